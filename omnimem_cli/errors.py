@@ -1,0 +1,58 @@
+"""What can go wrong at the edge: one sentence, the next step, a code for machines and an exit code.
+
+Knows no command and no model. Inside the engine invariants are asserts; only what a user can cause
+or cure is one of these.
+"""
+
+
+class UserError(Exception):
+    """An error a user can act on.
+
+    ``code`` is the word in ``error.code`` of a result, ``exit_code`` the process status when the whole run
+    ends with it, ``hint`` the next step (may be empty).
+    """
+
+    code = "unexpected"
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "", code: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+
+class UsageError(UserError):
+    """The command line itself is wrong; found before any work."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class InputError(UserError):
+    """One input cannot be read or watched: missing, empty, undecodable. Costs that input only."""
+
+    code = "input"
+    exit_code = 4
+
+
+class MissingError(UserError):
+    """The machine lacks something: ffmpeg, weights, a device."""
+
+    code = "environment"
+    exit_code = 5
+
+
+class DoesNotFitError(UserError):
+    """The budget is too small for the prefix, or model and budget exceed the device."""
+
+    code = "does_not_fit"
+    exit_code = 6
+
+
+class OutputError(UserError):
+    """A result cannot be written."""
+
+    code = "output"
+    exit_code = 8

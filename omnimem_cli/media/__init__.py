@@ -1,0 +1,1 @@
+"""The only room that knows ffmpeg: probing files and turning them into timed segments."""

@@ -1,0 +1,92 @@
+"""What media hands on: the facts of a file, and segments of picture and sound on one clock.
+
+Knows numpy arrays and seconds; knows no model and no ffmpeg. All times are seconds on the original clock
+of the file (the container's start time is subtracted, so the first stream to start begins at about 0).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class VideoStream:
+    """One picture stream. ``width`` and ``height`` are as displayed, after rotation and sample aspect ratio."""
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    fps: float | None  # average frame rate; None when the file does not say
+    duration_s: float | None  # of this stream alone; None when unknown (live)
+    start_s: float = 0.0
+    rotation: int = 0  # degrees clockwise that ffmpeg applies on decoding
+    variable: bool = False  # the file tells of a variable frame rate
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """One sound stream; ``language`` is the container's tag (ISO 639-2) or None."""
+
+    index: int
+    codec: str
+    channels: int
+    sample_rate: int
+    duration_s: float | None
+    start_s: float = 0.0
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Media:
+    """A probed input: the chosen streams are ``video`` and ``audio`` (None: absent or switched off)."""
+
+    path: str
+    video: VideoStream | None
+    audio: AudioStream | None
+    audio_tracks: tuple[AudioStream, ...] = ()
+
+    @property
+    def duration_s(self) -> float | None:
+        """End of the last chosen stream, in seconds; None when a chosen stream's end is unknown."""
+        ends = [_end(s) for s in (self.video, self.audio) if s is not None]
+        return None if not ends or None in ends else max(ends)
+
+
+def _end(stream: VideoStream | AudioStream) -> float | None:
+    return None if stream.duration_s is None else stream.start_s + stream.duration_s
+
+
+@dataclass(frozen=True)
+class Format:
+    """What the model wants to be given.
+
+    ``segment_s``: seconds a segment lasts (every one but the last); ``fps``: frames per second, frame i of the
+    stream shows what is on screen at ``start_s + i / fps``; ``width``, ``height``: pixels, exactly (0 x 0 without
+    picture); ``lookahead``: samples after a segment's end that the encoder wants to see.
+    """
+
+    segment_s: float
+    fps: float
+    width: int
+    height: int
+    sample_rate: int = 16_000
+    lookahead: int = 0
+
+
+@dataclass
+class Segment:
+    """``segment_s`` seconds of picture and sound that begin at ``start_s`` (original clock).
+
+    ``frames``: uint8 [n, height, width, 3] RGB, n = fps * segment_s, fewer where the picture ends (or 0);
+    ``audio``: float32 [samples] mono in [-1, 1], fewer where the sound ends (or 0); ``audio_ahead``: the next
+    ``lookahead`` samples, zeros past the end of the sound; ``last``: nothing follows.
+    """
+
+    index: int
+    start_s: float
+    frames: np.ndarray
+    frame_times: np.ndarray  # float64 [n], seconds
+    audio: np.ndarray
+    audio_ahead: np.ndarray
+    last: bool = False

@@ -1,0 +1,71 @@
+"""The protocol between a model family and the engine, and the tokens that cross it.
+
+Knows tensors, positions and kinds; knows no policy, no budget and no command line.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from omnimem_cli.media.segment import Format, Media, Segment
+from omnimem_cli.memory.piece import Piece
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """What a user may ask of the encoding; None means the catalogue row's default."""
+
+    fps: float | None = None
+    max_pixels: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one input will be watched: the segment format and its nominal cost in tokens."""
+
+    format: Format
+    tokens_per_segment: int
+    visual_tokens_per_segment: int
+    audio_tokens_per_segment: int
+
+
+class Adapter(Protocol):
+    """A model family, seen by the engine. One instance watches one input at a time (``open`` starts anew)."""
+
+    decoder: nn.Module  # decoder stack: (inputs_embeds, position_ids [3, B, n], past_key_values, **kw) -> last_hidden_state
+    device: torch.device
+    dtype: torch.dtype
+    eos_ids: tuple[int, ...]
+
+    def plan(self, media: Media, options: WatchOptions) -> Plan:
+        """Choose segment length, grid and frame rate. Raises UsageError naming the nearest possible rate."""
+
+    def listen(self, audio: "torch.Tensor") -> None:
+        """First pass over a file's sound, block by block (float32 [samples]): learns the log-mel maximum."""
+
+    def open(self, media: Media, plan: Plan) -> Piece:
+        """The prefix: system prompt, role header, opening marks. Resets the stream state, keeps what was listened to."""
+
+    def encode(self, segments: Sequence[Segment]) -> list[Piece]:
+        """Tokens of consecutive segments, one piece each; equal windows are batched through the encoders."""
+
+    def question(self, texts: Sequence[str]) -> list[Piece]:
+        """Closing marks, question and answer header, positioned after all tokens so far. For forks only; no state changes."""
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [...] to embeddings [..., D]."""
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Final hidden states [..., D] to logits [..., V] in fp32."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens skipped."""
+
+    def state(self) -> dict:
+        """Plain tensors and numbers that resume the stream with ``load_state``."""
+
+    def load_state(self, state: dict) -> None:
+        """Continue where ``state`` was taken."""
