@@ -1,0 +1,55 @@
+"""Everything a run was asked to do, resolved from flags, environment, config files and defaults.
+
+Knows plain values; knows no torch, no model and no command. One instance serves all inputs of a run.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved options. None means: the catalogue row's (or the task's) default."""
+
+    # model
+    model: str = "auto"  # auto | catalogue name | hub id | folder
+    device: str = "auto"  # auto | cuda | cuda:N | cpu
+    dtype: str | None = None  # float32 | bfloat16 | float16
+    offline: bool = False
+    # memory
+    budget: str | None = None  # "8k", "8192", "2GiB", "auto"
+    policy: str = "omnimem"  # NAME[:key=value]...
+    plan: str | None = None  # AVBA plan file
+    av_ratio: float | None = None  # visual : audio prior r
+    positions: str = "keep"  # keep | lazy | eager | retime
+    chunk: int | None = None  # tokens
+    # media
+    fps: float | None = None
+    max_pixels: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    audio_track: str | None = None  # 1-based number or language tag
+    no_audio: bool = False
+    no_video: bool = False
+    timeout_s: float | None = None  # wall clock for one input
+    # answers
+    language: str | None = None
+    spoken_language: str | None = None
+    glossary: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    seed: int = 0
+    # files
+    formats: tuple[str, ...] = ("md",)
+    output: str | None = None
+    force: bool = False
+    strict: bool = False
+
+
+@dataclass
+class Progress:
+    """What a run tells while it works; the command line draws it. ``total_s`` is None for live input."""
+
+    stage: str = ""
+    done_s: float = 0.0
+    total_s: float | None = None
+    notes: list[str] = field(default_factory=list)
