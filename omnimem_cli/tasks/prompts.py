@@ -8,3 +8,49 @@ NOTE = "Describe this part of the video: what is shown, and what is said."
 TRANSCRIBE = "Write down the speech in this part of the video word for word."
 TITLE = "Give this part of the video a short title."
 NOTHING_SAID = "(no speech)"
+OUTLINE = "These notes were taken while watching, in order:"
+SCHEMA = "Answer with JSON only, no other text, matching this JSON Schema:"
+REPAIR = "Your last answer could not be used: {problem}. It was: {answer}"
+
+STOPS = (
+    "\nHuman:",
+    "\nUser:",
+    "\nAssistant:",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+)
+"""Where a model begins to play the other speaker: the answer ends before."""
+
+LANGUAGES = {
+    "ar": "Arabic", "bn": "Bengali", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek",
+    "en": "English", "es": "Spanish", "fa": "Persian", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi",
+    "hu": "Hungarian", "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean", "ms": "Malay",
+    "nl": "Dutch", "no": "Norwegian", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian",
+    "sv": "Swedish", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese",
+    "yue": "Cantonese", "zh": "Chinese",
+}  # fmt: skip
+"""ISO 639 codes that the language options may use; other words are passed on as they are."""
+
+
+def instruct(
+    question: str,
+    *,
+    language: str | None = None,
+    spoken_language: str | None = None,
+    glossary: tuple[str, ...] = (),
+) -> str:
+    """The question, followed by a sentence for each wish that was given."""
+    wishes = [question]
+    if spoken_language:
+        wishes.append(f"The speech is in {language_name(spoken_language)}.")
+    if glossary:
+        wishes.append(f"Names and terms that may occur: {', '.join(glossary)}.")
+    if language:
+        wishes.append(f"Answer in {language_name(language)}.")
+    return " ".join(wishes)
+
+
+def language_name(language: str) -> str:
+    """``de`` and ``de-AT`` -> ``German``; what is no known code stays."""
+    return LANGUAGES.get(language.lower().replace("_", "-").split("-")[0], language)

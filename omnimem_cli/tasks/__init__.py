@@ -1,0 +1,1 @@
+"""Summarize, transcribe, ask: prompts in, a result out."""

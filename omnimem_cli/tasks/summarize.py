@@ -1,0 +1,133 @@
+"""Summaries: one question at the end (brief), or notes taken on the way (detailed, chapters).
+
+Knows questions and times; every time comes from the clock of the window asked about, never from the text
+that the model wrote.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from omnimem_cli.clock import span
+from omnimem_cli.media.segment import Segment
+from omnimem_cli.settings import Settings
+from omnimem_cli.tasks.clean import read
+from omnimem_cli.tasks.prompts import NOTE, OUTLINE, STOPS, SUMMARY, TITLE, instruct
+
+if TYPE_CHECKING:
+    from omnimem_cli.session import Moment, Session
+
+STYLES = ("brief", "detailed", "chapters")
+NOTES_S = 180.0
+SUMMARY_TOKENS = 768
+NOTE_TOKENS = 320
+OUTLINE_CHARACTERS = 12_000  # of notes in the last question, about 3,000 tokens, however long the video
+
+
+@dataclass
+class Note:
+    """What was seen and heard in ``[start_s, end_s)``; ``title`` is empty unless the style has chapters."""
+
+    start_s: float
+    end_s: float
+    title: str
+    text: str
+
+
+class Summarize:
+    """One summary. ``prompt`` replaces the question at the end; ``notes_s`` is the least span of a note."""
+
+    name = "summarize"
+    reserve_s = 0.0
+
+    def __init__(
+        self, settings: Settings, *, style: str = "brief", prompt: str | None = None, notes_s: float = NOTES_S
+    ):
+        assert style in STYLES, f"{style!r} is no style of summary"
+        self.settings = settings
+        self.style = style
+        self.prompt = prompt or SUMMARY
+        self.notes_s = notes_s
+        self.chunk_s = None if style == "brief" else notes_s
+        self.warnings: list[dict] = []
+        self.notes: list[Note] = []
+        self._open_s: float | None = None  # where the window that has no note yet begins
+
+    def on_moment(self, session: "Session", moment: "Moment", segments: Sequence[Segment]) -> None:
+        """Take a note once the window just watched is long enough."""
+        if self._open_s is None:
+            self._open_s = segments[0].start_s if segments else moment.start_s
+        if self.style != "brief" and not moment.last and moment.end_s - self._open_s >= self.notes_s:
+            self._take_note(session, moment.end_s)
+
+    def finish(self, session: "Session", end_s: float) -> dict:
+        """``{"summary": {text, chapters}}``."""
+        if self._wants_last_note(end_s):
+            self._take_note(session, end_s)
+        outline = _outline(self.notes) if len(self.notes) > 1 else ""
+        question = f"{self.prompt}\n\n{outline}" if outline else self.prompt
+        (text,) = self._ask(session, [question], self.settings.max_tokens or SUMMARY_TOKENS, "The summary")
+        if self.style == "detailed" and len(self.notes) > 1:
+            text = "\n\n".join([text, *(f"[{span(n.start_s, n.end_s)}] {n.text}" for n in self.notes)])
+        chapters = [vars(note) for note in _chapters(self.notes)] if self.style == "chapters" else []
+        return {"summary": {"text": text, "chapters": chapters}}
+
+    def _wants_last_note(self, end_s: float) -> bool:
+        """The rest of the video needs a note; a short rest is noted together with the window before it."""
+        if self.style == "brief" or self._open_s is None or end_s <= self._open_s:
+            return False
+        if self.notes and end_s - self._open_s < self.notes_s / 4:
+            self._open_s = self.notes.pop().start_s
+        return bool(self.notes) or self.style == "chapters"
+
+    def _take_note(self, session: "Session", end_s: float) -> None:
+        window = (self._open_s, end_s)
+        questions = [NOTE, TITLE] if self.style == "chapters" else [NOTE]
+        text, *title = self._ask(session, questions, NOTE_TOKENS, f"The note on {span(*window)}", window)
+        self.notes.append(Note(*window, title=_one_line(*title), text=text))
+        self._open_s = end_s
+
+    def _ask(
+        self,
+        session: "Session",
+        questions: list[str],
+        max_tokens: int,
+        what: str,
+        window: tuple[float, float] | None = None,
+    ) -> list[str]:
+        wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
+        texts = [instruct(question, **wishes) for question in questions]
+        answers = session.ask(texts, max_tokens=max_tokens, window=window, stop=STOPS)
+        replies = [read(answer.text, answer.finished, what) for answer in answers]
+        self.warnings += [note for reply in replies for note in reply.warnings]
+        return [reply.text for reply in replies]
+
+
+def _one_line(title: str = "") -> str:
+    """The first line of a title, without the marks a model puts around it."""
+    lines = title.strip().splitlines() or [""]
+    return lines[0].strip(" #*\"'“”.")
+
+
+def _outline(notes: list[Note]) -> str:
+    """The notes as text for the last question, each cut so that together they stay within a bound."""
+    room = OUTLINE_CHARACTERS // len(notes)
+    lines = [f"- {span(note.start_s, note.end_s)} {_shorten(note.text, room)}" for note in notes]
+    return "\n".join([OUTLINE, *lines])
+
+
+def _shorten(text: str, width: int) -> str:
+    """White space folded, cut at a word where longer than ``width`` characters."""
+    return textwrap.shorten(text, max(width, 8), placeholder=" …")
+
+
+def _chapters(notes: list[Note]) -> list[Note]:
+    """Neighbours of equal title as one chapter."""
+    chapters: list[Note] = []
+    for note in notes:
+        if chapters and note.title and note.title.casefold() == chapters[-1].title.casefold():
+            before = chapters.pop()
+            note = Note(before.start_s, note.end_s, before.title, f"{before.text}\n\n{note.text}")
+        chapters.append(note)
+    return chapters

@@ -1,0 +1,32 @@
+"""What a task is: it looks on while a video is watched, and makes one part of the result.
+
+Knows the session's questions and answers; knows no model, no memory and no file format.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from omnimem_cli.media.segment import Segment
+
+if TYPE_CHECKING:  # the session imports torch; option parsing imports tasks
+    from omnimem_cli.session import Moment, Session
+
+
+class Task(Protocol):
+    """One instance serves one input.
+
+    ``reserve_s``: seconds of the most recent video that must not be evicted; ``chunk_s``: the most seconds of
+    video a chunk may take (None: as many as the memory likes); ``warnings``: {code, message}, complete after
+    ``finish``.
+    """
+
+    name: str
+    reserve_s: float
+    chunk_s: float | None
+    warnings: list[dict]
+
+    def on_moment(self, session: "Session", moment: "Moment", segments: Sequence[Segment]) -> None:
+        """After each chunk, with the segments that entered in it."""
+
+    def finish(self, session: "Session", end_s: float) -> dict:
+        """After the last chunk; ``end_s`` is where the video ended. Returns ``{part: value}``."""
