@@ -1,0 +1,212 @@
+"""The bounded memory: watches chunks through a decoder stack and keeps, per layer, what the policy says.
+
+Knows a decoder stack (any transformers text model with M-RoPE positions), pieces of tokens, stores and a
+policy. Knows no
+model family, no text and no clock beyond the times that tokens carry. Answers come from forks and never change it.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from omnimem_cli.memory.attention import attach, attend, merge
+from omnimem_cli.memory.budget import Geometry, LayerBudget
+from omnimem_cli.memory.fork import Fork
+from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL, Piece
+from omnimem_cli.memory.policies.policy import Policy, View
+from omnimem_cli.memory.store import Store, Table, table_of
+
+TABLE_BYTES = 33  # index 4, position 12, kind 1, step 4, patch 4, group 4, time 4
+
+
+def geometry(decoder: nn.Module, policy: Policy, dtype: torch.dtype) -> Geometry:
+    """Bytes per entry and layer of this decoder under this policy."""
+    groups, head_dim = _heads(decoder)
+    kv_bytes = 2 * groups * head_dim * dtype.itemsize
+    rows = groups if policy.per_head else 1
+    return Geometry(len(decoder.layers), kv_bytes, TABLE_BYTES * rows + policy.side_bytes(kv_bytes))
+
+
+class Memory:
+    """All entries of all layers. ``absorb`` one chunk at a time; ``fork`` to ask.
+
+    ``budgets``: one per layer. ``reserve_s``: entries of the last so many seconds are never evicted and count
+    inside the
+    budget. ``window_s`` of video time is what ``since`` protects at the moment of a chunk's end.
+    """
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        policy: Policy,
+        budgets: list[LayerBudget],
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
+        reserve_s: float = 0.0,
+    ):
+        assert len(budgets) == len(decoder.layers), "every layer needs its budget"
+        attach(decoder)
+        groups, head_dim = _heads(decoder)
+        rows = groups if policy.per_head else 1
+        self.decoder, self.policy, self.budgets, self.reserve_s = decoder, policy, budgets, reserve_s
+        self.stores = [Store(groups, head_dim, dtype, device, rows) for _ in budgets]
+        self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
+        self.next_position = 0
+        self.version = 0  # forks of an older version are void: stores are compacted in place
+        self.peak_bytes = 0
+        self.scoring_s = 0.0
+
+    @property
+    def tokens_seen(self) -> int:
+        """Tokens ever absorbed."""
+        return sum(self.seen.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything retained: keys, values, tables, carried vectors; text and prefix included."""
+        return sum(store.nbytes for store in self.stores)
+
+    @torch.no_grad()
+    def absorb(self, piece: Piece) -> None:
+        """One forward pass of a chunk of any length; scores it with the memory and evicts."""
+        if len(piece) == 0:
+            return
+        _WatchPass(self, piece).run()
+        for kind in self.seen:
+            self.seen[kind] += int((piece.kind == kind).sum())
+        self.next_position = max(self.next_position, int(piece.positions.max()) + 1)
+        self.version += 1
+
+    def fork(self, window: tuple[float, float] | None = None) -> "Fork":
+        """A reader of the memory. With ``window`` it sees only the prefix and entries of video time [start, end)."""
+        stores = self.stores if window is None else [_window(store, *window) for store in self.stores]
+        return Fork(self, stores)
+
+    def counts(self) -> dict[int, float]:
+        """Entries held by kind, mean over layers."""
+        totals = {kind: sum(self._count(store, kind) for store in self.stores) for kind in self.seen}
+        return {kind: total / len(self.stores) for kind, total in totals.items()}
+
+    def _count(self, store: Store, kind: int) -> int:
+        return int((store.table["kind"][0] == kind).sum()) if len(store) else 0
+
+    def state(self) -> dict:
+        """Plain tensors and numbers that ``load_state`` continues from exactly."""
+        return {
+            "layers": [store.state() for store in self.stores],
+            "seen": dict(self.seen),
+            "next_position": self.next_position,
+            "peak_bytes": self.peak_bytes,
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Hold what ``state`` gave."""
+        assert len(state["layers"]) == len(self.stores), "the state is of a decoder with other layers"
+        for store, tensors in zip(self.stores, state["layers"], strict=True):
+            store.load_state(tensors)
+        self.seen = {int(kind): int(count) for kind, count in state["seen"].items()}
+        self.next_position, self.peak_bytes = state["next_position"], state["peak_bytes"]
+        self.version += 1
+
+
+class _WatchPass:
+    """One chunk on its way through the layers; the registered attention function calls ``attend`` per layer."""
+
+    def __init__(self, memory: Memory, piece: Piece):
+        self.memory, self.piece = memory, piece
+        self.table = table_of(piece, memory.tokens_seen, memory.stores[0].rows)
+        newest = float(piece.time.max())
+        self.since = newest - memory.reserve_s if memory.reserve_s else torch.inf
+        self.hidden: Tensor | None = None
+        self.views: list[View] = []
+
+    def run(self) -> None:
+        """The forward pass, then the late decisions."""
+        hooks = self._watch_layer_inputs() if self.memory.policy.needs_hidden else []
+        try:
+            self.memory.decoder(
+                inputs_embeds=self.piece.embeds[None],
+                position_ids=self.piece.positions[:, None],
+                use_cache=False,
+                memory_pass=self,
+                **deepstack_arguments(self.piece),
+            )
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if self.views:
+            self._decide_late()
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+        """Output [1, H, n, d] of memory and chunk together; then this layer's eviction."""
+        store = self.memory.stores[layer]
+        parts = [attend(q, k, v, scaling, causal=True)]
+        if len(store):
+            parts.append(store.attend(q, scaling))
+        out, lse = merge(parts) if len(parts) > 1 else parts[0]
+        self._admit(View(
+            layer, store, k, v, q, lse, self.hidden, self._table(store), self.memory.budgets[layer], scaling, self.since
+        ))  # fmt: skip
+        return out
+
+    def _admit(self, view: View) -> None:
+        keep = self.memory.policy.on_layer(view)
+        self._note_peak(view.chunk_keys)
+        if keep is None:
+            view.store.append(view.chunk_keys, view.chunk_values, self._only_new(view))
+            self.views.append(view)
+        else:
+            view.store.admit(keep.index, view.chunk_keys, view.chunk_values, view.table)
+
+    def _table(self, store: Store) -> Table:
+        """Rows of [memory; chunk] with the columns the engine knows; a policy adds its own."""
+        if not len(store):
+            return Table(dict(self.table.columns))
+        held = Table({name: store.table[name] for name in self.table.columns})
+        return held.extend(self.table)
+
+    def _only_new(self, view: View) -> Table:
+        return Table({name: column[:, view.held :] for name, column in view.table.columns.items()})
+
+    def _decide_late(self) -> None:
+        keeps = self.memory.policy.on_chunk_end(self.views, self.memory)
+        for view, keep in zip(self.views, keeps, strict=True):
+            view.store.keep(keep.index)
+
+    def _note_peak(self, chunk: Tensor) -> None:
+        """Retained bytes at this moment, the chunk in flight included."""
+        flight = 2 * chunk.numel() * chunk.element_size() + self.table.nbytes
+        self.memory.peak_bytes = max(self.memory.peak_bytes, self.memory.nbytes + flight)
+
+    def _watch_layer_inputs(self) -> list:
+        def remember(_module, args, kwargs):
+            hidden = args[0] if args else kwargs["hidden_states"]
+            self.hidden = hidden[0]
+
+        return [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in self.memory.decoder.layers]
+
+
+def deepstack_arguments(piece: Piece) -> dict:
+    """What Qwen3-family decoders take beside embeddings: visual features for the first layers."""
+    visual = piece.kind == VISUAL
+    if piece.deepstack is None or not bool(visual.any()):
+        return {}
+    return {
+        "visual_pos_masks": visual[None],
+        "deepstack_visual_embeds": [features[visual] for features in piece.deepstack],
+    }
+
+
+def _heads(decoder: nn.Module) -> tuple[int, int]:
+    """KV heads and head dimension."""
+    config = decoder.config
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return config.num_key_value_heads, head_dim
+
+
+def _window(store: Store, start: float, end: float) -> Store:
+    table = store.table
+    inside = (table["kind"] == PREFIX) | ((table["time"] >= start) & (table["time"] < end))
+    count = int(inside[0].sum())
+    assert bool((inside.sum(1) == count).all()), "a window reads the same number of entries in every head"
+    return store.select(inside.nonzero()[:, 1].reshape(store.rows, count))

@@ -1,0 +1,43 @@
+"""One small dataclass per method. To add one: write its file, add one line to ``POLICIES``."""
+
+import dataclasses
+
+from omnimem_cli.errors import UsageError
+from omnimem_cli.memory.policies.full import Full
+from omnimem_cli.memory.policies.omnimem import OmniMem
+from omnimem_cli.memory.policies.policy import Policy
+
+POLICIES: dict[str, type] = {
+    "omnimem": OmniMem,
+    "full": Full,
+}
+
+
+def make_policy(text: str) -> Policy:
+    """``NAME[:key=value]...`` to a policy. Raises UsageError naming the names, keys or values there are."""
+    name, *settings = text.split(":")
+    if name not in POLICIES:
+        raise UsageError(f"There is no policy {name!r}.", f"Choose one of: {', '.join(POLICIES)}.")
+    kinds = {f.name: type(f.default) for f in dataclasses.fields(POLICIES[name]) if f.init}
+    values = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key not in kinds or not value:
+            raise UsageError(
+                f"Policy {name} has no setting {setting!r}.",
+                f"Its settings are: {', '.join(f'{k}=...' for k in kinds) or 'none'}.",
+            )
+        values[key] = _convert(name, key, value, kinds[key])
+    try:
+        return POLICIES[name](**values)
+    except ValueError as error:
+        raise UsageError(f"Policy {name}: {error}.") from None
+
+
+def _convert(name: str, key: str, value: str, kind: type):
+    try:
+        if kind is bool:
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+        return kind(value)
+    except (ValueError, KeyError):
+        raise UsageError(f"Policy {name}: {key}={value} is not a {kind.__name__}.") from None

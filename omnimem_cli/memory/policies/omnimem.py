@@ -1,0 +1,107 @@
+"""OmniMem (arXiv 2606.07577): keep what is attended to and unlike its neighbours, per kind and per layer.
+
+psi_k = a_k ^ lambda * (1 - s_k) with importance a (equation 8) and redundancy s (equation 9); visual and audio
+entries compete
+only within their kind. ``score=code`` ranks as the released code does: sqrt(1 - s) * a ^ lambda.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from omnimem_cli.memory.policies.policy import View
+from omnimem_cli.memory.redundancy import Carry, neighbour_order, pair_cosines, redundancy
+from omnimem_cli.memory.scores import running_mean
+from omnimem_cli.memory.selection import Keep, assemble, keep_media
+
+
+@dataclass
+class OmniMem:
+    """Settings: ``score`` paper|code; ``exponent`` is the paper's lambda, 0 skips importance; ``heads`` exact|averaged;
+    ``stride``: importance from every stride-th query; ``neighbours`` sequence|time; ``carry``: bytes of the
+    vector kept per
+    entry as a share of its keys and values (0 keeps the whole hidden state in fp32); ``pool`` split|one.
+    """
+
+    score: str = "paper"
+    exponent: float = 0.02
+    heads: str = "exact"
+    stride: int = 8
+    neighbours: str = "sequence"
+    carry: float = 0.125
+    pool: str = "split"
+
+    bounded: ClassVar[bool] = True
+    per_head: ClassVar[bool] = False
+    needs_hidden: ClassVar[bool] = True
+    decides_late: ClassVar[bool] = False
+
+    def __post_init__(self):
+        choices = {
+            "score": ("paper", "code"),
+            "heads": ("exact", "averaged"),
+            "neighbours": ("sequence", "time"),
+        }
+        for name, allowed in {**choices, "pool": ("split", "one")}.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}")
+        if self.stride < 1 or self.exponent < 0 or self.carry < 0:
+            raise ValueError("stride is at least 1, exponent and carry are not negative")
+
+    def side_bytes(self, kv_bytes: int) -> int:
+        """Importance, cosine and partner, and the carried vector (its size is the model's width when carry is 0)."""
+        return 12 + self._dims(kv_bytes)
+
+    def on_layer(self, view: View) -> Keep:
+        """Score memory and chunk together, keep the best of each kind."""
+        self._carry_vectors(view)
+        order, counts = neighbour_order(view.table, self.neighbours)
+        cosines = self._cosines(view, order, counts)
+        psi = self.combine(self._importance(view), redundancy(cosines, order))
+        self._remember_pairs(view, order, counts, cosines)
+        media = keep_media(view.table, psi, view.budget, self.pool, view.since)
+        return assemble(view.table, media, text="all" if self.score == "code" else "grouped")
+
+    def combine(self, importance: Tensor, redundant: Tensor) -> Tensor:
+        """psi, fp32, clamped at 0 (rounding can push 1 - s below it)."""
+        novelty = (1 - redundant).clamp(min=0)
+        if self.score == "code":
+            novelty = novelty.sqrt()
+        return novelty * importance.clamp(min=0) ** self.exponent if self.exponent else novelty
+
+    def _importance(self, view: View) -> Tensor:
+        """Running importance [1, N]; also remembered for the next chunk."""
+        if not self.exponent:
+            return torch.ones_like(view.table["time"])
+        received = view.importance(self.stride, self.heads)[None]
+        if view.held:
+            received = running_mean(received, view.store.table["importance"])
+        view.table["importance"] = received
+        return received
+
+    def _dims(self, kv_bytes: int) -> int:
+        return max(int(kv_bytes * self.carry), 8) if self.carry else 0
+
+    def _vector(self, view: View) -> Carry:
+        kv_bytes = 2 * view.chunk_keys.shape[1] * view.chunk_keys.shape[3] * view.chunk_keys.element_size()
+        dims = self._dims(kv_bytes)
+        return Carry(dims, "int8") if 0 < dims < view.hidden.shape[1] else Carry(0, "float32")
+
+    def _carry_vectors(self, view: View) -> None:
+        fresh = self._vector(view).compact(torch.nn.functional.normalize(view.hidden.float(), dim=-1))[None]
+        view.table["vector"] = torch.cat([view.store.table["vector"], fresh], dim=1) if view.held else fresh
+
+    def _cosines(self, view: View, order: Tensor, counts: Tensor) -> Tensor:
+        held = view.store.table if view.held else None
+        return pair_cosines(view.hidden, view.table["vector"], held, order, counts, self._vector(view))
+
+    def _remember_pairs(self, view: View, order: Tensor, counts: Tensor, cosines: Tensor) -> None:
+        """Each entry's cosine to its next neighbour, and who that was; worth something while both stay."""
+        index = view.table["index"]
+        partner = torch.full_like(index, -1)
+        following = torch.where(counts, index.gather(1, order[:, 1:]), -1)
+        view.table["partner"] = partner.scatter_(1, order[:, :-1], following)
+        cosine = torch.ones_like(view.table["time"])
+        view.table["cosine"] = cosine.scatter_(1, order[:, :-1], cosines)

@@ -1,0 +1,90 @@
+"""Importance: how much softmax attention each key received from a chunk's queries (OmniMem, equation 8).
+
+Knows tensors only. Never holds a queries x keys matrix: blocks of keys, given the log-sum-exp of every query.
+"""
+
+import torch
+from torch import Tensor
+
+from omnimem_cli.memory.attention import fold_groups
+
+BLOCK = 1024  # keys at a time
+
+
+def column_sums(
+    q: Tensor,
+    lse: Tensor,
+    memory: Tensor,
+    chunk: Tensor,
+    scaling: float,
+    stride: int = 1,
+    per_group: bool = False,
+) -> Tensor:
+    """Attention received by each key, summed over queries, mean over query heads; fp32 [m + n] (or [G, m + n]).
+
+    q [1, H, n, d], lse fp32 [1, H, n] over all keys, memory [1, G, m, d], chunk [1, G, n, d]. ``stride``: only every
+    stride-th query (the last one always) is looked at, scaled up to n. The sum over all keys is n.
+    """
+    n = q.shape[2]
+    rows = sampled_rows(n, stride, q.device)
+    sums = [
+        _block_sums(q[:, :, rows], lse[:, :, rows], keys, scaling, None if past else rows, start)
+        for past, keys, start in _blocks(memory, chunk)
+    ]
+    received = torch.cat(sums, dim=-1) * (n / len(rows))  # [G, m + n], summed over the group's heads
+    groups, heads = chunk.shape[1], q.shape[1]
+    return received * groups / heads if per_group else received.sum(0) / heads
+
+
+def sampled_rows(n: int, stride: int, device) -> Tensor:
+    """Indices of every stride-th of n queries, counted back from the last, ascending."""
+    return torch.arange(n - 1, -1, -stride, device=device).flip(0)
+
+
+def _blocks(memory: Tensor, chunk: Tensor):
+    for past, keys in ((True, memory), (False, chunk)):
+        for start in range(0, keys.shape[2], BLOCK):
+            yield past, keys[:, :, start : start + BLOCK], start
+
+
+def _block_sums(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, rows: Tensor | None, start: int) -> Tensor:
+    """[G, keys]; ``rows`` are the queries' own places in the chunk when the keys are of the chunk (causal)."""
+    groups, r, count = keys.shape[1], q.shape[2], keys.shape[2]
+    scores = fold_groups(q, groups)[0].float() @ keys[0].float().transpose(-1, -2)  # [G, H / G * r, keys]
+    weights = scores.mul_(scaling).sub_(lse.reshape(groups, -1, 1)).exp_()
+    if rows is not None:
+        later = torch.arange(start, start + count, device=q.device) > rows[:, None]
+        weights = weights.reshape(groups, -1, r, count).masked_fill_(later, 0.0).flatten(1, 2)
+    return weights.sum(1)
+
+
+def head_averaged_sums(q: Tensor, memory: Tensor, chunk: Tensor, scaling: float, stride: int = 1) -> Tensor:
+    """The released form: logits are averaged over heads before one softmax; fp32 [m + n].
+
+    (bytedance/SALMONN, branch omni_mem.) The mean over heads of q_h . k_g(h) is one product of concatenated groups.
+    Two passes over the keys: the log-sum-exp, then the sums.
+    """
+    n, groups, heads = q.shape[2], chunk.shape[1], q.shape[1]
+    rows = sampled_rows(n, stride, q.device)
+    grouped = q[0, :, rows].float().reshape(groups, heads // groups, len(rows), -1).sum(1)  # [G, r, d]
+    wide = grouped.transpose(0, 1).flatten(1) * (scaling / heads)  # [r, G * d]
+
+    def logits(past: bool, keys: Tensor, start: int) -> Tensor:
+        scores = wide @ keys[0].float().transpose(0, 1).flatten(1).T  # [r, keys]
+        if past:
+            return scores
+        later = torch.arange(start, start + keys.shape[2], device=q.device) > rows[:, None]
+        return scores.masked_fill_(later, -torch.inf)
+
+    lse = torch.stack([logits(*block).logsumexp(-1) for block in _blocks(memory, chunk)]).logsumexp(0)
+    sums = [(logits(*block) - lse[:, None]).exp_().sum(0) for block in _blocks(memory, chunk)]
+    return torch.cat(sums) * (n / len(rows))
+
+
+def running_mean(received: Tensor, stored: Tensor) -> Tensor:
+    """Importance over chunks: old entries average what they just received with what they had; new ones start whole.
+
+    received [rows, m + n], stored [rows, m] of the entries already held.
+    """
+    old = (received[:, : stored.shape[1]] + stored) / 2
+    return torch.cat([old, received[:, stored.shape[1] :]], dim=1)

@@ -1,0 +1,172 @@
+"""Importance and redundancy against their definitions, written out in full."""
+
+import pytest
+import torch
+from decoders import WIDTH, omni_decoder, stream
+
+from omnimem_cli.memory import attention
+from omnimem_cli.memory.attention import attend, merge, portable
+from omnimem_cli.memory.redundancy import Carry, neighbour_order, pair_cosines, redundancy
+from omnimem_cli.memory.scores import column_sums, head_averaged_sums, running_mean, sampled_rows
+from omnimem_cli.memory.selection import top
+from omnimem_cli.memory.store import Table, table_of
+
+
+def heads(m=1500, n=70, h=4, g=2, d=16, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v = (torch.randn(1, x, y, d, generator=generator) for x, y in ((h, n), (g, m + n), (g, m + n)))
+    return q, k, v, m
+
+
+def softmax_weights(q, k, m, scaling):
+    """[H, n, m + n], the definition."""
+    n = q.shape[2]
+    scores = q[0] @ k[0].repeat_interleave(q.shape[1] // k.shape[1], 0).transpose(-1, -2) * scaling
+    later = torch.arange(m + n) > m + torch.arange(n)[:, None]
+    return scores.masked_fill(later, -torch.inf).softmax(-1)
+
+
+def two_parts(q, k, v, m, scaling=0.25):
+    return merge(
+        [
+            attend(q, k[:, :, :m], v[:, :, :m], scaling, False),
+            attend(q, k[:, :, m:], v[:, :, m:], scaling, True),
+        ]
+    )
+
+
+def test_memory_and_chunk_merge_to_one_attention():
+    q, k, v, m = heads()
+    out, lse = two_parts(q, k, v, m)
+    weights = softmax_weights(q, k, m, 0.25)
+    assert (out[0] - weights @ v[0].repeat_interleave(2, 0)).abs().max() < 1e-5
+    assert (lse[0] - torch.log((weights / weights).nan_to_num(0).sum(-1))).isfinite().all()
+
+
+def test_the_fast_kernel_was_found_and_agrees_with_the_portable_one():
+    q, k, v, _ = heads(m=0, n=200, g=4)
+    kernel = attention._kernel("cpu", torch.float32, 16)
+    assert kernel is not portable
+    for causal in (False, True):
+        for ours, reference in zip(kernel(q, k, v, 0.3, causal), portable(q, k, v, 0.3, causal), strict=True):
+            assert (ours - reference).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("m", [0, 5, 1500])
+def test_blockwise_importance_equals_naive(m):
+    q, k, v, m = heads(m=m)
+    _, lse = two_parts(q, k, v, m)
+    ours = column_sums(q, lse, k[:, :, :m], k[:, :, m:], 0.25)
+    naive = softmax_weights(q, k, m, 0.25).sum(1).mean(0)
+    assert (ours - naive).abs().max() < 1e-5
+    assert abs(float(ours.sum()) - 70) < 1e-3, "importance sums to the number of queries"
+
+
+def test_importance_from_every_nth_query_counts_those_queries():
+    q, k, v, m = heads()
+    _, lse = two_parts(q, k, v, m)
+    ours = column_sums(q, lse, k[:, :, :m], k[:, :, m:], 0.25, stride=8)
+    rows = sampled_rows(70, 8, "cpu")
+    naive = softmax_weights(q, k, m, 0.25)[:, rows].sum(1).mean(0) * 70 / len(rows)
+    assert rows[-1] == 69 and (ours - naive).abs().max() < 1e-5
+
+
+def test_head_averaged_importance_is_a_softmax_of_mean_logits():
+    q, k, _, m = heads()
+    logits = (q[0] @ k[0].repeat_interleave(2, 0).transpose(-1, -2) * 0.25).mean(0)
+    later = torch.arange(m + 70) > m + torch.arange(70)[:, None]
+    naive = logits.masked_fill(later, -torch.inf).softmax(-1).sum(0)
+    ours = head_averaged_sums(q, k[:, :, :m], k[:, :, m:], 0.25)
+    assert (ours - naive).abs().max() < 1e-5
+
+
+def test_the_engine_hands_out_importance_that_sums_to_the_queries():
+    from omnimem_cli.memory.budget import even_budgets
+    from omnimem_cli.memory.cache import Memory
+    from omnimem_cli.memory.policies import Full
+
+    sums = []
+
+    class Spy(Full):
+        def on_layer(self, view):
+            sums.append((float(view.importance().sum()), float(view.importance(heads="averaged").sum())))
+            return super().on_layer(view)
+
+    piece = stream(9)
+    memory = Memory(omni_decoder(), Spy(), even_budgets(4, 40, 1.0, True, True), dtype=torch.float32)
+    for start in range(0, len(piece), 30):
+        memory.absorb(piece.cut(start, start + 30))
+    counts = [min(30, len(piece) - s) for s in range(0, len(piece), 30) for _ in range(4)]
+    for (exact, averaged), n in zip(sums, counts, strict=True):
+        assert abs(exact - n) < 1e-3 and abs(averaged - n) < 1e-3
+
+
+def test_old_entries_average_and_new_ones_start_whole():
+    received, stored = torch.tensor([[2.0, 4.0, 6.0]]), torch.tensor([[4.0, 0.0]])
+    assert running_mean(received, stored).tolist() == [[3.0, 2.0, 6.0]]
+
+
+def hidden_states(n, seed=0):
+    return torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def test_redundancy_is_the_mean_cosine_to_both_neighbours_and_ends_count_one():
+    hidden, table = hidden_states(30), table_of(stream(2).cut(0, 30), 0, 1)
+    order, counts = neighbour_order(table, "sequence")
+    carry = Carry(0, "float32")
+    unit = torch.nn.functional.normalize(hidden, dim=-1)
+    cosines = pair_cosines(hidden, unit[None], None, order, counts, carry)
+    s = redundancy(cosines, order)[0]
+    dots = (unit[:-1] * unit[1:]).sum(-1)
+    assert (s[1:-1] - (dots[:-1] + dots[1:]) / 2).abs().max() < 1e-6
+    assert abs(float(s[0] - (1 + dots[0]) / 2)) < 1e-6 and abs(float(s[-1] - (1 + dots[-1]) / 2)) < 1e-6
+
+
+def test_neighbours_in_time_are_the_same_patch_one_step_away():
+    piece = stream(4)
+    table = table_of(piece, 0, 1)
+    order, counts = neighbour_order(table, "time")
+    kind, patch, step = (table[name][0] for name in ("kind", "patch", "step"))
+    pairs = [(int(a), int(b)) for a, b, c in zip(order[0], order[0, 1:], counts[0], strict=False) if c]
+    media = [(a, b) for a, b in pairs if kind[a] >= 2]
+    assert media and all(kind[a] == kind[b] and patch[a] == patch[b] and step[b] == step[a] + 1 for a, b in media)
+
+
+def test_a_kept_pair_carries_its_exact_cosine_and_a_new_pair_uses_vectors():
+    piece = stream(3)
+    hidden, carry = hidden_states(20), Carry(8, "int8")
+    unit = torch.nn.functional.normalize(hidden, dim=-1)
+    table = table_of(piece.cut(0, 20), 0, 1)
+    order, counts = neighbour_order(table, "sequence")
+    cosines = pair_cosines(hidden, carry.compact(unit)[None], None, order, counts, carry)
+    table["cosine"] = torch.cat([cosines, torch.ones(1, 1)], dim=1)
+    table["partner"] = torch.cat([table["index"][:, 1:], torch.full((1, 1), -1, dtype=torch.int32)], dim=1)
+    kept = torch.tensor([[0, 1, 2, 7, 8]])
+    held, vectors = table.take(kept), carry.compact(unit)[None][:, kept[0]]
+    fresh = hidden_states(4, seed=1)
+    joined = held.columns | {}
+    both = Table({n: joined[n] for n in table_of(piece.cut(20, 24), 20, 1).columns}).extend(
+        table_of(piece.cut(20, 24), 20, 1)
+    )
+    all_vectors = torch.cat([vectors, carry.compact(torch.nn.functional.normalize(fresh, dim=-1))[None]], dim=1)
+    order, counts = neighbour_order(both, "sequence")
+    again = pair_cosines(fresh, all_vectors, held, order, counts, carry)[0]
+    exact = (unit[:-1] * unit[1:]).sum(-1)
+    assert torch.allclose(again[[0, 1, 3]], exact[[0, 1, 7]], atol=1e-6), "pairs that both stayed are exact"
+    assert abs(float(again[2] - unit[2] @ unit[7])) > 1e-4, "a pair made by eviction comes from 8 dimensions"
+
+
+def test_ties_fall_to_the_earlier_entry_and_nan_is_never_kept():
+    everyone = torch.ones(1, 6, dtype=torch.bool)
+    assert top(torch.ones(1, 6), everyone, 3).tolist() == [[True] * 3 + [False] * 3]
+    scores = torch.tensor([[torch.nan, 1.0, torch.nan, 2.0, 0.0, 1.0]])
+    assert top(scores, everyone, 5).tolist() == [[False, True, False, True, True, True]]
+
+
+def test_identical_neighbours_score_zero_never_nan():
+    from omnimem_cli.memory.policies.omnimem import OmniMem
+
+    redundant = torch.tensor([[1.0, 1.0 + 1e-6, 0.5]])
+    for score in ("paper", "code"):
+        psi = OmniMem(score=score).combine(torch.tensor([[0.0, 3.0, 2.0]]), redundant)
+        assert psi.isfinite().all() and psi[0, 0] == psi[0, 1] == 0 < psi[0, 2]
