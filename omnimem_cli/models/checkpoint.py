@@ -1,0 +1,95 @@
+"""A model's folder: its config, its preprocessing settings, and whether its weights are all there.
+
+Knows JSON and safetensors headers; knows no torch and runs no code of a checkpoint. Every error names the
+folder and the next step (exit code 5).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from omnimem_cli.errors import MissingError
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder in the library's layout; ``config`` is config.json as it stands."""
+
+    folder: Path
+    config: dict
+
+    @property
+    def model_type(self) -> str:
+        """The architecture that config.json names."""
+        return str(self.config.get("model_type", ""))
+
+    def settings(self, part: str) -> dict:
+        """``part`` ("image_processor", "video_processor", "feature_extractor") of the preprocessing settings.
+
+        processor_config.json nests them; preprocessor_config.json holds image and sound settings side by side.
+        """
+        nested = _read(self.folder / "processor_config.json").get(part)
+        if nested is not None:
+            return nested
+        flat = _read(self.folder / "preprocessor_config.json")
+        return {} if part == "video_processor" else flat
+
+    def check_weights(self) -> None:
+        """Raises MissingError where a weight file is absent or shorter than its own header says."""
+        files = self.weight_files()
+        if not files:
+            raise broken(self.folder, "holds no safetensors weights")
+        for name in files:
+            file = self.folder / name
+            if not file.exists():
+                raise broken(self.folder, f"lacks {name}, which its index names")
+            if not _is_whole(file):
+                raise broken(self.folder, f"holds an incomplete {name}")
+
+    def weight_files(self) -> list[str]:
+        """Names of the safetensors files that hold the weights; empty where there are none."""
+        if (self.folder / INDEX).exists():
+            return sorted(set(_read(self.folder / INDEX).get("weight_map", {}).values()))
+        return [SINGLE] if (self.folder / SINGLE).exists() else []
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Raises MissingError where the folder is not a model's."""
+    if not (folder / "config.json").exists():
+        raise broken(folder, "holds no config.json")
+    return Checkpoint(folder, _read(folder / "config.json"))
+
+
+def broken(folder: Path, why: str) -> MissingError:
+    """The error of a folder that cannot be loaded."""
+    hint = "Download it again with `omnimem models pull NAME`, or name another folder with -m."
+    return MissingError(f"The model folder {folder} {why}.", hint, code="model")
+
+
+def _read(path: Path) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise broken(path.parent, f"holds a {path.name} that is not JSON") from error
+    if not isinstance(values, dict):
+        raise broken(path.parent, f"holds a {path.name} that is not a JSON object")
+    return values
+
+
+def _is_whole(file: Path) -> bool:
+    """A safetensors file is 8 bytes of header length, the header, and the data that the header lays out."""
+    size = file.stat().st_size
+    with file.open("rb") as data:
+        length = int.from_bytes(data.read(8), "little")
+        if size < 8 or length > size - 8:
+            return False
+        try:
+            header = json.loads(data.read(length))
+        except ValueError:
+            return False
+    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    return size >= 8 + length + max(ends, default=0)

@@ -1,0 +1,45 @@
+"""Weights from the Hugging Face hub: what is on this machine, and how to get the rest. Imports no torch.
+
+Honours HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT, which huggingface_hub reads itself.
+"""
+
+from pathlib import Path
+
+from omnimem_cli.errors import MissingError
+from omnimem_cli.models.catalogue import Row
+
+PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+"""Only weights and settings: never pickles, never code."""
+
+
+def cached(hub_id: str) -> Path | None:
+    """The snapshot folder of a repository whose config was downloaded, else None. Never touches the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(hub_id, "config.json")
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def pull(row: Row) -> Path:
+    """Download (or complete) a repository's weights and settings; returns the snapshot folder.
+
+    Raises MissingError where the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    assert row.hub_id is not None, f"{row.name} is not on the hub"
+    try:
+        return Path(snapshot_download(row.hub_id, allow_patterns=list(PATTERNS)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise MissingError(
+            f"{row.hub_id} could not be downloaded: {first_line(error)}",
+            "Check the network and HF_TOKEN (some models need a login), then run the same command: it resumes.",
+            code="download",
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """One sentence of an error's text."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".") + "."

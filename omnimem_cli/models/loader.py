@@ -1,0 +1,179 @@
+"""From a name to a loaded adapter: catalogue name, hub id or folder.
+
+Knows the catalogue, the hub's cache and which family a config belongs to; knows no media and no memory. Only
+safetensors are read, and no code of a checkpoint is ever run.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from omnimem_cli.errors import MissingError, UsageError
+from omnimem_cli.models import hub
+from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.models.catalogue import GB, ROWS, Row, row, unlisted
+from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint
+
+NANO = Path(__file__).parent / "nano"
+OVERHEAD_GB = 2.0
+"""Beside the weights: encoder peak, memory and workspace of a default watch."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model on this machine: its catalogue row (or its family's defaults) and its folder."""
+
+    row: Row
+    folder: Path
+
+
+def load(model: str, *, device: str = "auto", dtype: str | None = None, offline: bool = False) -> Adapter:
+    """The adapter of a catalogue name, hub id, folder or ``auto``.
+
+    ``offline`` changes nothing here: weights that are not on this machine are never fetched by loading.
+    Raises UsageError (unknown name) and MissingError (no weights, broken folder, no such device).
+    """
+    where = find_device(device)
+    found = resolve(model, device=device, dtype=dtype)
+    checkpoint = read_checkpoint(found.folder)
+    checkpoint.check_weights()
+    loads = _families()[family_of(checkpoint)]
+    return loads(checkpoint, found.row, where, DTYPES[dtype_name(dtype, where)])
+
+
+def resolve(model: str, *, device: str = "auto", dtype: str | None = None) -> Found:
+    """Where a model is. ``auto``: the first installed row, in catalogue order, that fits the device; never nano."""
+    if model == "auto":
+        return _first_fitting(find_device(device), dtype)
+    if model == "nano":
+        return Found(row("nano"), NANO)
+    if Path(model).is_dir():
+        return _folder(Path(model))
+    if "/" not in model or model.startswith((".", "/", "~")):
+        return _installed(_named(model))
+    return _installed(_hub_row(model))
+
+
+def installed(candidate: Row) -> Path | None:
+    """The folder of a row whose weights are all on this machine, else None."""
+    folder = NANO if candidate.name == "nano" else hub.cached(candidate.hub_id or "")
+    if folder is None:
+        return None
+    try:
+        read_checkpoint(folder).check_weights()
+    except MissingError:
+        return None
+    return folder
+
+
+def find_device(device: str) -> torch.device:
+    """``auto``: the first CUDA device, else the CPU. Raises MissingError where there is no such device."""
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"There is no device named {device!r}.", "Use auto, cpu, cuda or cuda:N.") from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        hint = "Use --device cpu, or check the driver with nvidia-smi."
+        raise MissingError(f"This machine has no device {device!r}.", hint, code="device")
+    return wanted
+
+
+def dtype_name(dtype: str | None, device: torch.device) -> str:
+    """bfloat16 on CUDA, float32 elsewhere, unless asked otherwise."""
+    return dtype or ("bfloat16" if device.type == "cuda" else "float32")
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of the device's memory, whatever is in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def family_of(checkpoint: Checkpoint) -> str:
+    """The catalogue family that a config belongs to. Raises MissingError for an architecture that has no adapter."""
+    kinds = {"qwen2_5_omni": "qwen2.5-omni", "qwen2_5_omni_thinker": "qwen2.5-omni"}
+    family = kinds.get(checkpoint.model_type)
+    if family is None:
+        named = checkpoint.model_type or "no model_type"
+        raise MissingError(
+            f"The model folder {checkpoint.folder} is of an architecture that omnimem does not run ({named}).",
+            "`omnimem models list` shows the models that it runs.",
+            code="model",
+        )
+    return family
+
+
+def _families() -> dict:
+    from omnimem_cli.models import thinker
+
+    return {"qwen2.5-omni": thinker.load_adapter}
+
+
+def _first_fitting(device: torch.device, dtype: str | None) -> Found:
+    total_gb = total_memory(device) / GB
+    kind = dtype_name(dtype, device)
+    for candidate in ROWS:
+        if candidate.name == "nano" or candidate.weights_gb(kind) + OVERHEAD_GB > total_gb:
+            continue
+        folder = installed(candidate)
+        if folder is not None:
+            return Found(candidate, folder)
+    raise MissingError(
+        f"No model that fits this device ({device}, {total_gb:.0f} GB) is installed.",
+        _next_steps(kind, total_gb),
+    )
+
+
+def _next_steps(kind: str, total_gb: float) -> str:
+    fits = [r for r in ROWS if r.hub_id and r.weights_gb(kind) + OVERHEAD_GB <= total_gb]
+    best = fits[0] if fits else row("qwen2.5-omni-3b")
+    return (
+        f"`omnimem models pull {best.name}` downloads {best.download_gb:g} GB; `omnimem models list` shows the others. "
+        "`omnimem demo` shows the tool at work with the built-in model."
+    )
+
+
+def _folder(folder: Path) -> Found:
+    family = family_of(read_checkpoint(folder))
+    if folder.resolve() == NANO.resolve():
+        return Found(row("nano"), NANO)
+    return Found(unlisted(folder.resolve().name, family), folder)
+
+
+def _named(model: str) -> Row:
+    if model.startswith((".", "/", "~")):
+        raise UsageError(f"There is no model folder {model!r}.", "Check the path given with -m.")
+    return row(model)
+
+
+def _hub_row(hub_id: str) -> Row:
+    for candidate in ROWS:
+        if (candidate.hub_id or "").lower() == hub_id.lower():
+            return candidate
+    folder = hub.cached(hub_id)
+    if folder is None:
+        raise MissingError(
+            f"The weights of {hub_id} are not on this machine.",
+            f"Download them with `omnimem models pull {hub_id}`. `omnimem demo` works without.",
+            code="no_weights",
+        )
+    return unlisted(hub_id, family_of(read_checkpoint(folder)), hub_id)
+
+
+def _installed(wanted: Row) -> Found:
+    folder = hub.cached(wanted.hub_id or "")
+    if folder is not None:
+        return Found(wanted, folder)
+    raise MissingError(
+        f"The weights of {wanted.name} are not on this machine ({wanted.hub_id}, {wanted.download_gb:g} GB to download).",
+        f"Download them with `omnimem models pull {wanted.name}`. "
+        "`omnimem demo` shows the tool at work with the built-in model.",
+        code="no_weights",
+    )

@@ -1,0 +1,246 @@
+"""Qwen2.5-Omni's Thinker as an adapter: segments in, embeddings and positions out.
+
+Knows the library's Thinker and its interleave: per ``seconds_per_chunk`` all picture tokens, then all sound
+tokens. Knows no budget. Picture goes in by frame pairs and sound by whole windows of the audio tower, neither of
+which sees its neighbours, so that a stream encodes exactly as the whole video would.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from omnimem_cli.errors import UsageError
+from omnimem_cli.media.segment import Format, Media, Segment
+from omnimem_cli.memory.piece import AUDIO, PREFIX, QUESTION, VISUAL, Piece, join, text_piece
+from omnimem_cli.models.adapter import Plan, WatchOptions
+from omnimem_cli.models.catalogue import Row
+from omnimem_cli.models.mel import MelSettings, StreamingLogMel
+from omnimem_cli.models.patches import PatchSettings, patch_rows
+from omnimem_cli.models.positions import StreamPositions
+from omnimem_cli.models.prompt import Prompt
+
+
+class QwenOmniAdapter:
+    """One Thinker and the state of one stream. ``row`` holds its defaults, ``name`` and ``revision`` its origin."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        mel: MelSettings,
+        patches: PatchSettings,
+        row: Row,
+        eos_ids: tuple[int, ...],
+        revision: str | None = None,
+    ):
+        self.model, self.tokenizer = model, tokenizer
+        self.row, self.name, self.revision, self.eos_ids = row, row.name, revision, eos_ids
+        self.decoder = model.get_decoder()
+        self.visual, self.hearing = model.model.visual, model.model.audio_tower
+        self.device, self.dtype = model.device, model.dtype
+        self.prompt = Prompt(tokenizer, _marks(tokenizer))
+        self.patches = patches
+        self._mel = StreamingLogMel(mel)
+        self._config = model.config
+        self._plan: Plan | None = None
+        self._positions: StreamPositions | None = None
+        self._end_s = 0.0
+
+    def plan(self, media: Media, options: WatchOptions) -> Plan:
+        """Segments of ``seconds_per_chunk``. Raises UsageError for a frame rate or pixel limit out of range."""
+        fps = self._frame_rate(options.fps or self.row.fps)
+        segment_s = float(self._config.seconds_per_chunk)
+        width, height = (0, 0) if media.video is None else self._grid(media, options)
+        visual = 0
+        if media.video is not None:
+            pairs = fps * segment_s / self.patches.temporal_patch_size
+            visual = int(pairs * (width // self.patches.cell) * (height // self.patches.cell))
+        audio = 0 if media.audio is None else self.tokens_of(self._mel.settings.frames_in(segment_s))
+        sound = self._mel.settings
+        format_ = Format(segment_s, fps, width, height, sound.sampling_rate, sound.lookahead)
+        return Plan(format_, visual + audio, visual, audio)
+
+    def _frame_rate(self, fps: float) -> float:
+        """The interleave needs at least one frame pair in every segment: whole rates from 1 up."""
+        if fps < 1 or fps != int(fps):
+            nearest = max(1, round(fps))
+            raise UsageError(
+                f"{self.name} takes a whole number of frames per second, at least 1, not {fps:g}.",
+                f"Use --fps {nearest}.",
+            )
+        return float(fps)
+
+    def _grid(self, media: Media, options: WatchOptions) -> tuple[int, int]:
+        least = self.patches.cell**2
+        if options.max_pixels is not None and options.max_pixels < least:
+            raise UsageError(
+                f"{self.name} needs at least {least} pixels per frame, not {options.max_pixels}.",
+                f"Use --max-pixels {least} or more.",
+            )
+        assert media.video is not None, "a grid is planned for a picture"
+        limit = options.max_pixels or self.row.max_pixels
+        return self.patches.grid(media.video.width, media.video.height, limit)
+
+    @staticmethod
+    def tokens_of(mel_frames: int) -> int:
+        """Audio tokens of a run of mel frames: a convolution of stride 2, then means of two."""
+        return ((mel_frames - 1) // 2 + 1) // 2 if mel_frames else 0
+
+    def listen(self, audio: Tensor) -> None:
+        """First pass over a file's sound, block by block (float32 [samples]): learns the log-mel maximum."""
+        self._mel.listen(audio)
+
+    def open(self, media: Media, plan: Plan) -> Piece:
+        """System prompt, role header and opening marks, which share one position."""
+        assert plan.tokens_per_segment > 0, "a plan has picture, sound or both"
+        self._plan, self._end_s = plan, 0.0
+        self._mel.open()
+        marks = self.prompt.opening(self._picture, self._sound)
+        piece = text_piece(self._embeds(self.prompt.system + marks), 0, PREFIX)
+        shared = len(self.prompt.system)
+        piece.positions[:, shared:] = shared
+        self._positions = StreamPositions(
+            base=shared + 1,
+            per_second=self._config.position_id_per_seconds,
+            pair_s=self.patches.temporal_patch_size / plan.format.fps,
+        )
+        return piece
+
+    @property
+    def _picture(self) -> bool:
+        return self._plan.visual_tokens_per_segment > 0
+
+    @property
+    def _sound(self) -> bool:
+        return self._plan.audio_tokens_per_segment > 0
+
+    @torch.no_grad()
+    def encode(self, segments: Sequence[Segment]) -> list[Piece]:
+        """One piece per segment: its picture tokens, then its sound tokens."""
+        pictures = self._see([torch.from_numpy(s.frames) for s in segments])
+        mels = [
+            self._mel.frames(torch.from_numpy(s.audio), torch.from_numpy(s.audio_ahead)) for s in segments
+        ]
+        sounds = self._hear(mels)
+        return [self._piece(*parts) for parts in zip(segments, pictures, sounds, strict=True)]
+
+    def _see(self, frames: list[Tensor]) -> list[Tensor]:
+        """uint8 frames per segment to embeddings [tokens, D] per segment; an odd last frame is doubled."""
+        even = [self._paired(f) for f in frames]
+        counts = [len(f) // self.patches.temporal_patch_size for f in even]
+        if not sum(counts):
+            return [self._embeds([]) for _ in frames]
+        rows = patch_rows(torch.cat(even).to(self.device), self.patches)
+        pairs = len(rows)
+        height, width = (side // self.patches.patch_size for side in even[0].shape[1:3])
+        grid = torch.tensor([[pairs, height, width]], device=self.device)
+        seen = self.visual(rows.flatten(0, 1).to(self.dtype), grid_thw=grid).pooler_output
+        return list(seen.split([count * len(seen) // pairs for count in counts]))
+
+    def _paired(self, frames: Tensor) -> Tensor:
+        missing = -len(frames) % self.patches.temporal_patch_size
+        return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
+
+    def _hear(self, mels: list[Tensor]) -> list[Tensor]:
+        """Log-mel frames [bins, n] per segment to embeddings [tokens, D] per segment."""
+        counts = [self.tokens_of(mel.shape[1]) for mel in mels]
+        heard = [
+            self.hearing(
+                mel.to(self.device, self.dtype), feature_lens=torch.tensor([mel.shape[1]], device=self.device)
+            ).last_hidden_state
+            if count
+            else self._embeds([])
+            for mel, count in zip(mels, counts, strict=True)
+        ]
+        return heard
+
+    def _piece(self, segment: Segment, picture: Tensor, sound: Tensor) -> Piece:
+        self._end_s = segment.start_s + self._plan.format.segment_s
+        return join([self._visual_piece(segment, picture), self._audio_piece(segment, sound)])
+
+    def _visual_piece(self, segment: Segment, embeds: Tensor) -> Piece:
+        grid = self._plan.format
+        rows, columns = grid.height // self.patches.cell, grid.width // self.patches.cell
+        cells = max(1, rows * columns)
+        pairs, first = len(embeds) // cells, self._positions.pairs
+        starts = torch.from_numpy(segment.frame_times)[:: self.patches.temporal_patch_size]
+        return self._media_piece(
+            embeds,
+            positions=self._positions.visual(pairs, rows, columns),
+            kind=VISUAL,
+            step=torch.arange(first, first + pairs).repeat_interleave(cells),
+            patch=torch.arange(cells).repeat(pairs),
+            time=starts.repeat_interleave(cells),
+        )
+
+    def _audio_piece(self, segment: Segment, embeds: Tensor) -> Piece:
+        tokens, first = len(embeds), self._positions.sounds
+        rate = self._plan.audio_tokens_per_segment / self._plan.format.segment_s
+        return self._media_piece(
+            embeds,
+            positions=self._positions.audio(tokens),
+            kind=AUDIO,
+            step=torch.arange(first, first + tokens),
+            patch=torch.zeros(tokens),
+            time=segment.start_s + torch.arange(tokens) / max(rate, 1.0),
+        )
+
+    def _media_piece(
+        self, embeds: Tensor, positions: Tensor, kind: int, step: Tensor, patch: Tensor, time: Tensor
+    ) -> Piece:
+        n, where = len(embeds), {"device": self.device}
+        return Piece(
+            embeds=embeds,
+            positions=positions.to(**where),
+            kind=torch.full((n,), kind, dtype=torch.uint8, **where),
+            step=step.to(dtype=torch.int32, **where),
+            patch=patch.to(dtype=torch.int32, **where),
+            group=torch.full((n,), -1, dtype=torch.int32, **where),
+            time=time.to(dtype=torch.float32, **where),
+        )
+
+    def question(self, texts: Sequence[str]) -> list[Piece]:
+        """Closing marks (they share one position), the text and the answer's header. Changes no state."""
+        return [self._question(text) for text in texts]
+
+    def _question(self, text: str) -> Piece:
+        marks = self.prompt.closing(self._picture, self._sound)
+        ids = marks + self.prompt.question(text)
+        close = self._positions.close
+        piece = text_piece(self._embeds(ids), close - len(marks) + 1, QUESTION, self._end_s)
+        piece.positions[:, : len(marks)] = close
+        return piece
+
+    def _embeds(self, ids: list[int]) -> Tensor:
+        return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
+
+    @torch.no_grad()
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [...] to embeddings [..., D]."""
+        return self.decoder.get_input_embeddings()(ids)
+
+    @torch.no_grad()
+    def head(self, hidden: Tensor) -> Tensor:
+        """Final hidden states [..., D] to logits [..., V] in fp32."""
+        return self.model.lm_head(hidden).float()
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens skipped."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def state(self) -> dict:
+        """Plain tensors and numbers that resume the stream after ``open`` with the same plan."""
+        return {"end_s": self._end_s, "positions": self._positions.state(), "mel": self._mel.state()}
+
+    def load_state(self, state: dict) -> None:
+        """Continue where ``state`` was taken."""
+        self._end_s = state["end_s"]
+        self._positions = StreamPositions(**state["positions"])
+        self._mel.load_state(state["mel"])
+
+
+def _marks(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    names = ("vision_bos", "vision_eos", "audio_bos", "audio_eos")
+    return {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names}

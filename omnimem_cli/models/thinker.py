@@ -1,0 +1,98 @@
+"""A Qwen2.5-Omni folder to an adapter: the Thinker alone, whether the folder holds it alone or the whole model."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGeneration
+from transformers.utils import logging
+
+from omnimem_cli.models.catalogue import Row
+from omnimem_cli.models.checkpoint import Checkpoint, broken
+from omnimem_cli.models.mel import MelSettings
+from omnimem_cli.models.patches import CELLS_MAX, PatchSettings
+from omnimem_cli.models.qwen_omni import QwenOmniAdapter
+
+
+def load_adapter(
+    checkpoint: Checkpoint, row: Row, device: torch.device, dtype: torch.dtype
+) -> QwenOmniAdapter:
+    """Raises MissingError where keys are missing or of another shape."""
+    quiet = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model = _thinker(checkpoint, device, dtype)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    finally:
+        logging.set_verbosity(quiet)
+        if bars:
+            logging.enable_progress_bar()
+    return QwenOmniAdapter(
+        model,
+        tokenizer,
+        mel=_mel_settings(checkpoint),
+        patches=_patch_settings(checkpoint),
+        row=row,
+        eos_ids=_ends(checkpoint.folder, tokenizer),
+        revision=checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None,
+    )
+
+
+def _thinker(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype):
+    try:
+        model, report = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+            checkpoint.folder,
+            dtype=dtype,
+            device_map={"": device},
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise broken(checkpoint.folder, f"cannot be loaded: {str(error).splitlines()[0]}") from error
+    _check(checkpoint.folder, report)
+    return model.eval()
+
+
+def _check(folder: Path, report: dict) -> None:
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise broken(folder, f"lacks {len(missing)} of the model's weights (first: {missing[0]})")
+    other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
+    if other:
+        raise broken(
+            folder, f"holds {len(other)} weights of another shape than its config says (first: {other[0]})"
+        )
+
+
+def _mel_settings(checkpoint: Checkpoint) -> MelSettings:
+    return MelSettings(**_known(checkpoint.settings("feature_extractor"), MelSettings))
+
+
+def _patch_settings(checkpoint: Checkpoint) -> PatchSettings:
+    image = checkpoint.settings("image_processor")
+    known = _known(image, PatchSettings) | {"min_pixels": None, "max_pixels": None}
+    known |= {name: tuple(known[name]) for name in ("image_mean", "image_std") if name in known}
+    settings = PatchSettings(**known)
+    size = checkpoint.settings("video_processor").get("size") or image.get("size") or {}
+    most = size.get("longest_edge") or image.get("max_pixels")
+    cap = CELLS_MAX * settings.cell**2
+    return PatchSettings(**known | {"max_pixels": min(most or cap, cap)})
+
+
+def _known(values: dict, kind: type) -> dict:
+    return {name: values[name] for name in kind.__dataclass_fields__ if values.get(name) is not None}
+
+
+def _ends(folder: Path, tokenizer) -> tuple[int, ...]:
+    """Ids that end an answer: generation_config.json's, else the tokenizer's own and <|im_end|>."""
+    file = folder / "generation_config.json"
+    ends = json.loads(file.read_text()).get("eos_token_id") if file.exists() else None
+    if ends is None:
+        ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    listed = ends if isinstance(ends, list) else [ends]
+    return tuple(sorted({end for end in listed if end is not None}))
