@@ -10,9 +10,12 @@ import os
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from omnimem_cli.errors import UserError
-from omnimem_cli.media.segment import AudioStream, Media, VideoStream
+
+if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
+    from omnimem_cli.media.segment import AudioStream, Media, VideoStream
 
 SCHEMA = "omnimem/result/1"
 FULL_COVERAGE = 0.98
@@ -63,7 +66,7 @@ def warning(code: str, message: str) -> dict:
 
 
 def input_facts(
-    media: Media, *, digest: str | None = None, start_s: float | None = None, end_s: float | None = None
+    media: "Media", *, digest: str | None = None, start_s: float | None = None, end_s: float | None = None
 ) -> dict:
     """The ``input`` part; ``start_s`` and ``end_s`` are the range asked for, None where it is open."""
     return {
@@ -89,7 +92,7 @@ def readable_path(path: str) -> str:
 
 
 def coverage(
-    media: Media,
+    media: "Media",
     video_s: float,
     audio_s: float,
     *,
@@ -143,9 +146,7 @@ def done(
     return _record(task, "done", None, facts, notes, timing, preset) | part
 
 
-def failed(
-    task: str, error: BaseException, *, input: dict, preset: str | None = None, **facts: object
-) -> dict:
+def failed(task: str, error: BaseException, *, input: dict, preset: str | None = None, **facts: object) -> dict:
     """The record of an input that gave no result; ``facts``: what was known of model, memory, coverage,
     timing, warnings. A KeyboardInterrupt, or an error with the code ``interrupted``, has that status.
     """
@@ -189,14 +190,14 @@ def _record(
     return {**head, **facts, "warnings": notes, "timing": timing}
 
 
-def _video_facts(video: VideoStream | None) -> dict | None:
+def _video_facts(video: "VideoStream | None") -> dict | None:
     if video is None:
         return None
     fps = None if video.fps is None else round(video.fps, 3)
     return {"width": video.width, "height": video.height, "fps": fps, "codec": video.codec}
 
 
-def _audio_facts(media: Media) -> dict | None:
+def _audio_facts(media: "Media") -> dict | None:
     if media.audio is None:
         return None
     tracks = media.audio_tracks or (media.audio,)
@@ -209,7 +210,7 @@ def _audio_facts(media: Media) -> dict | None:
 
 
 def _share(
-    stream: VideoStream | AudioStream, seconds: float, start_s: float | None, end_s: float | None
+    stream: "VideoStream | AudioStream", seconds: float, start_s: float | None, end_s: float | None
 ) -> float | None:
     """Share of the stream's seconds in the range that entered; 1 when the range holds none of it."""
     if stream.duration_s is None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omnimem_cli.clock import span
-from omnimem_cli.media.segment import Segment
 from omnimem_cli.settings import Settings
 from omnimem_cli.tasks.clean import read
 from omnimem_cli.tasks.prompts import NOTE, OUTLINE, STOPS, SUMMARY, TITLE, instruct
 
 if TYPE_CHECKING:
+    from omnimem_cli.media.segment import Segment
     from omnimem_cli.session import Moment, Session
 
 STYLES = ("brief", "detailed", "chapters")
@@ -54,7 +54,7 @@ class Summarize:
         self.notes: list[Note] = []
         self._open_s: float | None = None  # where the window that has no note yet begins
 
-    def on_moment(self, session: "Session", moment: "Moment", segments: Sequence[Segment]) -> None:
+    def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
         """Take a note once the window just watched is long enough."""
         if self._open_s is None:
             self._open_s = segments[0].start_s if segments else moment.start_s

@@ -6,9 +6,8 @@ Knows the session's questions and answers; knows no model, no memory and no file
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from omnimem_cli.media.segment import Segment
-
-if TYPE_CHECKING:  # the session imports torch; option parsing imports tasks
+if TYPE_CHECKING:  # they import numpy and torch, which option parsing must not wait for
+    from omnimem_cli.media.segment import Segment
     from omnimem_cli.session import Moment, Session
 
 
@@ -25,7 +24,7 @@ class Task(Protocol):
     chunk_s: float | None
     warnings: list[dict]
 
-    def on_moment(self, session: "Session", moment: "Moment", segments: Sequence[Segment]) -> None:
+    def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
         """After each chunk, with the segments that entered in it."""
 
     def finish(self, session: "Session", end_s: float) -> dict:
