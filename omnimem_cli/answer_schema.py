@@ -14,8 +14,6 @@ Path = tuple[str | int, ...]
 ANNOTATIONS = frozenset(
     ("title", "description", "default", "examples", "deprecated", "$comment", "$defs", "then", "else")
 )
-    ["title", "description", "default", "examples", "deprecated", "$comment", "$defs", "then", "else"]
-)
 KEYWORDS = frozenset(Draft202012Validator.VALIDATORS) - {"$dynamicRef"} | ANNOTATIONS
 BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs")
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
