@@ -1,0 +1,87 @@
+"""Questions over the whole memory, all in one batch; answers with a schema are parsed, checked and asked again once.
+
+Knows questions and answer schemas; knows no preset file.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from omnimem_cli import answer_schema
+from omnimem_cli.preset_file import Question
+from omnimem_cli.results import warning
+from omnimem_cli.settings import Settings
+from omnimem_cli.tasks.clean import Reply, read, stopped
+from omnimem_cli.tasks.prompts import REPAIR, SCHEMA, STOPS, instruct
+
+if TYPE_CHECKING:
+    from omnimem_cli.media.segment import Segment
+    from omnimem_cli.session import Answer, Moment, Session
+
+ANSWER_TOKENS = 512
+REPAIR_CHARACTERS = 2_000  # of the answer that is put back into the question
+
+
+class Ask:
+    """Answers to ``questions``, whose ids tell them apart."""
+
+    name = "ask"
+    reserve_s = 0.0
+    chunk_s = None
+
+    def __init__(self, settings: Settings, questions: Sequence[Question]):
+        assert questions, "there must be a question to ask"
+        assert len({q.id for q in questions}) == len(questions), "two questions have the same id"
+        self.settings = settings
+        self.questions = questions
+        self.warnings: list[dict] = []
+
+    def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
+        """Nothing is asked before the end."""
+
+    def finish(self, session: "Session", end_s: float) -> dict:
+        """``{"answers": [{id, question, answer, data}]}`` in the order of the questions."""
+        asked = [self._text(question) for question in self.questions]
+        tried = [_Tried(q, a) for q, a in zip(self.questions, self._ask(session, asked), strict=True)]
+        wrong = [i for i, attempt in enumerate(tried) if attempt.problem]
+        again = self._ask(session, [f"{asked[i]}\n\n{tried[i].complaint}" for i in wrong])
+        for i, answer in zip(wrong, again, strict=True):
+            tried[i] = _Tried(self.questions[i], answer)
+        return {"answers": [self._record(attempt) for attempt in tried]}
+
+    def _text(self, question: Question) -> str:
+        text = instruct(question.text, language=self.settings.language, glossary=self.settings.glossary)
+        if question.schema is None:
+            return text
+        return f"{text}\n\n{SCHEMA}\n{json.dumps(question.schema, ensure_ascii=False)}"
+
+    def _ask(self, session: "Session", texts: list[str]) -> "list[Answer]":
+        if not texts:
+            return []
+        return session.ask(texts, max_tokens=self.settings.max_tokens or ANSWER_TOKENS, stop=STOPS)
+
+    def _record(self, attempt: "_Tried") -> dict:
+        question, reply = attempt.question, attempt.reply
+        if question.schema is None or attempt.problem:
+            self.warnings += reply.warnings
+        if attempt.problem:
+            told = f"The answer to {question.id!r} does not match its schema: {attempt.problem}."
+            self.warnings.append(warning("answer_invalid", told))
+        return {"id": question.id, "question": question.text, "answer": reply.text, "data": attempt.data}
+
+
+class _Tried:
+    """One answer, read and held against its schema. ``problem`` is None when it fits, or when there is none."""
+
+    def __init__(self, question: Question, answer: "Answer"):
+        self.question = question
+        self.reply: Reply = read(answer.text, answer.finished, f"The answer to {question.id!r}")
+        self.data: object = None
+        self.problem: str | None = None
+        if question.schema is not None:  # repeats are data here: the text is parsed before they are cut
+            self.data, self.problem = answer_schema.fit(stopped(answer.text), question.schema)
+
+    @property
+    def complaint(self) -> str:
+        """What to tell the model when it is asked again."""
+        return REPAIR.format(problem=self.problem, answer=self.reply.text[:REPAIR_CHARACTERS])

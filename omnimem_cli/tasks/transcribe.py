@@ -1,0 +1,101 @@
+"""Transcripts: windows of at most half a minute, cut at pauses, each asked for while it is whole.
+
+Knows loudness, windows and questions. Hours of words cannot come out of a few thousand entries at the end, so
+every window is asked before anything of it is evicted; silence is never asked about.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from omnimem_cli.clock import span
+from omnimem_cli.results import warning
+from omnimem_cli.settings import Settings
+from omnimem_cli.tasks.clean import read
+from omnimem_cli.tasks.pauses import Loudness
+from omnimem_cli.tasks.prompts import NOTHING_SAID, STOPS, TRANSCRIBE, instruct
+
+if TYPE_CHECKING:
+    from omnimem_cli.media.segment import Segment
+    from omnimem_cli.session import Moment, Session
+
+WINDOW_S = 30.0
+GATE_DB = -50.0
+"""Below this no speech is looked for: far speech lies around -40 dBFS, the noise of a quiet room below -60."""
+WINDOW_TOKENS = 384  # half a minute of fast speech is about 120 words
+
+
+def window_for(audio_entries: float, entries_per_s: float, segment_s: float, wanted_s: float = WINDOW_S) -> float:
+    """Seconds of a window that fill at most half of the audio budget (entries per layer), at least one segment."""
+    fitting = audio_entries / 2 / entries_per_s if entries_per_s else wanted_s
+    return max(min(wanted_s, fitting), segment_s)
+
+
+class Transcribe:
+    """One transcript. ``window_s``: the longest window; ``segment_s``: of the adapter's plan."""
+
+    name = "transcribe"
+
+    def __init__(
+        self, settings: Settings, *, window_s: float = WINDOW_S, segment_s: float = 2.0, gate_db: float = GATE_DB
+    ):
+        self.settings = settings
+        self.window_s = max(window_s, segment_s)
+        self.gate_db = gate_db
+        self.reserve_s = self.window_s + segment_s
+        self.chunk_s = max(self.window_s / 3, segment_s)  # a window is cut once the next chunk would not fit
+        self.warnings: list[dict] = []
+        self.segments: list[dict] = []
+        self.heard = Loudness()
+        self._open_s: float | None = None  # where the window that was not yet asked about begins
+        self._sound = False
+
+    def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
+        """Listen, and ask about each window that can grow no further."""
+        for segment in segments:
+            self._sound = self._sound or len(segment.audio) > 0
+            self.heard.hear(segment.start_s, segment.audio)
+        if self._open_s is None:
+            self._open_s = moment.start_s
+        self._ask_until(session, moment.end_s, self.window_s - self.chunk_s)
+
+    def finish(self, session: "Session", end_s: float) -> dict:
+        """``{"transcript": {language, segments}}``."""
+        if self._open_s is not None:
+            self._ask_until(session, end_s, self.window_s)
+            self._ask_window(session, end_s)
+        if not self._sound:
+            self.warnings.append(warning("no_sound", "The input has no sound to transcribe."))
+        elif not self.segments and not self.warnings:
+            self.warnings.append(warning("silent", "No speech was found, so the transcript is empty."))
+        return {"transcript": {"language": self.settings.spoken_language, "segments": self.segments}}
+
+    def _ask_until(self, session: "Session", now_s: float, rest_s: float) -> None:
+        """Ask about windows until no more than ``rest_s`` seconds are left open."""
+        while now_s - self._open_s > rest_s + 1e-6:
+            latest_s = min(self._open_s + self.window_s, now_s)
+            self._ask_window(session, self.heard.pause((self._open_s + latest_s) / 2, latest_s))
+
+    def _ask_window(self, session: "Session", cut_s: float) -> None:
+        """Ask for the words up to ``cut_s``, where something can be heard there."""
+        window = (self._open_s, cut_s)
+        voiced = self.heard.voiced(*window, self.gate_db)
+        self._open_s = cut_s
+        if voiced is not None:
+            text = self._words(session, window)
+            if text:
+                self.segments.append({"start_s": round(voiced[0], 3), "end_s": round(voiced[1], 3), "text": text})
+        self.heard.forget(cut_s)
+
+    def _words(self, session: "Session", window: tuple[float, float]) -> str:
+        wishes = {"spoken_language": self.settings.spoken_language, "glossary": self.settings.glossary}
+        tokens = self.settings.max_tokens or WINDOW_TOKENS
+        question = instruct(TRANSCRIBE, **wishes)
+        (answer,) = session.ask([question], max_tokens=tokens, window=window, stop=STOPS)
+        reply = read(answer.text, answer.finished, f"The transcript of {span(*window)}")
+        self.warnings += reply.warnings
+        text = " ".join(reply.text.split())
+        return "" if _bare(text) == _bare(NOTHING_SAID) else text
+
+
+def _bare(text: str) -> str:
+    return text.casefold().strip(" .()[]")
