@@ -1,0 +1,128 @@
+"""From what was asked to what the memory will hold: chunk, budgets per layer, reserve, bytes.
+
+Knows settings, a plan of the media and the decoder's geometry; loads nothing and decodes nothing.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from omnimem_cli.errors import DoesNotFitError, UsageError
+from omnimem_cli.media.segment import Media
+from omnimem_cli.memory.budget import (
+    Budget,
+    Geometry,
+    LayerBudget,
+    entries_for_bytes,
+    even_budgets,
+    fit_plan,
+    parse_budget,
+)
+from omnimem_cli.memory.cache import Memory, geometry
+from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.policies.policy import Policy
+from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.settings import Settings
+
+CHUNK_FACTOR = 2  # the paper's 16,384-token chunks at 8,192 entries
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What one input will be watched with. ``entries`` is None for an unbounded policy."""
+
+    policy: Policy
+    budget: Budget
+    entries: int | None
+    budgets: list[LayerBudget]
+    chunk_tokens: int
+    reserve_s: float
+    geometry: Geometry
+
+    def memory(self, adapter: Adapter) -> Memory:
+        """An empty memory of this shape."""
+        return Memory(
+            adapter.decoder,
+            self.policy,
+            self.budgets,
+            dtype=adapter.dtype,
+            device=adapter.device,
+            reserve_s=self.reserve_s,
+        )
+
+
+def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_s: float = 0.0) -> Fitted:
+    """Raises UsageError for what cannot be meant, DoesNotFitError for a budget that the prefix alone exceeds."""
+    policy = make_policy(settings.policy)
+    budget = parse_budget(settings.budget or str(adapter.row.budget))
+    shape = geometry(adapter.decoder, policy, adapter.dtype)
+    prefix = len(adapter.open(media, plan))
+    entries = _entries(budget, shape, prefix, plan, policy, settings.chunk)
+    budgets = _layer_budgets(settings, adapter, plan, shape.layers, entries)
+    return Fitted(
+        policy=policy,
+        budget=budget,
+        entries=entries if policy.bounded else None,
+        budgets=budgets,
+        chunk_tokens=settings.chunk or max(CHUNK_FACTOR * entries, plan.tokens_per_segment),
+        reserve_s=_reserve(reserve_s, budgets, plan),
+        geometry=shape,
+    )
+
+
+def _entries(budget: Budget, shape: Geometry, prefix: int, plan: Plan, policy: Policy, chunk: int | None) -> int:
+    """Visual + audio entries per layer."""
+    if budget.entries is not None:
+        return budget.entries
+    if budget.bytes is None:
+        raise UsageError("--budget auto needs a device to measure.", "Give entries (8k) or bytes (2GiB).")
+    layers = shape.layers if policy.decides_late else 1
+    flight = chunk or plan.tokens_per_segment
+    entries = entries_for_bytes(budget.bytes, shape, prefix, flight, layers)
+    if (
+        chunk is None and CHUNK_FACTOR * entries > flight
+    ):  # a larger chunk is the tool's own wish: share the bytes with it
+        held = budget.bytes // shape.entry_bytes - shape.layers * prefix
+        entries = max(held // (shape.layers + CHUNK_FACTOR * layers), flight // CHUNK_FACTOR)
+    if entries < 1:
+        least = shape.entry_bytes * (shape.layers * (prefix + 1) + layers * flight)
+        raise DoesNotFitError(
+            f"A budget of {budget.bytes} bytes is smaller than the prompt and one chunk in flight.",
+            f"The least that works here is --budget {-(-least // 1024)}KiB.",
+            code="budget_too_small",
+        )
+    return entries
+
+
+def _layer_budgets(settings: Settings, adapter: Adapter, plan: Plan, layers: int, entries: int) -> list[LayerBudget]:
+    has_video, has_audio = plan.visual_tokens_per_segment > 0, plan.audio_tokens_per_segment > 0
+    if settings.plan is not None:
+        return fit_plan(read_plan(settings.plan, layers), entries, has_video, has_audio)
+    if has_video and has_audio and entries < 2:
+        raise DoesNotFitError("A budget of 1 entry cannot hold picture and sound.", "Use --budget 2 or more.")
+    ratio = settings.av_ratio if settings.av_ratio is not None else adapter.row.av_ratio
+    return even_budgets(layers, entries, ratio, has_video, has_audio)
+
+
+def read_plan(path: str, layers: int) -> list[tuple[int, int]]:
+    """(audio, visual) per layer from a plan file. Raises UsageError when it is not a plan for this model."""
+    try:
+        pairs = json.loads(Path(path).read_text("utf-8"))["budgets"]
+        plan = [(int(audio), int(visual)) for audio, visual in pairs]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a plan: {error}.", "`omnimem calibrate` writes one.") from error
+    if len(plan) != layers:
+        raise UsageError(
+            f"{path} is a plan for {len(plan)} layers; this model has {layers}.",
+            "Calibrate with the model that you use.",
+        )
+    return plan
+
+
+def _reserve(wanted: float, budgets: list[LayerBudget], plan: Plan) -> float:
+    """Seconds that are never evicted: at most half of the audio budget's worth, at least one segment."""
+    rate = plan.audio_tokens_per_segment / plan.format.segment_s
+    if not wanted or not rate:
+        return 0.0
+    half = min(b.audio for b in budgets) / 2 / rate
+    return max(min(wanted, half), plan.format.segment_s)

@@ -1,0 +1,189 @@
+"""One input from file to result: probe, listen, fit, watch, ask, report.
+
+Knows every room below the command line and none above; draws nothing, writes nothing. Raises UserError.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from omnimem_cli import results
+from omnimem_cli.errors import InputError
+from omnimem_cli.fitting import Fitted, fit
+from omnimem_cli.media.decode import Source
+from omnimem_cli.media.probe import probe
+from omnimem_cli.media.segment import Media
+from omnimem_cli.media.sound import sound_blocks
+from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL
+from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
+from omnimem_cli.session import Sampling, Session
+from omnimem_cli.settings import Progress, Settings
+from omnimem_cli.tasks.task import Task
+
+Report = Callable[[Progress], None]
+
+
+@dataclass
+class Watch:
+    """One input being worked on."""
+
+    settings: Settings
+    task: Task
+    adapter: Adapter
+    report: Report
+    media: Media
+    plan: Plan
+    fitted: Fitted
+    began: float
+
+    @property
+    def total_s(self) -> float | None:
+        """Seconds of video that will be watched, None for live input."""
+        end = self.media.duration_s if self.settings.end_s is None else self.settings.end_s
+        if end is None:
+            return None
+        if self.media.duration_s is not None:
+            end = min(end, self.media.duration_s)
+        return max(0.0, end - (self.settings.start_s or 0.0))
+
+    def tell(self, stage: str, done_s: float = 0.0) -> None:
+        """Report progress, and stop at the time limit."""
+        self.report(Progress(stage, done_s, self.total_s))
+        limit = self.settings.timeout_s
+        if limit is not None and time.monotonic() - self.began > limit:
+            raise InputError(
+                f"{self.media.path} took longer than {limit:g} s.",
+                "Raise --timeout, or watch a part with --start and --end.",
+                code="timeout",
+            )
+
+
+def watch_one(
+    path: str,
+    settings: Settings,
+    task: Task,
+    adapter: Adapter,
+    report: Report,
+    *,
+    digest: str | None = None,
+    preset: str | None = None,
+) -> dict:
+    """The result of one task on one input (design of the result: ``results``)."""
+    began = time.monotonic()
+    media = probe(
+        path,
+        audio_track=settings.audio_track,
+        no_audio=settings.no_audio,
+        no_video=settings.no_video,
+        timeout_s=settings.timeout_s,
+    )
+    plan = adapter.plan(media, WatchOptions(settings.fps, settings.max_pixels))
+    fitted = fit(settings, adapter, plan, media, task.reserve_s)
+    watch = Watch(settings, task, adapter, report, media, plan, fitted, began)
+    _listen(watch)
+    session, source = _watch(watch)
+    watch.tell("answering", watch.total_s or session.end_s)
+    part = task.finish(session, session.end_s)
+    return results.done(task.name, part, preset=preset, **_facts(watch, session, source, digest))
+
+
+def _listen(watch: Watch) -> None:
+    """First pass over a file's sound: the model's log-mel maximum. A live source cannot be heard twice."""
+    if watch.media.audio is None or watch.media.duration_s is None:
+        return
+    heard_s, rate = 0.0, watch.plan.format.sample_rate
+    for block in sound_blocks(watch.media, start_s=watch.settings.start_s, end_s=watch.settings.end_s):
+        watch.adapter.listen(torch.from_numpy(block))
+        heard_s += len(block) / rate
+        watch.tell("listening", heard_s)
+
+
+def _watch(watch: Watch) -> tuple[Session, Source]:
+    settings, task = watch.settings, watch.task
+    session = Session(
+        watch.adapter,
+        watch.fitted.memory(watch.adapter),
+        watch.media,
+        watch.plan,
+        watch.fitted.chunk_tokens,
+        sampling=Sampling(settings.temperature, seed=settings.seed),
+        chunk_s=task.chunk_s,
+    )
+    with Source(watch.media, watch.plan.format, start_s=settings.start_s, end_s=settings.end_s) as source:
+        for moment, segments in session.watch(source):
+            task.on_moment(session, moment, segments)
+            watch.tell("watching", moment.end_s - moment.start_s)
+    if not session.chunks_seen:
+        raise InputError(
+            f"{watch.media.path} holds nothing to watch in the range asked for.", "Check --start and --end."
+        )
+    return session, source
+
+
+def _facts(watch: Watch, session: Session, source: Source, digest: str | None) -> dict:
+    """Everything in a result but what the task made."""
+    settings, seen = watch.settings, session.coverage()
+    span = {"start_s": settings.start_s, "end_s": settings.end_s}
+    return {
+        "input": results.input_facts(watch.media, digest=digest, **span),
+        "model": _model_facts(watch.adapter),
+        "memory": _memory_facts(watch, session),
+        "coverage": results.coverage(watch.media, seen["video_s"], seen["audio_s"], **span),
+        "warnings": [*source.warnings, *watch.task.warnings],
+        "timing": _timing(watch, session, source),
+    }
+
+
+def _model_facts(adapter: Adapter) -> dict:
+    return {
+        "name": adapter.name,
+        "revision": adapter.revision,
+        "dtype": str(adapter.dtype).removeprefix("torch."),
+        "device": str(adapter.device),
+    }
+
+
+def _memory_facts(watch: Watch, session: Session) -> dict:
+    memory, fitted = session.memory, watch.fitted
+    kept, count = memory.counts(), len(fitted.budgets)
+    split = {
+        "visual": sum(b.visual for b in fitted.budgets) / count,
+        "audio": sum(b.audio for b in fitted.budgets) / count,
+    }
+    on_gpu = watch.adapter.device.type == "cuda"
+    return {
+        "policy": watch.settings.policy,
+        "budget_entries": fitted.entries,
+        "budget_bytes": fitted.budget.bytes if fitted.policy.bounded else None,
+        "layers": count,
+        "chunk": session.segments_per_chunk * watch.plan.tokens_per_segment,
+        "positions": watch.settings.positions,
+        "split": split if fitted.policy.bounded else None,
+        "seen": _by_kind(memory.seen),
+        "kept": _by_kind(kept),
+        "bytes": memory.nbytes,
+        "peak_bytes": memory.peak_bytes,
+        "device_peak_bytes": torch.cuda.max_memory_allocated(watch.adapter.device) if on_gpu else None,
+    }
+
+
+def _by_kind(counts: dict[int, float]) -> dict:
+    return {"visual": counts[VISUAL], "audio": counts[AUDIO], "text": counts[TEXT] + counts[PREFIX]}
+
+
+def _timing(watch: Watch, session: Session, source: Source) -> dict:
+    wall, clock = time.monotonic() - watch.began, session.clock
+    watched = session.end_s - (session.start_s or 0.0)
+    parts = {
+        "decode_s": source.decode_s,
+        "encode_s": clock.encode_s,
+        "prefill_s": clock.prefill_s,
+        "answer_s": clock.answer_s,
+        "wall_s": wall,
+    }
+    rate = watched / wall if wall else None
+    return {name: round(value, 3) for name, value in parts.items()} | {
+        "video_seconds_per_second": None if rate is None else round(rate, 2)
+    }
