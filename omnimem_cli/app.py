@@ -1,0 +1,85 @@
+"""The Typer object and its wiring, and the process: error messages and exit codes. Imports no torch."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from omnimem_cli import __version__
+from omnimem_cli.commands import summarize
+from omnimem_cli.console import talk
+from omnimem_cli.errors import UsageError, UserError
+
+EXIT_CODES = """
+[bold]Exit codes[/bold]
+
+0 done · 1 unexpected · 2 usage · 3 some inputs failed · 4 all inputs failed · 5 something is missing
+(ffmpeg, weights, device) · 6 does not fit · 7 degraded, with --strict · 8 a result could not be written ·
+130, 143 interrupted
+"""
+
+app = typer.Typer(
+    name="omnimem",
+    help="Watch long videos with an audio-visual model inside a fixed memory budget.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+summarize.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"omnimem {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Watch long videos with an audio-visual model inside a fixed memory budget."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with the exit code of the README's table."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    talk.configure(debug=bool(os.environ.get("OMNIMEM_DEBUG")))
+    command = get_command(app)
+    try:
+        return command.main(args=arguments, prog_name="omnimem", standalone_mode=False) or 0
+    except UserError as error:
+        talk.error(error)
+        return error.exit_code
+    except typer.exceptions.TyperException as error:
+        return _usage(error)
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing more to say, and the interpreter must not try again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        talk.error(error)
+        return 1
+
+
+def _usage(error: typer.exceptions.TyperException) -> int:
+    """A flag or command that the parser does not know: its own words, and where the help is."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return 0
+    where = context.command_path if context else "omnimem"
+    talk.error(UsageError(error.format_message(), f"See `{where} --help`."))
+    return error.exit_code

@@ -1,0 +1,177 @@
+"""Many inputs: plan, isolation, skipping of finished work, an account at the end.
+
+Knows inputs, targets and records; the work of one input is `run.watch_one`, which it imports when the first one
+starts. One bad file never costs another; whatever concerns the machine as a whole (exit code 5) ends the run.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omnimem_cli import records
+from omnimem_cli.console import talk
+from omnimem_cli.engine import Engine
+from omnimem_cli.errors import InputError, MissingError, OutputError
+from omnimem_cli.inputs import Input
+from omnimem_cli.naming import Target, name_targets, owner_key
+from omnimem_cli.outcomes import Outcome
+from omnimem_cli.outputs import check_folder, clear_unfinished, locked
+from omnimem_cli.results import bare_input, failed, readable_path
+from omnimem_cli.settings import Settings
+from omnimem_cli.stopping import time_limit
+from omnimem_cli.writers import SUFFIXES, get_writer
+
+# What may differ between two runs without making their results differ.
+_INDIFFERENT = ("formats", "output", "force", "strict", "timeout_s", "offline", "device", "model")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is asked of every input. ``options`` makes the task together with ``settings``, and tells work apart."""
+
+    name: str
+    make: Callable[..., Any]
+    options: dict[str, Any]
+    settings: Settings
+    preset: str | None = None
+
+    def task(self) -> Any:
+        """A new task, for one input."""
+        return self.make(self.settings, **self.options)
+
+    def identity(self, model: dict[str, str]) -> dict:
+        """Everything that the result depends on beside the input, as plain values."""
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in _INDIFFERENT}
+        settings["glossary"] = list(self.settings.glossary)
+        if self.settings.plan:
+            settings["plan"] = records.digest_file(self.settings.plan)
+        return {"task": self.name, "model": model, "settings": settings, "options": repr(sorted(self.options.items()))}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input on its way. ``target`` is None where the result goes to stdout."""
+
+    input: Input
+    target: Target | None
+
+
+class Batch:
+    """All inputs of one run, one after the other in this process."""
+
+    def __init__(self, work: Work, engine: Engine):
+        self.work, self.engine = work, engine
+
+    @cached_property
+    def identity(self) -> dict:
+        """What this run's results depend on beside the input; finds the model. Raises MissingError."""
+        return self.work.identity(self.engine.identify())
+
+    def plan(self, inputs: Sequence[Input]) -> list[Job]:
+        """Give every input its target. Raises UsageError and OutputError for an impossible -o."""
+        settings = self.work.settings
+        if settings.output == "-":
+            return [Job(one, None) for one in inputs]
+        suffix = self.work.preset or SUFFIXES[self.work.name]
+        targets = name_targets(inputs, suffix, settings.formats, settings.output, records.recorded_owner)
+        return [Job(one, target) for one, target in zip(inputs, targets, strict=True)]
+
+    def preview(self, job: Job) -> str:
+        """What `run` would do, in a few words; changes nothing."""
+        try:
+            check_input(job.input)
+            if job.target is None:
+                return "would run"
+            if self._finished(job) is not None:
+                return "would skip: done before"
+            if not self.work.settings.force:
+                records.refuse_foreign(job.target, records.read_record(job.target))
+        except (InputError, OutputError) as error:
+            return f"would fail: {error.message}"
+        return "would run"
+
+    def run(self, job: Job, label: str) -> Outcome:
+        """Do one input. Only a MissingError and an interrupt leave this function."""
+        begun = time.monotonic()
+        try:
+            with time_limit(self.work.settings.timeout_s):
+                outcome = self._run(job, label)
+        except MissingError:
+            raise
+        except Exception as error:  # one bad input must not cost the others
+            outcome = self.failure(job, error)
+        return replace(outcome, wall_s=time.monotonic() - begun)
+
+    def failure(self, job: Job, error: BaseException) -> Outcome:
+        """The outcome of an input that gave no result; an interrupt has a status of its own."""
+        record = failed(self.work.name, error, input=bare_input(job.input.path), preset=self.work.preset)
+        return Outcome(job.input.path, record["status"], result=record, error=error)
+
+    def _run(self, job: Job, label: str) -> Outcome:
+        check_input(job.input)
+        if job.target is None:
+            return Outcome(job.input.path, "done", result=self._watch(job, label))
+        check_folder(job.target.folder)
+        with locked(job.target.folder, job.target.name) as mine:
+            if not mine:
+                return Outcome(job.input.path, "skipped", "another omnimem is at work on it")
+            clear_unfinished(job.target.folder, job.target.name)
+            return self._run_locked(job, job.target, label)
+
+    def _run_locked(self, job: Job, target: Target, label: str) -> Outcome:
+        before = records.read_record(target)
+        if not self.work.settings.force:
+            records.refuse_foreign(target, before)
+        finished = self._finished(job)
+        if finished is not None:
+            files = records.publish(target, finished, self._contents(finished.result))
+            reason = "done before; missing files written again" if files else "done before"
+            return Outcome(job.input.path, "skipped", reason, tuple(files), finished.result)
+        content = records.observe(job.input)
+        if not job.input.stream:
+            content = replace(content, digest=records.digest_file(job.input.path))
+        result = self._watch(job, label)
+        result["input"]["digest"] = content.digest
+        owned = before.files if before else {}
+        record = records.Record(owner_key(job.input, target.folder), content, self.identity, result, dict(owned))
+        files = records.publish(target, record, self._contents(result))
+        return Outcome(job.input.path, "done", files=tuple(files), result=result)
+
+    def _finished(self, job: Job) -> records.Record | None:
+        """The record that makes this job needless, if there is one."""
+        if job.target is None or self.work.settings.force:
+            return None
+        record = records.read_record(job.target)
+        if record is None or record.work != self.identity:
+            return None
+        return record if records.same_content(job.input, records.observe(job.input), record.content) else None
+
+    def _watch(self, job: Job, label: str) -> dict:
+        adapter = self.engine.adapter()
+        from omnimem_cli.run import watch_one
+
+        with talk.progress(label) as report:
+            return watch_one(job.input.path, self.work.settings, self.work.task(), adapter, report)
+
+    def _contents(self, result: dict) -> dict[str, bytes]:
+        return {f: encode(result, f) for f in self.work.settings.formats}
+
+
+def encode(result: dict, format: str) -> bytes:
+    """A result as the bytes of a file."""
+    return get_writer(format)(result).encode("utf-8", "backslashreplace")
+
+
+def check_input(one: Input) -> None:
+    """What can be said without opening the input. Raises InputError for a missing or empty file."""
+    shown = readable_path(one.path)
+    if one.stream:
+        return
+    path = Path(one.path)
+    if not path.exists():
+        raise InputError(f"{shown} does not exist.", "Check the name.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{shown} is empty.", "Copy or record it again.")

@@ -1,0 +1,148 @@
+"""From the shared options to an exit code: what `summarize`, `transcribe` and `ask` have in common.
+
+Knows the order of a run: inputs, model, plan, work, account. Data goes to stdout, talk to stderr.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from omnimem_cli.console import talk
+from omnimem_cli.errors import InputError, MissingError, UsageError
+from omnimem_cli.options import RunOptions
+
+if TYPE_CHECKING:
+    from omnimem_cli.batch import Batch, Job
+    from omnimem_cli.inputs import Input
+    from omnimem_cli.outcomes import Outcome
+
+
+def run_task(
+    typed: list[str] | None,
+    options: RunOptions,
+    name: str,
+    make: Callable[..., Any],
+    task_options: dict[str, Any],
+    preset: str | None = None,
+) -> None:
+    """Do one task on all inputs, then leave with the exit code. ``make(settings, **task_options)`` is the task."""
+    talk.configure(
+        quiet=options.quiet, verbose=options.verbose, debug=options.debug or talk.debug, no_color=options.no_color
+    )
+    from omnimem_cli.batch import Batch, Work
+    from omnimem_cli.engine import Engine
+    from omnimem_cli.writers import FORMATS
+
+    settings = options.settings(FORMATS[name])
+    engine = Engine(settings)
+    engine.check_name()
+    batch = Batch(Work(name, make, task_options, settings, preset), engine)
+    jobs = batch.plan(_find(typed, options, name))
+    if options.dry_run:
+        for job in jobs:
+            _print(f"{batch.preview(job)}\t{job.input.path}")
+        return
+    raise typer.Exit(_run(batch, jobs, options.report))
+
+
+def _find(typed: list[str] | None, options: RunOptions, name: str) -> "list[Input]":
+    from omnimem_cli.inputs import find_inputs, read_list
+
+    listed = read_list(options.files_from, options.null) if options.files_from else []
+    paths = [*(typed or []), *listed]
+    if not paths and not options.files_from:
+        raise UsageError("There is no input.", f"Name a file: omnimem {name} lecture.mp4")
+    found = find_inputs(
+        paths, recursive=options.recursive, include=options.include or (), exclude=options.exclude or ()
+    )
+    if not found:
+        raise InputError("No media files were found.", "Use --include '*.suffix' for suffixes omnimem does not know.")
+    return found
+
+
+def _run(batch: "Batch", jobs: "Sequence[Job]", account: Path | None) -> int:
+    """Every job in order; the account is given however the run ends."""
+    from omnimem_cli.outcomes import exit_code
+    from omnimem_cli.stopping import Interrupted, stop_signals
+
+    begun, outcomes, stopped = time.monotonic(), [], None
+    if account is not None:
+        _write_report(account, {})
+    with stop_signals():
+        try:
+            for number, job in enumerate(jobs, 1):
+                outcomes.append(batch.run(job, _label(job, number, len(jobs))))
+                _tell(batch, outcomes[-1])
+        except Interrupted as signal:
+            stopped = signal.exit_code
+            outcomes.append(batch.failure(job, signal))
+            _tell(batch, outcomes[-1])
+        except MissingError as error:
+            outcomes.append(batch.failure(job, error))
+            _tell(batch, outcomes[-1])
+    code = exit_code(outcomes, batch.work.settings.strict, stopped)
+    _account(batch, outcomes, len(jobs), time.monotonic() - begun, code, account)
+    return code
+
+
+def _label(job: "Job", number: int, total: int) -> str:
+    from omnimem_cli.results import readable_path
+
+    name = readable_path(job.input.relative.name)
+    return f"[{number}/{total}] {name}" if total > 1 else name
+
+
+def _tell(batch: "Batch", outcome: "Outcome") -> None:
+    """One input has ended: its data to stdout, a word on it to stderr."""
+    from omnimem_cli.batch import encode
+    from omnimem_cli.results import readable_path
+    from omnimem_cli.writers.json import write_json_line
+
+    path = readable_path(outcome.path)
+    if outcome.error is not None and outcome.status == "failed":
+        talk.error(outcome.error, path)
+    elif outcome.status == "interrupted":
+        talk.note(f"{path}: interrupted")
+    elif outcome.status == "skipped":
+        talk.note(f"{path}: skipped, {outcome.reason}", "dim")
+    for note in (outcome.result or {}).get("warnings", ()) if outcome.status == "done" else ():
+        talk.warn(f"{path}: {note['message']}")
+    settings = batch.work.settings
+    if settings.output != "-":
+        for file in outcome.files:
+            _print(str(file))
+    elif outcome.result is not None and settings.formats == ("json",):
+        _print(write_json_line(outcome.result), end="")
+    elif outcome.status == "done" and outcome.result is not None:
+        _print(encode(outcome.result, settings.formats[0]).decode(), end="")
+
+
+def _account(
+    batch: "Batch", outcomes: "list[Outcome]", total: int, wall_s: float, code: int, file: Path | None
+) -> None:
+    from omnimem_cli.clock import clock
+    from omnimem_cli.outcomes import report, tally
+
+    if total > 1:
+        rest = f", {total - len(outcomes)} not reached" if total > len(outcomes) else ""
+        talk.note(f"{tally(outcomes)}{rest} in {clock(wall_s)}", "bold")
+    if file is not None:
+        _write_report(file, report(batch.work.name, outcomes, total, wall_s, code))
+
+
+def _write_report(file: Path, content: dict) -> None:
+    from omnimem_cli.outputs import write_whole
+    from omnimem_cli.writers.json import write_json
+
+    write_whole(file, write_json(content).encode("utf-8"))
+
+
+def _print(text: str, end: str = "\n") -> None:
+    """Data for stdout: names keep their bytes, and each piece is out before the next input begins."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write((text + end).encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()

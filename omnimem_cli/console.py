@@ -1,0 +1,134 @@
+"""What omnimem says on stderr: notes, warnings, errors and progress.
+
+Knows terminals; knows nothing of the work. Colour and animation only on a terminal; elsewhere progress is one
+plain line now and then. Data never passes here: it goes to stdout.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+from rich.traceback import Traceback
+
+from omnimem_cli.clock import clock
+from omnimem_cli.errors import UserError
+from omnimem_cli.settings import Progress as Report
+
+PLAIN_EVERY_S = 60.0  # without a terminal: a line a minute, or
+PLAIN_EVERY_SHARE = 0.25  # when another quarter is done
+
+
+class Talk:
+    """The one place that writes to stderr."""
+
+    def __init__(self) -> None:
+        self.configure()
+
+    def configure(
+        self, *, quiet: bool = False, verbose: bool = False, debug: bool = False, no_color: bool = False
+    ) -> None:
+        """Set how much is said. Errors are always said."""
+        self.quiet, self.verbose, self.debug = quiet, verbose or debug, debug
+        self.console = Console(stderr=True, no_color=no_color or None, highlight=False)
+
+    def note(self, text: str, style: str = "") -> None:
+        """What a user wants to know: a result, a choice made."""
+        if not self.quiet:
+            self._say(Text(text, style))
+
+    def detail(self, text: str) -> None:
+        """What -v asks for."""
+        if self.verbose and not self.quiet:
+            self._say(Text(text, "dim"))
+
+    def warn(self, text: str) -> None:
+        """Something is degraded, and the work goes on."""
+        if not self.quiet:
+            self._say(Text.assemble(("warning: ", "yellow"), text))
+
+    def error(self, error: BaseException, about: str = "") -> None:
+        """One sentence and the next step; the traceback only with --debug."""
+        message, hint = explain(error)
+        self._say(
+            Text.assemble(("error: ", "bold red"), f"{about}: " if about and about not in message else "", message)
+        )
+        if hint:
+            self._say(Text(f"  {hint}"))
+        if self.debug:
+            self.console.print(Traceback.from_exception(type(error), error, error.__traceback__))
+
+    def _say(self, text: Text) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Callable[[Report], None]]:
+        """Draw the progress of one input; yields what the work calls with its reports."""
+        if self.quiet:
+            yield lambda report: None
+        elif self.console.is_terminal and not self.console.is_dumb_terminal:
+            with _bar(self.console, label) as show:
+                yield show
+        else:
+            yield PlainProgress(label, self._say)
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """Message and hint of any error; what is no UserError is a fault of omnimem."""
+    if isinstance(error, UserError):
+        return error.message, error.hint
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"unexpected {what}", "Run again with --debug for the traceback."
+
+
+@contextmanager
+def _bar(console: Console, label: str) -> Iterator[Callable[[Report], None]]:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[place]}", markup=False),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None, place="")
+
+        def show(report: Report) -> None:
+            text = f"{label}: {report.stage}" if report.stage else label
+            bar.update(task, description=text, completed=report.done_s, total=report.total_s, place=_place(report))
+
+        yield show
+
+
+class PlainProgress:
+    """Progress as plain lines: when a minute has passed, or another quarter is done after ten seconds at least."""
+
+    def __init__(self, label: str, say: Callable[[Text], None], now: Callable[[], float] = time.monotonic):
+        self.label, self.say, self.now = label, say, now
+        self.begun = self.said_at = now()
+        self.said_share = 0.0
+
+    def __call__(self, report: Report) -> None:
+        """Say a line if one is due."""
+        now, share = self.now(), _share(report)
+        quiet_for = now - self.said_at
+        if quiet_for < 10 or (quiet_for < PLAIN_EVERY_S and share - self.said_share < PLAIN_EVERY_SHARE):
+            return
+        left = (now - self.begun) * (1 - share) / share if share else None
+        eta = f", {clock(left)} left" if left is not None else ""
+        self.say(Text(f"{self.label}: {report.stage or 'working'} {_place(report)}{eta}"))
+        self.said_at, self.said_share = now, share
+
+
+def _share(report: Report) -> float:
+    return min(1.0, report.done_s / report.total_s) if report.total_s else 0.0
+
+
+def _place(report: Report) -> str:
+    if not report.total_s:
+        return clock(report.done_s)
+    return f"{clock(report.done_s)} of {clock(report.total_s)}"
+
+
+talk = Talk()

@@ -1,0 +1,61 @@
+"""The model of a run: named at once, identified without loading it, loaded when the first input needs it.
+
+Imports torch only when asked for the model.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omnimem_cli.settings import Settings
+
+if TYPE_CHECKING:
+    from omnimem_cli.models.adapter import Adapter
+
+_HASHED_WHOLE = 64 * 2**20  # bytes of weights up to which a folder's identity is its content
+
+
+class Engine:
+    """One model for all inputs of a process."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self._adapter: Adapter | None = None
+
+    def check_name(self) -> None:
+        """Raise UsageError for a name that is no model's, before any work and without torch."""
+        from omnimem_cli.models.catalogue import row
+
+        name = self.settings.model
+        if name not in ("auto", "nano") and "/" not in name and not Path(name).is_dir():
+            row(name)
+
+    def identify(self) -> dict[str, str]:
+        """Name and revision. Raises UsageError for an unknown name, MissingError where nothing is installed."""
+        from omnimem_cli.models.loader import resolve
+
+        found = resolve(self.settings.model, device=self.settings.device, dtype=self.settings.dtype)
+        return {"name": found.row.name, "revision": revision_of(found.folder)}
+
+    def adapter(self) -> "Adapter":
+        """The loaded model."""
+        if self._adapter is None:
+            from omnimem_cli.models.loader import load
+
+            s = self.settings
+            self._adapter = load(s.model, device=s.device, dtype=s.dtype, offline=s.offline)
+        return self._adapter
+
+
+def revision_of(folder: Path) -> str:
+    """The hub's commit for a download; else a digest of the weights, or of their sizes and times if large."""
+    if folder.parent.name == "snapshots":
+        return folder.name
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors"))
+    whole = sum(p.stat().st_size for p in files) <= _HASHED_WHOLE
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes() if whole else f"{status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]

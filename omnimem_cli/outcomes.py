@@ -1,0 +1,80 @@
+"""How each input ended, and what the whole run comes to: the summary, the report, the exit code.
+
+Knows results and errors; runs nothing and writes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from omnimem_cli.errors import UserError
+from omnimem_cli.results import degraded, error_part, readable_path
+
+Status = Literal["done", "skipped", "failed", "interrupted"]
+REPORT = "omnimem/report/1"
+_FIRST = (1, 5, 6, 8)  # these beat any count of failed inputs, in this order
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one input. ``reason`` says why it was skipped; ``result`` is its record, if there is one."""
+
+    path: str
+    status: Status
+    reason: str = ""
+    files: tuple[Path, ...] = ()
+    result: dict | None = None
+    error: BaseException | None = None
+    wall_s: float = 0.0
+
+
+def exit_code(outcomes: Sequence[Outcome], strict: bool, stopped: int | None = None) -> int:
+    """The status of the process; ``stopped`` is 130 or 143 where the run was interrupted."""
+    if stopped:
+        return stopped
+    failures = [outcome for outcome in outcomes if outcome.status == "failed"]
+    codes = {o.error.exit_code if isinstance(o.error, UserError) else 1 for o in failures}
+    for code in _FIRST:
+        if code in codes:
+            return code
+    if failures:
+        return 4 if len(failures) == len(outcomes) else 3
+    return 7 if strict and any(o.result and degraded(o.result) for o in outcomes) else 0
+
+
+def tally(outcomes: Sequence[Outcome]) -> str:
+    """``3 done, 1 skipped, 1 failed``."""
+    counts = {
+        status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed", "interrupted")
+    }
+    return ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "nothing to do"
+
+
+def report(task: str, outcomes: Sequence[Outcome], total: int, wall_s: float, code: int) -> dict:
+    """The account of the run for --report. ``total`` counts the inputs that were asked for."""
+    return {
+        "schema": REPORT,
+        "task": task,
+        "exit_code": code,
+        "wall_s": round(wall_s, 3),
+        "counts": {
+            **{s: sum(o.status == s for o in outcomes) for s in ("done", "skipped", "failed", "interrupted")},
+            "not_reached": total - len(outcomes),
+        },
+        "inputs": [_line(outcome) for outcome in outcomes],
+    }
+
+
+def _line(outcome: Outcome) -> dict:
+    result = outcome.result or {}
+    return {
+        "path": readable_path(outcome.path),
+        "status": outcome.status,
+        "reason": outcome.reason or None,
+        "error": error_part(outcome.error) if outcome.error else None,
+        "files": [readable_path(str(file)) for file in outcome.files],
+        "coverage": result.get("coverage"),
+        "warnings": result.get("warnings", []),
+        "wall_s": round(outcome.wall_s, 3),
+    }

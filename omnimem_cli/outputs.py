@@ -1,0 +1,111 @@
+"""Files that appear whole or not at all, and the folder they appear in.
+
+Knows paths and bytes; knows no result. A file is written under ``.omnimem/``, flushed to the disk and renamed, so
+that a kill at any moment leaves either the old file or the new one.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from omnimem_cli.errors import OutputError
+
+SIDE = ".omnimem"  # records, locks, checkpoints and unfinished files of a folder
+_HINT = "Free the space or permit writing, or name another folder with -o."
+
+
+def side_folder(folder: Path) -> Path:
+    """Where omnimem keeps its own files of ``folder``."""
+    return folder / SIDE
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder and prove that a file can be written in it. Raises OutputError."""
+    try:
+        side_folder(folder).mkdir(parents=True, exist_ok=True)
+        write_whole(side_folder(folder) / "probe", b"x" * 4096)
+        (side_folder(folder) / "probe").unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` in one step. Raises OutputError; then ``path`` is as it was."""
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def clear_unfinished(folder: Path, name: str) -> None:
+    """Remove what a killed process left of ``name``. The caller holds the lock of that name."""
+    for path in side_folder(folder).glob("*.part"):
+        if path.name.startswith(f"{name}."):
+            path.unlink(missing_ok=True)
+
+
+def digest_of(content: bytes) -> str:
+    """What a record remembers of a file that omnimem wrote."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def locked(folder: Path, name: str) -> Iterator[bool]:
+    """Hold the lock of ``name`` in ``folder``; yields False where another process holds it. Dies with the process."""
+    path = side_folder(folder) / f"{name}.lock"
+    descriptor = _try_lock(path)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _try_lock(path: Path) -> int | None:
+    """An open descriptor that holds the lock on the file that stands at ``path`` now, or None."""
+    try:
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            # Its last holder may have removed the file between our open and our lock: then we hold nothing.
+            with suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                    return descriptor
+            os.close(descriptor)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _temporary(path: Path) -> Path:
+    name = f"{path.name}.{os.getpid()}.part"
+    side = path.parent if path.parent.name == SIDE else side_folder(path.parent)
+    return side / name if side.is_dir() else path.with_name(f".{name}")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path} cannot be written: {error.strerror}.", _HINT)
