@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from omnimem_cli.media.segment import Segment
     from omnimem_cli.session import Answer, Moment, Session
 
-ANSWER_TOKENS = 512
+ANSWER_TOKENS = 768
 REPAIR_CHARACTERS = 2_000  # of the answer that is put back into the question
 
 
@@ -48,6 +48,13 @@ class Ask:
         for i, answer in zip(wrong, again, strict=True):
             tried[i] = _Tried(self.questions[i], answer)
         return {"answers": [self._record(attempt) for attempt in tried]}
+
+    def state(self) -> dict:
+        """Nothing is held before the end."""
+        return {}
+
+    def load_state(self, state: dict) -> None:
+        """There is nothing to go on from."""
 
     def _text(self, question: Question) -> str:
         text = instruct(question.text, language=self.settings.language, glossary=self.settings.glossary)

@@ -9,6 +9,7 @@ BLOCK_S = 0.1
 RATE = 16_000
 SILENCE_DB = -120.0
 PAUSE_BLOCKS = 3  # a dip of a single block is a consonant, not a pause
+LEAST_BLOCKS = 2  # a loud single block is a click, not a word
 
 
 class Loudness:
@@ -36,8 +37,16 @@ class Loudness:
         blocks = min(max(int((before_s - self.start_s) / BLOCK_S + 1e-6), 0), len(self.levels))
         self.levels, self.start_s = self.levels[blocks:], self.start_s + blocks * BLOCK_S
 
+    def state(self) -> dict:
+        """Plain values to go on from."""
+        return {"start_s": self.start_s, "levels": self.levels.tolist()}
+
+    def load_state(self, state: dict) -> None:
+        """Go on where ``state`` was taken."""
+        self.start_s, self.levels = state["start_s"], np.array(state["levels"], dtype=np.float64)
+
     def pause(self, first_s: float, final_s: float) -> float:
-        """Middle of the quietest 0.3 s that lie in the span; the latest of equals. ``final_s`` where nothing was heard."""
+        """Middle of the quietest 0.3 s of the span, the latest of equals; ``final_s`` where nothing was heard."""
         part, origin_s = self._span(first_s, final_s)
         if len(part) < PAUSE_BLOCKS:
             return final_s
@@ -46,10 +55,10 @@ class Loudness:
         return origin_s + (quietest + PAUSE_BLOCKS / 2) * BLOCK_S
 
     def voiced(self, start_s: float, end_s: float, gate_db: float) -> tuple[float, float] | None:
-        """From the first to the last block of the span that is louder than the gate; None when there is none."""
+        """From the first to the last block of the span above the gate; None when there is none, or a click only."""
         part, origin_s = self._span(start_s, end_s)
         loud = np.flatnonzero(part > gate_db)
-        if not len(loud):
+        if len(loud) < LEAST_BLOCKS:
             return None
         first, final = origin_s + loud[0] * BLOCK_S, origin_s + (loud[-1] + 1) * BLOCK_S
         return max(first, start_s), min(final, end_s)

@@ -57,7 +57,7 @@ class Summarize:
     def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
         """Take a note once the window just watched is long enough."""
         if self._open_s is None:
-            self._open_s = segments[0].start_s if segments else moment.start_s
+            self._open_s = moment.start_s
         if self.style != "brief" and not moment.last and moment.end_s - self._open_s >= self.notes_s:
             self._take_note(session, moment.end_s)
 
@@ -72,6 +72,15 @@ class Summarize:
             text = "\n\n".join([text, *(f"[{span(n.start_s, n.end_s)}] {n.text}" for n in self.notes)])
         chapters = [vars(note) for note in _chapters(self.notes)] if self.style == "chapters" else []
         return {"summary": {"text": text, "chapters": chapters}}
+
+    def state(self) -> dict:
+        """Plain values to go on from."""
+        return {"notes": [vars(note) for note in self.notes], "warnings": self.warnings, "open_s": self._open_s}
+
+    def load_state(self, state: dict) -> None:
+        """Go on where ``state`` was taken."""
+        self.notes = [Note(**note) for note in state["notes"]]
+        self.warnings, self._open_s = list(state["warnings"]), state["open_s"]
 
     def _wants_last_note(self, end_s: float) -> bool:
         """The rest of the video needs a note; a short rest is noted together with the window before it."""

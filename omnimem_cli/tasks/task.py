@@ -29,3 +29,9 @@ class Task(Protocol):
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """After the last chunk; ``end_s`` is where the video ended. Returns ``{part: value}``."""
+
+    def state(self) -> dict:
+        """Plain values (JSON) that ``load_state`` continues from, taken between two chunks."""
+
+    def load_state(self, state: dict) -> None:
+        """Continue where ``state`` was taken."""

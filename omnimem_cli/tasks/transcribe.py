@@ -56,7 +56,8 @@ class Transcribe:
             self.heard.hear(segment.start_s, segment.audio)
         if self._open_s is None:
             self._open_s = moment.start_s
-        self._ask_until(session, moment.end_s, self.window_s - self.chunk_s)
+        if not moment.last:
+            self._ask_until(session, moment.end_s, self.window_s - self.chunk_s)
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"transcript": {language, segments}}``."""
@@ -68,6 +69,17 @@ class Transcribe:
         elif not self.segments and not self.warnings:
             self.warnings.append(warning("silent", "No speech was found, so the transcript is empty."))
         return {"transcript": {"language": self.settings.spoken_language, "segments": self.segments}}
+
+    def state(self) -> dict:
+        """Plain values to go on from."""
+        own = {"open_s": self._open_s, "sound": self._sound, "heard": self.heard.state()}
+        return {"segments": self.segments, "warnings": self.warnings, **own}
+
+    def load_state(self, state: dict) -> None:
+        """Go on where ``state`` was taken."""
+        self.segments, self.warnings = list(state["segments"]), list(state["warnings"])
+        self._open_s, self._sound = state["open_s"], state["sound"]
+        self.heard.load_state(state["heard"])
 
     def _ask_until(self, session: "Session", now_s: float, rest_s: float) -> None:
         """Ask about windows until no more than ``rest_s`` seconds are left open."""
@@ -92,8 +104,9 @@ class Transcribe:
         question = instruct(TRANSCRIBE, **wishes)
         (answer,) = session.ask([question], max_tokens=tokens, window=window, stop=STOPS)
         reply = read(answer.text, answer.finished, f"The transcript of {span(*window)}")
-        self.warnings += reply.warnings
         text = " ".join(reply.text.split())
+        if text:  # to write nothing about a noise is a good answer
+            self.warnings += reply.warnings
         return "" if _bare(text) == _bare(NOTHING_SAID) else text
 
 
