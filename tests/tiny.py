@@ -1,8 +1,8 @@
 """Tiny random Qwen2.5-Omni checkpoints on disk, in the layouts that people have.
 
 ``thinker``: what transformers saves for the Thinker alone, one file, settings in ``processor_config.json``.
-``full``: what the hub holds: ``thinker.*`` beside talker and token2wav keys, two shards with an index, a nested
-config, settings in ``preprocessor_config.json``. Same seed, same weights in both.
+``full``: what the hub holds: ``thinker.*`` beside talker and token2wav keys, two shards with an index, a
+nested config, settings in ``preprocessor_config.json``. Same seed, same weights in both.
 """
 
 import json
@@ -149,7 +149,7 @@ def _as_published(folder: Path) -> None:
 
 
 def _byte_alphabet() -> list[str]:
-    """The 256 characters that byte-level BPE writes bytes as (printable bytes as themselves, others from U+0100)."""
+    """The 256 characters of byte-level BPE: printable bytes as themselves, the others from U+0100."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     other = [256 + i for i in range(256 - len(printable))]
     return [chr(code) for code in printable + other]

@@ -17,11 +17,11 @@ GB = 1_000_000_000
 class Row:
     """One model.
 
-    ``params_b``: billions of parameters that are loaded; ``download_gb``: 10^9 bytes of the repository's weights;
-    ``max_pixels``: default area of a frame; ``budget``: default retained visual + audio entries, mean over layers;
-    ``av_ratio``: visual : audio prior r; ``visual_rate``, ``audio_rate``: tokens per second of 640x360 video at
-    ``fps``; ``layers``, ``kv_heads``, ``head_dim``: of the language model; ``trained_positions``: largest position
-    seen in training; None where unknown.
+    ``params_b``: billions of parameters that are loaded; ``download_gb``: 10^9 bytes of the repository's
+    weights; ``max_pixels``: default area of a frame; ``budget``: default retained visual + audio entries, mean
+    over layers; ``av_ratio``: visual : audio prior r; ``visual_rate``, ``audio_rate``: tokens per second of
+    640x360 video at ``fps``; ``layers``, ``kv_heads``, ``head_dim``: of the language model;
+    ``trained_positions``: positions seen in training; None where unknown.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Row:
         return self.params_b * DTYPE_BYTES[dtype]
 
     def entry_bytes(self, dtype: str = "bfloat16") -> int | None:
-        """Bytes of the keys and values of one entry in all layers, side data not counted; None where unknown."""
+        """Bytes of one entry's keys and values in all layers, without side data; None where unknown."""
         if self.layers is None or self.kv_heads is None or self.head_dim is None:
             return None
         return 2 * self.layers * self.kv_heads * self.head_dim * DTYPE_BYTES[dtype]

@@ -28,7 +28,7 @@ class Checkpoint:
     def settings(self, part: str) -> dict:
         """``part`` ("image_processor", "video_processor", "feature_extractor") of the preprocessing settings.
 
-        processor_config.json nests them; preprocessor_config.json holds image and sound settings side by side.
+        processor_config.json nests them; preprocessor_config.json holds picture and sound side by side.
         """
         nested = _read(self.folder / "processor_config.json").get(part)
         if nested is not None:

@@ -13,7 +13,7 @@ PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 
 
 def cached(hub_id: str) -> Path | None:
-    """The snapshot folder of a repository whose config was downloaded, else None. Never touches the network."""
+    """The snapshot folder of a repository whose config is on this machine, else None. Uses no network."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(hub_id, "config.json")
@@ -34,7 +34,7 @@ def pull(row: Row) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise MissingError(
             f"{row.hub_id} could not be downloaded: {first_line(error)}",
-            "Check the network and HF_TOKEN (some models need a login), then run the same command: it resumes.",
+            "Check the network and HF_TOKEN, then run the same command: it resumes.",
             code="download",
         ) from error
 

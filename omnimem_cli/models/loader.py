@@ -20,6 +20,8 @@ NANO = Path(__file__).parent / "nano"
 OVERHEAD_GB = 2.0
 """Beside the weights: encoder peak, memory and workspace of a default watch."""
 
+DEMO = "`omnimem demo` shows the tool at work with the built-in model."
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -46,7 +48,7 @@ def load(model: str, *, device: str = "auto", dtype: str | None = None, offline:
 
 
 def resolve(model: str, *, device: str = "auto", dtype: str | None = None) -> Found:
-    """Where a model is. ``auto``: the first installed row, in catalogue order, that fits the device; never nano."""
+    """Where a model is. ``auto``: the first installed row that fits the device's memory; never nano."""
     if model == "auto":
         return _first_fitting(find_device(device), dtype)
     if model == "nano":
@@ -97,13 +99,13 @@ def total_memory(device: torch.device) -> int:
 
 
 def family_of(checkpoint: Checkpoint) -> str:
-    """The catalogue family that a config belongs to. Raises MissingError for an architecture that has no adapter."""
+    """The catalogue family that a config belongs to. Raises MissingError where no adapter runs it."""
     kinds = {"qwen2_5_omni": "qwen2.5-omni", "qwen2_5_omni_thinker": "qwen2.5-omni"}
     family = kinds.get(checkpoint.model_type)
     if family is None:
         named = checkpoint.model_type or "no model_type"
         raise MissingError(
-            f"The model folder {checkpoint.folder} is of an architecture that omnimem does not run ({named}).",
+            f"{checkpoint.folder} holds a model that omnimem does not run ({named}).",
             "`omnimem models list` shows the models that it runs.",
             code="model",
         )
@@ -135,8 +137,8 @@ def _next_steps(kind: str, total_gb: float) -> str:
     fits = [r for r in ROWS if r.hub_id and r.weights_gb(kind) + OVERHEAD_GB <= total_gb]
     best = fits[0] if fits else row("qwen2.5-omni-3b")
     return (
-        f"`omnimem models pull {best.name}` downloads {best.download_gb:g} GB; `omnimem models list` shows the others. "
-        "`omnimem demo` shows the tool at work with the built-in model."
+        f"`omnimem models pull {best.name}` downloads {best.download_gb:g} GB; `omnimem models list` shows the "
+        f"others. {DEMO}"
     )
 
 
@@ -161,7 +163,7 @@ def _hub_row(hub_id: str) -> Row:
     if folder is None:
         raise MissingError(
             f"The weights of {hub_id} are not on this machine.",
-            f"Download them with `omnimem models pull {hub_id}`. `omnimem demo` works without.",
+            f"Download them with `omnimem models pull {hub_id}`. {DEMO}",
             code="no_weights",
         )
     return unlisted(hub_id, family_of(read_checkpoint(folder)), hub_id)
@@ -172,8 +174,7 @@ def _installed(wanted: Row) -> Found:
     if folder is not None:
         return Found(wanted, folder)
     raise MissingError(
-        f"The weights of {wanted.name} are not on this machine ({wanted.hub_id}, {wanted.download_gb:g} GB to download).",
-        f"Download them with `omnimem models pull {wanted.name}`. "
-        "`omnimem demo` shows the tool at work with the built-in model.",
+        f"The weights of {wanted.name} are not on this machine ({wanted.hub_id}, {wanted.download_gb:g} GB).",
+        f"Download them with `omnimem models pull {wanted.name}`. {DEMO}",
         code="no_weights",
     )

@@ -1,10 +1,10 @@
 """Whisper's log-mel spectrogram, segment by segment, equal to the extractor on the whole sound.
 
-Knows samples and mel frames; knows no tokens and no clock. Three things of the one-shot extractor reach across
-a cut: the STFT window (the caller hands on half a window of lookahead, the tail is carried here), the reflection
-at the very start, and the floor, which lies 8 below the maximum over the whole sound (log10 of power). The
-maximum is learned by a first pass (``listen``), else it runs along. Past the end of the sound there are zeros, as
-where the extractor pads to its full length; its truncation to that length has no counterpart here.
+Knows samples and mel frames; knows no tokens and no clock. Three things of the one-shot extractor reach
+across a cut: the STFT window (the caller hands on half a window of lookahead, the tail is carried here), the
+reflection at the very start, and the floor, which lies 8 below the maximum over the whole sound (log10 of
+power). The maximum is learned by a first pass (``listen``), else it runs along. Past the end of the sound there
+are zeros, as where the extractor pads to its full length; its truncation to that length has no counterpart.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from transformers import WhisperFeatureExtractor
 
 FLOOR_BELOW_MAXIMUM = 8.0
 LIVE_MAXIMUM = 0.0
-"""What the running maximum starts from: about that of quiet speech, so that leading silence is not blown up."""
+"""Where the running maximum starts: about that of quiet speech, so that leading noise is not blown up."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MelSettings:
 
 
 class StreamingLogMel:
-    """Log-mel frames of consecutive pieces of sound. ``maximum`` None: nothing was listened to, it runs along."""
+    """Log-mel frames of consecutive pieces of sound. ``maximum``: None where nothing was listened to."""
 
     def __init__(self, settings: MelSettings):
         self.settings = settings
@@ -74,9 +74,9 @@ class StreamingLogMel:
         self.tail, self.running = None, LIVE_MAXIMUM
 
     def frames(self, samples: Tensor, ahead: Tensor) -> Tensor:
-        """Normalized frames [feature_size, ceil(n / hop)] of the next samples [n]; ``ahead``: what follows them.
+        """Normalized frames [feature_size, ceil(n / hop)] of the next samples [n]; ``ahead`` follows them.
 
-        Every n but the last is a multiple of the hop. Fewer than ``lookahead`` samples ahead are completed by zeros.
+        Every n but the last is a multiple of the hop. ``ahead`` is completed to ``lookahead`` by zeros.
         """
         n_fft, hop = self.settings.n_fft, self.settings.hop_length
         count = -(-len(samples) // hop)

@@ -55,7 +55,7 @@ def smart_resize(width: int, height: int, cell: int, least: int, most: int) -> t
 
 
 def patch_rows(frames: Tensor, settings: PatchSettings) -> Tensor:
-    """uint8 frames [n, H, W, 3], n a multiple of the temporal patch -> float32 [n / t, H/p * W/p, 3 * t * p * p].
+    """uint8 frames [n, H, W, 3], n a multiple of t -> float32 [n / t, H/p * W/p, 3 * t * p * p].
 
     Rows of the patches of one merged cell follow each other; inside a row: channel, frame, y, x.
     """

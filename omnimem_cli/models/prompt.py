@@ -1,4 +1,4 @@
-"""The text around the video: what stands before it, what closes it, how a question is put. Knows a tokenizer."""
+"""The text around a video: what opens it, what closes it, how a question is put. Knows only a tokenizer."""
 
 from transformers import PreTrainedTokenizerBase
 

@@ -1,8 +1,8 @@
 """Qwen2.5-Omni's Thinker as an adapter: segments in, embeddings and positions out.
 
 Knows the library's Thinker and its interleave: per ``seconds_per_chunk`` all picture tokens, then all sound
-tokens. Knows no budget. Picture goes in by frame pairs and sound by whole windows of the audio tower, neither of
-which sees its neighbours, so that a stream encodes exactly as the whole video would.
+tokens. Knows no budget. Picture goes in by frame pairs and sound by whole windows of the audio tower, neither
+of which sees its neighbours, so that a stream encodes exactly as the whole video would.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from omnimem_cli.models.prompt import Prompt
 
 
 class QwenOmniAdapter:
-    """One Thinker and the state of one stream. ``row`` holds its defaults, ``name`` and ``revision`` its origin."""
+    """One Thinker and the state of one stream. ``row``: its defaults; ``name``, ``revision``: its origin."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class QwenOmniAdapter:
         self._end_s = 0.0
 
     def plan(self, media: Media, options: WatchOptions) -> Plan:
-        """Segments of ``seconds_per_chunk``. Raises UsageError for a frame rate or pixel limit out of range."""
+        """Segments of ``seconds_per_chunk``. Raises UsageError: frame rate or pixel limit out of range."""
         fps = self._frame_rate(options.fps or self.row.fps)
         segment_s = float(self._config.seconds_per_chunk)
         width, height = (0, 0) if media.video is None else self._grid(media, options)
@@ -120,9 +120,7 @@ class QwenOmniAdapter:
     def encode(self, segments: Sequence[Segment]) -> list[Piece]:
         """One piece per segment: its picture tokens, then its sound tokens."""
         pictures = self._see([torch.from_numpy(s.frames) for s in segments])
-        mels = [
-            self._mel.frames(torch.from_numpy(s.audio), torch.from_numpy(s.audio_ahead)) for s in segments
-        ]
+        mels = [self._mel.frames(torch.from_numpy(s.audio), torch.from_numpy(s.audio_ahead)) for s in segments]
         sounds = self._hear(mels)
         return [self._piece(*parts) for parts in zip(segments, pictures, sounds, strict=True)]
 

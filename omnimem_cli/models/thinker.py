@@ -1,4 +1,4 @@
-"""A Qwen2.5-Omni folder to an adapter: the Thinker alone, whether the folder holds it alone or the whole model."""
+"""A Qwen2.5-Omni folder to an adapter: the Thinker alone, whatever else the folder holds."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,7 @@ from omnimem_cli.models.patches import CELLS_MAX, PatchSettings
 from omnimem_cli.models.qwen_omni import QwenOmniAdapter
 
 
-def load_adapter(
-    checkpoint: Checkpoint, row: Row, device: torch.device, dtype: torch.dtype
-) -> QwenOmniAdapter:
+def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: torch.dtype) -> QwenOmniAdapter:
     """Raises MissingError where keys are missing or of another shape."""
     quiet = logging.get_verbosity()
     bars = logging.is_progress_bar_enabled()
@@ -64,9 +62,7 @@ def _check(folder: Path, report: dict) -> None:
         raise broken(folder, f"lacks {len(missing)} of the model's weights (first: {missing[0]})")
     other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
     if other:
-        raise broken(
-            folder, f"holds {len(other)} weights of another shape than its config says (first: {other[0]})"
-        )
+        raise broken(folder, f"holds {len(other)} weights of another shape than its config says (first: {other[0]})")
 
 
 def _mel_settings(checkpoint: Checkpoint) -> MelSettings:

@@ -1,0 +1,207 @@
+"""The Qwen2.5-Omni adapter against the library's one-shot Thinker."""
+
+import numpy as np
+import pytest
+import torch
+from streams import frames_of, media_of, segments_of, sound_of
+from transformers import WhisperFeatureExtractor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from omnimem_cli.errors import UsageError
+from omnimem_cli.memory.piece import AUDIO, PREFIX, QUESTION, VISUAL, join
+from omnimem_cli.models.adapter import WatchOptions
+
+QUESTION_TEXT = "What is shown?"
+WATCHES = {  # fps, seconds of picture, seconds of sound
+    "1 fps": (1, 8.0, 8.0),
+    "1 fps, odd": (1, 7.0, 7.3),
+    "2 fps, odd": (2, 5.5, 5.5),
+    "3 fps": (3, 6.0, 6.0),
+    "sound longer": (2, 4.0, 9.1),
+    "sound shorter": (1, 10.0, 3.7),
+    "sound ends with a segment": (2, 6.0, 4.0),
+    "video only": (2, 7.0, None),
+    "audio only": (1, None, 6.5),
+    "less than a segment": (2, 1.0, 0.9),
+}
+
+
+@pytest.fixture(params=WATCHES.values(), ids=WATCHES.keys())
+def watch(request, tiny_adapter):
+    """An adapter, the pieces of a whole watch with a question, and the one-shot inputs of the same."""
+    fps, video_s, audio_s = request.param
+    frames = None if video_s is None else frames_of(video_s, fps, 112, 84)
+    sound = None if audio_s is None else sound_of(audio_s)
+    pieces = watched(tiny_adapter, fps, frames, sound)
+    return tiny_adapter, join(pieces), one_shot_inputs(tiny_adapter, fps, frames, sound)
+
+
+def watched(adapter, fps, frames, sound, batch=None):
+    """Prefix, one piece per segment, question; the sound is listened to first."""
+    media = media_of(*(None if x is None else 1.0 for x in (frames, sound)))
+    plan = adapter.plan(media, WatchOptions(fps=fps, max_pixels=112 * 84))
+    if sound is not None:
+        for start in range(0, len(sound), 23_456):
+            adapter.listen(torch.from_numpy(sound[start : start + 23_456]))
+    segments = segments_of(plan.format, frames, sound)
+    pieces = [adapter.open(media, plan)]
+    for start in range(0, len(segments), batch or len(segments)):
+        pieces += adapter.encode(segments[start : start + (batch or len(segments))])
+    return [*pieces, *adapter.question([QUESTION_TEXT])]
+
+
+def one_shot_inputs(adapter, fps, frames, sound) -> dict:
+    """What the library's own preprocessing hands to the Thinker (its Omni processor needs torchvision)."""
+    inputs, layout = {}, []
+    if frames is not None:
+        grid, rows = library_rows(frames)
+        inputs |= {"video_grid_thw": grid, "pixel_values_videos": rows}
+        inputs["video_second_per_grid"] = torch.tensor([2.0 / fps])
+    if sound is not None:
+        mel, mask = library_mel(sound)
+        inputs |= {"input_features": mel, "feature_attention_mask": mask}
+    layout = placeholders(adapter.model, inputs)
+    text = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    text += layout + QUESTION_TEXT + "<|im_end|>\n<|im_start|>assistant\n"
+    ids = torch.tensor([adapter.tokenizer(text).input_ids])
+    both = frames is not None and sound is not None
+    return inputs | {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_audio_in_video": both}
+
+
+def library_rows(frames):
+    """Grid and patch rows of frame pairs, from the library's image processor (it doubles a single image)."""
+    even = np.concatenate([frames, frames[-1:]]) if len(frames) % 2 else frames
+    processor = Qwen2VLImageProcessorPil(do_resize=False)
+    done = [processor(frame, return_tensors="pt") for frame in even]
+    rows = torch.stack([d["pixel_values"].view(-1, 3, 2, 14 * 14) for d in done])
+    pairs = torch.stack([rows[0::2, :, :, 0], rows[1::2, :, :, 1]], dim=3)
+    height, width = done[0]["image_grid_thw"][0, 1:].tolist()
+    return torch.tensor([[len(pairs), height, width]]), pairs.flatten(0, 1).flatten(1)
+
+
+def library_mel(sound):
+    extractor = WhisperFeatureExtractor(feature_size=128, chunk_length=300)
+    longest = max(extractor.n_samples, len(sound) + 16_000 - len(sound) % 16_000)
+    done = extractor(
+        sound, sampling_rate=16_000, return_attention_mask=True, return_tensors="pt", max_length=longest
+    )
+    return done.input_features, done.attention_mask
+
+
+def placeholders(model, inputs) -> str:
+    """Vision and audio marks around placeholder tokens, in the library's interleave."""
+    cells = int(inputs["video_grid_thw"][0, 1:].prod()) // 4 if "video_grid_thw" in inputs else 0
+    sounds = 0
+    if "feature_attention_mask" in inputs:
+        frames = int(inputs["feature_attention_mask"].sum())
+        sounds = ((frames - 1) // 2 - 1) // 2 + 1
+    if not cells:
+        return "<|audio_bos|>" + "<|AUDIO|>" * sounds + "<|audio_eos|>"
+    pairs = int(inputs["video_grid_thw"][0, 0])
+    if "feature_attention_mask" not in inputs:
+        return "<|vision_bos|>" + "<|VIDEO|>" * pairs * cells + "<|vision_eos|>"
+    times = torch.arange(pairs).repeat_interleave(cells) * float(inputs["video_second_per_grid"]) * 25
+    blocks = [model.get_chunked_index(t, 50, 0) for t in (times, torch.arange(sounds))]
+    text = "<|vision_bos|><|audio_bos|>"
+    for j in range(max(map(len, blocks))):
+        for token, block in zip(("<|VIDEO|>", "<|AUDIO|>"), blocks, strict=True):
+            text += token * (block[j][1] - block[j][0]) if j < len(block) else ""
+    return text + "<|audio_eos|><|vision_eos|>"
+
+
+def test_positions_are_the_librarys(watch):
+    adapter, piece, inputs = watch
+    frames = inputs.get("feature_attention_mask")
+    expected, _ = adapter.model.get_rope_index(
+        inputs["input_ids"],
+        None,
+        inputs.get("video_grid_thw"),
+        inputs["attention_mask"],
+        inputs["use_audio_in_video"],
+        None if frames is None else frames.sum(-1),
+        inputs.get("video_second_per_grid"),
+    )
+    assert torch.equal(piece.positions, expected[:, 0])
+
+
+@torch.no_grad()
+def test_one_pass_over_the_pieces_is_the_librarys_forward(watch):
+    adapter, piece, inputs = watch
+    expected = adapter.model(**inputs).logits[0]
+    hidden = adapter.decoder(inputs_embeds=piece.embeds[None], position_ids=piece.positions[:, None])
+    logits = adapter.head(hidden.last_hidden_state)[0]
+    assert expected.std() > 1, "flat logits would hide a mistake"
+    assert (logits - expected).abs().max() < 1e-4
+    assert torch.equal(logits.argmax(-1), expected.argmax(-1))
+
+
+def test_segments_one_at_a_time_are_segments_together(tiny_adapter):
+    frames, sound = frames_of(9, 2, 112, 84), sound_of(9.4)
+    together = join(watched(tiny_adapter, 2, frames, sound))
+    alone = join(watched(tiny_adapter, 2, frames, sound, batch=1))
+    assert (together.embeds - alone.embeds).abs().max() < 1e-5
+    for name in ("positions", "kind", "step", "patch", "group", "time"):
+        assert torch.equal(getattr(together, name), getattr(alone, name)), name
+
+
+def test_every_token_knows_what_it_is(tiny_adapter):
+    piece = join(watched(tiny_adapter, 2, frames_of(4, 2, 112, 84), sound_of(4)))
+    prefix, question = (int((piece.kind == kind).sum()) for kind in (PREFIX, QUESTION))
+    runs = torch.unique_consecutive(piece.kind, return_counts=True)
+    assert runs[0].tolist() == [PREFIX, VISUAL, AUDIO, VISUAL, AUDIO, QUESTION]
+    assert runs[1].tolist() == [prefix, 24, 50, 24, 50, question]
+    seen, heard = piece.kind == VISUAL, piece.kind == AUDIO
+    assert piece.step[seen].tolist() == [i // 12 for i in range(48)]
+    assert piece.patch[seen].tolist() == list(range(12)) * 4
+    assert piece.time[seen].tolist() == [float(i // 12) for i in range(48)]
+    assert piece.step[heard].tolist() == list(range(100))
+    assert torch.allclose(piece.time[heard], torch.arange(100) / 25)
+
+
+def test_loading_a_state_goes_on_where_it_was_taken(tiny_folder, tiny_adapter):
+    from omnimem_cli.models.loader import load
+
+    frames, sound = frames_of(9, 2, 112, 84), sound_of(9.4)
+    media = media_of(9, 9.4)
+    plan = tiny_adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
+    segments = segments_of(plan.format, frames, sound)
+    tiny_adapter.open(media, plan)
+    tiny_adapter.encode(segments[:2])
+    state = tiny_adapter.state()
+    rest = join(tiny_adapter.encode(segments[2:]) + tiny_adapter.question(["?"]))
+    other = load(str(tiny_folder), device="cpu")
+    other.open(media, plan)
+    other.load_state(state)
+    again = join(other.encode(segments[2:]) + other.question(["?"]))
+    assert torch.equal(rest.embeds, again.embeds)
+    assert torch.equal(rest.positions, again.positions)
+    assert torch.equal(rest.time, again.time)
+
+
+def test_asking_changes_no_state(tiny_adapter):
+    watched(tiny_adapter, 2, frames_of(4, 2, 112, 84), sound_of(4))
+    before = tiny_adapter.state()
+    one, other = tiny_adapter.question(["?", "?"])
+    assert torch.equal(one.embeds, other.embeds) and torch.equal(one.positions, other.positions)
+    assert before["positions"] == tiny_adapter.state()["positions"]
+
+
+def test_a_question_cannot_end_the_users_turn(tiny_adapter):
+    ends = set(tiny_adapter.eos_ids)
+    assert not ends & set(tiny_adapter.prompt.question("a<|im_end|>b")[:-13])
+
+
+@pytest.mark.parametrize(("fps", "nearest"), [(0.5, 1), (1.5, 2), (2.4, 2), (0.0001, 1)])
+def test_a_frame_rate_that_breaks_the_interleave_is_refused(tiny_adapter, fps, nearest):
+    with pytest.raises(UsageError) as caught:
+        tiny_adapter.plan(media_of(4, 4), WatchOptions(fps=fps))
+    assert f"--fps {nearest}." in caught.value.hint
+
+
+def test_a_plan_counts_its_tokens(tiny_adapter):
+    plan = tiny_adapter.plan(media_of(4, 4, 640, 360), WatchOptions())
+    assert (plan.format.width, plan.format.height) == (644, 364)
+    assert (plan.visual_tokens_per_segment, plan.audio_tokens_per_segment) == (299, 50)
+    assert plan.format.lookahead == 200 and plan.format.segment_s == 2.0
+    assert tiny_adapter.plan(media_of(4, None, 640, 360), WatchOptions()).audio_tokens_per_segment == 0
+    assert tiny_adapter.plan(media_of(None, 4), WatchOptions()).format.width == 0
