@@ -22,6 +22,8 @@ class VideoStream:
     start_s: float = 0.0
     rotation: int = 0  # degrees clockwise that ffmpeg applies on decoding
     variable: bool = False  # the file tells of a variable frame rate
+    interlaced: bool = False
+    transfer: str | None = None  # the transfer characteristic, where the file names one ("smpte2084", "bt709")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Media:
     video: VideoStream | None
     audio: AudioStream | None
     audio_tracks: tuple[AudioStream, ...] = ()
+    origin_s: float | None = 0.0  # the file's own time stamp at 0 of the clock; None for live input
 
     @property
     def duration_s(self) -> float | None:

@@ -1,0 +1,248 @@
+"""Runs ffmpeg: finds it, starts it, reads its pipes with a time-out, and always reaps it.
+
+Knows processes, pipes and how an input is named on a command line; knows nothing of streams, frames or
+samples. No other module starts a process for media.
+"""
+
+import contextlib
+import os
+import re
+import selectors
+import shutil
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import ffmpeg
+
+from omnimem_cli.errors import InputError, MissingError
+
+READ_BYTES = 1 << 18
+TAIL_LINES = 40
+LINE_CHARS = 400
+BUSY_STALLS = 10  # a decoder that works but shows nothing may take this many stall times
+DEVICES = ("alsa", "avfoundation", "dshow", "lavfi", "pulse", "v4l2", "x11grab")
+
+
+def ffmpeg_path() -> str:
+    """The ffmpeg on the PATH, else the one that the imageio-ffmpeg wheel carries. Raises MissingError."""
+    found = shutil.which("ffmpeg")
+    if found:
+        return found
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as error:
+        raise _no_ffmpeg() from error
+
+
+def _no_ffmpeg() -> MissingError:
+    hint = "Install ffmpeg with your system's package manager, or run: pip install imageio-ffmpeg"
+    return MissingError("No ffmpeg was found.", hint, code="no_ffmpeg")
+
+
+def ffmpeg_version() -> str:
+    """Version word of the ffmpeg in use, such as ``7.0.2-static``. Raises MissingError."""
+    with Process([ffmpeg_path(), "-version"], "ffmpeg") as process:
+        words = process.read(200).decode(errors="replace").split()
+    return words[2] if len(words) > 2 else "unknown"
+
+
+def is_local(path: str) -> bool:
+    """Whether ``path`` names a file rather than a URL (``http://...``) or a device (``v4l2:/dev/video0``)."""
+    if Path(path).exists():
+        return True
+    return not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) and _device(path) is None
+
+
+def _device(path: str) -> tuple[str, str] | None:
+    kind, colon, name = path.partition(":")
+    return (kind, name) if colon and kind in DEVICES else None
+
+
+def source(path: str, **options: object) -> ffmpeg.nodes.FilterableStream:
+    """An ffmpeg-python input node for a file, URL or device; ``options`` are ffmpeg input options.
+
+    Local files are opened with a whitelist, so that a playlist cannot reach the network, and through the
+    ``file:`` protocol, so that no name is mistaken for an option or a protocol.
+    """
+    device = _device(path)
+    if is_local(path):
+        return ffmpeg.input(f"file:{path}", protocol_whitelist="file,pipe", **options)
+    if device is not None:
+        return ffmpeg.input(device[1], f=device[0], **options)
+    return ffmpeg.input(path, **options)
+
+
+def command(output: ffmpeg.nodes.OutputStream, level: str = "error") -> list[str]:
+    """Compile an ffmpeg-python output node to an argument list that never reads the terminal."""
+    return ffmpeg.compile(output.global_args("-hide_banner", "-nostdin", "-v", level), cmd=ffmpeg_path())
+
+
+class Process:
+    """One running ffmpeg whose outputs are read here. A context manager; leaving it ends the process.
+
+    ``subject`` names the input in errors. ``also`` are (read end, write end) pairs of further pipes that the
+    command writes to. One thread reads; any thread may ``kill``.
+    """
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        subject: str,
+        *,
+        stall_s: float = 60.0,
+        also: Sequence[tuple[int, int]] = (),
+        tail_lines: int = TAIL_LINES,
+    ):
+        self.subject = subject
+        self.errors = 0  # lines that ffmpeg wrote to stderr
+        self._stall_s = stall_s
+        self._tail: deque[str] = deque(maxlen=tail_lines)
+        self._partial = b""
+        try:
+            # Its own session: Ctrl-C in the terminal reaches us alone, and we end the process.
+            self._process = subprocess.Popen(
+                [os.fsencode(arg) for arg in args],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[write for _, write in also],
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            for read, _ in also:
+                os.close(read)
+            raise _no_ffmpeg() from error
+        finally:
+            for _, write in also:
+                os.close(write)
+        self._err = self._process.stderr.fileno()
+        self._outs = [self._process.stdout.fileno(), *(read for read, _ in also)]
+        self._also = [read for read, _ in also]
+        self._buffers = [bytearray() for _ in self._outs]
+        self._selector = selectors.DefaultSelector()
+        for fd in (*self._outs, self._err):
+            self._selector.register(fd, selectors.EVENT_READ)
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def tail(self) -> str:
+        """The last lines that ffmpeg wrote to stderr."""
+        return "\n".join(self._tail)
+
+    def read(self, size: int, output: int = 0) -> bytes:
+        """Exactly ``size`` bytes of an output, fewer only at its end. Raises InputError on a stall."""
+        buffer = self._buffers[output]
+        while len(buffer) < size and self._open(output):
+            self._pump()
+        taken = bytes(buffer[:size])
+        del buffer[:size]
+        return taken
+
+    def lines(self) -> Iterator[str]:
+        """Lines of the first output until it ends."""
+        rest = ""
+        while block := self.read(self._available() or 1):
+            *whole, rest = (rest + block.decode(errors="replace")).split("\n")
+            yield from whole
+        if rest:
+            yield rest
+
+    def _available(self) -> int:
+        if not self._buffers[0] and self._open(0):
+            self._pump()
+        return len(self._buffers[0])
+
+    def finish(self) -> int:
+        """Read stderr to its end and return the exit status. Call it when the outputs have ended."""
+        while self._selector.get_map():
+            self._pump()
+        return self._process.wait()
+
+    def _open(self, output: int) -> bool:
+        return self._outs[output] in self._selector.get_map()
+
+    def _pump(self) -> None:
+        """Wait until some pipe has data or ends, and take it."""
+        patience = _Patience(self._process.pid, self._stall_s)
+        while not (ready := self._selector.select(timeout=min(1.0, self._stall_s))):
+            if patience.lost():
+                self.kill()
+                hint = "Check that the source still delivers, then try again."
+                raise InputError(f"{self.subject}: no data for {self._stall_s:g} s.", hint, code="stalled")
+        for key, _ in ready:
+            self._take(key.fd)
+
+    def _take(self, fd: int) -> None:
+        block = os.read(fd, READ_BYTES)
+        if not block:
+            self._selector.unregister(fd)
+        if fd == self._err:
+            self._note(block)
+        else:
+            self._buffers[self._outs.index(fd)] += block
+
+    def _note(self, block: bytes) -> None:
+        *whole, rest = (self._partial + block).split(b"\n")
+        if not block or len(rest) > LINE_CHARS:
+            whole, rest = [*whole, rest], b""
+        texts = [line.decode(errors="replace").rstrip()[:LINE_CHARS] for line in whole]
+        self._tail.extend(text for text in texts if text)
+        self.errors += sum(bool(text) for text in texts)
+        self._partial = rest
+
+    def kill(self) -> None:
+        """End the process now; a reader in another thread then sees the end of the output."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def close(self) -> None:
+        """End and reap the process and close its pipes. Harmless when called again."""
+        self.kill()
+        self._process.wait()
+        self._selector.close()
+        self._process.stdout.close()
+        self._process.stderr.close()
+        while self._also:
+            os.close(self._also.pop())
+
+
+class _Patience:
+    """Tells a stalled source (no data, no work) from a slow decoder (no data yet, but work)."""
+
+    def __init__(self, pid: int, stall_s: float):
+        self._pid = pid
+        self._stall_s = stall_s
+        self._begun = self._mark = time.monotonic()
+        self._cpu_s: float | None = None
+
+    def lost(self) -> bool:
+        now = time.monotonic()
+        if self._cpu_s is None:
+            self._cpu_s = _cpu_seconds(self._pid)
+        if now - self._mark < self._stall_s:
+            return False
+        worked = _cpu_seconds(self._pid) - self._cpu_s
+        idle = worked < 0.05 * (now - self._mark)
+        self._mark, self._cpu_s = now, self._cpu_s + worked
+        return idle or now - self._begun > BUSY_STALLS * self._stall_s
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,111 @@
+"""When each stream of a file begins and ends, measured from its packets without decoding them.
+
+Knows ffmpeg's framecrc listing; knows nothing of codecs. A long file is listed at both ends only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ffmpeg
+
+from omnimem_cli.media.ffmpeg import Process, command, source
+
+EDGE_S = 10.0  # how much of each end of a long file is listed
+SHORT_S = 60.0  # up to here a file is listed whole
+JITTER_S = 0.0025  # steps between packets that differ by more tell of a variable frame rate
+NO_TIME = -(2**63)
+
+
+@dataclass
+class Span:
+    """First and last moment of a stream, raw time stamps in seconds, and its extreme steps between packets."""
+
+    start_s: float = float("inf")
+    end_s: float = float("-inf")
+    least_step_s: float = float("inf")
+    most_step_s: float = 0.0
+    _last_dts_s: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether any packet was seen."""
+        return self.end_s > self.start_s
+
+    @property
+    def variable(self) -> bool:
+        """Whether the packets are unevenly spaced."""
+        return self.most_step_s - self.least_step_s > JITTER_S
+
+    def add(self, dts_s: float, pts_s: float, duration_s: float) -> None:
+        """Take the next packet in decoding order."""
+        self.start_s = min(self.start_s, pts_s)
+        self.end_s = max(self.end_s, pts_s + duration_s)
+        if self._last_dts_s is not None:
+            step_s = dts_s - self._last_dts_s
+            self.least_step_s = min(self.least_step_s, step_s)
+            self.most_step_s = max(self.most_step_s, step_s)
+        self._last_dts_s = dts_s
+
+
+def spans(
+    path: str,
+    streams: Sequence[int],
+    *,
+    origin_s: float,
+    duration_s: float | None,
+    stall_s: float,
+    whole: bool = True,
+) -> list[Span]:
+    """Measure the given streams. ``whole`` False (a network source): never list the file from end to end.
+
+    ``origin_s`` and ``duration_s`` are the container's; a stream that the ends of a long file do not show is
+    looked for in all of it. Raises InputError when the source stalls.
+    """
+    found = [Span() for _ in streams]
+    if duration_s is not None and (duration_s > SHORT_S or not whole):
+        last_s = max(0.0, duration_s - EDGE_S)
+        _list(path, streams, found, stall_s, {}, {"t": origin_s + EDGE_S})
+        heads = [span.found for span in found]
+        tails = [Span() for _ in streams]
+        _list(path, streams, tails, stall_s, {"ss": f"{last_s:.3f}"}, {})
+        for span, tail in zip(found, tails, strict=True):
+            _join(span, tail)
+        if not whole or all(head and tail.found for head, tail in zip(heads, tails, strict=True)):
+            return found
+        found = [Span() for _ in streams]
+    if whole:
+        _list(path, streams, found, stall_s, {}, {})
+    return found
+
+
+def _join(head: Span, tail: Span) -> None:
+    if not tail.found:
+        return
+    head.start_s = min(head.start_s, tail.start_s)
+    head.end_s = max(head.end_s, tail.end_s)
+    head.least_step_s = min(head.least_step_s, tail.least_step_s)
+    head.most_step_s = max(head.most_step_s, tail.most_step_s)
+
+
+def _list(path: str, streams: Sequence[int], found: list[Span], stall_s: float, where: dict, until: dict) -> None:
+    """Run ffmpeg over the packets and add them to ``found``, stream by stream."""
+    node = source(path, copyts=None, **where)
+    chosen = [node[str(index)] for index in streams]
+    listing = ffmpeg.output(*chosen, "pipe:", c="copy", f="framecrc", copypriorss=1, **until)
+    bases = [0.0] * len(streams)
+    with Process(command(listing), path, stall_s=stall_s) as process:
+        for line in process.lines():
+            if line.startswith("#tb "):
+                index, _, base = line[4:].partition(":")
+                numerator, _, denominator = base.partition("/")
+                bases[int(index)] = int(numerator) / int(denominator)
+            elif line and not line.startswith("#"):
+                _add(line, bases, found)
+
+
+def _add(line: str, bases: list[float], found: list[Span]) -> None:
+    index, dts, pts, duration = (int(field) for field in line.split(",")[:4])
+    pts = dts if pts == NO_TIME else pts
+    if pts != NO_TIME:
+        base = bases[index]
+        found[index].add((pts if dts == NO_TIME else dts) * base, pts * base, duration * base)

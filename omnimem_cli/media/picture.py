@@ -1,0 +1,102 @@
+"""Frames at exact times, scaled by ffmpeg to the grid a model wants.
+
+Knows filters and pixels; knows no sound. Frame i shows what is on screen at ``start_s + i / fps``: the latest
+frame whose presentation time is not later. A picture that begins later shows its first frame until then.
+"""
+
+import math
+from fractions import Fraction
+from types import TracebackType
+
+import ffmpeg
+import numpy as np
+
+from omnimem_cli.media.ffmpeg import Process, command, source
+from omnimem_cli.media.segment import Format, Media, VideoStream
+
+# Containers round time stamps, to a millisecond at worst: a frame counts from half a millisecond before its own.
+ROUNDING_S = 0.0005
+SCALER = "bicubic+accurate_rnd+full_chroma_int"
+
+
+def frame_rate(fps: float) -> Fraction:
+    """The rate as the fraction of small numbers that it stands for: 29.97002997 is 30000/1001."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+class Picture:
+    """Reads frames from an output of a running ffmpeg, at most ``limit`` of them (None: until it ends).
+
+    A context manager; leaving it ends the process.
+    """
+
+    def __init__(self, process: Process, layout: Format, limit: int | None, output: int = 0):
+        self.process = process
+        self.delivered = 0  # frames
+        self.ended = False  # the picture ended before the limit
+        self._output = output
+        self._shape = (layout.height, layout.width, 3)
+        self._limit = limit
+
+    def read(self, frames: int) -> np.ndarray:
+        """The next frames, uint8 [n, height, width, 3]; fewer than asked only at the end."""
+        wanted = frames if self._limit is None else min(frames, self._limit - self.delivered)
+        taken = np.empty((max(0, wanted), *self._shape), dtype=np.uint8)
+        for number in range(len(taken)):
+            frame = self.process.read(taken[number].size, self._output)
+            if len(frame) < taken[number].size:
+                self.ended = True
+                return taken[:number]
+            taken[number] = np.frombuffer(frame, dtype=np.uint8).reshape(self._shape)
+            self.delivered += 1
+        return taken
+
+    def __enter__(self) -> "Picture":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.process.close()
+
+
+def open_picture(
+    media: Media, layout: Format, start_s: float, end_s: float | None, *, first: int = 0, stall_s: float = 60.0
+) -> Picture:
+    """Start decoding the chosen picture of a file at frame ``first`` of the range [start_s, end_s)."""
+    assert media.video is not None, "this input has no picture to read"
+    limit = frames_until(media.video, frame_rate(layout.fps), start_s, end_s)
+    zero_s = start_s + float(first / frame_rate(layout.fps))
+    process = Process(_picture_command(media, layout, zero_s), media.path, stall_s=stall_s)
+    return Picture(process, layout, None if limit is None else limit - first)
+
+
+def frames_until(video: VideoStream, rate: Fraction, start_s: float, end_s: float | None) -> int | None:
+    """How many frame times lie before both the end of the range and that of the stream; None when unknown."""
+    own_end_s = None if video.duration_s is None else video.start_s + video.duration_s
+    ends = [end for end in (end_s, own_end_s) if end is not None]
+    return max(0, math.ceil((min(ends) - start_s - ROUNDING_S) * rate)) if ends else None
+
+
+def _picture_command(media: Media, layout: Format, zero_s: float) -> list[str]:
+    # reinit_filter: a picture that changes its size must not restart the clock.
+    options: dict[str, object] = {"reinit_filter": 0, "copyts": None}
+    if zero_s > 0:
+        # accurate_seek would throw away the frame that is on screen at zero_s.
+        options |= {"ss": f"{zero_s:.6f}", "noaccurate_seek": None}
+    node = source(media.path, **options)[str(media.video.index)]
+    return command(picture_output(node, media.video, layout, zero_s + media.origin_s))
+
+
+def picture_output(
+    stream: ffmpeg.nodes.FilterableStream, video: VideoStream, layout: Format, zero_s: float, pipe: str = "pipe:"
+):
+    """The output node that writes frames on a clock beginning at time stamp ``zero_s``."""
+    rate = frame_rate(layout.fps)
+    zero_us = round((zero_s + ROUNDING_S) * 1e6)
+    steps = [
+        "yadif=deint=interlaced" if video.interlaced else "",
+        "settb=AVTB",
+        f"setpts=PTS-{zero_us}",
+        f"fps=fps={rate.numerator}/{rate.denominator}:start_time=0:round=up",
+        f"scale={layout.width}:{layout.height}:flags={SCALER}",
+    ]
+    return stream.output(pipe, vf=",".join(step for step in steps if step), f="rawvideo", pix_fmt="rgb24")

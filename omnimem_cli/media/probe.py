@@ -1,0 +1,158 @@
+"""What an input holds: its picture and sound streams, their own begin and end, and which are chosen.
+
+Knows files, URLs and what ffmpeg says about them; decodes nothing. No ffprobe is needed.
+"""
+
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from omnimem_cli.errors import InputError
+from omnimem_cli.media.ffmpeg import Process, command, is_local, source
+from omnimem_cli.media.header import Header, parse_header
+from omnimem_cli.media.languages import same_language
+from omnimem_cli.media.packets import Span, spans
+from omnimem_cli.media.segment import AudioStream, Media, VideoStream
+
+STALL_S = 60.0
+REPORT_LINES = 4000
+CUT_S = 2.0  # streams that all end this long before the stated end were cut off
+
+Stream = VideoStream | AudioStream
+
+
+def probe(
+    path: str,
+    *,
+    audio_track: str | None = None,
+    no_audio: bool = False,
+    no_video: bool = False,
+    timeout_s: float | None = None,
+) -> Media:
+    """Find the streams of a file, URL or device and choose one of picture and one of sound.
+
+    ``audio_track``: a number counted from 1, or a language tag; by default the file's own default track.
+    ``timeout_s``: how long the source may send nothing. Raises InputError (missing, empty, not media, cut off
+    before its index, no such track, nothing left to watch) and MissingError (no ffmpeg).
+    """
+    local = is_local(path)
+    if local:
+        _check_file(path)
+    stall_s = STALL_S if timeout_s is None else timeout_s
+    header = _read_header(path, stall_s)
+    live = not local and header.duration_s is None
+    if not live:
+        header = _timed(path, header, local, stall_s)
+    video = None if no_video else _default(header.videos, header)
+    audio = None if no_audio else _track(path, header, audio_track)
+    if video is None and audio is None:
+        raise _nothing_left(path, header)
+    return Media(path, video, audio, header.audios, origin_s=None if live else header.origin_s)
+
+
+def _check_file(path: str) -> None:
+    try:
+        status = Path(path).stat()
+        with Path(path).open("rb"):
+            pass
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.", "Check the name.", code="missing") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a directory.", "Add -r to watch what it holds.", code="directory") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from None
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes).", "Copy or record it again.", code="empty")
+
+
+def _read_header(path: str, stall_s: float) -> Header:
+    # Nothing is written (t=0): ffmpeg opens the input and reports what it found.
+    args = command(source(path).output("pipe:", c="copy", t=0, f="null"), level="info")
+    with Process(args, path, stall_s=stall_s, tail_lines=REPORT_LINES) as process:
+        process.finish()
+        text = process.tail
+    header = parse_header(text)
+    if header is None:
+        raise _unreadable(path, text)
+    return header
+
+
+def _unreadable(path: str, report: str) -> InputError:
+    """The error behind a report of ffmpeg that opened nothing."""
+    unsure = "misdetection possible" in report
+    if "moov atom not found" in report and not unsure:
+        hint = "Wait until it is whole; a recording that broke off has to be repaired first."
+        return InputError(f"{path} looks incomplete (still downloading?).", hint, code="incomplete")
+    if "Invalid data found" in report or unsure:
+        hint = "Check that it plays elsewhere."
+        return InputError(f"{path} is not a media file that ffmpeg can read.", hint, code="not_media")
+    reason = report.splitlines()[-1].rpartition(": ")[2] if report else "no reason given"
+    return InputError(f"{path} cannot be opened: {reason}.", "Check the name and the connection.", code="unopened")
+
+
+def _timed(path: str, header: Header, local: bool, stall_s: float) -> Header:
+    """The header with each stream's own begin and end on the clock; streams without a packet are left out."""
+    streams = [*header.videos, *header.audios]
+    if not streams:
+        return header
+    measured = spans(
+        path,
+        [stream.index for stream in streams],
+        origin_s=header.origin_s,
+        duration_s=header.duration_s,
+        stall_s=stall_s,
+        whole=local,
+    )
+    stated_s = header.duration_s or 0.0
+    latest_s = max(span.end_s for span in measured) - header.origin_s
+    ends = {}
+    for stream, span in zip(streams, measured, strict=True):
+        end_s = span.end_s - header.origin_s
+        cut_off = latest_s < stated_s - CUT_S and end_s > latest_s - CUT_S
+        ends[stream.index] = stated_s if cut_off or not (span.found or local) else end_s
+    timed = [
+        _clocked(stream, span, header.origin_s, ends[stream.index])
+        for stream, span in zip(streams, measured, strict=True)
+        if span.found or not local
+    ]
+    return replace(
+        header,
+        videos=tuple(stream for stream in timed if isinstance(stream, VideoStream)),
+        audios=tuple(stream for stream in timed if isinstance(stream, AudioStream)),
+    )
+
+
+def _clocked(stream: Stream, span: Span, origin_s: float, end_s: float) -> Stream:
+    start_s = max(0.0, span.start_s - origin_s) if span.found else 0.0
+    timed = replace(stream, start_s=start_s, duration_s=max(0.0, end_s - start_s))
+    return replace(timed, variable=span.variable) if isinstance(timed, VideoStream) else timed
+
+
+def _default(streams: Sequence[Stream], header: Header) -> Stream | None:
+    marked = [stream for stream in streams if stream.index in header.defaults]
+    return next(iter([*marked, *streams]), None)
+
+
+def _track(path: str, header: Header, wanted: str | None) -> AudioStream | None:
+    """The sound track asked for by number from 1 or by language. Raises InputError naming those there are."""
+    tracks = header.audios
+    if wanted is None:
+        return _default(tracks, header)
+    if wanted.isdecimal():
+        fitting = tracks[int(wanted) - 1 : int(wanted)] if int(wanted) else ()
+    else:
+        fitting = [track for track in tracks if track.language and same_language(track.language, wanted)]
+    if not fitting:
+        there = ", ".join(f"{n} ({track.language or 'no language'})" for n, track in enumerate(tracks, 1))
+        hint = f"It has: {there}." if there else "It has no sound at all."
+        raise InputError(f"{path} has no audio track {wanted}.", hint, code="no_track")
+    return _default(fitting, header)
+
+
+def _nothing_left(path: str, header: Header) -> InputError:
+    if header.videos:
+        return InputError(f"{path} has no sound.", "Leave out --no-video to watch its picture.", code="no_stream")
+    if header.audios:
+        return InputError(f"{path} has no picture.", "Leave out --no-audio to hear its sound.", code="no_stream")
+    return InputError(f"{path} has neither picture nor sound.", "Check that it plays elsewhere.", code="no_stream")
