@@ -13,21 +13,19 @@ from omnimem_cli.results import warning
 from omnimem_cli.settings import Settings
 from omnimem_cli.tasks.clean import Reply, read, stopped
 from omnimem_cli.tasks.prompts import REPAIR, SCHEMA, STOPS, instruct
+from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
-    from omnimem_cli.media.segment import Segment
-    from omnimem_cli.session import Answer, Moment, Session
+    from omnimem_cli.session import Answer, Session
 
 ANSWER_TOKENS = 768
 REPAIR_CHARACTERS = 2_000  # of the answer that is put back into the question
 
 
-class Ask:
-    """Answers to ``questions``, whose ids tell them apart."""
+class Ask(Task):
+    """Answers to ``questions``, whose ids tell them apart. Nothing is asked before the end."""
 
     name = "ask"
-    reserve_s = 0.0
-    chunk_s = None
 
     def __init__(self, settings: Settings, questions: Sequence[Question]):
         assert questions, "there must be a question to ask"
@@ -35,9 +33,6 @@ class Ask:
         self.settings = settings
         self.questions = questions
         self.warnings: list[dict] = []
-
-    def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
-        """Nothing is asked before the end."""
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"answers": [{id, question, answer, data}]}`` in the order of the questions."""
@@ -48,13 +43,6 @@ class Ask:
         for i, answer in zip(wrong, again, strict=True):
             tried[i] = _Tried(self.questions[i], answer)
         return {"answers": [self._record(attempt) for attempt in tried]}
-
-    def state(self) -> dict:
-        """Nothing is held before the end."""
-        return {}
-
-    def load_state(self, state: dict) -> None:
-        """There is nothing to go on from."""
 
     def _text(self, question: Question) -> str:
         text = instruct(question.text, language=self.settings.language, glossary=self.settings.glossary)

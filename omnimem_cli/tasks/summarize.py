@@ -13,6 +13,7 @@ from omnimem_cli.clock import span
 from omnimem_cli.settings import Settings
 from omnimem_cli.tasks.clean import read
 from omnimem_cli.tasks.prompts import NOTE, OUTLINE, STOPS, SUMMARY, TITLE, instruct
+from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
     from omnimem_cli.media.segment import Segment
@@ -35,11 +36,10 @@ class Note:
     text: str
 
 
-class Summarize:
+class Summarize(Task):
     """One summary. ``prompt`` replaces the question at the end; ``notes_s`` is the least span of a note."""
 
     name = "summarize"
-    reserve_s = 0.0
 
     def __init__(
         self, settings: Settings, *, style: str = "brief", prompt: str | None = None, notes_s: float = NOTES_S

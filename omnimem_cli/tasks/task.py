@@ -12,17 +12,20 @@ if TYPE_CHECKING:  # they import numpy and torch, which option parsing must not 
 
 
 class Task(Protocol):
-    """One instance serves one input.
+    """One instance serves one input: ``grant``, ``on_moment`` after each chunk, ``finish``.
 
-    ``reserve_s``: seconds of the most recent video that must not be evicted; ``chunk_s``: the most seconds of
-    video a chunk may take (None: as many as the memory likes); ``warnings``: {code, message}, complete after
-    ``finish``.
+    ``reserve_s``: seconds of the most recent video that should not be evicted; ``chunk_s``: the most seconds of
+    video a chunk may take (None: as many as the memory likes), read after ``grant``; ``warnings``:
+    {code, message}, complete after ``finish``. What a task leaves out does nothing.
     """
 
     name: str
-    reserve_s: float
-    chunk_s: float | None
+    reserve_s: float = 0.0
+    chunk_s: float | None = None
     warnings: list[dict]
+
+    def grant(self, reserve_s: float, segment_s: float) -> None:
+        """Before the watch: the seconds that the memory can reserve, and how long a segment is."""
 
     def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
         """After each chunk, with the segments that entered in it."""
@@ -32,6 +35,7 @@ class Task(Protocol):
 
     def state(self) -> dict:
         """Plain values (JSON) that ``load_state`` continues from, taken between two chunks."""
+        return {}
 
     def load_state(self, state: dict) -> None:
         """Continue where ``state`` was taken."""

@@ -13,6 +13,7 @@ from omnimem_cli.settings import Settings
 from omnimem_cli.tasks.clean import read
 from omnimem_cli.tasks.pauses import Loudness
 from omnimem_cli.tasks.prompts import NOTHING_SAID, STOPS, TRANSCRIBE, instruct
+from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
     from omnimem_cli.media.segment import Segment
@@ -24,30 +25,35 @@ GATE_DB = -50.0
 WINDOW_TOKENS = 384  # half a minute of fast speech is about 120 words
 
 
-def window_for(audio_entries: float, entries_per_s: float, segment_s: float, wanted_s: float = WINDOW_S) -> float:
-    """Seconds of a window that fill at most half of the audio budget (entries per layer), at least one segment."""
-    fitting = audio_entries / 2 / entries_per_s if entries_per_s else wanted_s
-    return max(min(wanted_s, fitting), segment_s)
+class Transcribe(Task):
+    """One transcript. ``window_s``: the longest window; what the memory grants may shorten it.
 
-
-class Transcribe:
-    """One transcript. ``window_s``: the longest window; ``segment_s``: of the adapter's plan."""
+    A window is cut once the next chunk would not fit, so that no window is older than ``reserve_s`` when it is
+    asked about.
+    """
 
     name = "transcribe"
 
-    def __init__(
-        self, settings: Settings, *, window_s: float = WINDOW_S, segment_s: float = 2.0, gate_db: float = GATE_DB
-    ):
+    def __init__(self, settings: Settings, *, window_s: float = WINDOW_S, gate_db: float = GATE_DB):
         self.settings = settings
-        self.window_s = max(window_s, segment_s)
         self.gate_db = gate_db
-        self.reserve_s = self.window_s + segment_s
-        self.chunk_s = max(self.window_s / 3, segment_s)  # a window is cut once the next chunk would not fit
+        self._fit(window_s, 0.0)
         self.warnings: list[dict] = []
         self.segments: list[dict] = []
         self.heard = Loudness()
         self._open_s: float | None = None  # where the window that was not yet asked about begins
         self._sound = False
+
+    def grant(self, reserve_s: float, segment_s: float) -> None:
+        """Make windows as short as the reserve, but not shorter than a segment. Without sound nothing is granted."""
+        if reserve_s:
+            self._fit(min(self.window_s, reserve_s), segment_s)
+
+    def _fit(self, window_s: float, segment_s: float) -> None:
+        self.window_s = max(window_s, segment_s)
+        self.chunk_s = max(self.window_s / 3, segment_s)
+        self.rest_s = max(self.window_s - self.chunk_s, self.window_s / 2)  # what may stay open after a chunk
+        self.reserve_s = self.rest_s + self.chunk_s
 
     def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
         """Listen, and ask about each window that can grow no further."""
@@ -57,7 +63,7 @@ class Transcribe:
         if self._open_s is None:
             self._open_s = moment.start_s
         if not moment.last:
-            self._ask_until(session, moment.end_s, self.window_s - self.chunk_s)
+            self._ask_until(session, moment.end_s, self.rest_s)
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"transcript": {language, segments}}``."""
