@@ -1,6 +1,7 @@
 """Watch a stream into the memory, chunk by chunk; ask forks of it, at any chunk's end.
 
-Knows an adapter, a memory and a source of segments; knows no task, no file and no budget. The memory is never changed by
+Knows an adapter, a memory and a source of segments; knows no task, no file and no budget. The memory is never
+changed by
 being asked.
 """
 
@@ -107,7 +108,8 @@ class Session:
     ) -> list[Answer]:
         """Answer every text, all in one batch over one uncopied memory.
 
-        ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and are cut off.
+        ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and
+        are cut off.
         """
         if not texts:
             return []
