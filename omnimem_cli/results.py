@@ -26,21 +26,40 @@ PARTS = {"summarize": "summary", "transcribe": "transcript", "ask": "answers"}
 
 ERROR_CODES = {
     "usage": "the command line is wrong; nothing was started",
-    "input": "the file or stream is missing, empty, undecodable or has no usable stream",
-    "environment": "the machine lacks something: ffmpeg, weights, a device",
-    "does_not_fit": "the budget is too small for the prefix, or model and budget exceed the device",
+    "input": "the input cannot be watched",
+    "missing": "the input does not exist",
+    "directory": "the input is a folder, and -r was not given",
+    "empty": "the input has no bytes",
+    "not_media": "the input is no media file that ffmpeg can read",
+    "incomplete": "the input looks unfinished, such as a download that still runs",
+    "unopened": "the input, or the stream behind a URL, cannot be opened",
+    "no_stream": "the input has no usable picture or sound",
+    "no_track": "the input has no such audio track",
+    "empty_range": "the range asked for lies outside of the input",
+    "undecodable": "nothing in the input could be decoded",
+    "stalled": "the input delivered nothing for too long",
+    "timeout": "the time limit for one input was reached",
+    "environment": "the machine lacks something",
+    "no_ffmpeg": "there is no ffmpeg",
+    "no_weights": "the model's weights are not on this machine",
+    "download": "the model's weights could not be downloaded",
+    "model": "the model folder is broken or of a kind that is not supported",
+    "device": "there is no such device",
+    "does_not_fit": "model and budget exceed the device",
+    "budget_too_small": "the budget cannot hold the prompt and one chunk",
     "output": "the result could not be written",
-    "timeout": "the time limit for one input was reached, or a live source stalled",
     "interrupted": "stopped by Ctrl-C or by a signal",
-    "unexpected": "a fault of omnimem; run again with --debug for the traceback",
+    "unexpected": "a fault of omnimem; --debug shows the traceback",
 }
 """``error.code``: word -> meaning."""
 
 WARNING_CODES = {
     "coverage_low": "less than 98 % of a stream entered the model",
-    "duration_unknown": "the length of the input is unknown, so coverage cannot be computed",
+    "duration_unknown": "the length of the input is unknown, and so is its coverage",
+    "truncated_input": "a stream ends earlier than the file says",
+    "decode_errors": "ffmpeg reported errors while decoding",
     "no_sound": "the input has no sound to transcribe",
-    "silent": "no sound above the energy gate: the transcript is empty",
+    "silent": "no speech was found: the transcript is empty",
     "repetition": "the model repeated itself; the repeats were cut",
     "answer_cut": "an answer reached its token limit",
     "answer_empty": "the model gave no answer",
@@ -159,7 +178,6 @@ def failed(task: str, error: BaseException, *, input: dict, preset: str | None =
 def error_part(error: BaseException) -> dict:
     """The ``error`` part of a record."""
     if isinstance(error, UserError):
-        assert error.code in ERROR_CODES, f"the error code {error.code!r} is not in results.ERROR_CODES"
         return _error(error.code, error.message, error.hint)
     if isinstance(error, KeyboardInterrupt):
         return _error("interrupted", "Stopped before the end.", "Run the same command again to go on.")
@@ -185,9 +203,8 @@ def _record(
     timing: object,
     preset: str | None,
 ) -> dict:
-    notes = [warning(note["code"], note["message"]) for note in warnings]
     head = {"schema": SCHEMA, "task": task, "preset": preset, "status": status, "error": error}
-    return {**head, **facts, "warnings": notes, "timing": timing}
+    return {**head, **facts, "warnings": list(warnings), "timing": timing}
 
 
 def _video_facts(video: "VideoStream | None") -> dict | None:
