@@ -81,6 +81,7 @@ def watch_one(
     )
     plan = adapter.plan(media, WatchOptions(settings.fps, settings.max_pixels))
     fitted = fit(settings, adapter, plan, media, task.reserve_s)
+    task.grant(fitted.reserve_s, plan.format.segment_s)
     watch = Watch(settings, task, adapter, report, media, plan, fitted, began)
     _listen(watch)
     session, source = _watch(watch)
