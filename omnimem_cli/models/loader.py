@@ -101,6 +101,8 @@ def total_memory(device: torch.device) -> int:
 def family_of(checkpoint: Checkpoint) -> str:
     """The catalogue family that a config belongs to. Raises MissingError where no adapter runs it."""
     kinds = {"qwen2_5_omni": "qwen2.5-omni", "qwen2_5_omni_thinker": "qwen2.5-omni"}
+    if "audio_config" in checkpoint.config:  # what tells video-SALMONN from plain Qwen-VL
+        kinds |= {"qwen2_5_vl": "salmonn-qwen2.5-vl", "qwen3_vl": "salmonn-qwen3-vl"}
     family = kinds.get(checkpoint.model_type)
     if family is None:
         named = checkpoint.model_type or "no model_type"
@@ -114,8 +116,13 @@ def family_of(checkpoint: Checkpoint) -> str:
 
 def _families() -> dict:
     from omnimem_cli.models import thinker
+    from omnimem_cli.models.salmonn import weights
 
-    return {"qwen2.5-omni": thinker.load_adapter}
+    return {
+        "qwen2.5-omni": thinker.load_adapter,
+        "salmonn-qwen2.5-vl": weights.load_adapter,
+        "salmonn-qwen3-vl": weights.load_adapter,
+    }
 
 
 def _first_fitting(device: torch.device, dtype: str | None) -> Found:

@@ -1,0 +1,231 @@
+"""What both video-SALMONN 2+ families share: segments in, pieces out, at two audio tokens a second.
+
+Knows the towers and the prompt; the families fill in layout and positions. Vision attends per frame pair and sound
+per 30 s slice, so that a stream is the same numbers as one pass over the whole video.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from omnimem_cli.errors import UsageError
+from omnimem_cli.media.segment import Format, Media, Segment
+from omnimem_cli.memory.piece import PREFIX, Piece, text_piece
+from omnimem_cli.models.adapter import Plan, WatchOptions
+from omnimem_cli.models.catalogue import Row
+from omnimem_cli.models.patches import PatchSettings, patch_rows
+from omnimem_cli.models.prompt import ANSWER, SYSTEM
+from omnimem_cli.models.salmonn.audio import SLICE_S, TOKENS_PER_S, TOKENS_PER_SLICE, log_mel, slices
+from omnimem_cli.models.salmonn.layout import Layout
+from omnimem_cli.models.salmonn.positions import Positions
+from omnimem_cli.models.salmonn.stream import Features, Stream
+
+STEPS_PER_BATCH = 64
+"""Grid steps that go through the vision tower at once."""
+MOST_SLICES = 4
+"""Slices per segment, where the frame rate asks for more than one."""
+
+
+class SalmonnAdapter(ABC):
+    """A video-SALMONN 2+ model as the engine sees it (``models.adapter.Adapter``). ``row``: its defaults."""
+
+    model_class: ClassVar[type[PreTrainedModel]]
+    patches: ClassVar[PatchSettings]
+    opens: ClassVar[str]  # between the user's header and the first media token
+    closes: ClassVar[str]  # between the media and a question, beyond the layout's own marks
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        row: Row,
+        eos_ids: tuple[int, ...],
+        revision: str | None = None,
+    ):
+        self.model, self.tokenizer = model, tokenizer
+        self.row, self.name, self.revision, self.eos_ids = row, row.name, revision, eos_ids
+        self.decoder = model.model.language_model
+        self.device, self.dtype = model.device, model.dtype
+        self._stream: Stream | None = None
+
+    @abstractmethod
+    def layout(self, step_s: float, steps: int | None) -> Layout:
+        """The order of tokens; ``steps``: grid steps of the whole video, None when unknown, 0 without picture."""
+
+    @abstractmethod
+    def positions(self, media: Media, first: int, step_s: float, steps: int | None, grid: tuple[int, int]) -> Positions:
+        """The rule for media from position ``first`` on; ``grid``: rows and columns of a step's tokens."""
+
+    def plan(self, media: Media, options: WatchOptions) -> Plan:
+        """Segments of one or a few 30 s slices. Raises UsageError: frame rate or pixel limit out of range."""
+        fps = options.fps or self.row.fps
+        segment_s = _segment_s(fps)
+        width, height = (0, 0) if media.video is None else self._pixels(media, options)
+        pairs = round(fps * segment_s / 2) if media.video else 0
+        visual = pairs * (width // self.patches.cell) * (height // self.patches.cell)
+        audio = round(segment_s * TOKENS_PER_S) if media.audio else 0
+        text = self._stamp_tokens(self.layout(2 / fps, grid_steps(media, fps)), pairs)
+        return Plan(Format(segment_s, fps, width, height), visual + audio + text, visual, audio)
+
+    def _pixels(self, media: Media, options: WatchOptions) -> tuple[int, int]:
+        least = self.patches.cell**2
+        if options.max_pixels is not None and options.max_pixels < least:
+            raise UsageError(
+                f"{self.name} needs at least {least} pixels per frame, not {options.max_pixels}.",
+                f"Use --max-pixels {least} or more.",
+            )
+        limit = options.max_pixels or self.row.max_pixels
+        return self.patches.grid(media.video.width, media.video.height, limit)
+
+    def _stamp_tokens(self, layout: Layout, pairs: int) -> int:
+        spans = math.ceil(pairs / layout.per_span) if layout.spans else 0
+        return spans * (len(self._ids("<1000.0 seconds>")) + 2)
+
+    def listen(self, audio: Tensor) -> None:  # noqa: B027
+        """Nothing to learn: the log-mel floor is that of each 30 s slice."""
+
+    def open(self, media: Media, plan: Plan) -> Piece:
+        """System prompt and role header; a new stream begins. ``media`` tells the length that positions need."""
+        form = plan.format
+        step_s, steps = 2 / form.fps, grid_steps(media, form.fps)
+        rows, columns = form.height // self.patches.cell, form.width // self.patches.cell
+        prefix = self._text(SYSTEM + self.opens)
+        self._stream = Stream(
+            layout=self.layout(step_s, steps),
+            positions=self.positions(media, len(prefix), step_s, steps, (rows, columns)),
+            waiting=prefix[:0],
+            rows=rows,
+            columns=columns,
+            frames=round(form.fps * form.segment_s) if media.video else 0,
+        )
+        return text_piece(prefix, 0, PREFIX)
+
+    @torch.no_grad()
+    def encode(self, segments: Sequence[Segment]) -> list[Piece]:
+        """One piece per segment; frame pairs and 30 s slices of all of them are batched through the towers."""
+        stream, pieces = self._stream, []
+        for segment, features in zip(segments, self._features(segments), strict=True):
+            if stream.start_s is None:
+                stream.start_s = segment.start_s
+            ended = segment.last or len(segment.frames) < stream.frames or stream.frames == 0
+            pieces.append(self.lay(features, flush=ended))
+        return pieces
+
+    def lay(self, features: Features, *, flush: bool) -> Piece:
+        """The next tokens of the stream; ``flush``: sound waits for no further picture."""
+        return self._stream.lay(features, self._text, flush=flush)
+
+    def question(self, texts: Sequence[str]) -> list[Piece]:
+        """Sound that still waits, closing marks, the question, the answer's header. Nothing changes."""
+        return [self._stream.ask(self._question(text), self._text) for text in texts]
+
+    def _question(self, text: str) -> Tensor:
+        """Names of special tokens in ``text`` stay plain text."""
+        plain = self.tokenizer("\n" + text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return self._embeds(self._ids(self.closes) + plain + self._ids(ANSWER))
+
+    @torch.no_grad()
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [...] to embeddings [..., D]."""
+        return self.decoder.embed_tokens(ids)
+
+    @torch.no_grad()
+    def head(self, hidden: Tensor) -> Tensor:
+        """Final hidden states [..., D] to logits [..., V] in fp32."""
+        return self.model.lm_head(hidden).float()
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens skipped."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def state(self) -> dict:
+        """Plain tensors and numbers that resume the stream."""
+        return self._stream.state()
+
+    def load_state(self, state: dict) -> None:
+        """Continue where ``state`` was taken."""
+        self._stream = Stream.from_state(state, self.device)
+
+    @torch.no_grad()
+    def see(self, patches: Tensor, rows: int, columns: int) -> tuple[Tensor, list[Tensor]]:
+        """Patch rows [T, 4 * rows * columns, C] to tokens [T, rows * columns, D] and as many deepstack features."""
+        grid = torch.tensor([[len(patches), 2 * rows, 2 * columns]], device=self.device)
+        out = self.model.model.visual(patches.flatten(0, 1).to(self.device, self.dtype), grid_thw=grid)
+        shape = (len(patches), rows * columns, -1)
+        stack = getattr(out, "deepstack_features", None) or []
+        return out.pooler_output.view(shape), [feature.view(shape) for feature in stack]
+
+    @torch.no_grad()
+    def hear(self, mel: Tensor) -> Tensor:
+        """Log-mel [slices, bins, 3000] to audio tokens [slices, 60, D]."""
+        return self.model.audio(mel.to(self.device))
+
+    def _features(self, segments: Sequence[Segment]) -> Iterator[Features]:
+        pairs = [_pairs(segment) for segment in segments]
+        visual, deepstack = self._see_frames(np.concatenate([frames for frames, _ in pairs]))
+        sound = [slices(segment.audio) for segment in segments]
+        audio = self._hear_slices([part for parts in sound for part in parts])
+        seen = heard = 0
+        for (_, times), parts in zip(pairs, sound, strict=True):
+            steps, slots = slice(seen, seen + len(times)), slice(heard, heard + len(parts) * TOKENS_PER_SLICE)
+            seen, heard = steps.stop, slots.stop
+            yield Features(visual[steps], [feature[steps] for feature in deepstack], audio[slots], times)
+
+    def _see_frames(self, frames: np.ndarray) -> tuple[Tensor, list[Tensor]]:
+        rows, columns = self._stream.rows, self._stream.columns
+        if len(frames) == 0:
+            return self._stream.waiting.new_empty(0, rows * columns, self.decoder.config.hidden_size), []
+        batches = torch.from_numpy(frames).split(2 * STEPS_PER_BATCH)
+        seen = [self.see(patch_rows(batch.to(self.device), self.patches), rows, columns) for batch in batches]
+        visual = torch.cat([embeds for embeds, _ in seen])
+        return visual, [torch.cat(features) for features in zip(*(stack for _, stack in seen), strict=True)]
+
+    def _hear_slices(self, parts: list[np.ndarray]) -> Tensor:
+        if not parts:
+            return self._stream.waiting[:0]
+        return self.hear(log_mel(parts, self.model.audio.bins)).flatten(0, 1)
+
+    def _text(self, text: str) -> Tensor:
+        return self._embeds(self._ids(text))
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _embeds(self, ids: list[int]) -> Tensor:
+        return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
+
+
+def grid_steps(media: Media, fps: float) -> int | None:
+    """Frame pairs of the whole picture: 0 without one, None when its length is unknown."""
+    if media.video is None:
+        return 0
+    if media.video.duration_s is None:
+        return None
+    return math.ceil(math.ceil(media.video.duration_s * fps - 1e-6) / 2)
+
+
+def _pairs(segment: Segment) -> tuple[np.ndarray, list[float]]:
+    """Frames, an odd last one doubled, and the middle of every pair in seconds."""
+    odd = len(segment.frames) % 2
+    frames = np.concatenate([segment.frames, segment.frames[-1:]]) if odd else segment.frames
+    times = np.append(segment.frame_times, segment.frame_times[-1:]) if odd else segment.frame_times
+    return frames, times.reshape(-1, 2).mean(axis=1).tolist()
+
+
+def _segment_s(fps: float) -> float:
+    """The fewest 30 s slices that hold whole frame pairs at ``fps``."""
+    for count in range(1, MOST_SLICES + 1):
+        pairs = fps * count * SLICE_S / 2
+        if pairs > 0.5 and abs(pairs - round(pairs)) < 1e-6:
+            return float(count * SLICE_S)
+    nearest = max(1, round(fps * SLICE_S / 2)) * 2 / SLICE_S
+    raise UsageError(
+        f"{fps:g} frames per second do not fill the model's 30 s sound windows with whole frame pairs.",
+        f"Use --fps {nearest:.6g}.",
+    )
