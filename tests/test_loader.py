@@ -1,11 +1,175 @@
 """Loading a model: names, folders, and what can be wrong with them."""
 
-import torch
+import json
+import shutil
+from pathlib import Path
 
-from omnimem_cli.models.loader import load
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from omnimem_cli.errors import MissingError, UsageError
+from omnimem_cli.models import hub, loader
+from omnimem_cli.models.catalogue import ROWS, row
+from omnimem_cli.models.loader import find_device, installed, load, resolve
+
+
+@pytest.fixture
+def broken_folder(tiny_folder, tiny_full_folder, tmp_path):
+    """Makes a copy of a whole folder, to be damaged."""
+
+    def copy(full: bool = False) -> Path:
+        return Path(shutil.copytree(tiny_full_folder if full else tiny_folder, tmp_path / "copy"))
+
+    return copy
+
+
+@pytest.fixture
+def hub_cache(monkeypatch):
+    """A made-up hub cache: hub id -> folder."""
+    held: dict[str, Path] = {}
+    monkeypatch.setattr(hub, "cached", lambda hub_id: held.get(hub_id))
+    return held
+
+
+def refused(folder: Path | str) -> MissingError:
+    with pytest.raises(MissingError) as caught:
+        load(str(folder), device="cpu")
+    assert caught.value.exit_code == 5 and caught.value.hint
+    return caught.value
 
 
 def test_both_layouts_load_the_same_weights(tiny_folder, tiny_full_folder):
     one, other = (load(str(folder), device="cpu") for folder in (tiny_folder, tiny_full_folder))
     for name, weight in one.model.state_dict().items():
         assert torch.equal(weight, other.model.state_dict()[name]), name
+    assert one.eos_ids == other.eos_ids and one.patches == other.patches
+
+
+def test_a_loaded_thinker_holds_what_was_saved(tiny_folder):
+    saved = load_file(tiny_folder / "model.safetensors")
+    held = load(str(tiny_folder), device="cpu").model.lm_head.weight
+    assert torch.equal(held, saved["lm_head.weight"])
+
+
+def test_dtype_is_float32_on_cpu_unless_asked(tiny_folder):
+    assert load(str(tiny_folder), device="cpu").dtype == torch.float32
+    adapter = load(str(tiny_folder), device="cpu", dtype="bfloat16")
+    assert adapter.dtype == torch.bfloat16 and adapter.head(torch.zeros(64).bfloat16()).dtype == torch.float32
+
+
+def test_a_folder_of_another_architecture_is_named(broken_folder):
+    folder = broken_folder()
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert "llama" in refused(folder).message
+
+
+def test_a_folder_without_a_config_is_refused(tmp_path):
+    assert "config.json" in refused(tmp_path).message
+
+
+def test_a_config_that_is_not_json_is_refused(broken_folder):
+    folder = broken_folder()
+    (folder / "config.json").write_text("{")
+    assert "not JSON" in refused(folder).message
+
+
+def test_an_index_that_names_a_missing_shard_is_refused(broken_folder):
+    folder = broken_folder(full=True)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    assert "model-00002-of-00002.safetensors" in refused(folder).message
+
+
+@pytest.mark.parametrize("left", [0, 5, 100, 0.5, -1])
+def test_a_half_downloaded_shard_is_refused(broken_folder, left):
+    folder = broken_folder()
+    file = folder / "model.safetensors"
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * left) if isinstance(left, float) else left])
+    assert "incomplete" in refused(folder).message
+
+
+def test_a_folder_without_weights_is_refused(broken_folder):
+    folder = broken_folder()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "no safetensors" in refused(folder).message
+
+
+def test_missing_keys_are_counted(broken_folder):
+    folder = broken_folder()
+    weights = load_file(folder / "model.safetensors")
+    gone = [name for name in weights if "layers.1.mlp" in name]
+    save_file({n: w for n, w in weights.items() if n not in gone}, folder / "model.safetensors", {"format": "pt"})
+    assert f"lacks {len(gone)} " in refused(folder).message
+
+
+def test_weights_of_another_shape_are_refused(broken_folder):
+    folder = broken_folder()
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"lm_head.weight": torch.zeros(3, 64)}, folder / "model.safetensors", {"format": "pt"})
+    assert "lm_head.weight" in refused(folder).message
+
+
+def test_an_unknown_name_is_a_usage_error_naming_the_nearest():
+    with pytest.raises(UsageError) as caught:
+        load("qwen2.5-omni-3")
+    assert "qwen2.5-omni-3b" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all"])
+def test_a_folder_that_does_not_exist_is_a_usage_error(name):
+    with pytest.raises(UsageError):
+        load(name)
+
+
+def test_no_weights_tells_how_large_and_how_to_get_them(hub_cache):
+    error = refused("qwen2.5-omni-3b")
+    assert "11.9 GB" in error.message
+    assert "omnimem models pull qwen2.5-omni-3b" in error.hint and "omnimem demo" in error.hint
+    assert refused("Qwen/Qwen2.5-Omni-3B").message == error.message
+    assert "omnimem models pull some/finetune" in refused("some/finetune").hint
+
+
+def test_auto_takes_the_first_installed_row_that_fits(hub_cache, tiny_folder, monkeypatch):
+    hub_cache[row("qwen2.5-omni-7b").hub_id] = tiny_folder
+    hub_cache[row("qwen2.5-omni-3b").hub_id] = tiny_folder
+    monkeypatch.setattr(loader, "total_memory", lambda device: 100e9)
+    assert resolve("auto", device="cpu").row.name == "qwen2.5-omni-7b"
+    monkeypatch.setattr(loader, "total_memory", lambda device: 25e9)
+    assert resolve("auto", device="cpu").row.name == "qwen2.5-omni-3b"
+    assert resolve("auto", device="cpu", dtype="bfloat16").row.name == "qwen2.5-omni-7b"
+
+
+def test_auto_never_takes_nano_unasked(hub_cache):
+    error = refused("auto")
+    assert "omnimem models pull" in error.hint and "omnimem demo" in error.hint
+
+
+def test_a_half_downloaded_row_is_not_installed(hub_cache, broken_folder):
+    folder = broken_folder(full=True)
+    hub_cache[row("qwen2.5-omni-3b").hub_id] = folder
+    assert installed(row("qwen2.5-omni-3b")) == folder
+    (folder / "model-00001-of-00002.safetensors").unlink()
+    assert installed(row("qwen2.5-omni-3b")) is None
+
+
+def test_a_cached_repository_loads_by_name_and_by_hub_id(hub_cache, tiny_full_folder):
+    hub_cache["Qwen/Qwen2.5-Omni-3B"] = tiny_full_folder
+    hub_cache["some/finetune"] = tiny_full_folder
+    assert load("qwen2.5-omni-3b", device="cpu").row == row("qwen2.5-omni-3b")
+    assert load("Qwen/Qwen2.5-Omni-3B", device="cpu").row == row("qwen2.5-omni-3b")
+    assert load("some/finetune", device="cpu").row.name == "some/finetune"
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(MissingError):
+        find_device("cuda:77")
+    with pytest.raises(UsageError):
+        find_device("toaster")
+
+
+def test_every_row_is_complete():
+    assert len({r.name for r in ROWS}) == len(ROWS)
+    for candidate in ROWS:
+        assert candidate.fps >= 1 and candidate.budget > 0 and candidate.max_pixels > 0
+        assert (candidate.hub_id is None) == (candidate.name == "nano")

@@ -23,6 +23,7 @@ WATCHES = {  # fps, seconds of picture, seconds of sound
     "video only": (2, 7.0, None),
     "audio only": (1, None, 6.5),
     "less than a segment": (2, 1.0, 0.9),
+    "hardly any sound": (2, 1.0, 0.06),
 }
 
 
