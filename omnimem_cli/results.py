@@ -143,7 +143,7 @@ def coverage_warnings(part: dict) -> list[dict]:
         return [warning("duration_unknown", "The length of the input is unknown, and so is its coverage.")]
     if ratio >= FULL_COVERAGE:
         return []
-    return [warning("coverage_low", f"Only {ratio:.1%} of the input entered the model.")]
+    return [warning("coverage_low", f"Only {ratio:.2%} of a stream of the input entered the model.")]
 
 
 def done(

@@ -1,5 +1,7 @@
 """What a result rests on, as label and value for people: input, coverage, model, memory, time."""
 
+import math
+
 from omnimem_cli.clock import clock
 
 
@@ -31,7 +33,7 @@ def _sound(audio: dict) -> str:
 
 def _coverage(part: dict) -> str:
     seconds = f"picture {clock(part['video_s'])}, sound {clock(part['audio_s'])}"
-    return f"{seconds} (coverage unknown)" if part["ratio"] is None else f"{part['ratio']:.1%} ({seconds})"
+    return f"{seconds} (coverage unknown)" if part["ratio"] is None else f"{percent(part['ratio'])} ({seconds})"
 
 
 def _memory(memory: dict) -> str:
@@ -53,6 +55,11 @@ def _kept(memory: dict) -> str:
 def _timing(timing: dict) -> str:
     speed = timing["video_seconds_per_second"]
     return f"{timing['wall_s']:.1f} s" + ("" if speed is None else f" ({speed:.1f} x real time)")
+
+
+def percent(ratio: float) -> str:
+    """Rounded down: only what is whole reads 100.0%."""
+    return f"{math.floor(ratio * 1000 + 1e-9) / 10}%"
 
 
 def size(count: int) -> str:

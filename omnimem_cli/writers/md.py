@@ -6,6 +6,7 @@ from omnimem_cli.clock import clock, span
 from omnimem_cli.results import PARTS
 from omnimem_cli.writers.facts import fact_rows
 
+_NUMBERED = re.compile(r"q\d+")
 _MARKS = re.compile(r"([\\`*_\[\]<>#|])")
 
 
@@ -44,8 +45,13 @@ def _transcript(part: dict) -> list[str]:
 def _answers(part: list[dict]) -> list[str]:
     blocks = []
     for answer in part:
-        blocks += [f"## {escape(answer['question'])}", _answer(answer)]
+        blocks += [f"## {_heading(answer)}", _answer(answer)]
     return blocks
+
+
+def _heading(answer: dict) -> str:
+    """A preset's questions are long and their ids are words; questions typed by hand are only numbered."""
+    return escape(answer["question"]) if _NUMBERED.fullmatch(answer["id"]) else _label(answer["id"])
 
 
 def _answer(answer: dict) -> str:

@@ -4,9 +4,9 @@ from omnimem_cli.clock import span
 
 
 def write_txt(result: dict) -> str:
-    """The summary with its chapters, the words of a transcript, or questions with answers."""
+    """The summary with its chapters, the words of a transcript, or questions with answers; maybe empty."""
     blocks = _BODIES[result["task"]](result)
-    return "\n\n".join(block.strip() for block in blocks if block.strip()) + "\n"
+    return "\n\n".join(block.strip() for block in blocks if block.strip()) + "\n" * any(blocks)
 
 
 def _summary(result: dict) -> list[str]:
