@@ -1,6 +1,5 @@
 """Presets: the shipped ones, the user's own, and errors that name their line."""
 
-import os
 from pathlib import Path
 
 import jsonschema
@@ -68,8 +67,8 @@ def test_a_preset_can_be_a_file(tmp_path):
 
 
 def test_variables_are_filled_in(tmp_path):
-    preset, _ = read_preset(GOOD.replace("Who is in {team}?", "In {language}: {team}, {tone}, {tone}"), "mine")
-    assert preset.filled({"team": "A {b}"})[0].text == "In the language that is spoken: A {b}, kind, kind"
+    preset, _ = read_preset(GOOD.replace("Who is in {team}?", "In {language} - {team}, {tone}, {tone}"), "mine")
+    assert preset.filled({"team": "A {b}"})[0].text == "In the language that is spoken - A {b}, kind, kind"
     assert preset.filled({"team": "A", "language": "German"})[0].text.startswith("In German")
     with pytest.raises(UsageError, match="needs the variable 'team'"):
         preset.filled()
@@ -120,9 +119,7 @@ def test_json_in_a_question_is_no_variable():
 )
 def test_an_error_names_its_line(text, line, message):
     found = problems(text)
-    assert any(
-        (where == line and told.startswith(message)) or (message in told and where == line) for where, told in found
-    ), found
+    assert any(where == line and message in told for where, told in found), found
 
 
 def test_every_problem_is_reported_in_order():
@@ -161,5 +158,4 @@ def test_questions_come_from_a_file_of_lines(tmp_path):
 
 
 def test_the_package_links_to_the_presets_of_the_repository():
-    assert presets.built_in_folder().resolve() == Path(__file__).resolve().parent.parent / "presets"
-    assert os.path.samefile(presets.built_in_folder(), Path(__file__).parent.parent / "presets")
+    assert presets.built_in_folder().samefile(Path(__file__).parent.parent / "presets")

@@ -1,5 +1,7 @@
 """Transcripts: windows, pauses, the energy gate, and what becomes of bad answers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scripted import ScriptedSession, mute, sound, watch
@@ -35,7 +37,7 @@ def test_every_second_of_sound_is_asked_about_once():
     _, asked, _ = run([(200.0, LOUD)])
     spans = windows(asked)
     assert (spans[0][0], spans[-1][1]) == (0.0, 200.0)
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
 
 
 @pytest.mark.parametrize("per_chunk", [1, 3, 5])

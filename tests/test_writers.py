@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import pytest
 from scripted import result
@@ -148,7 +149,7 @@ def test_cues_are_short_in_order_and_never_negative():
     assert all(cue.text.count("\n") <= 1 for cue in made)
     assert made[0].start_s == 0.0
     assert all(cue.start_s < cue.end_s for cue in made)
-    assert all(before.end_s <= after.start_s for before, after in zip(made, made[1:], strict=False))
+    assert all(before.end_s <= after.start_s for before, after in pairwise(made))
     stamps = re.findall(r"\d\d:\d\d:\d\d,\d{3}", get_writer("srt")(record))
     assert stamps == sorted(stamps)
     assert " ".join(cue.text.replace("\n", " ") for cue in made).split() == (words * 2 + "end later").split()
