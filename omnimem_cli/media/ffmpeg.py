@@ -202,6 +202,11 @@ class Process:
         self.errors += sum(bool(text) for text in texts)
         self._partial = rest
 
+    def forgive(self) -> None:
+        """Forget what ffmpeg has complained of so far."""
+        self.errors = 0
+        self._tail.clear()
+
     def kill(self) -> None:
         """End the process now; a reader in another thread then sees the end of the output."""
         with contextlib.suppress(ProcessLookupError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from omnimem_cli.media.segment import AudioStream, VideoStream
 
 DURATION = re.compile(r"^  Duration: (\S+), (?:start: (-?[\d.]+), )?", re.M)
-STREAM = re.compile(r"^  Stream #0:(\d+)(?:\[0x\w+\])?(?:\((\w[\w-]*)\))?: (Video|Audio): (.*)$")
+STREAM = re.compile(r"^  (?:  )?Stream #0:(\d+)(?:\[0x\w+\])?(?:\((\w[\w-]*)\))?: (Video|Audio): (.*)$")
 ROTATION = re.compile(r"rotation of (-?[\d.]+) degrees")
 SIZE = re.compile(r"(?:^|, )(\d{1,6})x(\d{1,6})(?=[, ]|$)")
 ASPECT = re.compile(r"\bSAR (\d+):(\d+)")

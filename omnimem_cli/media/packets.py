@@ -13,6 +13,7 @@ from omnimem_cli.media.ffmpeg import Process, command, source
 EDGE_S = 10.0  # how much of each end of a long file is listed
 SHORT_S = 60.0  # up to here a file is listed whole
 JITTER_S = 0.0025  # steps between packets that differ by more tell of a variable frame rate
+BACK_S = (0.0, 5.0, 30.0, 120.0, 600.0)
 NO_TIME = -(2**63)
 
 
@@ -21,7 +22,8 @@ class Span:
     """First and last moment of a stream, raw time stamps in seconds, and its extreme steps between packets."""
 
     start_s: float = float("inf")
-    end_s: float = float("-inf")
+    last_s: float = float("-inf")  # presentation time of the last packet
+    end_s: float = float("-inf")  # where that packet ends
     least_step_s: float = float("inf")
     most_step_s: float = 0.0
     _last_dts_s: float | None = None
@@ -29,7 +31,7 @@ class Span:
     @property
     def found(self) -> bool:
         """Whether any packet was seen."""
-        return self.end_s > self.start_s
+        return self.last_s >= self.start_s
 
     @property
     def variable(self) -> bool:
@@ -39,7 +41,8 @@ class Span:
     def add(self, dts_s: float, pts_s: float, duration_s: float) -> None:
         """Take the next packet in decoding order."""
         self.start_s = min(self.start_s, pts_s)
-        self.end_s = max(self.end_s, pts_s + duration_s)
+        if pts_s >= self.last_s:
+            self.last_s, self.end_s = pts_s, pts_s + duration_s
         if self._last_dts_s is not None:
             step_s = dts_s - self._last_dts_s
             self.least_step_s = min(self.least_step_s, step_s)
@@ -78,11 +81,28 @@ def spans(
     return found
 
 
+def entry(path: str, stream: int, wanted_s: float, *, origin_s: float, stall_s: float) -> float | None:
+    """The latest seek time (clock) from which decoding shows what is on screen at ``wanted_s``.
+
+    Demuxers seek by decoding time, or to a place without a key frame: where the first key frame after a seek
+    comes later than ``wanted_s``, an earlier seek is tried. None: decode from the beginning.
+    """
+    for back_s in BACK_S:
+        if wanted_s <= back_s:
+            return None
+        found = [Span()]
+        _list(path, [stream], found, stall_s, {"ss": f"{wanted_s - back_s:.6f}"}, {"frames": 1})
+        if found[0].found and found[0].start_s - origin_s <= wanted_s:
+            return wanted_s - back_s
+    return None
+
+
 def _join(head: Span, tail: Span) -> None:
     if not tail.found:
         return
     head.start_s = min(head.start_s, tail.start_s)
-    head.end_s = max(head.end_s, tail.end_s)
+    if tail.last_s >= head.last_s:
+        head.last_s, head.end_s = tail.last_s, tail.end_s
     head.least_step_s = min(head.least_step_s, tail.least_step_s)
     head.most_step_s = max(head.most_step_s, tail.most_step_s)
 

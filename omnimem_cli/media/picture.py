@@ -12,6 +12,7 @@ import ffmpeg
 import numpy as np
 
 from omnimem_cli.media.ffmpeg import Process, command, source
+from omnimem_cli.media.packets import entry
 from omnimem_cli.media.segment import Format, Media, VideoStream
 
 # Containers round time stamps, to a millisecond at worst: a frame counts from half a millisecond before its own.
@@ -30,13 +31,16 @@ class Picture:
     A context manager; leaving it ends the process.
     """
 
-    def __init__(self, process: Process, layout: Format, limit: int | None, output: int = 0):
+    def __init__(
+        self, process: Process, layout: Format, limit: int | None, output: int = 0, *, sought: bool = False
+    ):
         self.process = process
         self.delivered = 0  # frames
         self.ended = False  # the picture ended before the limit
         self._output = output
         self._shape = (layout.height, layout.width, 3)
         self._limit = limit
+        self._sought = sought
 
     def read(self, frames: int) -> np.ndarray:
         """The next frames, uint8 [n, height, width, 3]; fewer than asked only at the end."""
@@ -49,6 +53,8 @@ class Picture:
                 return taken[:number]
             taken[number] = np.frombuffer(frame, dtype=np.uint8).reshape(self._shape)
             self.delivered += 1
+            if self.delivered == 1 and self._sought:
+                self.process.forgive()  # a seek may land between key frames: what came before does not count
         return taken
 
     def __enter__(self) -> "Picture":
@@ -65,8 +71,9 @@ def open_picture(
     assert media.video is not None, "this input has no picture to read"
     limit = frames_until(media.video, frame_rate(layout.fps), start_s, end_s)
     zero_s = start_s + float(first / frame_rate(layout.fps))
-    process = Process(_picture_command(media, layout, zero_s), media.path, stall_s=stall_s)
-    return Picture(process, layout, None if limit is None else limit - first)
+    seek_s = entry(media.path, media.video.index, zero_s, origin_s=media.origin_s, stall_s=stall_s)
+    process = Process(_picture_command(media, layout, zero_s, seek_s), media.path, stall_s=stall_s)
+    return Picture(process, layout, None if limit is None else limit - first, sought=seek_s is not None)
 
 
 def frames_until(video: VideoStream, rate: Fraction, start_s: float, end_s: float | None) -> int | None:
@@ -76,12 +83,12 @@ def frames_until(video: VideoStream, rate: Fraction, start_s: float, end_s: floa
     return max(0, math.ceil((min(ends) - start_s - ROUNDING_S) * rate)) if ends else None
 
 
-def _picture_command(media: Media, layout: Format, zero_s: float) -> list[str]:
+def _picture_command(media: Media, layout: Format, zero_s: float, seek_s: float | None) -> list[str]:
     # reinit_filter: a picture that changes its size must not restart the clock.
     options: dict[str, object] = {"reinit_filter": 0, "copyts": None}
-    if zero_s > 0:
+    if seek_s is not None:
         # accurate_seek would throw away the frame that is on screen at zero_s.
-        options |= {"ss": f"{zero_s:.6f}", "noaccurate_seek": None}
+        options |= {"ss": f"{seek_s:.6f}", "noaccurate_seek": None}
     node = source(media.path, **options)[str(media.video.index)]
     return command(picture_output(node, media.video, layout, zero_s + media.origin_s))
 

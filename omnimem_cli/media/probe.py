@@ -70,11 +70,11 @@ def _read_header(path: str, stall_s: float) -> Header:
     # Nothing is written (t=0): ffmpeg opens the input and reports what it found.
     args = command(source(path).output("pipe:", c="copy", t=0, f="null"), level="info")
     with Process(args, path, stall_s=stall_s, tail_lines=REPORT_LINES) as process:
-        process.finish()
+        status = process.finish()
         text = process.tail
     header = parse_header(text)
     if header is None:
-        raise _unreadable(path, text)
+        raise _unreadable(path, text or f"ffmpeg ended with status {status}")
     return header
 
 
@@ -87,7 +87,7 @@ def _unreadable(path: str, report: str) -> InputError:
     if "Invalid data found" in report or unsure:
         hint = "Check that it plays elsewhere."
         return InputError(f"{path} is not a media file that ffmpeg can read.", hint, code="not_media")
-    reason = report.splitlines()[-1].rpartition(": ")[2] if report else "no reason given"
+    reason = report.splitlines()[-1].rpartition(": ")[2].rstrip(".")
     return InputError(f"{path} cannot be opened: {reason}.", "Check the name and the connection.", code="unopened")
 
 
