@@ -84,8 +84,8 @@ def _entries(budget: Budget, shape: Geometry, prefix: int, plan: Plan, policy: P
     ):  # a larger chunk is the tool's own wish: share the bytes with it
         held = budget.bytes // shape.entry_bytes - shape.layers * prefix
         entries = max(held // (shape.layers + CHUNK_FACTOR * layers), flight // CHUNK_FACTOR)
-    if entries < 1:
-        least = shape.entry_bytes * (shape.layers * (prefix + 1) + layers * flight)
+    if entries < 2:  # one of each kind
+        least = shape.entry_bytes * (shape.layers * (prefix + 2) + layers * flight)
         raise DoesNotFitError(
             f"A budget of {budget.bytes} bytes is smaller than the prompt and one chunk in flight.",
             f"The least that works here is --budget {-(-least // 1024)}KiB.",

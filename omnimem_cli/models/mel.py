@@ -58,8 +58,11 @@ class StreamingLogMel:
         self._begun = False
 
     def listen(self, samples: Tensor) -> None:
-        """First pass: float32 [n], any n. Call for the whole sound in order, then ``open``."""
-        held = samples if self._unheard is None else torch.cat([self._unheard, samples])
+        """First pass over a sound: float32 [n], any n, the whole of it in order, then ``open``."""
+        if self._unheard is None:
+            self.maximum, self._begun = None, False
+            self._unheard = torch.empty(0)
+        held = torch.cat([self._unheard, samples])
         half = self.settings.n_fft // 2
         if not self._begun and len(held) > half:
             held = torch.cat([_reflected(held, half), held])
@@ -67,11 +70,12 @@ class StreamingLogMel:
         self._unheard = self._hear(held) if self._begun else held
 
     def open(self) -> None:
-        """A new stream begins; what was listened to is kept (and its end, which zeros follow, is heard)."""
+        """A new stream begins. What was listened to since the last one serves it, zeros follow its end."""
         if self._unheard is not None:
             self.listen(torch.zeros(self.settings.n_fft))
-        self._unheard, self._begun = None, False
-        self.tail, self.running = None, LIVE_MAXIMUM
+        elif self.tail is not None:
+            self.maximum = None
+        self._unheard, self.tail, self.running = None, None, LIVE_MAXIMUM
 
     def frames(self, samples: Tensor, ahead: Tensor) -> Tensor:
         """Normalized frames [feature_size, ceil(n / hop)] of the next samples [n]; ``ahead`` follows them.

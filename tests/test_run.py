@@ -1,0 +1,130 @@
+"""One input from file to result, with a tiny random model on real media files."""
+
+import time
+
+import jsonschema
+import pytest
+import zoo
+
+from omnimem_cli import results, run
+from omnimem_cli.errors import DoesNotFitError, InputError, UsageError
+from omnimem_cli.preset_file import Question
+from omnimem_cli.settings import Settings
+from omnimem_cli.tasks.ask import Ask
+from omnimem_cli.tasks.summarize import Summarize
+from omnimem_cli.tasks.transcribe import Transcribe
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return zoo.av(tmp_path_factory.mktemp("clip"), video_s=21, audio_s=21)
+
+
+def summarize(path, adapter, report=lambda progress: None, **kw):
+    settings = Settings(**{"budget": "120", "max_tokens": 8, "fps": 1, "max_pixels": 112 * 84} | kw)
+    return run.watch_one(str(path), settings, Summarize(settings), adapter, report)
+
+
+def test_a_real_file_becomes_a_valid_result(clip, tiny_adapter):
+    result = summarize(clip, tiny_adapter)
+    jsonschema.validate(result, results.schema())
+    assert result["status"] == "done" and result["coverage"]["ratio"] >= 0.98
+    memory = result["memory"]
+    assert memory["kept"]["visual"] + memory["kept"]["audio"] <= memory["budget_entries"] == 120
+    assert memory["seen"]["audio"] == 21 * 25 and memory["bytes"] <= memory["peak_bytes"]
+
+
+def test_the_same_run_twice_gives_the_same_text(clip, tiny_adapter):
+    assert summarize(clip, tiny_adapter)["summary"] == summarize(clip, tiny_adapter)["summary"]
+
+
+def test_a_second_input_does_not_hear_the_first(clip, tiny_folder, tmp_path):
+    from omnimem_cli.models.loader import load
+
+    quiet = zoo.av(tmp_path, extra=("-af", "volume=0.01"))
+    alone = load(str(tiny_folder), device="cpu")
+    after = load(str(tiny_folder), device="cpu")
+    summarize(clip, after)
+    heard = []
+    for adapter in (alone, after):
+        encode = adapter.encode
+        adapter.encode = lambda segments, encode=encode: heard.append(encode(segments)) or heard[-1]
+        summarize(quiet, adapter)
+    half = len(heard) // 2
+    for one, other in zip(heard[:half], heard[half:], strict=True):
+        assert all((a.embeds == b.embeds).all() for a, b in zip(one, other, strict=True))
+
+
+def test_bytes_hold_at_every_moment(clip, tiny_adapter):
+    result = summarize(clip, tiny_adapter, budget="700KiB")
+    assert result["memory"]["budget_bytes"] == 700 * 1024
+    assert 0.4 * 700 * 1024 < result["memory"]["peak_bytes"] <= 700 * 1024
+
+
+def test_a_budget_below_the_prefix_does_not_fit_and_names_what_would(clip, tiny_adapter):
+    with pytest.raises(DoesNotFitError) as error:
+        summarize(clip, tiny_adapter, budget="20KiB")
+    least = error.value.hint.split("--budget ")[1].rstrip(".")
+    assert summarize(clip, tiny_adapter, budget=least)["status"] == "done"
+
+
+def test_progress_tells_stages_and_seconds(clip, tiny_adapter):
+    told = []
+    summarize(clip, tiny_adapter, report=told.append)
+    assert [p.stage for p in told if p.done_s == 0 or p is told[-1]]
+    assert {p.stage for p in told} == {"listening", "watching", "answering"}
+    watched = [p.done_s for p in told if p.stage == "watching"]
+    assert watched == sorted(watched) and abs(watched[-1] - 21) < 0.2 and told[0].total_s >= 21
+
+
+def test_a_time_limit_ends_one_input(clip, tiny_adapter):
+    with pytest.raises(InputError) as error:
+        summarize(clip, tiny_adapter, report=lambda progress: time.sleep(0.6), timeout_s=1.5)
+    assert error.value.code == "timeout"
+
+
+def test_only_the_range_is_watched(clip, tiny_adapter):
+    result = summarize(clip, tiny_adapter, start_s=4.0, end_s=10.0)
+    assert result["coverage"]["duration_s"] == 6.0 and result["coverage"]["ratio"] >= 0.98
+    assert result["memory"]["seen"]["audio"] == 150
+    with pytest.raises(InputError):
+        summarize(clip, tiny_adapter, start_s=100.0)
+
+
+@pytest.mark.parametrize("switch", ["no_audio", "no_video"])
+def test_a_stream_that_is_switched_off_gives_its_budget_to_the_other(clip, tiny_adapter, switch):
+    memory = summarize(clip, tiny_adapter, budget="60", **{switch: True})["memory"]
+    other = "visual" if switch == "no_audio" else "audio"
+    assert memory["split"][other] == 60 and memory["kept"][other] == 60
+
+
+def test_a_truncated_file_is_done_with_its_true_coverage(tiny_adapter, tmp_path):
+    whole = zoo.av(tmp_path, video_s=20, audio_s=20, extra=("-movflags", "+faststart"))
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    result = summarize(cut, tiny_adapter)
+    assert result["status"] == "done"
+    assert result["coverage"]["ratio"] < 0.9
+    assert {"coverage_low"} <= {w["code"] for w in result["warnings"]}
+
+
+def test_transcribe_asks_windows_while_they_are_whole(clip, tiny_adapter):
+    settings = Settings(budget="800", max_tokens=6, fps=1, max_pixels=112 * 84, av_ratio=0.3)
+    result = run.watch_one(str(clip), settings, Transcribe(settings), tiny_adapter, lambda progress: None)
+    jsonschema.validate(result, results.schema())
+    segments = result["transcript"]["segments"]
+    assert segments and all(0 <= s["start_s"] < s["end_s"] <= 21.1 for s in segments)
+
+
+def test_many_questions_are_answered_in_one_batch(clip, tiny_adapter):
+    settings = Settings(budget="120", max_tokens=6, fps=1, max_pixels=112 * 84)
+    task = Ask(settings, [Question("1", "What is shown?"), Question("2", "What is said?")])
+    result = run.watch_one(str(clip), settings, task, tiny_adapter, lambda progress: None)
+    assert [a["question"] for a in result["answers"]] == ["What is shown?", "What is said?"]
+
+
+def test_a_plan_for_other_layers_is_refused(clip, tiny_adapter, tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"budgets": [[1, 2], [3, 4]]}')
+    with pytest.raises(UsageError, match="2 layers"):
+        summarize(clip, tiny_adapter, plan=str(plan))
