@@ -224,8 +224,8 @@ def _segment_s(fps: float) -> float:
         pairs = fps * count * SLICE_S / 2
         if pairs > 0.5 and abs(pairs - round(pairs)) < 1e-6:
             return float(count * SLICE_S)
-    nearest = max(1, round(fps * SLICE_S / 2)) * 2 / SLICE_S
+    nearest = max(1, round(fps * 20)) / 20  # multiples of 0.05 always do, at four slices a segment
     raise UsageError(
         f"{fps:g} frames per second do not fill the model's 30 s sound windows with whole frame pairs.",
-        f"Use --fps {nearest:.6g}.",
+        f"Use --fps {nearest:g}.",
     )
