@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 
 from omnimem_cli import __version__
-from omnimem_cli.commands import summarize
+from omnimem_cli.commands import ask, bench, demo, doctor, models, presets, summarize, transcribe
 from omnimem_cli.console import talk
 from omnimem_cli.errors import UsageError, UserError
 
@@ -31,6 +31,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 summarize.register(app)
+transcribe.register(app)
+ask.register(app)
+demo.register(app)
+doctor.register(app)
+app.add_typer(models.app, name="models")
+app.add_typer(presets.app, name="presets")
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> None:
@@ -78,8 +85,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _usage(error: typer.exceptions.TyperException) -> int:
     """A flag or command that the parser does not know: its own words, and where the help is."""
     context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        return 0
     where = context.command_path if context else "omnimem"
     talk.error(UsageError(error.format_message(), f"See `{where} --help`."))
     return error.exit_code

@@ -14,13 +14,13 @@ from typing import Any
 from omnimem_cli import records
 from omnimem_cli.console import talk
 from omnimem_cli.engine import Engine
-from omnimem_cli.errors import InputError, MissingError, OutputError
+from omnimem_cli.errors import InputError, MissingError, OutputError, UsageError
 from omnimem_cli.inputs import Input
 from omnimem_cli.naming import Target, name_targets, owner_key
 from omnimem_cli.outcomes import Outcome
 from omnimem_cli.outputs import check_folder, clear_unfinished, locked
 from omnimem_cli.results import bare_input, failed, readable_path
-from omnimem_cli.settings import Settings
+from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.stopping import time_limit
 from omnimem_cli.writers import SUFFIXES, get_writer
 
@@ -94,12 +94,12 @@ class Batch:
         return "would run"
 
     def run(self, job: Job, label: str) -> Outcome:
-        """Do one input. Only a MissingError and an interrupt leave this function."""
+        """Do one input. Only what concerns every input leaves: MissingError, UsageError, an interrupt."""
         begun = time.monotonic()
         try:
             with time_limit(self.work.settings.timeout_s):
                 outcome = self._run(job, label)
-        except MissingError:
+        except (MissingError, UsageError):
             raise
         except Exception as error:  # one bad input must not cost the others
             outcome = self.failure(job, error)
@@ -113,7 +113,7 @@ class Batch:
     def _run(self, job: Job, label: str) -> Outcome:
         check_input(job.input)
         if job.target is None:
-            return Outcome(job.input.path, "done", result=self._watch(job, label))
+            return Outcome(job.input.path, "done", result=self._watch(job, label, self._digest(job.input)))
         check_folder(job.target.folder)
         with locked(job.target.folder, job.target.name) as mine:
             if not mine:
@@ -130,11 +130,8 @@ class Batch:
             files = records.publish(target, finished, self._contents(finished.result))
             reason = "done before; missing files written again" if files else "done before"
             return Outcome(job.input.path, "skipped", reason, tuple(files), finished.result)
-        content = records.observe(job.input)
-        if not job.input.stream:
-            content = replace(content, digest=records.digest_file(job.input.path))
-        result = self._watch(job, label)
-        result["input"]["digest"] = content.digest
+        content = replace(records.observe(job.input), digest=self._digest(job.input))
+        result = self._watch(job, label, content.digest)
         owned = before.files if before else {}
         record = records.Record(owner_key(job.input, target.folder), content, self.identity, result, dict(owned))
         files = records.publish(target, record, self._contents(result))
@@ -149,12 +146,24 @@ class Batch:
             return None
         return record if records.same_content(job.input, records.observe(job.input), record.content) else None
 
-    def _watch(self, job: Job, label: str) -> dict:
-        adapter = self.engine.adapter()
-        from omnimem_cli.run import watch_one
+    def _watch(self, job: Job, label: str, digest: str | None) -> dict:
+        from omnimem_cli import run
 
         with talk.progress(label) as report:
-            return watch_one(job.input.path, self.work.settings, self.work.task(), adapter, report)
+            report(Progress("loading the model"))
+            adapter = self.engine.adapter()
+            return run.watch_one(
+                job.input.path,
+                self.work.settings,
+                self.work.task(),
+                adapter,
+                report,
+                digest=digest,
+                preset=self.work.preset,
+            )
+
+    def _digest(self, one: Input) -> str | None:
+        return None if one.stream else records.digest_file(one.path)
 
     def _contents(self, result: dict) -> dict[str, bytes]:
         return {f: encode(result, f) for f in self.work.settings.formats}

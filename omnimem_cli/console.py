@@ -4,12 +4,14 @@ Knows terminals; knows nothing of the work. Colour and animation only on a termi
 plain line now and then. Data never passes here: it goes to stdout.
 """
 
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 from rich.traceback import Traceback
 
@@ -129,6 +131,18 @@ def _place(report: Report) -> str:
     if not report.total_s:
         return clock(report.done_s)
     return f"{clock(report.done_s)} of {clock(report.total_s)}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout: aligned for people on a terminal, tab-separated for scripts elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            sys.stdout.write("\t".join(row) + "\n")
+        return
+    drawn = Table(*head, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console().print(drawn)
 
 
 talk = Talk()

@@ -61,8 +61,10 @@ def read_list(source: str, null: bool = False) -> list[str]:
 def _expand(text: str, recursive: bool, include: tuple[str, ...], exclude: tuple[str, ...]) -> Iterator[Input]:
     if text == "-":
         raise UsageError("- as an input is not supported.", "Name a file, or give a list of paths with --files-from -.")
+    from omnimem_cli.media.ffmpeg import is_local
+
     path = Path(text)
-    if "://" in text and not path.exists():
+    if not is_local(text):
         yield Input(text, PurePath(_stream_name(text)), stream=True)
     elif path.is_dir():
         if not recursive:

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path, PurePath
 
 from omnimem_cli.errors import OutputError, UsageError
@@ -56,10 +56,13 @@ def name_targets(
     places = [_folder(one, relative, output) for one, relative in zip(inputs, _spread(inputs, output), strict=True)]
     stems = Counter((folder, _stem(one)) for one, folder in zip(inputs, places, strict=True))
     names = Counter((folder, one.relative.name) for one, folder in zip(inputs, places, strict=True))
+    beside = cache(_media_stems)
     taken: set[tuple[Path, str]] = set()
     targets = []
     for one, folder in zip(inputs, places, strict=True):
-        alone = stems[folder, _stem(one)] == 1 and not (output is None and _has_twin(one))
+        # A twin that was not asked for counts too: names must not depend on what else is in the run.
+        twin = output is None and not one.stream and beside(folder)[_stem(one)] > 1
+        alone = stems[folder, _stem(one)] == 1 and not twin
         level = 0 if alone else 1 if names[folder, one.relative.name] == 1 else 2
         target = _choose(one, folder, level, suffix, formats, owner, taken)
         taken.add((folder, target.name))
@@ -128,13 +131,8 @@ def _spread(inputs: Sequence[Input], output: str | None) -> list[PurePath]:
     ]
 
 
-def _has_twin(one: Input) -> bool:
-    """Whether another media file of the same stem stands beside it, asked for or not: names must not depend on that."""
-    return not one.stream and _media_stems(Path(one.path).parent)[_stem(one)] > 1
-
-
-@lru_cache(maxsize=64)
 def _media_stems(folder: Path) -> Counter:
+    """How many media files of each stem stand in a folder."""
     if not folder.is_dir():
         return Counter()
     return Counter(p.stem for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES)

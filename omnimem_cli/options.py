@@ -38,7 +38,7 @@ def option(panel: str, spec: str, help: str, **more: Any) -> Any:
     return typer.Option(
         *flags,
         help=help,
-        metavar=words[0] if words else None,
+        metavar=" ".join(words),
         rich_help_panel=panel,
         hidden=panel == ADVANCED,
         envvar=variable,
@@ -159,9 +159,9 @@ class RunOptions:
     ] = False
     report: Annotated[Path | None, option(OUTPUT, "--report FILE", "Write an account of the run as JSON.")] = None
     strict: Annotated[bool, option(OUTPUT, "--strict", "Exit 7 if a result is degraded (coverage, schema).")] = False
-    timeout: Annotated[str | None, option(OUTPUT, "--timeout SPAN", "Longest time for one input: 600, 10m or 2h.")] = (
-        None
-    )
+    timeout: Annotated[
+        str | None, option(ADVANCED, "--timeout SPAN", "Longest time for one input: 600, 10m or 2h.")
+    ] = None
     quiet: Annotated[bool, option(TALK, "-q --quiet", "Say nothing but errors.")] = False
     verbose: Annotated[bool, option(ADVANCED, "-v --verbose", "Say more.")] = False
     debug: Annotated[bool, option(ADVANCED, "--debug", "Show tracebacks.")] = False

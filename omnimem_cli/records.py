@@ -103,8 +103,8 @@ def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> li
         record.files[path.name] = [digest_of(content), *standing]
     for path in paths.keys() - stale.keys():
         record.files[path.name] = [digest_of(paths[path])]
-    text = json.dumps({"schema": SCHEMA, **asdict(record)}, ensure_ascii=False, indent=1)
-    write_whole(_place(target), text.encode("utf-8"))
+    text = json.dumps({"schema": SCHEMA, **asdict(record)}, indent=1)  # ASCII: names that are no UTF-8 survive
+    write_whole(_place(target), text.encode())
     for path, content in stale.items():
         write_whole(path, content)
     return list(stale)

@@ -1,12 +1,16 @@
 """Fixtures that every part may use: tiny random checkpoints, built once per run."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tiny import tiny_omni
 
 from omnimem_cli.models.loader import load
 from omnimem_cli.models.qwen_omni import QwenOmniAdapter
+
+if TYPE_CHECKING:
+    from fake_run import FakeRun
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +29,13 @@ def tiny_full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_adapter(tiny_folder: Path) -> QwenOmniAdapter:
     """A new adapter, with a stream state of its own."""
     return load(str(tiny_folder), device="cpu")
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "FakeRun":
+    """A command line whose watching is scripted, in an empty working directory without a user's config."""
+    from fake_run import FakeRun
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+    return FakeRun(monkeypatch)

@@ -81,7 +81,7 @@ def _run(batch: "Batch", jobs: "Sequence[Job]", account: Path | None) -> int:
             stopped = signal.exit_code
             outcomes.append(batch.failure(job, signal))
             _tell(batch, outcomes[-1])
-        except MissingError as error:
+        except (MissingError, UsageError) as error:
             outcomes.append(batch.failure(job, error))
             _tell(batch, outcomes[-1])
     code = exit_code(outcomes, batch.work.settings.strict, stopped)

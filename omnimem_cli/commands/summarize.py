@@ -41,4 +41,4 @@ def summarize(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("summarize", epilog=examples(EXAMPLES), no_args_is_help=True)(summarize)
+    app.command("summarize", epilog=examples(EXAMPLES))(summarize)

@@ -1,0 +1,72 @@
+"""``omnimem ask``: questions, typed or from a preset, to a task."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from omnimem_cli.commands.examples import examples
+from omnimem_cli.errors import UsageError
+from omnimem_cli.options import ADVANCED, ANSWER, Inputs, RunOptions, option, with_run_options
+
+if TYPE_CHECKING:
+    from omnimem_cli.preset_file import Question
+
+EXAMPLES = (
+    'omnimem ask lecture.mp4 -Q "Which slides show a formula?"',
+    "omnimem ask meetings/ -r --preset meeting -f json -o answers/",
+    "omnimem ask match.mkv --questions questions.txt -o - -f md",
+)
+
+
+@with_run_options
+def ask(
+    inputs: Inputs = None,
+    question: Annotated[list[str] | None, option(ANSWER, "-Q --question TEXT", "A question (repeatable).")] = None,
+    preset: Annotated[
+        str | None, option(ANSWER, "--preset NAME", "A set of questions: a name from `presets list`, or a file.")
+    ] = None,
+    questions: Annotated[Path | None, option(ANSWER, "--questions FILE", "Questions, one per line.")] = None,
+    var: Annotated[
+        list[str] | None, option(ADVANCED, "--var NAME=VALUE", "A variable of the preset (repeatable).")
+    ] = None,
+    *,
+    options: RunOptions,
+) -> None:
+    """Ask questions about videos: meeting.mp4 gives meeting.answers.md."""
+    from omnimem_cli.commands.running import run_task
+    from omnimem_cli.tasks.ask import Ask
+
+    name, asked = _questions(question or [], preset, questions, var or [])
+    run_task(inputs, options, "ask", Ask, {"questions": asked}, preset=name)
+
+
+def _questions(
+    typed: list[str], preset: str | None, file: Path | None, variables: list[str]
+) -> tuple[str | None, "tuple[Question, ...]"]:
+    """The preset's name and every question asked. Raises UsageError where there is none, or two sources."""
+    from omnimem_cli import presets
+
+    if bool(typed) + (preset is not None) + (file is not None) != 1:
+        raise UsageError("Say what to ask in one way.", "Use -Q TEXT (repeatable), --preset NAME, or --questions FILE.")
+    if variables and preset is None:
+        raise UsageError("--var fills in a preset, and there is none.", "Add --preset NAME.")
+    if preset is not None:
+        loaded = presets.load(preset)
+        return loaded.name, loaded.filled(_pairs(variables))
+    asked = presets.as_questions(typed) if file is None else presets.read_questions(file)
+    if not asked:
+        raise UsageError(f"{file} holds no question.", "Write one question per line.")
+    return None, asked
+
+
+def _pairs(variables: list[str]) -> dict[str, str]:
+    for text in variables:
+        if "=" not in text:
+            raise UsageError(f"--var {text} is no NAME=VALUE.", "Write, for example, --var language=German.")
+    return dict(text.split("=", 1) for text in variables)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("ask", epilog=examples(EXAMPLES))(ask)

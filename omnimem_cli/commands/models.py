@@ -1,0 +1,90 @@
+"""``omnimem models``: what there is, what is installed, how to get it."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from omnimem_cli.commands.examples import examples
+from omnimem_cli.console import table, talk
+from omnimem_cli.errors import MissingError, UsageError
+
+app = typer.Typer(help="Models: list them, download one, show one.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from the list, or a Hugging Face id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)]
+
+
+@app.command("list", epilog=examples(["omnimem models list", "omnimem models list --json"]))
+def list_all(as_json: AsJson = False) -> None:
+    """List the models that omnimem knows, and which are installed."""
+    from omnimem_cli.models.catalogue import ROWS
+
+    facts = [_facts(row) for row in ROWS]
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    table(
+        ("name", "installed", "download", "weights", "budget", "licence"),
+        [
+            (
+                fact["name"],
+                "yes" if fact["installed"] else "",
+                f"{fact['download_gb']:g} GB" if fact["download_gb"] else "built in",
+                f"{fact['params_b'] * 2:.1f} GB" if fact["params_b"] >= 0.1 else "",
+                str(fact["budget"]),
+                fact["licence"],
+            )
+            for fact in facts
+        ],
+    )
+    talk.note("weights: in bfloat16; budget: entries per layer by default; any folder or Hugging Face id works with -m")
+
+
+@app.command("show", epilog=examples(["omnimem models show qwen2.5-omni-7b"]))
+def show(name: Name) -> None:
+    """Print everything known of one model as JSON."""
+    from omnimem_cli.models.catalogue import row
+
+    typer.echo(json.dumps(_facts(row(name)), indent=2))
+
+
+@app.command("pull", epilog=examples(["omnimem models pull qwen2.5-omni-7b"]))
+def pull(name: Name) -> None:
+    """Download a model's weights; a broken-off download is resumed."""
+    from omnimem_cli.models import hub
+    from omnimem_cli.models.catalogue import row, unlisted
+
+    known = unlisted(name, "qwen2.5-omni", name) if "/" in name and not _listed(name) else row(name)
+    if known.hub_id is None:
+        raise UsageError(f"{known.name} is built in.", "There is nothing to download; try `omnimem demo`.")
+    size = f", {known.download_gb:g} GB" if known.download_gb else ""
+    talk.note(f"Downloading {known.hub_id}{size}")
+    typer.echo(hub.pull(known))
+
+
+def _listed(name: str) -> bool:
+    from omnimem_cli.models.catalogue import ROWS
+
+    return any(name.lower() == (row.hub_id or "").lower() for row in ROWS)
+
+
+def _facts(row: Any) -> dict:
+    from dataclasses import asdict
+
+    return {**asdict(row), "installed": _is_installed(row)}
+
+
+def _is_installed(row: Any) -> bool:
+    """Without torch: a whole snapshot in the hub's cache, or the built-in folder."""
+    from omnimem_cli.models import hub
+    from omnimem_cli.models.checkpoint import read_checkpoint
+
+    folder = hub.cached(row.hub_id) if row.hub_id else None
+    if folder is None:
+        return row.hub_id is None
+    try:
+        read_checkpoint(folder).check_weights()
+    except MissingError:
+        return False
+    return True

@@ -1,0 +1,26 @@
+"""``omnimem transcribe``: options to a task."""
+
+import typer
+
+from omnimem_cli.commands.examples import examples
+from omnimem_cli.options import Inputs, RunOptions, with_run_options
+
+EXAMPLES = (
+    "omnimem transcribe interview.mp4 -f srt,md",
+    "omnimem transcribe recordings/ -r -f vtt -o subtitles/",
+    "omnimem transcribe film.mkv --audio-track jpn -o - -f txt",
+)
+
+
+@with_run_options
+def transcribe(inputs: Inputs = None, *, options: RunOptions) -> None:
+    """Write down what is said, with times: interview.mp4 gives interview.transcript.md."""
+    from omnimem_cli.commands.running import run_task
+    from omnimem_cli.tasks.transcribe import Transcribe
+
+    run_task(inputs, options, "transcribe", Transcribe, {})
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("transcribe", epilog=examples(EXAMPLES))(transcribe)

@@ -1,0 +1,73 @@
+"""Flags before OMNIMEM_* before omnimem.yaml before the user's config before defaults."""
+
+from pathlib import Path
+
+import pytest
+from fake_run import FakeRun, media, omnimem
+
+
+def budget_used() -> str:
+    return Path("a.summary.md").read_text().split(" under ")[1].split()[0]
+
+
+@pytest.fixture
+def user_config(tmp_path: Path) -> Path:
+    folder = tmp_path / "no-config" / "omnimem"
+    folder.mkdir(parents=True)
+    return folder / "config.yaml"
+
+
+def test_each_source_beats_the_ones_below_it(fake: FakeRun, user_config: Path, monkeypatch: pytest.MonkeyPatch):
+    media("a.mp4")
+    user_config.write_text("budget: 1k\n")
+    omnimem("summarize", "a.mp4")
+    assert budget_used() == "1k"
+    Path("omnimem.yaml").write_text("budget: 2k\n")
+    omnimem("summarize", "a.mp4")
+    assert budget_used() == "2k"
+    monkeypatch.setenv("OMNIMEM_BUDGET", "3k")
+    omnimem("summarize", "a.mp4")
+    assert budget_used() == "3k"
+    omnimem("summarize", "a.mp4", "--budget", "4k")
+    assert budget_used() == "4k"
+
+
+def test_a_named_config_stands_in_for_the_projects(fake: FakeRun):
+    media("a.mp4")
+    Path("omnimem.yaml").write_text("budget: 2k\n")
+    Path("other.yaml").write_text("budget: 5k\nformat: [md, json]\n")
+    assert omnimem("summarize", "a.mp4", "--config", "other.yaml") == 0
+    assert budget_used() == "5k"
+    assert Path("a.summary.json").exists()
+
+
+def test_options_under_a_commands_name_hold_for_it_alone(fake: FakeRun):
+    media("a.mp4")
+    Path("omnimem.yaml").write_text("format: json\ntranscribe:\n  format: srt\nsummarize:\n  style: detailed\n")
+    assert omnimem("transcribe", "a.mp4") == 0
+    assert omnimem("summarize", "a.mp4") == 0
+    assert {p.name for p in Path().glob("a.*")} == {"a.mp4", "a.srt", "a.summary.json"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("budgett: 8k", "Did you mean budget?"),
+        ("budget: [", "line"),
+        ("- budget", "no options"),
+        ("model: {name: x}", "not a mapping"),
+        ("budget: lots", "not a budget"),
+        ("style: poetic", "poetic"),
+    ],
+)
+def test_a_config_with_an_error_is_a_usage_error_that_names_it(fake: FakeRun, text: str, said: str, capsys):
+    media("a.mp4")
+    Path("omnimem.yaml").write_text(text)
+    assert omnimem("summarize", "a.mp4") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_named_config_must_exist(fake: FakeRun, capsys):
+    media("a.mp4")
+    assert omnimem("summarize", "a.mp4", "--config", "gone.yaml") == 2
+    assert "gone.yaml" in capsys.readouterr().err
