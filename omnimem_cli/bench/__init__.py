@@ -1,0 +1,1 @@
+"""Benchmarks on generated videos with known answers: accuracy, speed and memory by policy."""
