@@ -5,20 +5,27 @@ folder and the next step (exit code 5).
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omnimem_cli.errors import MissingError
+from omnimem_cli.models import hub
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+LORA_WEIGHTS = "adapter_model.safetensors"
+NESTED = "vs2_checkpoint"  # where the OmniMem repository keeps its model
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in the library's layout; ``config`` is config.json as it stands."""
+    """A folder in the library's layout; ``config`` is config.json as it stands.
+
+    ``lora``: the folder of a LoRA release to merge into it.
+    """
 
     folder: Path
     config: dict
+    lora: Path | None = None
 
     @property
     def model_type(self) -> str:
@@ -42,11 +49,9 @@ class Checkpoint:
         if not files:
             raise broken(self.folder, "holds no safetensors weights")
         for name in files:
-            file = self.folder / name
-            if not file.exists():
-                raise broken(self.folder, f"lacks {name}, which its index names")
-            if not _is_whole(file):
-                raise broken(self.folder, f"holds an incomplete {name}")
+            _check_file(self.folder / name, "which its index names")
+        if self.lora is not None:
+            _check_file(self.lora / LORA_WEIGHTS, "the adapter itself")
 
     def weight_files(self) -> list[str]:
         """Names of the safetensors files that hold the weights; empty where there are none."""
@@ -56,10 +61,22 @@ class Checkpoint:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Raises MissingError where the folder is not a model's."""
+    """The model in a folder; of a LoRA release, the base it was trained on. Raises MissingError where there is none."""
+    if (folder / NESTED).is_dir():
+        return read_checkpoint(folder / NESTED)
+    if (folder / hub.LORA_CONFIG).exists():
+        return replace(read_checkpoint(_base(folder)), lora=folder)
     if not (folder / "config.json").exists():
         raise broken(folder, "holds no config.json")
     return Checkpoint(folder, _read(folder / "config.json"))
+
+
+def _base(lora: Path) -> Path:
+    name = hub.lora_base(lora)
+    folder = lora / name if (lora / name).is_dir() else hub.cached(name)
+    if folder is None:
+        raise broken(lora, f"is an adapter of {name}, which is not on this machine")
+    return folder
 
 
 def broken(folder: Path, why: str) -> MissingError:
@@ -78,6 +95,13 @@ def _read(path: Path) -> dict:
     if not isinstance(values, dict):
         raise broken(path.parent, f"holds a {path.name} that is not a JSON object")
     return values
+
+
+def _check_file(file: Path, what: str) -> None:
+    if not file.exists():
+        raise broken(file.parent, f"lacks {file.name}, {what}")
+    if not _is_whole(file):
+        raise broken(file.parent, f"holds an incomplete {file.name}")
 
 
 def _is_whole(file: Path) -> bool:

@@ -3,6 +3,7 @@
 Honours HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT, which huggingface_hub reads itself.
 """
 
+import json
 from pathlib import Path
 
 from omnimem_cli.errors import MissingError
@@ -11,17 +12,24 @@ from omnimem_cli.models.catalogue import Row
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 """Only weights and settings: never pickles, never code."""
 
+LORA_CONFIG = "adapter_config.json"
+CONFIGS = ("config.json", LORA_CONFIG, "vs2_checkpoint/config.json")
+"""What a repository with a model holds one of: whole, LoRA, or OmniMem's nested folder."""
+
 
 def cached(hub_id: str) -> Path | None:
     """The snapshot folder of a repository whose config is on this machine, else None. Uses no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(hub_id, "config.json")
-    return Path(config).parent if isinstance(config, str) else None
+    for name in CONFIGS:
+        config = try_to_load_from_cache(hub_id, name)
+        if isinstance(config, str):
+            return Path(config.removesuffix(name))
+    return None
 
 
 def pull(row: Row) -> Path:
-    """Download (or complete) a repository's weights and settings; returns the snapshot folder.
+    """Download (or complete) a repository's weights and settings, and a LoRA release's base; returns the folder.
 
     Raises MissingError where the hub cannot be reached or refuses.
     """
@@ -30,13 +38,21 @@ def pull(row: Row) -> Path:
 
     assert row.hub_id is not None, f"{row.name} is not on the hub"
     try:
-        return Path(snapshot_download(row.hub_id, allow_patterns=list(PATTERNS)))
+        folder = Path(snapshot_download(row.hub_id, allow_patterns=list(PATTERNS)))
+        if (folder / LORA_CONFIG).exists():
+            snapshot_download(lora_base(folder), allow_patterns=list(PATTERNS))
+        return folder
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise MissingError(
             f"{row.hub_id} could not be downloaded: {first_line(error)}",
             "Check the network and HF_TOKEN, then run the same command: it resumes.",
             code="download",
         ) from error
+
+
+def lora_base(folder: Path) -> str:
+    """Hub id, or path relative to ``folder``, of the model that a LoRA release was trained on."""
+    return json.loads((folder / LORA_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
 
 
 def first_line(error: Exception) -> str:

@@ -12,14 +12,10 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from omnimem_cli.errors import MissingError
+from omnimem_cli.models.checkpoint import LORA_WEIGHTS, broken
+from omnimem_cli.models.hub import LORA_CONFIG
 
 _PREFIX = "base_model.model."
-
-
-def base_of(adapter: Path) -> str:
-    """Hub id or folder of the model that the adapter was trained on."""
-    return _config(adapter)["base_model_name_or_path"]
 
 
 def merge_adapter(tensors: dict[str, Tensor], adapter: Path) -> None:
@@ -28,15 +24,12 @@ def merge_adapter(tensors: dict[str, Tensor], adapter: Path) -> None:
     ``tensors`` (stored names of the base) is changed. Raises MissingError when the adapter names a tensor that
     the base lacks.
     """
-    scale = _scale(_config(adapter))
-    stored = load_file(adapter / "adapter_model.safetensors")
+    scale = _scale(json.loads((adapter / LORA_CONFIG).read_text(encoding="utf-8")))
+    stored = load_file(adapter / LORA_WEIGHTS)
     for key, value in stored.items():
         name = _base_name(key)
         if name not in tensors:
-            raise MissingError(
-                f"The adapter in {adapter} does not fit its base: {name} is not there.",
-                f"It was trained on {base_of(adapter)}.",
-            )
+            raise broken(adapter, f"does not fit its base, which has no {name}")
         if ".lora_A." in key:
             delta = scale * stored[key.replace(".lora_A.", ".lora_B.")].float() @ value.float()
             tensors[name] = (tensors[name].float() + delta).to(tensors[name].dtype)
@@ -51,7 +44,3 @@ def _base_name(key: str) -> str:
 def _scale(config: dict) -> float:
     rank = config["r"]
     return config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
-def _config(adapter: Path) -> dict:
-    return json.loads((adapter / "adapter_config.json").read_text())

@@ -44,17 +44,15 @@ def renamed(key: str) -> str:
     return key
 
 
-def load_adapter(
-    checkpoint: Checkpoint, row: Row, device: torch.device, dtype: torch.dtype, lora: Path | None = None
-) -> SalmonnAdapter:
-    """The model of a folder, with the LoRA release in ``lora`` merged into it.
+def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: torch.dtype) -> SalmonnAdapter:
+    """The model of a folder, with its LoRA release merged into it.
 
     Raises MissingError where keys are missing, not ours, or of another shape.
     """
     family = FAMILIES[checkpoint.model_type]
     tensors = read_tensors(checkpoint)
-    if lora is not None:
-        merge_adapter(tensors, lora)
+    if checkpoint.lora is not None:
+        merge_adapter(tensors, checkpoint.lora)
     with quiet():
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
         model = _model(family.model_class, config, tensors, checkpoint.folder, device, dtype)
