@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,7 +20,9 @@ from omnimem_cli.errors import InputError
 from omnimem_cli.media.picture import Picture, frame_rate, open_picture
 from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream
 from omnimem_cli.media.sound import Sound, open_sound
+from omnimem_cli.media.together import open_together
 
+Reader = TypeVar("Reader", Picture, Sound)
 SHORT_S = 0.5  # a stream that ends this long before its stated end was cut off
 
 
@@ -161,17 +164,25 @@ class _Work:
                 continue
 
     def _open(self, stack: ExitStack) -> tuple[Picture | None, Sound | None]:
+        first = self._frames_before(self._first)
+        where = (self._media, self._layout, self._start_s, self._end_s)
+        if self._media.origin_s is None:
+            picture, sound = open_together(*where, first=first, stall_s=self._stall_s)
+            self._keep(stack, picture)
+            self._keep(stack, sound)
+            return picture, sound
         picture = sound = None
-        if self._media.video is not None and self._layout.width:
-            first = self._frames_before(self._first)
-            picture = open_picture(
-                self._media, self._layout, self._start_s, self._end_s, first=first, stall_s=self._stall_s
-            )
-            self._readers.append(stack.enter_context(picture))
+        if self._media.video is not None:
+            picture = self._keep(stack, open_picture(*where, first=first, stall_s=self._stall_s))
         if self._media.audio is not None:
-            sound = open_sound(self._media, self._start_s, self._end_s, self._stall_s)
-            self._readers.append(stack.enter_context(sound))
+            sound = self._keep(stack, open_sound(self._media, self._start_s, self._end_s, self._stall_s))
         return picture, sound
+
+    def _keep(self, stack: ExitStack, reader: Reader | None) -> Reader | None:
+        """Have the reader closed at the end, and killed by ``stop``."""
+        if reader is not None:
+            self._readers.append(stack.enter_context(reader))
+        return reader
 
     def _produce(self, picture: Picture | None, sound: Sound | None) -> None:
         """Put segment after segment, one late: the last is known by nothing coming after it."""
@@ -224,6 +235,7 @@ class _Work:
         for name, reader in (("picture", picture), ("sound", sound)):
             if reader is not None:
                 self.warnings += self._complaints(name, reader)
+                reader.process.forgive()  # both may have the same
         if last is not None:
             last.last = True
             self._put(last)

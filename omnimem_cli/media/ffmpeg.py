@@ -4,7 +4,7 @@ Knows processes, pipes and how an input is named on a command line; knows nothin
 samples. No other module starts a process for media.
 """
 
-import contextlib
+import functools
 import os
 import re
 import selectors
@@ -15,12 +15,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import ffmpeg
 
 from omnimem_cli.errors import InputError, MissingError
 
 READ_BYTES = 1 << 18
+APART_BYTES = 1 << 28  # how far one output may run ahead of the one that is read
 TAIL_LINES = 40
 LINE_CHARS = 400
 BUSY_STALLS = 10  # a decoder that works but shows nothing may take this many stall times
@@ -50,6 +52,13 @@ def ffmpeg_version() -> str:
     with Process([ffmpeg_path(), "-version"], "ffmpeg") as process:
         words = process.read(200).decode(errors="replace").split()
     return words[2] if len(words) > 2 else "unknown"
+
+
+@functools.cache
+def has_filter(name: str) -> bool:
+    """Whether the ffmpeg in use was built with a filter."""
+    with Process([ffmpeg_path(), "-hide_banner", "-filters"], "ffmpeg") as process:
+        return any(line.split()[1:2] == [name] for line in process.lines())
 
 
 def is_local(path: str) -> bool:
@@ -84,10 +93,11 @@ def command(output: ffmpeg.nodes.OutputStream, level: str = "error") -> list[str
 
 
 class Process:
-    """One running ffmpeg whose outputs are read here. A context manager; leaving it ends the process.
+    """One running ffmpeg, or two in a row, whose outputs are read here. A context manager; leaving it ends them.
 
-    ``subject`` names the input in errors. ``also`` are (read end, write end) pairs of further pipes that the
-    command writes to. One thread reads; any thread may ``kill``.
+    ``subject`` names the input in errors. ``then``: a second command that reads what the first writes to its
+    standard output; output 0 is that of the last. ``also``: (read end, write end) pairs of further pipes, outputs
+    1 and up, that the first command writes to. One thread reads; any thread may ``kill``.
     """
 
     def __init__(
@@ -96,6 +106,7 @@ class Process:
         subject: str,
         *,
         stall_s: float = 60.0,
+        then: Sequence[str] | None = None,
         also: Sequence[tuple[int, int]] = (),
         tail_lines: int = TAIL_LINES,
     ):
@@ -104,31 +115,38 @@ class Process:
         self._stall_s = stall_s
         self._tail: deque[str] = deque(maxlen=tail_lines)
         self._partial = b""
+        self._err, complaints = os.pipe()
+        self._fds = [self._err, *(read for read, _ in also)]
+        self._children: list[subprocess.Popen] = []
+        self._selector = selectors.DefaultSelector()
         try:
-            # Its own session: Ctrl-C in the terminal reaches us alone, and we end the process.
-            self._process = subprocess.Popen(
-                [os.fsencode(arg) for arg in args],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=[write for _, write in also],
-                start_new_session=True,
-                bufsize=0,
-            )
+            self._start(args, None, complaints, [write for _, write in also])
+            if then is not None:
+                self._start(then, self._children[0].stdout, complaints, [])
+                self._children[0].stdout.close()
         except OSError as error:
-            for read, _ in also:
-                os.close(read)
+            self.close()
             raise _no_ffmpeg() from error
         finally:
-            for _, write in also:
-                os.close(write)
-        self._err = self._process.stderr.fileno()
-        self._outs = [self._process.stdout.fileno(), *(read for read, _ in also)]
-        self._also = [read for read, _ in also]
+            for fd in (complaints, *(write for _, write in also)):
+                os.close(fd)
+        self._outs = [self._children[-1].stdout.fileno(), *self._fds[1:]]
         self._buffers = [bytearray() for _ in self._outs]
-        self._selector = selectors.DefaultSelector()
         for fd in (*self._outs, self._err):
             self._selector.register(fd, selectors.EVENT_READ)
+
+    def _start(self, args: Sequence[str], feed: IO[bytes] | None, complaints: int, pipes: list[int]) -> None:
+        # Its own session: Ctrl-C in the terminal reaches us alone, and we end the process.
+        child = subprocess.Popen(
+            [os.fsencode(arg) for arg in args],
+            stdin=subprocess.DEVNULL if feed is None else feed,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            pass_fds=pipes,
+            start_new_session=True,
+            bufsize=0,
+        )
+        self._children.append(child)
 
     def __enter__(self) -> "Process":
         return self
@@ -168,14 +186,14 @@ class Process:
         """Read stderr to its end and return the exit status. Call it when the outputs have ended."""
         while self._selector.get_map():
             self._pump()
-        return self._process.wait()
+        return max(child.wait() for child in self._children)
 
     def _open(self, output: int) -> bool:
         return self._outs[output] in self._selector.get_map()
 
     def _pump(self) -> None:
         """Wait until some pipe has data or ends, and take it."""
-        patience = _Patience(self._process.pid, self._stall_s)
+        patience = _Patience([child.pid for child in self._children], self._stall_s)
         while not (ready := self._selector.select(timeout=min(1.0, self._stall_s))):
             if patience.lost():
                 self.kill()
@@ -191,7 +209,13 @@ class Process:
         if fd == self._err:
             self._note(block)
         else:
-            self._buffers[self._outs.index(fd)] += block
+            self._keep(self._outs.index(fd), block)
+
+    def _keep(self, output: int, block: bytes) -> None:
+        self._buffers[output] += block
+        if len(self._buffers[output]) > APART_BYTES:
+            message = f"{self.subject}: picture and sound are too far apart to be read together."
+            raise InputError(message, "Save it to a file first, with: ffmpeg -i ... -c copy file.mkv", code="apart")
 
     def _note(self, block: bytes) -> None:
         *whole, rest = (self._partial + block).split(b"\n")
@@ -209,25 +233,25 @@ class Process:
 
     def kill(self) -> None:
         """End the process now; a reader in another thread then sees the end of the output."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        for child in self._children:
+            child.kill()
 
     def close(self) -> None:
         """End and reap the process and close its pipes. Harmless when called again."""
         self.kill()
-        self._process.wait()
         self._selector.close()
-        self._process.stdout.close()
-        self._process.stderr.close()
-        while self._also:
-            os.close(self._also.pop())
+        for child in self._children:
+            child.wait()
+            child.stdout.close()
+        while self._fds:
+            os.close(self._fds.pop())
 
 
 class _Patience:
     """Tells a stalled source (no data, no work) from a slow decoder (no data yet, but work)."""
 
-    def __init__(self, pid: int, stall_s: float):
-        self._pid = pid
+    def __init__(self, pids: Sequence[int], stall_s: float):
+        self._pids = pids
         self._stall_s = stall_s
         self._begun = self._mark = time.monotonic()
         self._cpu_s: float | None = None
@@ -235,13 +259,16 @@ class _Patience:
     def lost(self) -> bool:
         now = time.monotonic()
         if self._cpu_s is None:
-            self._cpu_s = _cpu_seconds(self._pid)
+            self._cpu_s = self._worked()
         if now - self._mark < self._stall_s:
             return False
-        worked = _cpu_seconds(self._pid) - self._cpu_s
+        worked = self._worked() - self._cpu_s
         idle = worked < 0.05 * (now - self._mark)
         self._mark, self._cpu_s = now, self._cpu_s + worked
         return idle or now - self._begun > BUSY_STALLS * self._stall_s
+
+    def _worked(self) -> float:
+        return sum(_cpu_seconds(pid) for pid in self._pids)
 
 
 def _cpu_seconds(pid: int) -> float:

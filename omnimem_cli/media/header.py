@@ -18,6 +18,9 @@ RATE = re.compile(r"([\d.]+k?) fps\b")
 BASE_RATE = re.compile(r"([\d.]+k?) tbr\b")
 PIXELS = re.compile(r"\byuvj?\d+p\w*\(([^)]*)\)")
 SOUND_RATE = re.compile(r"\b(\d+) Hz, ([^,]+)")
+HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
+STILLS = ("(attached pic)", "(timed thumbnails)")
+TEXT = ("ansi", "bintext", "xbin", "idf")  # what ffmpeg makes of a .txt or .nfo file
 CHANNELS = {"mono": 1, "stereo": 2, "quad": 4, "hexagonal": 6, "octagonal": 8, "downmix": 2}
 
 
@@ -25,8 +28,9 @@ CHANNELS = {"mono": 1, "stereo": 2, "quad": 4, "hexagonal": 6, "octagonal": 8, "
 class Header:
     """Streams in file order, without durations. ``defaults``: indices that the file marks as default."""
 
+    container: str  # ffmpeg's name of the format
     duration_s: float | None  # the container's; None when it states none or ffmpeg guessed it
-    origin_s: float  # the container's start time
+    origin_s: float | None  # the container's start time; None where time stamps begin anew on the way
     videos: tuple[VideoStream, ...]
     audios: tuple[AudioStream, ...]
     defaults: frozenset[int]
@@ -34,7 +38,8 @@ class Header:
 
 def parse_header(text: str) -> Header | None:
     """Read the report of ``ffmpeg -i``; None where ffmpeg did not open the input."""
-    if not re.search(r"^Input #0, ", text, re.M):
+    opened = re.search(r"^Input #0, (\S+), from", text, re.M)
+    if opened is None:
         return None
     text = re.split(r"^(?:Output #0|Stream mapping:)", text, maxsplit=1, flags=re.M)[0]
     videos: list[VideoStream] = []
@@ -48,7 +53,7 @@ def parse_header(text: str) -> Header | None:
         if stream is not None:
             (videos if kind == "Video" else audios).append(stream)
     duration_s, origin_s = _clock(text)
-    return Header(duration_s, origin_s, tuple(videos), tuple(audios), frozenset(defaults))
+    return Header(opened[1], duration_s, origin_s, tuple(videos), tuple(audios), frozenset(defaults))
 
 
 def _stream_lines(text: str) -> list[tuple[re.Match[str], float]]:
@@ -79,9 +84,9 @@ def _seconds(clock: str) -> float:
 
 
 def _video(index: int, facts: str, rotation: float) -> VideoStream | None:
-    """A picture stream; None for cover art, thumbnails and pictures of unknown size."""
+    """A picture stream; None for cover art, thumbnails, pictures of unknown size and text shown as a terminal."""
     size = SIZE.search(facts)
-    if size is None or "(attached pic)" in facts or "(timed thumbnails)" in facts:
+    if size is None or _codec(facts) in TEXT or any(mark in facts for mark in STILLS):
         return None
     pixels = PIXELS.search(facts)
     words = [] if pixels is None else re.split(r"[,/ ]+", pixels[1])
@@ -97,7 +102,7 @@ def _video(index: int, facts: str, rotation: float) -> VideoStream | None:
         rotation=clockwise,
         variable=_rate(RATE.search(facts)) != _rate(BASE_RATE.search(facts)),
         interlaced=any(word in ("top", "bottom") for word in words),
-        transfer=words[-1] if "smpte2084" in words[-1:] or "arib-std-b67" in words[-1:] else None,
+        transfer=next((word for word in words if word in HDR_TRANSFERS), None),
     )
 
 

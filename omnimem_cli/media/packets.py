@@ -12,6 +12,7 @@ from omnimem_cli.media.ffmpeg import Process, command, source
 
 EDGE_S = 10.0  # how much of each end of a long file is listed
 SHORT_S = 60.0  # up to here a file is listed whole
+STUCK_PACKETS = 16  # ffmpeg holds the decoding time still while time stamps that began anew catch up
 JITTER_S = 0.0025  # steps between packets that differ by more tell of a variable frame rate
 BACK_S = (0.0, 5.0, 30.0, 120.0, 600.0)
 NO_TIME = -(2**63)
@@ -26,6 +27,8 @@ class Span:
     end_s: float = float("-inf")  # where that packet ends
     least_step_s: float = float("inf")
     most_step_s: float = 0.0
+    stuck: int = 0  # packets in a row whose decoding time did not advance
+    jumps_back: bool = False
     _last_dts_s: float | None = None
 
     @property
@@ -45,6 +48,8 @@ class Span:
             self.last_s, self.end_s = pts_s, pts_s + duration_s
         if self._last_dts_s is not None:
             step_s = dts_s - self._last_dts_s
+            self.stuck = self.stuck + 1 if step_s <= 0 else 0
+            self.jumps_back = self.jumps_back or self.stuck > STUCK_PACKETS
             self.least_step_s = min(self.least_step_s, step_s)
             self.most_step_s = max(self.most_step_s, step_s)
         self._last_dts_s = dts_s
@@ -57,15 +62,16 @@ def spans(
     origin_s: float,
     duration_s: float | None,
     stall_s: float,
-    whole: bool = True,
+    whole: bool | None = None,
 ) -> list[Span]:
-    """Measure the given streams. ``whole`` False (a network source): never list the file from end to end.
+    """Measure the given streams. ``origin_s`` and ``duration_s`` are the container's.
 
-    ``origin_s`` and ``duration_s`` are the container's; a stream that the ends of a long file do not show is
-    looked for in all of it. Raises InputError when the source stalls.
+    ``whole``: list the packets of all of the file (True), of its two ends (False), or of its ends unless it is
+    short or its ends do not show every stream (None). Raises InputError when the source stalls.
     """
     found = [Span() for _ in streams]
-    if duration_s is not None and (duration_s > SHORT_S or not whole):
+    if whole is False or (whole is None and duration_s is not None and duration_s > SHORT_S):
+        duration_s = duration_s or 0.0
         last_s = max(0.0, duration_s - EDGE_S)
         _list(path, streams, found, stall_s, {}, {"t": origin_s + EDGE_S})
         heads = [span.found for span in found]
@@ -73,11 +79,17 @@ def spans(
         _list(path, streams, tails, stall_s, {"ss": f"{last_s:.3f}"}, {})
         for span, tail in zip(found, tails, strict=True):
             _join(span, tail)
-        if not whole or all(head and tail.found for head, tail in zip(heads, tails, strict=True)):
+        if whole is False or all(head and tail.found for head, tail in zip(heads, tails, strict=True)):
             return found
         found = [Span() for _ in streams]
-    if whole:
-        _list(path, streams, found, stall_s, {}, {})
+    _list(path, streams, found, stall_s, {}, {})
+    return found
+
+
+def joined_spans(path: str, streams: Sequence[int], *, stall_s: float) -> list[Span]:
+    """Measure streams whose time stamps begin anew on the way, on the clock that ffmpeg makes of them."""
+    found = [Span() for _ in streams]
+    _list(path, streams, found, stall_s, {}, {}, copy=False)
     return found
 
 
@@ -107,9 +119,18 @@ def _join(head: Span, tail: Span) -> None:
     head.most_step_s = max(head.most_step_s, tail.most_step_s)
 
 
-def _list(path: str, streams: Sequence[int], found: list[Span], stall_s: float, where: dict, until: dict) -> None:
-    """Run ffmpeg over the packets and add them to ``found``, stream by stream."""
-    node = source(path, copyts=None, **where)
+def _list(
+    path: str,
+    streams: Sequence[int],
+    found: list[Span],
+    stall_s: float,
+    where: dict,
+    until: dict,
+    *,
+    copy: bool = True,
+) -> None:
+    """Run ffmpeg over the packets and add them to ``found``. ``copy``: with the time stamps of the file."""
+    node = source(path, **({"copyts": None} if copy else {}), **where)
     chosen = [node[str(index)] for index in streams]
     listing = ffmpeg.output(*chosen, "pipe:", c="copy", f="framecrc", copypriorss=1, **until)
     bases = [0.0] * len(streams)

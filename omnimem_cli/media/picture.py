@@ -11,7 +11,7 @@ from types import TracebackType
 import ffmpeg
 import numpy as np
 
-from omnimem_cli.media.ffmpeg import Process, command, source
+from omnimem_cli.media.ffmpeg import Process, command, has_filter, source
 from omnimem_cli.media.packets import entry
 from omnimem_cli.media.segment import Format, Media, VideoStream
 
@@ -31,9 +31,7 @@ class Picture:
     A context manager; leaving it ends the process.
     """
 
-    def __init__(
-        self, process: Process, layout: Format, limit: int | None, output: int = 0, *, sought: bool = False
-    ):
+    def __init__(self, process: Process, layout: Format, limit: int | None, output: int = 0, *, sought: bool = False):
         self.process = process
         self.delivered = 0  # frames
         self.ended = False  # the picture ended before the limit
@@ -105,5 +103,14 @@ def picture_output(
         f"setpts=PTS-{zero_us}",
         f"fps=fps={rate.numerator}/{rate.denominator}:start_time=0:round=up",
         f"scale={layout.width}:{layout.height}:flags={SCALER}",
+        tone_map(video.transfer) if video.transfer and has_filter("zscale") else "",
     ]
     return stream.output(pipe, vf=",".join(step for step in steps if step), f="rawvideo", pix_fmt="rgb24")
+
+
+def tone_map(transfer: str) -> str:
+    """Filters that bring a high dynamic range picture (BT.2020) to what a screen of today shows (BT.709)."""
+    return (
+        f"zscale=tin={transfer}:pin=bt2020:min=bt2020nc:t=linear:npl=100,format=gbrpf32le,"
+        "zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv444p"
+    )

@@ -12,11 +12,12 @@ from omnimem_cli.errors import InputError
 from omnimem_cli.media.ffmpeg import Process, command, is_local, source
 from omnimem_cli.media.header import Header, parse_header
 from omnimem_cli.media.languages import same_language
-from omnimem_cli.media.packets import Span, spans
+from omnimem_cli.media.packets import Span, joined_spans, spans
 from omnimem_cli.media.segment import AudioStream, Media, VideoStream
 
 STALL_S = 60.0
 REPORT_LINES = 4000
+JOINABLE = ("mpegts", "mpeg", "ogg")  # pieces of these are joined by writing one after the other
 CUT_S = 2.0  # streams that all end this long before the stated end were cut off
 
 Stream = VideoStream | AudioStream
@@ -84,6 +85,9 @@ def _unreadable(path: str, report: str) -> InputError:
     if "moov atom not found" in report and not unsure:
         hint = "Wait until it is whole; a recording that broke off has to be repaired first."
         return InputError(f"{path} looks incomplete (still downloading?).", hint, code="incomplete")
+    if "not on whitelist" in report:
+        hint = "Give the address itself instead of a file that points to it."
+        return InputError(f"{path} leads to the network, which files may not.", hint, code="network")
     if "Invalid data found" in report or unsure:
         hint = "Check that it plays elsewhere."
         return InputError(f"{path} is not a media file that ffmpeg can read.", hint, code="not_media")
@@ -96,37 +100,35 @@ def _timed(path: str, header: Header, local: bool, stall_s: float) -> Header:
     streams = [*header.videos, *header.audios]
     if not streams:
         return header
-    measured = spans(
-        path,
-        [stream.index for stream in streams],
-        origin_s=header.origin_s,
-        duration_s=header.duration_s,
-        stall_s=stall_s,
-        whole=local,
-    )
-    stated_s = header.duration_s or 0.0
-    latest_s = max(span.end_s for span in measured) - header.origin_s
-    ends = {}
-    for stream, span in zip(streams, measured, strict=True):
-        end_s = span.end_s - header.origin_s
+    indices = [stream.index for stream in streams]
+    # Joined recordings show only in the middle; a network source is never read from end to end.
+    whole = (True if header.container in JOINABLE else None) if local else False
+    clock = {"origin_s": header.origin_s, "duration_s": header.duration_s}
+    measured = spans(path, indices, **clock, stall_s=stall_s, whole=whole)
+    if whole and any(span.jumps_back for span in measured):
+        measured = joined_spans(path, indices, stall_s=stall_s)
+        header = replace(header, origin_s=None, duration_s=None)
+    return _with_times(header, dict(zip(indices, measured, strict=True)), local)
+
+
+def _with_times(header: Header, measured: dict[int, Span], local: bool) -> Header:
+    origin_s, stated_s = header.origin_s or 0.0, header.duration_s or 0.0
+    latest_s = max(span.end_s for span in measured.values()) - origin_s
+
+    def timed(stream: Stream) -> Stream:
+        span = measured[stream.index]
+        start_s = max(0.0, span.start_s - origin_s) if span.found else 0.0
+        end_s = span.end_s - origin_s
         cut_off = latest_s < stated_s - CUT_S and end_s > latest_s - CUT_S
-        ends[stream.index] = stated_s if cut_off or not (span.found or local) else end_s
-    timed = [
-        _clocked(stream, span, header.origin_s, ends[stream.index])
-        for stream, span in zip(streams, measured, strict=True)
-        if span.found or not local
-    ]
-    return replace(
-        header,
-        videos=tuple(stream for stream in timed if isinstance(stream, VideoStream)),
-        audios=tuple(stream for stream in timed if isinstance(stream, AudioStream)),
-    )
+        if cut_off or not span.found:
+            end_s = stated_s
+        stream = replace(stream, start_s=start_s, duration_s=max(0.0, end_s - start_s))
+        return replace(stream, variable=span.variable) if isinstance(stream, VideoStream) else stream
 
+    def kept(streams: Sequence[Stream]) -> tuple[Stream, ...]:
+        return tuple(timed(stream) for stream in streams if measured[stream.index].found or not local)
 
-def _clocked(stream: Stream, span: Span, origin_s: float, end_s: float) -> Stream:
-    start_s = max(0.0, span.start_s - origin_s) if span.found else 0.0
-    timed = replace(stream, start_s=start_s, duration_s=max(0.0, end_s - start_s))
-    return replace(timed, variable=span.variable) if isinstance(timed, VideoStream) else timed
+    return replace(header, videos=kept(header.videos), audios=kept(header.audios))
 
 
 def _default(streams: Sequence[Stream], header: Header) -> Stream | None:

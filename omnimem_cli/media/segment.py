@@ -23,7 +23,7 @@ class VideoStream:
     rotation: int = 0  # degrees clockwise that ffmpeg applies on decoding
     variable: bool = False  # the file tells of a variable frame rate
     interlaced: bool = False
-    transfer: str | None = None  # the transfer characteristic, where the file names one ("smpte2084", "bt709")
+    transfer: str | None = None  # of high dynamic range: "smpte2084" (PQ), "arib-std-b67" (HLG); else None
 
 
 @dataclass(frozen=True)

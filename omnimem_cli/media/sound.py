@@ -15,6 +15,7 @@ from omnimem_cli.media.segment import Media
 
 SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 4
+AHEAD_S = 16.0  # keeps the time stamps between the two processes positive
 PREROLL_S = 2.0  # decoded before the range and thrown away: codecs and resampler settle
 
 
@@ -66,22 +67,30 @@ def open_sound(media: Media, start_s: float, end_s: float | None, stall_s: float
     overlaps is dropped.
     """
     assert media.audio is not None, "this input has no sound to read"
-    process = Process(_sound_command(media, start_s), media.path, stall_s=stall_s)
-    return Sound(process, None if end_s is None else end_s - start_s)
-
-
-def _sound_command(media: Media, start_s: float) -> list[str]:
     options: dict[str, object] = {"copyts": None}
     if start_s > PREROLL_S:
         options["ss"] = f"{start_s - PREROLL_S:.6f}"
     node = source(media.path, **options)[str(media.audio.index)]
-    return command(sound_output(node, start_s + media.origin_s))
+    args = command(resampled(node, media.origin_s))
+    process = Process(args, media.path, stall_s=stall_s, then=gap_filler(start_s))
+    return Sound(process, None if end_s is None else end_s - start_s)
 
 
-def sound_output(stream: ffmpeg.nodes.FilterableStream, zero_s: float, pipe: str = "pipe:"):
-    """The output node that writes samples on a clock beginning at time stamp ``zero_s``, gaps filled."""
-    clock = f"asetpts=PTS-round({zero_s:.6f}/TB),aresample={SAMPLE_RATE}:async=1:first_pts=0"
-    return stream.output(pipe, af=clock, ac=1, ar=SAMPLE_RATE, f="f32le")
+def resampled(stream: ffmpeg.nodes.FilterableStream, origin_s: float) -> ffmpeg.nodes.OutputStream:
+    """The output node that writes 16 kHz mono with time stamps, ``AHEAD_S`` later than the clock of the file.
+
+    No gap is filled here: this filter is built anew whenever the sound changes its channels or rate, and would
+    fill from the beginning each time.
+    """
+    clock = f"asetpts=PTS-round({origin_s - AHEAD_S:.6f}/TB),aresample={SAMPLE_RATE}"
+    return stream.output("pipe:", af=clock, ac=1, ar=SAMPLE_RATE, acodec="pcm_f32le", f="nut")
+
+
+def gap_filler(start_s: float) -> list[str]:
+    """The command that turns such sound into samples from ``start_s`` on, silence where there is none."""
+    first = round((start_s + AHEAD_S) * SAMPLE_RATE)
+    node = ffmpeg.input("pipe:", f="nut", copyts=None, probesize=32, analyzeduration=0)
+    return command(node.output("pipe:", af=f"aresample=async=1:first_pts={first}", f="f32le"), level="fatal")
 
 
 def sound_blocks(

@@ -1,0 +1,44 @@
+"""Picture and sound from one ffmpeg, for input that cannot be read twice or whose time stamps jump back.
+
+Knows both outputs; segments are decode.py's. ffmpeg itself lays the streams on one clock that begins at 0:
+for live input because nobody else knows when it began, for joined recordings because each begins anew.
+"""
+
+import os
+
+import ffmpeg
+
+from omnimem_cli.media.ffmpeg import Process, command, source
+from omnimem_cli.media.picture import Picture, frame_rate, frames_until, picture_output
+from omnimem_cli.media.segment import Format, Media
+from omnimem_cli.media.sound import Sound, gap_filler, resampled
+
+
+def open_together(
+    media: Media, layout: Format, start_s: float, end_s: float | None, *, first: int = 0, stall_s: float = 60.0
+) -> tuple[Picture | None, Sound | None]:
+    """Start decoding both chosen streams, the picture at frame ``first`` of the range [start_s, end_s).
+
+    There is no seeking: what comes before ``start_s`` is decoded and thrown away.
+    """
+    # reinit_filter: a picture that changes its size must not restart the clock.
+    node = source(media.path, **{"reinit_filter:v": 0})
+    outputs, pipes = [], []
+    if media.audio is not None:
+        outputs.append(resampled(node[str(media.audio.index)], 0.0))
+    if media.video is not None:
+        zero_s = start_s + float(first / frame_rate(layout.fps))
+        if media.audio is not None:
+            pipes.append(os.pipe())
+        name = f"pipe:{pipes[0][1]}" if pipes else "pipe:"
+        outputs.append(picture_output(node[str(media.video.index)], media.video, layout, zero_s, name))
+    then = None if media.audio is None else gap_filler(start_s)
+    args = command(ffmpeg.merge_outputs(*outputs))
+    process = Process(args, media.path, stall_s=stall_s, then=then, also=pipes)
+    picture = sound = None
+    if media.video is not None:
+        limit = frames_until(media.video, frame_rate(layout.fps), start_s, end_s)
+        picture = Picture(process, layout, None if limit is None else limit - first, output=len(pipes))
+    if media.audio is not None:
+        sound = Sound(process, None if end_s is None else end_s - start_s)
+    return picture, sound
