@@ -1,0 +1,62 @@
+"""What nano is: the sizes of its layers and its rates, in the stock Qwen2.5-Omni Thinker classes.
+
+Rates: 56 x 56 frames at 2 per second make 4 visual tokens a second; a mel hop of 400 samples makes 10 audio tokens
+a second; one audio attention window is exactly one 2-s segment.
+"""
+
+from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+
+HIDDEN = 192
+LAYERS = 5
+BINDING_LAYER = 2
+ORDER_LAYER = 3
+EVIDENCE_LAYER = 3
+VOCABULARY = 832
+
+TEXT = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 320,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1_000_000,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 100_000.0, "mrope_section": [16, 4, 4]},
+    "tie_word_embeddings": True,
+}
+VISION = {
+    "depth": 3,
+    "hidden_size": 96,
+    "intermediate_size": 256,
+    "num_heads": 4,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "spatial_merge_size": 2,
+    "window_size": 56,
+    "fullatt_block_indexes": [0, 1, 2],
+    "out_hidden_size": HIDDEN,
+}
+AUDIO = {
+    "num_mel_bins": 64,
+    "d_model": 128,
+    "encoder_layers": 3,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 384,
+    "max_source_positions": 40,
+    "n_window": 40,
+    "output_dim": HIDDEN,
+}
+
+
+def build(token_ids: dict[str, int] | None = None) -> Qwen2_5OmniThinkerForConditionalGeneration:
+    """A nano with random weights. `token_ids`: the config's token fields (`audio_token_index`, ...)."""
+    config = Qwen2_5OmniThinkerConfig(
+        text_config=TEXT,
+        vision_config=VISION,
+        audio_config=AUDIO,
+        position_id_per_seconds=10,
+        seconds_per_chunk=2,
+        tie_word_embeddings=True,
+        **(token_ids or {}),
+    )
+    return Qwen2_5OmniThinkerForConditionalGeneration(config)

@@ -1,0 +1,107 @@
+"""Which videos and questions the text model meets, and when.
+
+Levels go from few events to many; a level is left when short questions are answered well, or after its share of the
+steps. A quarter of the videos come from earlier levels.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from omnimem_cli.train.packing import Sample, Task
+from omnimem_cli.train.render import Encoded
+from omnimem_cli.world.questions import View, question, window
+from omnimem_cli.world.video import STYLES, Video, make_video
+
+EVALUATION_SEEDS = 60_000
+LEVELS = ((1, 3), (2, 5), (4, 8), (5, 10), (7, 14))
+LEVEL_SHARE = (0.10, 0.20, 0.25, 0.25)
+GOOD_ENOUGH = 0.93
+PROBES = ("digit", "word_at", "slide_at")
+QUESTIONS = 14
+LONGEST_S = 110
+MIX = {
+    "transcribe": 0.15, "summary": 0.10, "note": 0.10, "title": 0.02, "digit": 0.06, "word_at": 0.08,
+    "slide_at": 0.08, "next_slide": 0.07, "previous_slide": 0.03, "next_word": 0.07, "previous_word": 0.03,
+    "first_slide": 0.03, "last_slide": 0.02, "first_word": 0.03, "last_word": 0.02, "count_slides": 0.02,
+    "count_words": 0.02, "when": 0.02, "absent": 0.07,
+}  # fmt: skip
+
+
+@dataclass
+class Curriculum:
+    """The level reached, and how well each kind of question goes (a running mean)."""
+
+    steps: int
+    level: int = 0
+    entered: int = 0
+    right: dict[str, float] = field(default_factory=dict)
+
+    def events(self, rng: np.random.Generator) -> int:
+        """How many events the next video has."""
+        level = self.level if rng.random() < 0.75 else int(rng.integers(self.level + 1))
+        low, high = LEVELS[level]
+        return int(rng.integers(low, high + 1))
+
+    def note(self, kind: str, right: bool) -> None:
+        """Take one answer into the running mean of its kind."""
+        self.right[kind] = 0.99 * self.right.get(kind, 0.0) + 0.01 * right
+
+    def advance(self, step: int) -> None:
+        """Go to the next level when this one is learned or has had its share."""
+        if self.level == len(LEVELS) - 1:
+            return
+        learned = all(self.right.get(kind, 0.0) > GOOD_ENOUGH for kind in PROBES)
+        if learned or step - self.entered > LEVEL_SHARE[self.level] * self.steps:
+            self.level, self.entered = self.level + 1, step
+
+
+def training_video(curriculum: Curriculum, rng: np.random.Generator) -> Video:
+    """A video of the current level, never of an evaluation seed."""
+    while True:
+        style = STYLES[int(rng.random() < 0.6)]
+        video = make_video(int(rng.integers(EVALUATION_SEEDS)), curriculum.events(rng), style)
+        if video.duration_s <= LONGEST_S:
+            return video
+
+
+def training_sample(encoded: Encoded, rng: np.random.Generator, denial: float) -> Sample:
+    """A video with random questions. denial: the largest share of visible tokens that some questions are denied."""
+    luck = rng.random()
+    mode = "v" if luck < 0.05 else "a" if luck < 0.10 else "av"
+    kinds = rng.choice(list(MIX), size=QUESTIONS, p=np.array(list(MIX.values())) / sum(MIX.values()))
+    tasks = [_task(str(kind), encoded.video, mode, rng, denial) for kind in kinds]
+    return Sample(encoded, mode, [task for task in tasks if task])
+
+
+def _task(kind: str, video: Video, mode: str, rng: np.random.Generator, denial: float) -> Task | None:
+    view = _view(kind, video, rng)
+    view = View(view.start_s, view.end_s, mode != "a", mode != "v")
+    made = question(kind, video, rng, view)
+    if made is None:
+        return None
+    soonest = 2 * int(np.ceil(view.end_s / 2))
+    asked_s = min(soonest + 2 * int(rng.choice(4, p=(0.6, 0.2, 0.1, 0.1))), round(video.duration_s))
+    return Task(made, asked_s, _denied(video, mode, rng, denial))
+
+
+def _view(kind: str, video: Video, rng: np.random.Generator) -> View:
+    """All of the video, its beginning, or a window of 4 to 30 seconds, by kind."""
+    whole, beginning = {"summary": (0.75, 1.0), "note": (0.2, 0.2), "transcribe": (0.3, 0.3), "title": (0.2, 0.2)}.get(
+        kind, (0.55, 0.8)
+    )
+    luck, end_s = rng.random(), video.duration_s
+    if luck < whole or end_s <= 4:
+        return View(0.0, end_s)
+    if luck < beginning:
+        return View(0.0, window(video, 0.0, rng.uniform(2, end_s)).end_s)
+    start_s = rng.choice((0.0, 0.5)) + 2.0 * rng.integers(int(end_s) // 2)
+    return window(video, start_s, start_s + 0.5 * rng.integers(8, 61))
+
+
+def _denied(video: Video, mode: str, rng: np.random.Generator, denial: float) -> np.ndarray | None:
+    """A random choice of media tokens that the question does not get, as after an eviction; None for most."""
+    if denial == 0 or rng.random() < 0.6:
+        return None
+    tokens = round(video.duration_s) * {"av": 14, "v": 4, "a": 10}[mode]
+    return rng.random(tokens) < rng.uniform(0, denial)

@@ -1,0 +1,73 @@
+"""What nano's text model is trained on, besides the answers: what each moment means, and where each answer is.
+
+Binding: after an early layer every media token should say the slide and word of its moment, read out with the
+token embeddings themselves; one layer on, what came before. Evidence: one layer later the attention of an answer
+token should lie on the tokens that hold the answer. Both only teach; nothing of them is left in the checkpoint.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Qwen2Tokenizer
+
+from omnimem_cli.train.architecture import BINDING_LAYER, EVIDENCE_LAYER, HIDDEN, ORDER_LAYER
+from omnimem_cli.train.decoder import Trace
+from omnimem_cli.train.encoders import IGNORE
+from omnimem_cli.train.packing import Batch
+from omnimem_cli.train.tokenizer import one_token
+from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES
+from omnimem_cli.world.words import WORDS
+
+HEAD_SHARPNESS = 2.0
+
+
+class Binding(nn.Module):
+    """The binding losses. The heads for what came before are parameters of this module."""
+
+    def __init__(self, tokenizer: Qwen2Tokenizer):
+        super().__init__()
+        spaced = [[" nothing", *(f" {name}" for name in names)] for names in (COLOURS, SHAPES, WORDS)]
+        texts = [spaced[0], spaced[1], [" nothing", *DIGITS], spaced[2]]
+        self.ids = [torch.tensor([one_token(tokenizer, text) for text in group]) for group in texts]
+        self.before = nn.ModuleList(nn.Linear(HIDDEN, len(texts[i])) for i in (0, 1, 3))
+
+    def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss over the seven labels and the share of tokens that are right, by label."""
+        labels = batch.labels[batch.is_media]
+        now = lm.norm(trace.hidden[BINDING_LAYER - 1][batch.is_media])
+        before = lm.norm(trace.hidden[ORDER_LAYER - 1][batch.is_media])
+        logits = [now @ lm.embed_tokens.weight[ids].T for ids in self.ids]
+        logits += [head(before) for head in self.before]
+        losses, right = [], {}
+        names = ("colour", "shape", "digit", "word", "colour_before", "shape_before", "word_before")
+        for i, (name, values) in enumerate(zip(names, logits, strict=True)):
+            known = labels[:, i] != IGNORE
+            if known.any():
+                losses.append(F.cross_entropy(values[known], labels[known, i]))
+                something = labels[:, i] > 0
+                right[name] = (values.argmax(-1) == labels[:, i])[something].float().mean()
+        return torch.stack(losses).mean(), right
+
+
+def evidence_loss(trace: Trace, batch: Batch) -> Tensor:
+    """Mean of -log(attention mass on the evidence), over answer tokens, mostly of the heads that look there already."""
+    losses = []
+    queries, keys = trace.queries[EVIDENCE_LAYER], trace.keys[EVIDENCE_LAYER]
+    stem = queries.shape[2] - batch.mask.shape[2]
+    for b, (rows, evidence) in enumerate(zip(batch.evidence_rows, batch.evidence, strict=True)):
+        if len(rows):
+            q = queries[b][:, rows]
+            k = keys[b].repeat_interleave(len(q) // len(keys[b]), 0)
+            scores = q @ k.transpose(1, 2) * q.shape[-1] ** -0.5 + batch.mask[b, :, rows - stem]
+            mass = scores.masked_fill(~evidence, float("-inf")).logsumexp(-1) - scores.logsumexp(-1)
+            share = torch.softmax(HEAD_SHARPNESS * mass.detach(), 0)
+            losses.append(-(share * mass).sum(0))
+    return torch.cat(losses).mean()
+
+
+def answer_loss(lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Weighted cross-entropy of the answer tokens, and whether each of them is the most likely one."""
+    sample, row, token = batch.answers[:, 0], batch.answers[:, 1], batch.answers[:, 2]
+    logits = trace.final[sample, row] @ lm.embed_tokens.weight.T
+    losses = F.cross_entropy(logits, token, reduction="none")
+    return (losses * batch.weights).sum() / batch.weights.sum(), logits.argmax(-1) == token

@@ -1,0 +1,116 @@
+"""Trains nano from nothing to a checkpoint folder: `python -m omnimem_cli.train.nano --out DIR`.
+
+Stage 1 trains the two towers alone on single moments, at the same time, one core each; stage 2 freezes them and
+trains the text model on questions about whole videos. Deterministic for a seed and a number of minutes, which sets
+the number of steps at a nominal speed. `--resume` goes on from the last saved step in DIR. Curves are written to
+DIR/log.jsonl, one JSON object per line.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.multiprocessing as processes
+from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+
+from omnimem_cli.train.architecture import build
+from omnimem_cli.train.checkpoint import save_checkpoint
+from omnimem_cli.train.curriculum import Curriculum, training_video
+from omnimem_cli.train.encoders import train_audio, train_vision
+from omnimem_cli.train.render import encode
+from omnimem_cli.train.text import TextStage, settle
+from omnimem_cli.train.tokenizer import build_tokenizer, token_ids
+
+MINUTES = 100
+VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE = 16, 30, 25
+
+
+def logger(folder: Path) -> Callable[[dict], None]:
+    """A function that appends one JSON line to the log."""
+
+    def log(record: dict) -> None:
+        with (folder / "log.jsonl").open("a") as file:
+            print(json.dumps(record), file=file)
+
+    return log
+
+
+def new_model(seed: int) -> Qwen2_5OmniThinkerForConditionalGeneration:
+    """A nano with random weights, the same for the same seed."""
+    torch.manual_seed(seed)
+    return build(token_ids(build_tokenizer()))
+
+
+def train_tower(kind: str, steps: int, seed: int, folder: Path) -> None:
+    """Train one tower ("vision" or "audio") on one core and save it in `folder`."""
+    torch.set_num_threads(1)
+    model = new_model(seed)
+    tower = model.model.visual if kind == "vision" else model.model.audio_tower
+    train = train_vision if kind == "vision" else train_audio
+    train(tower, steps, seed + 1, logger(folder))
+    torch.save(tower.state_dict(), folder / f"{kind}.pt")
+
+
+def towers_stage(minutes: float, seed: int, folder: Path) -> None:
+    """Stage 1: both towers, side by side; a tower that is there already is kept."""
+    steps = {"vision": round(VISION_STEPS_PER_MINUTE * minutes), "audio": round(AUDIO_STEPS_PER_MINUTE * minutes)}
+    missing = [kind for kind in steps if not (folder / f"{kind}.pt").exists()]
+    context = processes.get_context("spawn")
+    workers = [context.Process(target=train_tower, args=(kind, steps[kind], seed, folder)) for kind in missing]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        if worker.exitcode:
+            raise RuntimeError(f"training a tower ended with exit code {worker.exitcode}")
+
+
+def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerForConditionalGeneration:
+    """Stage 2: the text model over the frozen towers of stage 1."""
+    tokenizer, model = build_tokenizer(), new_model(seed)
+    model.model.visual.load_state_dict(torch.load(folder / "vision.pt"))
+    model.model.audio_tower.load_state_dict(torch.load(folder / "audio.pt"))
+    stage = TextStage(model, tokenizer, round(TEXT_STEPS_PER_MINUTE * minutes), seed + 2, logger(folder))
+    saved = folder / "text.pt"
+    if saved.exists():
+        state = torch.load(saved, weights_only=False)
+        model.load_state_dict(state.pop("model"))
+        stage.load_state(state)
+    else:
+        _settle(model, tokenizer, seed)
+
+    def save(state: dict) -> None:
+        partial = saved.with_suffix(".partial")
+        torch.save({"model": model.state_dict(), **state}, partial)
+        partial.replace(saved)
+        save_checkpoint(model, tokenizer, folder / "checkpoint")
+
+    stage.run(save)
+    return model
+
+
+def _settle(model: Qwen2_5OmniThinkerForConditionalGeneration, tokenizer: object, seed: int) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    settle(model, tokenizer, encode(model, [training_video(Curriculum(1, level=2), rng)], rng)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("nano-training"), help="folder for logs, states, checkpoint")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="length of the training at nominal speed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on from what DIR holds")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not options.resume and any(options.out.glob("*.pt")):
+        parser.error(f"{options.out} holds a training already; pass --resume or another --out")
+    towers_stage(options.minutes, options.seed, options.out)
+    text_stage(options.minutes, options.seed, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Turns scripts of generated videos into tower embeddings for the text model, many videos at once.
+
+A slide that stands still is drawn and encoded once; windows of sound without any event share a few encodings. The
+towers are frozen here. Pictures pass through the simulated camera, sound through simulated codec noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omnimem_cli.train.encoders import camera
+from omnimem_cli.train.mel import MARGIN, WINDOW_MEL, log_mel, normalise
+from omnimem_cli.train.towers import hear, patches, see
+from omnimem_cli.world.slides import draw
+from omnimem_cli.world.video import FRAME_SIZE, Video
+
+QUIET_WINDOWS = 3
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A video as the text model meets it: visual [seconds, 4, hidden], sound [windows, 20, hidden]."""
+
+    video: Video
+    visual: Tensor
+    sound: Tensor
+
+
+@torch.no_grad()
+def encode(model: torch.nn.Module, videos: list[Video], rng: np.random.Generator) -> list[Encoded]:
+    """Encode `videos`, whose durations are whole numbers of 2-s windows."""
+    visual = _see_all(model.model.visual, videos, rng)
+    sound = _hear_all(model.model.audio_tower, videos, rng)
+    return [Encoded(*item) for item in zip(videos, visual, sound, strict=True)]
+
+
+def _see_all(tower: torch.nn.Module, videos: list[Video], rng: np.random.Generator) -> list[Tensor]:
+    pictures, picked = [], []
+    for video in videos:
+        known: dict[tuple[int, int], int] = {}
+        order = []
+        for second in range(round(video.duration_s)):
+            pair = tuple(_event_index(video, second + half) for half in (0.0, 0.5))
+            if pair not in known:
+                known[pair] = len(pictures) // 2
+                pictures += [_picture(video, index) for index in pair]
+            order.append(known[pair])
+        picked.append(torch.tensor(order))
+    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    tokens = see(tower, patches(camera(stacked, rng).unflatten(0, (-1, 2))))
+    flicker = [0.03 * tokens.std() * torch.from_numpy(rng.standard_normal((len(p), 4, 1), np.float32)) for p in picked]
+    return [tokens[p] * (1 + f) for p, f in zip(picked, flicker, strict=True)]
+
+
+def _event_index(video: Video, time_s: float) -> int:
+    event = video.event_at(time_s)
+    return -1 if event is None else video.events.index(event)
+
+
+def _picture(video: Video, index: int) -> np.ndarray:
+    if index < 0:
+        return draw(None, video.paper, FRAME_SIZE)
+    return draw(video.events[index].slide, video.events[index].look, FRAME_SIZE)
+
+
+def _hear_all(tower: torch.nn.Module, videos: list[Video], rng: np.random.Generator) -> list[Tensor]:
+    windows, picked = [], []
+    for video in videos:
+        mel = _mel_windows(video, rng)
+        loud = _loud(video, len(mel))
+        quiet = np.flatnonzero(~loud)
+        chosen = np.concatenate([np.flatnonzero(loud), rng.permutation(quiet)[:QUIET_WINDOWS]])
+        place = np.zeros(len(mel), int)
+        if len(quiet):
+            place[quiet] = chosen[loud.sum() + rng.integers(min(len(quiet), QUIET_WINDOWS), size=len(quiet))]
+        place[chosen] = chosen
+        row = np.zeros(len(mel), int)
+        row[chosen] = len(windows) + np.arange(len(chosen))
+        windows += list(mel[chosen])
+        picked.append(torch.from_numpy(row[place]))
+    tokens = hear(tower, torch.stack(windows))
+    return [tokens[p] for p in picked]
+
+
+def _mel_windows(video: Video, rng: np.random.Generator) -> Tensor:
+    """[windows, 64, 80]"""
+    padded = torch.nn.functional.pad(video.sound()[None, None], (MARGIN, MARGIN), mode="reflect")[0]
+    spec = log_mel(padded)
+    codec = torch.from_numpy(rng.standard_normal(spec.shape, np.float32)) * rng.uniform(0, 0.12)
+    mel = normalise(spec + codec, spec.max())[0]
+    return mel.unflatten(1, (-1, WINDOW_MEL)).transpose(0, 1)
+
+
+def _loud(video: Video, windows: int) -> np.ndarray:
+    """Which 2-s windows hold a word or a tone."""
+    loud = np.zeros(windows, bool)
+    for event in video.events:
+        spans = [(event.word_start_s, event.word_end_s)] if event.word else []
+        spans += [(event.start_s + 0.2, event.start_s + 0.8)] if event.tone_hz else []
+        for start_s, end_s in spans:
+            loud[int(start_s // 2) : int(end_s // 2) + 1] = True
+    return loud

@@ -1,0 +1,175 @@
+"""Stage 2 of nano's training: the text model, on questions about whole videos, over frozen towers."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import Qwen2Tokenizer
+
+from omnimem_cli.train.architecture import HIDDEN
+from omnimem_cli.train.curriculum import Curriculum, training_sample, training_video
+from omnimem_cli.train.decoder import Trace, decode
+from omnimem_cli.train.losses import Binding, answer_loss, evidence_loss
+from omnimem_cli.train.optimiser import Optimiser
+from omnimem_cli.train.packing import Batch, Packer, Sample, Task
+from omnimem_cli.train.render import Encoded, encode
+from omnimem_cli.world.questions import KINDS, questions
+from omnimem_cli.world.video import make_video
+
+TOKENS = 4_500
+REPLAY = 400
+FRESH = 0.25
+ATTENTION_WEIGHT, BINDING_WEIGHT = 0.5, 0.5
+MEDIA_SCALE, TEXT_SCALE = 0.3, 0.05
+DENIAL_FROM, DENIAL = 0.7, 0.6
+LOG_EVERY, SAVE_EVERY, TEST_EVERY = 20, 200, 300
+
+
+def settle(model: nn.Module, tokenizer: Qwen2Tokenizer, sample: Encoded) -> None:
+    """Bring media and text embeddings to sizes that suit each other, and "apple" close to " apple"."""
+    with torch.no_grad():
+        for last, tokens in ((model.model.visual.merger.mlp[2], sample.visual), (model.model.audio_tower.proj, sample.sound)):
+            for parameter in last.parameters():
+                parameter.mul_(MEDIA_SCALE / tokens.std())
+        table = model.model.language_model.embed_tokens.weight
+        table.normal_(0, TEXT_SCALE)
+        offset = torch.zeros(table.shape[1]).normal_(0, TEXT_SCALE)
+        for token, number in tokenizer.get_vocab().items():
+            bare = tokenizer.get_vocab().get(token.removeprefix("Ġ"))
+            if token.startswith("Ġ") and bare is not None:
+                table[bare] = table[number] + offset
+
+
+def forward(model: nn.Module, batch: Batch) -> Trace:
+    """The text model's pass over a batch."""
+    lm = model.model.language_model
+    x = torch.where(batch.is_media[..., None], batch.media, lm.embed_tokens(batch.ids))
+    return decode(lm, x, batch.positions, batch.mask)
+
+
+class TextStage:
+    """The text model's training, resumable at any step; every step draws from its own seed."""
+
+    def __init__(self, model: nn.Module, tokenizer: Qwen2Tokenizer, steps: int, seed: int, log: Callable[[dict], None]):
+        self.model, self.steps, self.seed, self.log = model, steps, seed, log
+        self.lm = model.model.language_model
+        self.packer = Packer(tokenizer, HIDDEN)
+        self.binding = Binding(tokenizer)
+        for tower in (model.model.visual, model.model.audio_tower):
+            tower.requires_grad_(False)
+        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.02, adam_lr=2e-3)
+        self.curriculum = Curriculum(steps)
+        self.replay: list[Encoded] = []
+        self.step, self.seconds, self.tokens = 0, 0.0, 0
+
+    def run(self, save: Callable[[dict], None]) -> None:
+        """Train to the last step. `save` gets the stage's state now and then."""
+        began = time.monotonic() - self.seconds
+        while self.step < self.steps:
+            figures = self._train_step()
+            self.step += 1
+            self.seconds = time.monotonic() - began
+            if self.step % LOG_EVERY == 0:
+                self.log(self._report(figures))
+            if self.step % TEST_EVERY == 0 or self.step == self.steps:
+                self.log({"stage": "text", "step": self.step, "test": self.test()})
+            if self.step % SAVE_EVERY == 0 or self.step == self.steps:
+                save(self.state())
+
+    def _train_step(self) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self.seed, self.step))
+        batch = self.packer.pack(self._samples(rng))
+        trace = forward(self.model, batch)
+        answers, right = answer_loss(self.lm, trace, batch)
+        binding, known = self.binding(self.lm, trace, batch)
+        evidence = evidence_loss(trace, batch)
+        self.optimiser.step(answers + ATTENTION_WEIGHT * evidence + BINDING_WEIGHT * binding, self.step)
+        for task, whole in zip(batch.tasks, whole_answers(batch, right), strict=True):
+            self.curriculum.note(task.question.kind, whole)
+        self.curriculum.advance(self.step)
+        self.tokens += batch.tokens
+        return {"answers": answers, "evidence": evidence, "binding": binding, **known}
+
+    def _samples(self, rng: np.random.Generator) -> list[Sample]:
+        """Videos of about the same length for about TOKENS tokens, some new and some met before, with new questions."""
+        if rng.random() < self._thirst():
+            self._refill(rng)
+        denial = DENIAL if self.step > DENIAL_FROM * self.steps else 0.0
+        length = lambda encoded: encoded.video.duration_s  # noqa: E731
+        anchor = length(self.replay[rng.integers(len(self.replay))])
+        order = sorted(rng.permutation(len(self.replay)), key=lambda i: abs(length(self.replay[i]) - anchor))
+        samples, left = [], TOKENS
+        for i in order:
+            sample = training_sample(self.replay[i], rng, denial)
+            if sample.tasks:
+                samples.append(sample)
+                left -= 14 * length(sample.encoded) + 24 * len(sample.tasks)
+            if left <= 0:
+                break
+        return samples
+
+    def _thirst(self) -> float:
+        return 1.0 if len(self.replay) < REPLAY else FRESH
+
+    def _refill(self, rng: np.random.Generator) -> None:
+        videos = [training_video(self.curriculum, rng) for _ in range(8)]
+        self.replay = (self.replay + encode(self.model, videos, rng))[-REPLAY:]
+
+    def _report(self, figures: dict[str, Tensor]) -> dict:
+        losses = {name: round(float(value.detach()), 3) for name, value in figures.items()}
+        right = {kind: round(value, 3) for kind, value in self.curriculum.right.items()}
+        progress = {"step": self.step, "seconds": round(self.seconds), "tokens": self.tokens}
+        return {"stage": "text", **progress, "level": self.curriculum.level, **losses, "right": right}
+
+    @torch.no_grad()
+    def test(self, videos: int = 4) -> dict[str, dict[str, float]]:
+        """Exact match by number of events and kind, on voices and seeds that are never trained on."""
+        return {str(n): exact_match(self.model, self.packer, n, videos) for n in (3, 6, 9, 14)}
+
+    def state(self) -> dict:
+        """Everything that `load_state` needs but the model's own weights."""
+        return {
+            "optimiser": self.optimiser.state_dict(),
+            "binding": self.binding.state_dict(),
+            "curriculum": vars(self.curriculum),
+            "replay": self.replay,
+            "counters": (self.step, self.seconds, self.tokens),
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Go on where `state` was taken."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.binding.load_state_dict(state["binding"])
+        self.curriculum = Curriculum(**state["curriculum"])
+        self.replay = state["replay"]
+        self.step, self.seconds, self.tokens = state["counters"]
+
+
+def whole_answers(batch: Batch, right: Tensor) -> list[bool]:
+    """Per task, whether every token of the answer is right (what greedy decoding would then write)."""
+    wrong = set(batch.answers[~right, 3].tolist())
+    return [number not in wrong for number in range(len(batch.tasks))]
+
+
+@torch.no_grad()
+def exact_match(model: nn.Module, packer: Packer, events: int, videos: int, seed: int = 61_000) -> dict[str, float]:
+    """Exact match by kind on videos of evaluation seeds and voices."""
+    found = defaultdict(list)
+    scripts = [make_video(seed + i, events, "skew" if i % 2 else "even", "eval") for i in range(videos)]
+    for encoded in encode(model, scripts, np.random.default_rng(seed)):
+        video = encoded.video
+        tasks = [Task(q, round(video.duration_s)) for q in questions(video, seed, tuple(KINDS), 2)]
+        batch = packer.pack([Sample(encoded, "av", tasks)])
+        _, right = answer_loss(model.model.language_model, forward(model, batch), batch)
+        for task, whole in zip(tasks, whole_answers(batch, right), strict=True):
+            found[task.question.kind].append(whole)
+    return {kind: round(sum(values) / len(values), 3) for kind, values in found.items()}
+
+
+def checkpoint_path(folder: Path) -> Path:
+    """Where the stage's state is kept between runs."""
+    return folder / "text_stage.pt"
