@@ -68,7 +68,10 @@ class Batch:
     @cached_property
     def identity(self) -> dict:
         """What this run's results depend on beside the input; finds the model. Raises MissingError."""
-        return self.work.identity(self.engine.identify())
+        model = self.engine.identify()
+        if self.work.settings.model == "auto":
+            talk.note(f"model: {model['name']}", "dim")
+        return self.work.identity(model)
 
     def plan(self, inputs: Sequence[Input]) -> list[Job]:
         """Give every input its target. Raises UsageError and OutputError for an impossible -o."""

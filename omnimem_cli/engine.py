@@ -7,10 +7,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omnimem_cli.errors import MissingError
 from omnimem_cli.settings import Settings
 
 if TYPE_CHECKING:
     from omnimem_cli.models.adapter import Adapter
+    from omnimem_cli.models.catalogue import Row
 
 _HASHED_WHOLE = 64 * 2**20  # bytes of weights up to which a folder's identity is its content
 
@@ -30,6 +32,14 @@ class Engine:
         if name not in ("auto", "nano") and "/" not in name and not Path(name).is_dir():
             row(name)
 
+    def to_download(self) -> "Row | None":
+        """The row that was named and whose weights are not on this machine, else None. Without torch."""
+        from omnimem_cli.models.catalogue import ROWS
+
+        wanted = self.settings.model.lower()
+        named = [row for row in ROWS if row.hub_id and wanted in (row.name, row.hub_id.lower())]
+        return named[0] if named and not Path(wanted).is_dir() and not is_installed(named[0]) else None
+
     def identify(self) -> dict[str, str]:
         """Name and revision. Raises UsageError for an unknown name, MissingError where nothing is installed."""
         from omnimem_cli.models.loader import resolve
@@ -45,6 +55,21 @@ class Engine:
             s = self.settings
             self._adapter = load(s.model, device=s.device, dtype=s.dtype, offline=s.offline)
         return self._adapter
+
+
+def is_installed(row: "Row") -> bool:
+    """Whether a row's weights are whole on this machine; the built-in ones always are. Without torch."""
+    from omnimem_cli.models import hub
+    from omnimem_cli.models.checkpoint import read_checkpoint
+
+    folder = hub.cached(row.hub_id) if row.hub_id else None
+    if folder is None:
+        return row.hub_id is None
+    try:
+        read_checkpoint(folder).check_weights()
+    except MissingError:
+        return False
+    return True
 
 
 def revision_of(folder: Path) -> str:

@@ -1,13 +1,16 @@
 """``omnimem models``: what there is, what is installed, how to get it."""
 
 import json
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from omnimem_cli.commands.examples import examples
 from omnimem_cli.console import table, talk
-from omnimem_cli.errors import MissingError, UsageError
+from omnimem_cli.engine import is_installed
+from omnimem_cli.errors import UsageError
+from omnimem_cli.models.catalogue import ROWS, Row, row, unlisted
 
 app = typer.Typer(help="Models: list them, download one, show one.", no_args_is_help=True)
 
@@ -18,8 +21,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_default=Fa
 @app.command("list", epilog=examples(["omnimem models list", "omnimem models list --json"]))
 def list_all(as_json: AsJson = False) -> None:
     """List the models that omnimem knows, and which are installed."""
-    from omnimem_cli.models.catalogue import ROWS
-
     facts = [_facts(row) for row in ROWS]
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -44,8 +45,6 @@ def list_all(as_json: AsJson = False) -> None:
 @app.command("show", epilog=examples(["omnimem models show qwen2.5-omni-7b"]))
 def show(name: Name) -> None:
     """Print everything known of one model as JSON."""
-    from omnimem_cli.models.catalogue import row
-
     typer.echo(json.dumps(_facts(row(name)), indent=2))
 
 
@@ -53,7 +52,6 @@ def show(name: Name) -> None:
 def pull(name: Name) -> None:
     """Download a model's weights; a broken-off download is resumed."""
     from omnimem_cli.models import hub
-    from omnimem_cli.models.catalogue import row, unlisted
 
     known = unlisted(name, "qwen2.5-omni", name) if "/" in name and not _listed(name) else row(name)
     if known.hub_id is None:
@@ -64,27 +62,8 @@ def pull(name: Name) -> None:
 
 
 def _listed(name: str) -> bool:
-    from omnimem_cli.models.catalogue import ROWS
-
     return any(name.lower() == (row.hub_id or "").lower() for row in ROWS)
 
 
-def _facts(row: Any) -> dict:
-    from dataclasses import asdict
-
-    return {**asdict(row), "installed": _is_installed(row)}
-
-
-def _is_installed(row: Any) -> bool:
-    """Without torch: a whole snapshot in the hub's cache, or the built-in folder."""
-    from omnimem_cli.models import hub
-    from omnimem_cli.models.checkpoint import read_checkpoint
-
-    folder = hub.cached(row.hub_id) if row.hub_id else None
-    if folder is None:
-        return row.hub_id is None
-    try:
-        read_checkpoint(folder).check_weights()
-    except MissingError:
-        return False
-    return True
+def _facts(row: Row) -> dict:
+    return {**asdict(row), "installed": is_installed(row)}

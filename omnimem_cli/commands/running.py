@@ -17,6 +17,7 @@ from omnimem_cli.options import RunOptions
 
 if TYPE_CHECKING:
     from omnimem_cli.batch import Batch, Job
+    from omnimem_cli.engine import Engine
     from omnimem_cli.inputs import Input
     from omnimem_cli.outcomes import Outcome
 
@@ -40,6 +41,8 @@ def run_task(
     settings = options.settings(FORMATS[name])
     engine = Engine(settings)
     engine.check_name()
+    if not options.dry_run:
+        _offer_download(engine, options)
     batch = Batch(Work(name, make, task_options, settings, preset), engine)
     jobs = batch.plan(_find(typed, options, name))
     if options.dry_run:
@@ -47,6 +50,22 @@ def run_task(
             _print(f"{batch.preview(job)}\t{job.input.path}")
         return
     raise typer.Exit(_run(batch, jobs, options.report))
+
+
+def _offer_download(engine: "Engine", options: RunOptions) -> None:
+    """Weights that were named and are not here: fetched with --yes, or when a person at a terminal agrees."""
+    row = engine.to_download()
+    if row is None or options.offline:
+        return
+    from omnimem_cli.models import hub
+
+    size = f"{row.name} is not installed: {row.hub_id}, {row.download_gb:g} GB, licence {row.licence}."
+    if not options.yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return  # loading says what to do
+        typer.confirm(f"{size} Download it now?", abort=True, err=True)
+    talk.note(f"{size} Downloading.")
+    hub.pull(row)
 
 
 def _find(typed: list[str] | None, options: RunOptions, name: str) -> "list[Input]":
