@@ -20,6 +20,7 @@ from omnimem_cli.models.mel import MelSettings, StreamingLogMel
 from omnimem_cli.models.patches import PatchSettings, patch_rows
 from omnimem_cli.models.positions import StreamPositions
 from omnimem_cli.models.prompt import Prompt
+from omnimem_cli.models.towers import AudioTower, VisionTower
 
 
 class QwenOmniAdapter:
@@ -38,7 +39,8 @@ class QwenOmniAdapter:
         self.model, self.tokenizer = model, tokenizer
         self.row, self.name, self.revision, self.eos_ids = row, row.name, revision, eos_ids
         self.decoder = model.get_decoder()
-        self.visual, self.hearing = model.model.visual, model.model.audio_tower
+        towers = model if hasattr(model, "visual") else model.model  # transformers 5.17 keeps them on the former
+        self._vision, self._audio = VisionTower(towers.visual), AudioTower(towers.audio_tower)
         self.device, self.dtype = model.device, model.dtype
         self.prompt = Prompt(tokenizer, _marks(tokenizer))
         self.patches = patches
@@ -121,7 +123,7 @@ class QwenOmniAdapter:
         """One piece per segment: its picture tokens, then its sound tokens."""
         pictures = self._see([torch.from_numpy(s.frames) for s in segments])
         mels = [self._mel.frames(torch.from_numpy(s.audio), torch.from_numpy(s.audio_ahead)) for s in segments]
-        sounds = self._hear(mels)
+        sounds = self._audio(mels)
         return [self._piece(*parts) for parts in zip(segments, pictures, sounds, strict=True)]
 
     def _see(self, frames: list[Tensor]) -> list[Tensor]:
@@ -130,29 +132,14 @@ class QwenOmniAdapter:
         counts = [len(f) // self.patches.temporal_patch_size for f in even]
         if not sum(counts):
             return [self._embeds([]) for _ in frames]
-        rows = patch_rows(torch.cat(even).to(self.device), self.patches)
-        pairs = len(rows)
+        rows = patch_rows(torch.cat(even).to(self.device), self.patches).to(self.dtype)
         height, width = (side // self.patches.patch_size for side in even[0].shape[1:3])
-        grid = torch.tensor([[pairs, height, width]], device=self.device)
-        seen = self.visual(rows.flatten(0, 1).to(self.dtype), grid_thw=grid).pooler_output
-        return list(seen.split([count * len(seen) // pairs for count in counts]))
+        seen = self._vision(rows, height, width)
+        return [pairs.flatten(0, 1) for pairs in seen.split(counts)]
 
     def _paired(self, frames: Tensor) -> Tensor:
         missing = -len(frames) % self.patches.temporal_patch_size
         return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
-
-    def _hear(self, mels: list[Tensor]) -> list[Tensor]:
-        """Log-mel frames [bins, n] per segment to embeddings [tokens, D] per segment."""
-        counts = [self.tokens_of(mel.shape[1]) for mel in mels]
-        heard = [
-            self.hearing(
-                mel.to(self.device, self.dtype), feature_lens=torch.tensor([mel.shape[1]], device=self.device)
-            ).last_hidden_state
-            if count
-            else self._embeds([])
-            for mel, count in zip(mels, counts, strict=True)
-        ]
-        return heard
 
     def _piece(self, segment: Segment, picture: Tensor, sound: Tensor) -> Piece:
         self._end_s = segment.start_s + self._plan.format.segment_s

@@ -1,0 +1,159 @@
+"""Qwen2.5-Omni's two encoders with equal windows in one batch: the library's own weights, without its loops.
+
+Knows modules and shapes; knows no segments and no text. The library attends window by window in a Python loop;
+here windows of equal size go through one attention call each, picture by picture and sound by sound the same
+numbers (up to the order of summation).
+"""
+
+from itertools import groupby, islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PAIRS_AT_ONCE = 64
+"""Frame pairs per pass: bounds the encoder's peak whatever a chunk holds."""
+
+FLOAT16_LIMIT = torch.finfo(torch.float16).max - 1000
+"""Where the library clamps the audio tower's float16 activations."""
+
+
+class AudioTower:
+    """The audio encoder over windows of ``2 * n_window`` mel frames, each blind to the others."""
+
+    def __init__(self, tower: nn.Module):
+        self._tower = tower
+        self.window = 2 * tower.config.n_window
+        assert self.window % 4 == 0, "windows end where an audio token ends"
+
+    def __call__(self, mels: list[Tensor]) -> list[Tensor]:
+        """Log-mel [bins, n] each, to embeddings [tokens(n), D] each. Every one starts a new window."""
+        windows = [list(mel.split(self.window, dim=1)) if mel.shape[1] else [] for mel in mels]
+        flat = [window for each in windows for window in each]
+        encoded: list[Tensor] = [torch.empty(0)] * len(flat)
+        order = sorted(range(len(flat)), key=lambda i: flat[i].shape[1])
+        for _, same in groupby(order, key=lambda i: flat[i].shape[1]):
+            indices = list(same)
+            for i, tokens in zip(indices, self._encode(torch.stack([flat[i] for i in indices])), strict=True):
+                encoded[i] = tokens
+        nothing = self._tower.proj.weight.new_empty(0, self._tower.proj.out_features)
+        rest = iter(encoded)
+        return [torch.cat([nothing, *islice(rest, len(each))]) for each in windows]
+
+    def _encode(self, windows: Tensor) -> Tensor:
+        """[w, bins, n] -> [w, tokens(n), D]."""
+        t = self._tower
+        x = F.gelu(t.conv1(windows.to(t.conv1.weight.device, t.conv1.weight.dtype)))
+        x = F.gelu(t.conv2(x)).transpose(1, 2)
+        x = x + t.positional_embedding.positional_embedding[: x.shape[1]].to(x.dtype)
+        for layer in t.layers:
+            x = _audio_layer(layer, x)
+        even = x.shape[1] // 2 * 2
+        pooled = (x[:, 0:even:2] + x[:, 1:even:2]) / 2
+        return t.proj(t.ln_post(pooled))
+
+
+def _audio_layer(layer: nn.Module, x: Tensor) -> Tensor:
+    """A pre-norm encoder layer over [w, n, C]; attention stays inside each of the w windows."""
+    attention, normed = layer.self_attn, layer.self_attn_layer_norm(x)
+    heads = (x.shape[0], x.shape[1], attention.num_heads, -1)
+    q, k, v = (
+        project(normed).view(heads).transpose(1, 2)
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    attended = F.scaled_dot_product_attention(q, k, v, scale=attention.scaling)
+    x = x + attention.out_proj(attended.transpose(1, 2).flatten(2))
+    x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
+    return x.clamp(-FLOAT16_LIMIT, FLOAT16_LIMIT) if x.dtype == torch.float16 else x
+
+
+class VisionTower:
+    """The vision encoder over frame pairs of one grid, each blind to the others."""
+
+    def __init__(self, tower: nn.Module):
+        self._tower = tower
+        self._grids: dict[tuple[int, int], Windows] = {}
+
+    def __call__(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """Patch rows [pairs, height * width, patch values] -> [pairs, cells, D]; sides in patches."""
+        return torch.cat([self._encode(some, height, width) for some in rows.split(PAIRS_AT_ONCE)])
+
+    def _encode(self, rows: Tensor, height: int, width: int) -> Tensor:
+        t, windows = self._tower, self._windows(height, width)
+        merged = t.spatial_merge_size**2
+        # A convolution whose stride is its kernel is a matrix product, which is faster.
+        x = F.linear(rows, t.patch_embed.proj.weight.flatten(1))
+        x = x.view(len(rows), height * width // merged, merged, -1)[:, windows.order].flatten(1, 2)
+        for i, block in enumerate(t.blocks):
+            runs = [(1, x.shape[1])] if i in t.fullatt_block_indexes else windows.runs
+            x = x + _attend(block.attn, block.norm1(x), windows.cos, windows.sin, runs)
+            x = x + block.mlp(block.norm2(x))
+        cells = t.merger(x.flatten(0, 1)).view(len(rows), height * width // merged, -1)
+        return cells[:, windows.order.argsort()]
+
+    def _windows(self, height: int, width: int) -> "Windows":
+        if (height, width) not in self._grids:
+            self._grids = {(height, width): Windows(self._tower, height, width)}
+        return self._grids[height, width]
+
+
+class Windows:
+    """The order of cells in which windows of equal size are neighbours, and the rotary table in that order.
+
+    ``order`` int64 [cells]; ``runs``: (windows, patches per window), first to last; ``cos``, ``sin``: fp32
+    [patches, 1, head dim].
+    """
+
+    def __init__(self, tower: nn.Module, height: int, width: int):
+        merge = tower.spatial_merge_size
+        side = tower.window_size // merge // tower.patch_size
+        device = next(tower.parameters()).device
+        windows = sorted(_windows_of(height // merge, width // merge, side), key=len, reverse=True)
+        self.order = torch.tensor([cell for window in windows for cell in window], device=device)
+        self.runs = [(len(list(same)), size * merge**2) for size, same in groupby(map(len, windows))]
+        angles = _angles(tower, height, width).to(device)
+        angles = angles.view(-1, merge**2, angles.shape[-1])[self.order].flatten(0, 1)
+        self.cos, self.sin = (table.repeat(1, 2)[:, None] for table in (angles.cos(), angles.sin()))
+
+
+def _windows_of(rows: int, columns: int, side: int) -> list[list[int]]:
+    """Cells of every window, row by row; windows at the right and lower edge are cut."""
+    tops, lefts = range(0, rows, side), range(0, columns, side)
+    return [
+        [y * columns + x for y in range(top, min(top + side, rows)) for x in range(left, min(left + side, columns))]
+        for top in tops
+        for left in lefts
+    ]
+
+
+def _angles(tower: nn.Module, height: int, width: int) -> Tensor:
+    """fp32 [patches, head dim / 2]: half of the angles count rows, half columns; patches in cell order."""
+    merge, half = tower.spatial_merge_size, tower.blocks[0].attn.head_dim // 2
+    theta = (getattr(tower.config, "rope_parameters", None) or {}).get("rope_theta", 10_000.0)
+    frequencies = 1.0 / theta ** (torch.arange(0, half, 2, dtype=torch.float32) / half)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shape = (height // merge, merge, width // merge, merge)
+    axes = [axis.reshape(shape).transpose(1, 2).flatten() for axis in (y, x)]
+    return torch.cat([axis[:, None] * frequencies for axis in axes], dim=1)
+
+
+def _attend(attention: nn.Module, x: Tensor, cos: Tensor, sin: Tensor, runs: list[tuple[int, int]]) -> Tensor:
+    """Self-attention inside consecutive windows: x [pairs, patches, C]; ``runs`` of (windows, patches each)."""
+    pairs, patches, _ = x.shape
+    q, k, v = (p(x).view(pairs, patches, attention.num_heads, -1) for p in (attention.q, attention.k, attention.v))
+    q, k = (_rotated(part, cos, sin) for part in (q, k))
+    done, start = [], 0
+    for windows, size in runs:
+        stop = start + windows * size
+        inside = [part[:, start:stop].reshape(pairs * windows, size, *part.shape[2:]) for part in (q, k, v)]
+        attended = F.scaled_dot_product_attention(*(p.transpose(1, 2) for p in inside), scale=attention.scaling)
+        done.append(attended.transpose(1, 2).reshape(pairs, stop - start, -1))
+        start = stop
+    return attention.proj(torch.cat(done, dim=1))
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding in fp32: pairs are (i, i + half)."""
+    one, other = x.float().chunk(2, dim=-1)
+    turned = torch.cat([-other, one], dim=-1)
+    return (x.float() * cos + turned * sin).to(x.dtype)
