@@ -4,8 +4,11 @@ Knows settings, a plan of the media and the decoder's geometry; loads nothing an
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from omnimem_cli.errors import DoesNotFitError, UsageError
 from omnimem_cli.media.segment import Media
@@ -25,6 +28,9 @@ from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.settings import Settings
 
 CHUNK_FACTOR = 2  # the paper's 16,384-token chunks at 8,192 entries
+AUTO_MOST = 32 * 1024  # entries; more has not been measured by anyone
+AUTO_SHARE = 0.6  # of the free bytes: encoders, activations and answers need the rest
+LEAST = 2  # entries: one of each kind
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_
     budget = parse_budget(settings.budget or str(adapter.row.budget))
     shape = geometry(adapter.decoder, policy, adapter.dtype)
     prefix = len(adapter.open(media, plan))
-    entries = _entries(budget, shape, prefix, plan, policy, settings.chunk)
+    flight_layers = shape.layers if policy.decides_late else 1
+    entries = _entries(budget, shape, prefix, plan, flight_layers, free_bytes(adapter.device), settings.chunk)
     budgets = _layer_budgets(settings, adapter, plan, shape.layers, entries)
     return Fitted(
         policy=policy,
@@ -70,35 +77,53 @@ def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_
     )
 
 
-def _entries(budget: Budget, shape: Geometry, prefix: int, plan: Plan, policy: Policy, chunk: int | None) -> int:
-    """Visual + audio entries per layer."""
-    if budget.entries is not None:
-        return budget.entries
-    if budget.bytes is None:
-        raise UsageError("--budget auto needs a device to measure.", "Give entries (8k) or bytes (2GiB).")
-    layers = shape.layers if policy.decides_late else 1
-    flight = chunk or plan.tokens_per_segment
-    entries = entries_for_bytes(budget.bytes, shape, prefix, flight, layers)
-    if (
-        chunk is None and CHUNK_FACTOR * entries > flight
-    ):  # a larger chunk is the tool's own wish: share the bytes with it
-        held = budget.bytes // shape.entry_bytes - shape.layers * prefix
-        entries = max(held // (shape.layers + CHUNK_FACTOR * layers), flight // CHUNK_FACTOR)
-    if entries < 2:  # one of each kind
-        least = shape.entry_bytes * (shape.layers * (prefix + 2) + layers * flight)
+def _entries(
+    budget: Budget, shape: Geometry, prefix: int, plan: Plan, layers: int, free: int, chunk: int | None
+) -> int:
+    """Visual + audio entries per layer; ``layers`` hold a chunk in flight, ``free`` bytes are left on the device."""
+    if budget.auto:
+        return min(_entries_within(int(free * AUTO_SHARE), shape, prefix, plan, layers, chunk), AUTO_MOST)
+    entries = budget.entries or _entries_within(budget.bytes, shape, prefix, plan, layers, chunk)
+    flight = chunk or max(CHUNK_FACTOR * entries, plan.tokens_per_segment)
+    needed = shape.entry_bytes * (shape.layers * (prefix + entries) + layers * flight)
+    if needed > free:
+        most = _entries_within(free, shape, prefix, plan, layers, chunk)
         raise DoesNotFitError(
-            f"A budget of {budget.bytes} bytes is smaller than the prompt and one chunk in flight.",
+            f"A memory of {entries} entries takes {needed / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free.",
+            f"--budget {min(most, AUTO_MOST)} fits, or use --budget auto.",
+        )
+    return entries
+
+
+def _entries_within(size: int, shape: Geometry, prefix: int, plan: Plan, layers: int, chunk: int | None) -> int:
+    """Entries per layer of which ``size`` bytes hold at every moment. Raises DoesNotFitError naming the least."""
+    flight = chunk or plan.tokens_per_segment
+    entries = entries_for_bytes(size, shape, prefix, flight, layers)
+    if chunk is None and CHUNK_FACTOR * entries > flight:  # a larger chunk is the tool's own wish: it shares the bytes
+        held = size // shape.entry_bytes - shape.layers * prefix
+        entries = max(held // (shape.layers + CHUNK_FACTOR * layers), flight // CHUNK_FACTOR)
+    if entries < LEAST:
+        least = shape.entry_bytes * (shape.layers * (prefix + LEAST) + layers * flight)
+        raise DoesNotFitError(
+            f"A budget of {size} bytes is smaller than the prompt and one chunk in flight.",
             f"The least that works here is --budget {-(-least // 1024)}KiB.",
             code="budget_too_small",
         )
     return entries
 
 
+def free_bytes(device: torch.device) -> int:
+    """Memory of the device that nothing uses yet."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
 def _layer_budgets(settings: Settings, adapter: Adapter, plan: Plan, layers: int, entries: int) -> list[LayerBudget]:
     has_video, has_audio = plan.visual_tokens_per_segment > 0, plan.audio_tokens_per_segment > 0
     if settings.plan is not None:
         return fit_plan(read_plan(settings.plan, layers), entries, has_video, has_audio)
-    if has_video and has_audio and entries < 2:
+    if has_video and has_audio and entries < LEAST:
         raise DoesNotFitError("A budget of 1 entry cannot hold picture and sound.", "Use --budget 2 or more.")
     ratio = settings.av_ratio if settings.av_ratio is not None else adapter.row.av_ratio
     return even_budgets(layers, entries, ratio, has_video, has_audio)

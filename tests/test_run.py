@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 import zoo
 
-from omnimem_cli import results, run
+from omnimem_cli import fitting, results, run
 from omnimem_cli.errors import DoesNotFitError, InputError, UsageError
 from omnimem_cli.preset_file import Question
 from omnimem_cli.settings import Settings
@@ -128,3 +128,19 @@ def test_a_plan_for_other_layers_is_refused(clip, tiny_adapter, tmp_path):
     plan.write_text('{"budgets": [[1, 2], [3, 4]]}')
     with pytest.raises(UsageError, match="2 layers"):
         summarize(clip, tiny_adapter, plan=str(plan))
+
+
+def test_auto_takes_what_is_free_and_no_more_than_was_ever_measured(clip, tiny_adapter, monkeypatch):
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: 2**40)
+    assert summarize(clip, tiny_adapter, budget="auto")["memory"]["budget_entries"] == 32 * 1024
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: 2**20)
+    memory = summarize(clip, tiny_adapter, budget="auto")["memory"]
+    assert memory["budget_entries"] > 20 and memory["peak_bytes"] <= 2**20 * 0.6
+
+
+def test_a_memory_that_does_not_fit_the_device_is_refused_before_the_watch(clip, tiny_adapter, monkeypatch):
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: 2**20)
+    with pytest.raises(DoesNotFitError) as error:
+        summarize(clip, tiny_adapter, budget="8k")
+    fits = error.value.hint.split("--budget ")[1].split()[0]
+    assert summarize(clip, tiny_adapter, budget=fits)["memory"]["peak_bytes"] <= 2**20
