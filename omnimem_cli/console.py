@@ -1,7 +1,8 @@
 """What omnimem says on stderr: notes, warnings, errors and progress.
 
 Knows terminals; knows nothing of the work. Colour and animation only on a terminal; elsewhere progress is one
-plain line now and then. Data never passes here: it goes to stdout.
+plain line now and then. Data never passes here: it goes to stdout. Parts of rich that few runs need are imported
+when they do.
 """
 
 import sys
@@ -10,10 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
-from rich.traceback import Traceback
 
 from omnimem_cli.clock import clock
 from omnimem_cli.errors import UserError
@@ -60,6 +58,8 @@ class Talk:
         if hint:
             self._say(Text(f"  {hint}"))
         if self.debug:
+            from rich.traceback import Traceback
+
             self.console.print(Traceback.from_exception(type(error), error, error.__traceback__))
 
     def _say(self, text: Text) -> None:
@@ -87,6 +87,8 @@ def explain(error: BaseException) -> tuple[str, str]:
 
 @contextmanager
 def _bar(console: Console, label: str) -> Iterator[Callable[[Report], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
@@ -139,6 +141,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for row in rows:
             sys.stdout.write("\t".join(row) + "\n")
         return
+    from rich.table import Table
+
     drawn = Table(*head, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))

@@ -1,10 +1,10 @@
 """The command line itself: speed, help, streams, messages, exit codes of what stops before any work."""
 
 import re
+import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -28,13 +28,15 @@ def test_help_imports_no_torch_and_nothing_else_that_is_slow():
     assert in_a_process("-c", script).stdout.splitlines()[-1] == "[] 0"
 
 
-def test_help_answers_at_once():
+def test_help_answers_within_three_tenths_of_a_second():
+    """Processor time, the least of three: the machine that runs the tests may be busy."""
     spent = []
     for _ in range(3):
-        begun = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert in_a_process("-m", "omnimem_cli", "--help").returncode == 0
-        spent.append(time.perf_counter() - begun)
-    assert min(spent) < 1.0, "0.3 s on an idle machine; this one may be busy"
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.3
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,7 +8,6 @@ import typer
 
 from omnimem_cli.commands.examples import examples
 from omnimem_cli.console import table, talk
-from omnimem_cli.engine import is_installed
 from omnimem_cli.errors import UsageError
 from omnimem_cli.models.catalogue import ROWS, Row, row, unlisted
 
@@ -66,4 +65,6 @@ def _listed(name: str) -> bool:
 
 
 def _facts(row: Row) -> dict:
+    from omnimem_cli.engine import is_installed
+
     return {**asdict(row), "installed": is_installed(row)}
