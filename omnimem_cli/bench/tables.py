@@ -1,5 +1,7 @@
 """What the benchmarks found, as tables for people. Knows their results, measures nothing."""
 
+from fractions import Fraction
+
 from omnimem_cli.bench.report import aligned, size
 
 MINUTES_SHOWN = (1, 2, 5, 10, 20, 30, 60, 90, 120, 180)
@@ -30,3 +32,65 @@ def _course(minutes: list[dict]) -> str:
     shown = [m for m in minutes if m["minute"] in MINUTES_SHOWN or m is minutes[-1]]
     rows = [(str(m["minute"]), size(m["rss"]), size(m["bytes"]), size(m["side_bytes"])) for m in shown]
     return aligned(("minute", "host RAM", "memory", "of it side data"), rows)
+
+
+def needle_table(result: dict) -> str:
+    """Accuracy by policy and budget, then by kind of question at the smallest budget."""
+    rows = result["rows"]
+    budgets = sorted({row["budget"] for row in rows}, key=Fraction, reverse=True)
+    found = {(row["policy"], row["budget"]): row for row in rows}
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    body = [
+        (policy, *(_accuracy(found[policy, budget]) for budget in budgets), size(found[policy, budgets[-1]]["bytes"]))
+        for policy in policies
+    ]
+    whole = aligned(("policy", *budgets, f"bytes at {budgets[-1]}"), body)
+    notes = [f"{result['videos']} videos, {rows[0]['n']} questions; 95 % intervals; {result['seconds']:.0f} s"]
+    notes += [f"{name} at {budget} held more than its budget" for name, budget in result["over"]]
+    return "\n\n".join([whole, _by_kind(result, policies, budgets[-1]), "\n".join(notes)])
+
+
+def _by_kind(result: dict, policies: list[str], budget: str) -> str:
+    rows = {(row["kind"], row["policy"]): row for row in result["by_kind"] if row["budget"] == budget}
+    kinds = list(dict.fromkeys(kind for kind, _ in rows))
+    body = [
+        (kind, str(rows[kind, policies[0]]["n"]), *(f"{rows[kind, policy]['accuracy']:.0%}" for policy in policies))
+        for kind in kinds
+    ]
+    return aligned((f"at {budget}", "n", *policies), body)
+
+
+def _accuracy(row: dict) -> str:
+    return f"{row['accuracy']:.1%} ({row['low']:.0%}-{row['high']:.0%})"
+
+
+def recall_table(result: dict) -> str:
+    """One line per range of events; then short questions by kind."""
+    rows = result["rows"]
+    head = ("events", "slide list F1", "word error rate", "short questions", "absent: said so", "falsely", "coverage")
+    body = [
+        (
+            _range(row),
+            f"{row['slide_f1']:.3f}",
+            f"{row['word_error_rate']:.3f}",
+            f"{_accuracy(row['short'])} of {row['short']['n']}",
+            f"{row['said_absent']:.1%}",
+            f"{row['falsely_absent']:.1%}",
+            f"{row['coverage']:.3f}",
+        )
+        for row in rows
+    ]
+    kinds = list(dict.fromkeys(kind for row in rows for kind in row["by_kind"]))
+    by_kind = [(kind, *(_share(row, kind) for row in rows)) for kind in kinds]
+    note = f"{result['videos']} files per row; 95 % intervals; {result['seconds']:.0f} s"
+    return "\n\n".join([aligned(head, body), aligned(("kind", *map(_range, rows)), by_kind), note])
+
+
+def _range(row: dict) -> str:
+    least, most = row["events"]
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def _share(row: dict, kind: str) -> str:
+    found = row["by_kind"].get(kind)
+    return f"{found['accuracy']:.0%} of {found['n']}" if found else "-"

@@ -1,13 +1,15 @@
 """``omnimem bench``: how much memory, accuracy and time a policy takes, on generated videos with known answers."""
 
 import json
+from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from omnimem_cli.commands.examples import examples
 from omnimem_cli.console import talk
-from omnimem_cli.errors import UsageError
+from omnimem_cli.errors import OutputError, UsageError
 from omnimem_cli.options import ADVANCED, MODEL, TALK, option
 from omnimem_cli.settings import Settings
 
@@ -53,6 +55,129 @@ def memory(
     with talk.progress("bench memory") as report:
         result = bench_memory(_adapter(settings), _names(policies), hours, settings, report)
     _print(result, memory_table(result), format)
+
+
+@app.command(
+    "needle",
+    epilog=examples(
+        [
+            "omnimem bench needle",
+            "omnimem bench needle --policies omnimem,uniform --budgets 1/8,1/16 --videos 40 -f json",
+        ]
+    ),
+)
+def needle(
+    model: Model = "nano",
+    policies: Policies = "omnimem,full",
+    budgets: Annotated[
+        str, option(MODEL, "--budgets SHARE,...", "Shares of the full memory's bytes: 1/4,1/8,1/16.")
+    ] = "1/4,1/8,1/16",
+    videos: Annotated[int, option(MODEL, "--videos N", "Generated videos.")] = 20,
+    events: Annotated[int, option(MODEL, "--events N", "Slides per video.")] = 10,
+    mp4: Annotated[bool, option(ADVANCED, "--mp4", "Write, probe and decode real files on the way.")] = False,
+    plan: Annotated[str | None, option(ADVANCED, "--plan FILE", "Budget allocation from `omnimem calibrate`.")] = None,
+    av_ratio: Annotated[float | None, option(ADVANCED, "--av-ratio R", "Visual to audio budget.")] = None,
+    positions: Annotated[str, option(ADVANCED, "--positions RULE", "keep, lazy, eager or retime.")] = "keep",
+    plot: Annotated[str, option(TALK, "--plot FILE", "Where the plot goes; '' for none.")] = "needle.svg",
+    chunk: Chunk = None,
+    seed: Seed = EVALUATION_SEED,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    format: Format = "table",
+    quiet: Quiet = False,
+) -> None:
+    """Ask about generated videos with known answers; print accuracy by policy and budget, and plot it."""
+    from omnimem_cli.bench.needle import Needle, bench_needle
+    from omnimem_cli.bench.plot import needle_svg
+    from omnimem_cli.bench.tables import needle_table
+
+    _check(format)
+    _check_plot(plot)
+    chosen = Needle(_names(policies), _shares(budgets), videos, seed, events, mp4)
+    settings = Settings(
+        model=model, plan=plan, av_ratio=av_ratio, positions=positions, chunk=chunk, device=device, dtype=dtype
+    )
+    talk.configure(quiet=quiet)
+    with talk.progress("bench needle") as report:
+        result = bench_needle(_adapter(settings), chosen, settings, report)
+    if plot:
+        title = f"Questions answered right, {videos} videos, {model}"
+        _write_plot(Path(plot), needle_svg(result["rows"], title))
+    _print(result, needle_table(result), format)
+
+
+@app.command(
+    "recall",
+    epilog=examples(["omnimem bench recall", "omnimem bench recall --events 5-9 --videos 20 --policy omnimem"]),
+)
+def recall(
+    model: Model = "nano",
+    events: Annotated[
+        str, option(MODEL, "--events RANGE,...", "Slides per video: one row each (2-8,16,28).")
+    ] = "2-8,16,28",
+    videos: Annotated[int, option(MODEL, "--videos N", "Generated videos per row.")] = 20,
+    policy: Annotated[str, option(MODEL, "--policy NAME[:KEY=VALUE]...", "What stays; full evicts nothing.")] = "full",
+    budget: Budget = None,
+    chunk: Chunk = None,
+    seed: Seed = EVALUATION_SEED,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    format: Format = "table",
+    quiet: Quiet = False,
+) -> None:
+    """Summarize, transcribe and question generated mp4 files; print how much of it is right."""
+    from omnimem_cli.bench.recall import Recall, bench_recall
+    from omnimem_cli.bench.tables import recall_table
+
+    _check(format)
+    _names(policy)
+    settings = Settings(model=model, policy=policy, budget=budget, chunk=chunk, device=device, dtype=dtype)
+    talk.configure(quiet=quiet)
+    with talk.progress("bench recall") as report:
+        result = bench_recall(_adapter(settings), Recall(_ranges(events), videos, seed), settings, report)
+    _print(result, recall_table(result), format)
+
+
+def _ranges(text: str) -> list[tuple[int, int]]:
+    """ "2-8,16" to [(2, 8), (16, 16)]. Raises UsageError."""
+    ranges = []
+    for part in text.split(","):
+        least, _, most = part.strip().partition("-")
+        if not least.isdecimal() or (most and not most.isdecimal()) or not 1 <= int(least) <= int(most or least):
+            raise UsageError(f"--events {part} is no number of slides.", "Write, for example, 2-8,16,28.")
+        ranges.append((int(least), int(most or least)))
+    return ranges
+
+
+def _shares(text: str) -> list[str]:
+    """Budgets as typed, each a fraction above 0 and at most 1. Raises UsageError."""
+    shares = [share.strip() for share in text.split(",") if share.strip()]
+    for share in shares:
+        try:
+            right = 0 < Fraction(share) <= 1
+        except (ValueError, ZeroDivisionError):
+            right = False
+        if not right:
+            raise UsageError(f"--budgets {share} is no share of the full memory.", "Write fractions: 1/4,1/8,1/16.")
+    if not shares:
+        raise UsageError("--budgets names none.", "Write fractions: 1/4,1/8,1/16.")
+    return shares
+
+
+def _check_plot(plot: str) -> None:
+    """A file that this command did not write is not replaced. Raises UsageError."""
+    from omnimem_cli.bench.plot import MARK
+
+    if plot and Path(plot).exists() and MARK not in Path(plot).read_text("utf-8", errors="replace"):
+        raise UsageError(f"{plot} exists and is no plot of this command.", "Name another file with --plot.")
+
+
+def _write_plot(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.", "Name another file with --plot.") from error
+    talk.note(f"plot: {path}")
 
 
 def _adapter(settings: Settings) -> Any:
