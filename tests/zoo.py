@@ -7,7 +7,7 @@ under a tone (``noise``), so that a delivered block can be located to the sample
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +113,9 @@ def frame_times(runs: Sequence[Run]) -> np.ndarray:
     return np.concatenate([begin + step * np.arange(count) for count, begin, step in runs]) / 1000
 
 
-def timed(folder: Path, name: str, runs: Sequence[Run], *, video: Sequence[object] = H264, extra: Sequence = ()) -> Path:
+def timed(
+    folder: Path, name: str, runs: Sequence[Run], *, video: Sequence[object] = H264, extra: Sequence = ()
+) -> Path:
     """A picture whose numbered frames stand at exactly ``frame_times(runs)`` (whole milliseconds)."""
     path = folder / name
     expression, first = "0", 0
@@ -123,3 +125,325 @@ def timed(folder: Path, name: str, runs: Sequence[Run], *, video: Sequence[objec
     clock = f"settb=1/1000,setpts='{expression}'"
     run("-i", picture_file(folder, first), "-vf", clock, "-enc_time_base", "1/1000", *video, *extra, f"file:{path}")
     return path
+
+
+def expected_numbers(runs: Sequence[Run], times: np.ndarray, origin_s: float = 0.0) -> list[int]:
+    """What a picture made of ``runs`` shows at clock ``times``: the latest frame not later; before it, the first."""
+    stamps = frame_times(runs) - origin_s
+    return [max(0, int(np.searchsorted(stamps, time + 0.0005, side="right")) - 1) for time in times]
+
+
+def copy(source: Path, target: Path, *options: object) -> Path:
+    """The same streams in another container, or with other marks."""
+    run("-i", f"file:{source}", "-map", 0, "-c", "copy", *options, f"file:{target}")
+    return target
+
+
+# --- one builder per trait ---------------------------------------------------------------------------------
+
+
+def no_audio(folder: Path) -> Path:
+    return av(folder, "no-audio.mp4", audio_s=0)
+
+
+def no_video(folder: Path) -> Path:
+    return av(folder, "no-video.m4a", video_s=0)
+
+
+def rotated(folder: Path) -> Path:
+    """Filmed upright on a phone: stored lying, to be shown turned."""
+    return remuxed(folder, "rotated.mp4", ("-display_rotation", 90))
+
+
+def remuxed(folder: Path, name: str, before: Sequence[object], **kw: object) -> Path:
+    """``av`` with input options that change its marks."""
+    target = folder / name
+    run(*before, "-i", av(folder, f"plain-{name}", **kw), "-map", 0, "-c", "copy", target)
+    return target
+
+
+VFR: list[Run] = [(50, 0, 40), (20, 2000, 133), (50, 4660, 17)]
+GAP: list[Run] = [(50, 0, 40), (50, 7000, 40)]
+SLIDES: list[Run] = [(4, 0, 5000)]
+
+
+def vfr(folder: Path) -> Path:
+    return timed(folder, "vfr.mp4", VFR)
+
+
+def pts_gap(folder: Path) -> Path:
+    return timed(folder, "gap.mkv", GAP)
+
+
+def slides(folder: Path) -> Path:
+    """A frame every five seconds."""
+    return timed(folder, "slides.mp4", SLIDES)
+
+
+def negative_start(folder: Path) -> Path:
+    vp8 = ("-c:v", "libvpx", "-deadline", "realtime", "-g", 50)
+    plain = timed(folder, "positive.webm", [(150, 0, 40)], video=vp8)
+    return copy(plain, folder / "negative.webm", "-output_ts_offset", -1, "-avoid_negative_ts", "disabled")
+
+
+def audio_gap(folder: Path) -> Path:
+    """Four seconds of sound, three of nothing, eight more of sound."""
+    target = folder / "audio-gap.mka"
+    clock = "asetpts='PTS+if(gte(N,64000),3/TB,0)'"
+    run("-i", sound_file(folder, 12), "-af", clock, "-c:a", "flac", target)
+    return target
+
+
+def late_audio(folder: Path) -> Path:
+    return delayed(folder, "late-audio.mp4", audio_delay_s=2.5)
+
+
+def late_video(folder: Path) -> Path:
+    return delayed(folder, "late-video.mp4", video_delay_s=2.52)
+
+
+def delayed(folder: Path, name: str, *, video_delay_s: float = 0.0, audio_delay_s: float = 0.0) -> Path:
+    target = folder / name
+    picture, sound = picture_file(folder, 150), sound_file(folder, 6)
+    late = ("-itsoffset", video_delay_s, "-i", picture, "-itsoffset", audio_delay_s, "-i", sound)
+    run(*late, "-map", "0:v", "-map", "1:a", *H264, *AAC, target)
+    return target
+
+
+def two_languages(folder: Path) -> Path:
+    """Track 1 English, the default; track 2 Japanese, another sound."""
+    target = folder / "two.mkv"
+    marks = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=jpn")
+    sounds = ("-i", sound_file(folder, 6), "-i", sound_file(folder, 6, seed=8))
+    maps = ("-map", "0:v", "-map", "1:a", "-map", "2:a")
+    run("-i", picture_file(folder, 150), *sounds, *maps, *H264, "-c:a", "flac", *marks, target)
+    return target
+
+
+def cover_art(folder: Path, name: str = "cover.mp3") -> Path:
+    target = folder / name
+    cover = ("-f", "lavfi", "-i", "color=red:s=64x64:d=0.04:r=25")
+    marks = ("-map", 0, "-map", 1, "-c:v", "mjpeg", "-disposition:v", "attached_pic")
+    run("-i", sound_file(folder, 6), *cover, *marks, target)
+    return target
+
+
+def interlaced(folder: Path) -> Path:
+    target = folder / "interlaced.mpg"
+    woven = ("-vf", "setfield=tff", "-c:v", "mpeg2video", "-flags", "+ilme+ildct", "-pix_fmt", "yuv420p")
+    run("-i", picture_file(folder, 150), *woven, target)
+    return target
+
+
+def ten_bit(folder: Path) -> Path:
+    deep = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-pix_fmt", "yuv420p10le")
+    return av(folder, "ten-bit.mp4", video=deep)
+
+
+def hdr(folder: Path) -> Path:
+    marks = "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+    deep = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", marks, "-pix_fmt", "yuv420p10le")
+    return av(folder, "hdr.mp4", video=deep)
+
+
+def odd_size(folder: Path) -> Path:
+    return av(
+        folder, "odd.mkv", size=(157, 93), video=("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv444p")
+    )
+
+
+def anamorphic(folder: Path) -> Path:
+    """Pixels a third wider than high."""
+    return av(folder, "anamorphic.mp4", video=("-vf", "setsar=4/3", *H264))
+
+
+def longer_sound(folder: Path) -> Path:
+    return av(folder, "longer-sound.mp4", video_s=4, audio_s=9)
+
+
+def shorter_sound(folder: Path) -> Path:
+    return av(folder, "shorter-sound.mp4", video_s=9, audio_s=4)
+
+
+def six_minute_sound(folder: Path) -> Path:
+    return sound_file(folder, 360)
+
+
+def one_frame(folder: Path) -> Path:
+    return av(folder, "one-frame.mp4", video_s=0.04, audio_s=0.04)
+
+
+def silent(folder: Path) -> Path:
+    return av(folder, "silent.mp4", extra=("-af", "volume=0"))
+
+
+def surround(folder: Path) -> Path:
+    return av(folder, "surround.mkv", audio=("-ac", 6, "-c:a", "flac"))
+
+
+def telephone(folder: Path) -> Path:
+    """8 kHz A-law, as call recorders write it."""
+    return av(folder, "telephone.wav", video_s=0, audio=("-ar", 8000, "-c:a", "pcm_alaw"))
+
+
+def two_pictures(folder: Path) -> Path:
+    """A slide camera first, the speaker's camera, larger and marked as the default, second."""
+    target = folder / "two-pictures.mkv"
+    pictures = ("-i", picture_file(folder, 150), "-i", picture_file(folder, 150, 25, 320, 192))
+    run(*pictures, "-map", 0, "-map", 1, *H264, "-disposition:v:0", 0, "-disposition:v:1", "default", target)
+    return target
+
+
+def transport_stream(folder: Path) -> Path:
+    return av(folder, "broadcast.ts")
+
+
+def changed_size(folder: Path) -> Path:
+    """A picture that changes its size half-way, as browsers record calls."""
+    first = av(folder, "small.ts", video_s=3, audio_s=0)
+    second = av(folder, "large.ts", video_s=3, audio_s=0, size=(320, 192), extra=("-output_ts_offset", 3))
+    return joined(folder / "changed-size.ts", first, second)
+
+
+def changed_channels(folder: Path) -> Path:
+    """Stereo that becomes 5.1 half-way, as on television."""
+    ac3 = ("-ar", 48_000, "-c:a", "ac3")
+    first, second = folder / "stereo.ts", folder / "surround.ts"
+    run("-i", sound_file(folder, 12), "-t", 4, "-ac", 2, *ac3, first)
+    run("-ss", 4, "-t", 4, "-i", sound_file(folder, 12), "-ac", 6, *ac3, "-output_ts_offset", 4, second)
+    return joined(folder / "changed-channels.ts", first, second)
+
+
+def joined_recordings(folder: Path) -> Path:
+    """One file written after another: the time stamps begin anew half-way."""
+    one = av(folder, "one.ts")
+    return joined(folder / "joined.ts", one, one)
+
+
+def joined(target: Path, *parts: Path) -> Path:
+    target.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return target
+
+
+def webm(folder: Path) -> Path:
+    return av(
+        folder, "call.webm", video=("-c:v", "libvpx", "-deadline", "realtime"), audio=("-c:a", "libopus"), rate=48_000
+    )
+
+
+def avi(folder: Path) -> Path:
+    return av(folder, "old.avi", video=("-c:v", "mpeg4"), audio=("-c:a", "libmp3lame"))
+
+
+def gif(folder: Path) -> Path:
+    return av(folder, "screen.gif", audio_s=0, video=("-c:v", "gif"))
+
+
+def live_recorded(folder: Path) -> Path:
+    """Written to a pipe: no duration and no index anywhere."""
+    target = folder / "live.mkv"
+    plain = av(folder, "plain-live.mkv")
+    target.write_bytes(_piped("-i", plain, "-map", 0, "-c", "copy", "-f", "matroska", "-live", 1))
+    return target
+
+
+def fragmented(folder: Path) -> Path:
+    return av(folder, "fragmented.mp4", extra=("-movflags", "+frag_keyframe+empty_moov"))
+
+
+def _piped(*args: object) -> bytes:
+    quiet = [ffmpeg_path(), "-hide_banner", "-nostdin", "-v", "error"]
+    command = [*quiet, *(str(arg) for arg in args), "pipe:"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
+
+
+def cut(source: Path, target: Path, share: float) -> Path:
+    """The first part of a file."""
+    data = source.read_bytes()
+    target.write_bytes(data[: int(len(data) * share)])
+    return target
+
+
+def truncated_mp4(folder: Path) -> Path:
+    """Cut before its index: nothing can be read."""
+    return cut(av(folder, "whole.mp4"), folder / "truncated.mp4", 0.6)
+
+
+def truncated_faststart(folder: Path) -> Path:
+    """Cut behind its index: a part can be read."""
+    whole = av(folder, "whole-fast.mp4", extra=("-movflags", "+faststart"))
+    return cut(whole, folder / "truncated-fast.mp4", 0.6)
+
+
+def truncated_mkv(folder: Path) -> Path:
+    return cut(av(folder, "whole.mkv"), folder / "truncated.mkv", 0.6)
+
+
+def being_written(folder: Path) -> Path:
+    """A fragmented recording that still goes on: it ends within a fragment."""
+    return cut(fragmented(folder), folder / "being-written.mp4", 0.8)
+
+
+def damaged(folder: Path) -> Path:
+    """A whole index, and noise in place of some packets of the picture."""
+    data = bytearray(av(folder, "to-damage.mp4", audio_s=0).read_bytes())
+    begin, end = data.index(b"mdat"), data.index(b"moov")
+    begin, end = begin + (end - begin) // 2, end - (end - begin) // 4
+    data[begin:end] = np.random.default_rng(1).bytes(end - begin)
+    return _written(folder / "damaged.mp4", bytes(data))
+
+
+def _written(target: Path, data: bytes) -> Path:
+    target.write_bytes(data)
+    return target
+
+
+def empty(folder: Path) -> Path:
+    return _written(folder / "empty.mp4", b"")
+
+
+def text(folder: Path) -> Path:
+    return _written(folder / "notes.mp4", b"Not a film, but the minutes of a meeting.\n" * 100)
+
+
+def random_bytes(folder: Path) -> Path:
+    return _written(folder / "random.mp4", np.random.default_rng(0).bytes(50_000))
+
+
+def subtitles(folder: Path) -> Path:
+    return _written(folder / "subtitles.mp4", b"1\n00:00:01,000 --> 00:00:02,000\nHello\n")
+
+
+def playlist(folder: Path) -> Path:
+    """A playlist that reaches out to the network."""
+    lines = "#EXTM3U", "#EXT-X-TARGETDURATION:9", "#EXTINF:9,", "http://127.0.0.1:9/a.ts", "#EXT-X-ENDLIST", ""
+    return _written(folder / "reaching.m3u8", "\n".join(lines).encode())
+
+
+def local_playlist(folder: Path) -> Path:
+    """A playlist of files beside it."""
+    transport_stream(folder)
+    lines = "#EXTM3U", "#EXT-X-TARGETDURATION:9", "#EXTINF:6,", "broadcast.ts", "#EXT-X-ENDLIST", ""
+    return _written(folder / "local.m3u8", "\n".join(lines).encode())
+
+
+def missing(folder: Path) -> Path:
+    return folder / "missing.mp4"
+
+
+def directory(folder: Path) -> Path:
+    target = folder / "directory.mp4"
+    target.mkdir(exist_ok=True)
+    return target
+
+
+def named(name: str | bytes) -> Callable[[Path], Path]:
+    """A builder of an ordinary file under an awkward name."""
+    return lambda folder: av(folder, os.fsdecode(name))
+
+
+non_ascii_name = named("Vorlesung – Größen 講義.mp4")
+dash_name = named("-y.mp4")
+non_utf8_name = named(b"caf\xe9.mp4")
+colon_name = named("http:notes 12:30 %d.mp4")
+newline_name = named("two\nlines 'and' \"quotes\".mp4")

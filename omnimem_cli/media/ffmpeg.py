@@ -81,15 +81,23 @@ def source(path: str, **options: object) -> ffmpeg.nodes.FilterableStream:
     """
     device = _device(path)
     if is_local(path):
-        return ffmpeg.input(f"file:{path}", protocol_whitelist="file,pipe", **options)
+        return ffmpeg.input(_veiled(f"file:{path}"), protocol_whitelist="file,pipe", **options)
     if device is not None:
-        return ffmpeg.input(device[1], f=device[0], **options)
-    return ffmpeg.input(path, **options)
+        return ffmpeg.input(_veiled(device[1]), f=device[0], **options)
+    return ffmpeg.input(_veiled(path), **options)
+
+
+def _veiled(name: str) -> str:
+    """A name as ffmpeg-python can hold it: it cannot hash the surrogates of names that are not UTF-8."""
+    return os.fsencode(name).decode("latin-1")
 
 
 def command(output: ffmpeg.nodes.OutputStream, level: str = "error") -> list[str]:
     """Compile an ffmpeg-python output node to an argument list that never reads the terminal."""
-    return ffmpeg.compile(output.global_args("-hide_banner", "-nostdin", "-v", level), cmd=ffmpeg_path())
+    args = ffmpeg.compile(output.global_args("-hide_banner", "-nostdin", "-v", level), cmd=ffmpeg_path())
+    name = args.index("-i") + 1
+    args[name] = os.fsdecode(args[name].encode("latin-1"))
+    return args
 
 
 class Process:

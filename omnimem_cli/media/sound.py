@@ -1,4 +1,4 @@
-"""Sound as 16 kHz mono float32 on the clock of the file, and how loud it is.
+"""Sound as 16 kHz mono float32 on the clock of the file.
 
 Knows samples and seconds; knows no picture. Every reader of sound goes through ``Sound``, so that a first
 pass over a file and the decoding proper see bit-equal samples.
@@ -67,13 +67,26 @@ def open_sound(media: Media, start_s: float, end_s: float | None, stall_s: float
     overlaps is dropped.
     """
     assert media.audio is not None, "this input has no sound to read"
+    args = command(_joined(media) if media.origin_s is None else _sought(media, start_s))
+    process = Process(args, media.path, stall_s=stall_s, then=gap_filler(start_s))
+    return Sound(process, None if end_s is None else end_s - start_s)
+
+
+def _sought(media: Media, start_s: float) -> ffmpeg.nodes.OutputStream:
+    """Sound decoded from shortly before ``start_s``, with the time stamps of the file."""
     options: dict[str, object] = {"copyts": None}
     if start_s > PREROLL_S:
         options["ss"] = f"{start_s - PREROLL_S:.6f}"
-    node = source(media.path, **options)[str(media.audio.index)]
-    args = command(resampled(node, media.origin_s))
-    process = Process(args, media.path, stall_s=stall_s, then=gap_filler(start_s))
-    return Sound(process, None if end_s is None else end_s - start_s)
+    return resampled(source(media.path, **options)[str(media.audio.index)], media.origin_s)
+
+
+def _joined(media: Media) -> ffmpeg.nodes.OutputStream:
+    """Sound on the clock that ffmpeg makes of both streams: the picture's packets are read, and go nowhere."""
+    node = source(media.path)
+    outputs = [resampled(node[str(media.audio.index)], 0.0)]
+    if media.video is not None:
+        outputs.append(node[str(media.video.index)].output("-", c="copy", f="null"))
+    return ffmpeg.merge_outputs(*outputs)
 
 
 def resampled(stream: ffmpeg.nodes.FilterableStream, origin_s: float) -> ffmpeg.nodes.OutputStream:
