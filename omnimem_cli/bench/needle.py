@@ -1,0 +1,192 @@
+"""Accuracy under a budget: questions about generated videos, asked after the last of them, by policy and budget.
+
+A budget is a share of the bytes that the unbounded memory of the same video takes, and everything retained counts
+against it: keys and values, positions and scores, carried vectors, text, prefix. All policies watch the same encoded
+pieces with the same chunk boundaries. Knows the world, sessions and policies; draws nothing.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from omnimem_cli.bench.encoded import Encoded, encode, encode_file
+from omnimem_cli.bench.intervals import interval
+from omnimem_cli.errors import DoesNotFitError
+from omnimem_cli.fitting import fit
+from omnimem_cli.memory.budget import Geometry
+from omnimem_cli.memory.cache import Memory, geometry
+from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.selection import MAX_TEXT_GROUPS
+from omnimem_cli.models.adapter import Adapter, WatchOptions
+from omnimem_cli.session import Session
+from omnimem_cli.settings import Progress, Settings
+from omnimem_cli.world.questions import Question, questions
+from omnimem_cli.world.scoring import score
+from omnimem_cli.world.video import make_video
+
+CHUNK_TOKENS = 128  # at least; whole segments
+EVENTS = 10
+RETRIEVAL, RETRIEVALS_EACH = ("digit", "word_at", "slide_at"), 3
+ORDER = (
+    "next_slide", "previous_slide", "next_word", "previous_word",
+    "first_slide", "last_slide", "first_word", "last_word", "when",
+)  # fmt: skip
+ABSENT = ("absent",)  # not part of "all": who forgets everything gets these right
+MAX_TOKENS = 10
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Needle:
+    """What to run. ``budgets``: shares of the full memory's bytes, as typed."""
+
+    policies: list[str]
+    budgets: list[str]
+    videos: int
+    seed: int
+    events: int = EVENTS
+    through_files: bool = False
+
+
+@dataclass
+class Cell:
+    """What one policy did under one budget, video by video: scores by kind, and bytes."""
+
+    bytes: list[int] = field(default_factory=list)
+    allowed: list[int] = field(default_factory=list)
+    scores: dict[str, list[list[float]]] = field(default_factory=lambda: defaultdict(list))
+
+
+def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: Report) -> dict:
+    """Rows of accuracy by policy, budget and kind; what `omnimem bench needle` prints."""
+    began = time.monotonic()
+    cells: dict[tuple[str, str], Cell] = defaultdict(Cell)
+    videos = [make_video(needle.seed + i, needle.events, "skew", split="eval") for i in range(needle.videos)]
+    total_s, done_s = sum(video.duration_s for video in videos), 0.0
+    make = encode_file if needle.through_files else encode
+    for video in videos:
+        report(Progress("watching", done_s, total_s))
+        encoded = make(adapter, video, WatchOptions(settings.fps, settings.max_pixels))
+        for key, outcome in _outcomes(encoded, asked_about(encoded), needle, settings):
+            _take(cells[key], outcome)
+        done_s += video.duration_s
+    return {
+        "rows": [_row(key, cell, "all") for key, cell in cells.items()],
+        "by_kind": [_row(key, cell, kind) for key, cell in cells.items() for kind in cell.scores if kind != "all"],
+        "over": [key for key, cell in cells.items() if any(map(int.__gt__, cell.bytes, cell.allowed))],
+        "videos": needle.videos,
+        "seed": needle.seed,
+        "seconds": round(time.monotonic() - began, 1),
+        "settings": {"model": adapter.name, "events": needle.events, "through_files": needle.through_files},
+    }
+
+
+def asked_about(encoded: Encoded) -> list[Question]:
+    """Every kind of question about the whole video, retrieval several times."""
+    video = encoded.video
+    often = questions(video, 0, RETRIEVAL, RETRIEVALS_EACH)
+    return often + questions(video, 1, ORDER + ABSENT)
+
+
+def entries_within(allowed: int, shape: Geometry, encoded: Encoded) -> int:
+    """Visual + audio entries per layer that fit ``allowed`` bytes at a chunk's end, beside prefix and text."""
+    plan = encoded.plan
+    text = plan.tokens_per_segment - plan.visual_tokens_per_segment - plan.audio_tokens_per_segment
+    fixed = len(encoded.adapter.open(encoded.media, plan)) + text * min(len(encoded.segments), MAX_TEXT_GROUPS)
+    return allowed // (shape.entry_bytes * shape.layers) - fixed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One watch of one video."""
+
+    bytes: int
+    allowed: int
+    scores: dict[str, list[float]]
+
+
+def _outcomes(
+    encoded: Encoded, asked: list[Question], needle: Needle, settings: Settings
+) -> Iterator[tuple[tuple[str, str], Outcome]]:
+    """Every policy under every budget; an unbounded one is watched once and stands beside every budget."""
+    full = _watch(encoded, replace(settings, policy="full"))
+    whole = full.memory.nbytes
+    for policy in needle.policies:
+        if not make_policy(policy).bounded:
+            session = full if policy == "full" else _watch(encoded, replace(settings, policy=policy))
+            held, scores = session.memory.nbytes, _answers(session, asked)
+            yield from (((policy, budget), Outcome(held, held, scores)) for budget in needle.budgets)
+            continue
+        for budget in needle.budgets:
+            session = _watch(encoded, _bounded(encoded, policy, whole * Fraction(budget), settings))
+            outcome = Outcome(session.memory.nbytes, int(whole * Fraction(budget)), _answers(session, asked))
+            yield (policy, budget), outcome
+
+
+def _bounded(encoded: Encoded, policy: str, allowed: Fraction, settings: Settings) -> Settings:
+    adapter = encoded.adapter
+    entries = entries_within(int(allowed), geometry(adapter.decoder, make_policy(policy), adapter.dtype), encoded)
+    if entries < 2:
+        raise DoesNotFitError(
+            f"{int(allowed)} bytes hold no picture and sound beside the prompt, under {policy}.",
+            "Use larger --budgets, or longer videos (--events).",
+        )
+    return replace(settings, policy=policy, budget=str(entries))
+
+
+def _watch(encoded: Encoded, settings: Settings) -> Session:
+    chunk = settings.chunk or _chunk_tokens(encoded.plan.tokens_per_segment)
+    fitted = fit(replace(settings, chunk=chunk), encoded.adapter, encoded.plan, encoded.media)
+    memory: Memory = fitted.memory(encoded.adapter)
+    session = Session(encoded.adapter, memory, encoded.media, encoded.plan, chunk)
+    for _ in session.watch(encoded.segments):
+        pass
+    return session
+
+
+def _chunk_tokens(per_segment: int) -> int:
+    """Whole segments of at least CHUNK_TOKENS in all."""
+    return -(-CHUNK_TOKENS // per_segment) * per_segment
+
+
+def _answers(session: Session, asked: list[Question]) -> dict[str, list[float]]:
+    """Scores by kind; "all" is every question that the video answers, "delayed" those about its first half."""
+    answers = session.ask([question.text for question in asked], max_tokens=MAX_TOKENS)
+    scores = defaultdict(list)
+    for question, answer in zip(asked, answers, strict=True):
+        right = score(question, answer.text)
+        for kind in _groups(question):
+            scores[kind].append(right)
+    return scores
+
+
+def _groups(question: Question) -> Iterator[str]:
+    yield question.kind
+    if question.kind in ABSENT:
+        return
+    yield "all"
+    if question.evidence is not None and question.evidence[1] <= question.view.end_s / 2:
+        yield "delayed"
+
+
+def _take(cell: Cell, outcome: Outcome) -> None:
+    cell.bytes.append(outcome.bytes)
+    cell.allowed.append(outcome.allowed)
+    for kind, scores in outcome.scores.items():
+        cell.scores[kind].append(scores)
+
+
+def _row(key: tuple[str, str], cell: Cell, kind: str) -> dict:
+    mean, low, high = interval(cell.scores[kind])
+    return {
+        "policy": key[0],
+        "budget": key[1],
+        "bytes": round(sum(cell.bytes) / len(cell.bytes)),
+        "kind": kind,
+        "accuracy": round(mean, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "n": sum(map(len, cell.scores[kind])),
+    }
