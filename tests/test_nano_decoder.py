@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from omnimem_cli.train.architecture import HIDDEN, build
-from omnimem_cli.train.layout import CLOSING, OPENING, SYSTEM, layout
+from omnimem_cli.train.layout import OPENING, SYSTEM, layout
 from omnimem_cli.train.packing import Packer, Sample, Task
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.text import forward
@@ -33,7 +33,9 @@ def _sample(mode):
     rng = np.random.default_rng(0)
     views = [View(0, seconds, mode != "a", mode != "v"), View(2, 6, mode != "a", mode != "v")]
     kinds = {"v": ("summary", "next_slide"), "a": ("transcribe", "first_word")}.get(mode, ("summary", "transcribe"))
-    tasks = [Task(question(k, video, rng, v), min(seconds, 2 * int(np.ceil(v.end_s / 2)))) for k in kinds for v in views]
+    tasks = [
+        Task(question(k, video, rng, v), min(seconds, 2 * int(np.ceil(v.end_s / 2)))) for k in kinds for v in views
+    ]
     return Sample(encoded, mode, [t for t in tasks if t.question])
 
 

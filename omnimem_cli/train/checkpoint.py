@@ -32,9 +32,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def save_checkpoint(
-    model: Qwen2_5OmniThinkerForConditionalGeneration, tokenizer: Qwen2Tokenizer, folder: Path
-) -> None:
+def save_checkpoint(model: Qwen2_5OmniThinkerForConditionalGeneration, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
     """Write weights (bfloat16), configs, tokenizer and front-end settings to `folder`."""
     ends = [tokenizer.convert_tokens_to_ids(token) for token in (TURN_END, END_OF_TEXT)]
     small = copy.deepcopy(model).to(torch.bfloat16)

@@ -20,6 +20,7 @@ GOOD_ENOUGH = 0.93
 PROBES = ("digit", "word_at", "slide_at")
 QUESTIONS = 14
 LONGEST_S = 110
+LATENESS = (0.45, 0.15, 0.10, 0.08, 0.06, 0.05, 0.05, 0.03, 0.03)  # by segments between a window and its question
 MIX = {
     "transcribe": 0.15, "summary": 0.10, "note": 0.10, "title": 0.02, "digit": 0.06, "word_at": 0.08,
     "slide_at": 0.08, "next_slide": 0.07, "previous_slide": 0.03, "next_word": 0.07, "previous_word": 0.03,
@@ -81,7 +82,7 @@ def _task(kind: str, video: Video, mode: str, rng: np.random.Generator, denial: 
     if made is None:
         return None
     soonest = 2 * int(np.ceil(view.end_s / 2))
-    asked_s = min(soonest + 2 * int(rng.choice(4, p=(0.6, 0.2, 0.1, 0.1))), round(video.duration_s))
+    asked_s = min(soonest + 2 * int(rng.choice(len(LATENESS), p=LATENESS)), round(video.duration_s))
     return Task(made, asked_s, _denied(video, mode, rng, denial))
 
 

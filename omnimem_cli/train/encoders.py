@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnimem_cli.train.mel import HOP, MARGIN, log_mel, normalise
+from omnimem_cli.train.mel import MARGIN, log_mel, normalise
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.train.towers import hear, patches, see
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, Look, Slide, draw

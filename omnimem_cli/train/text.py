@@ -32,7 +32,10 @@ LOG_EVERY, SAVE_EVERY, TEST_EVERY = 20, 200, 300
 def settle(model: nn.Module, tokenizer: Qwen2Tokenizer, sample: Encoded) -> None:
     """Bring media and text embeddings to sizes that suit each other, and "apple" close to " apple"."""
     with torch.no_grad():
-        for last, tokens in ((model.model.visual.merger.mlp[2], sample.visual), (model.model.audio_tower.proj, sample.sound)):
+        for last, tokens in (
+            (model.model.visual.merger.mlp[2], sample.visual),
+            (model.model.audio_tower.proj, sample.sound),
+        ):
             for parameter in last.parameters():
                 parameter.mul_(MEDIA_SCALE / tokens.std())
         table = model.model.language_model.embed_tokens.weight
@@ -61,7 +64,7 @@ class TextStage:
         self.binding = Binding(tokenizer)
         for tower in (model.model.visual, model.model.audio_tower):
             tower.requires_grad_(False)
-        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.02, adam_lr=2e-3)
+        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.01, adam_lr=1e-3)
         self.curriculum = Curriculum(steps)
         self.replay: list[Encoded] = []
         self.step, self.seconds, self.tokens = 0, 0.0, 0

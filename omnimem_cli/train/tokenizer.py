@@ -41,7 +41,9 @@ def build_tokenizer() -> Qwen2Tokenizer:
 
     raw = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated")
-    raw.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     raw.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
@@ -49,9 +51,7 @@ def build_tokenizer() -> Qwen2Tokenizer:
     )
     raw.train_from_iterator([text for text in _corpus() for _ in range(2)], trainer)
     vocabulary, merges = raw.get_vocab(), _merges(raw)
-    tokenizer = Qwen2Tokenizer(
-        vocab=vocabulary, merges=merges, extra_special_tokens=ROLES, model_max_length=1_000_000
-    )
+    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=merges, extra_special_tokens=ROLES, model_max_length=1_000_000)
     tokenizer.add_tokens([TURN_START, TURN_END], special_tokens=True)
     return tokenizer
 

@@ -183,6 +183,4 @@ def _event(rng: np.random.Generator, start_s: float, length_s: float, slide: Sli
     spoken_s = len(recording(word, split, take)) / SAMPLE_RATE
     latest = max(0.2, min(length_s, 6.0) - _MAX_WORD_S)
     word_start_s = start_s + float(rng.uniform(0.1, latest))
-    return Event(
-        **common, word=word, word_start_s=word_start_s, word_end_s=word_start_s + spoken_s, take=take
-    )
+    return Event(**common, word=word, word_start_s=word_start_s, word_end_s=word_start_s + spoken_s, take=take)
