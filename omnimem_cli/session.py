@@ -14,7 +14,7 @@ from torch import Tensor
 
 from omnimem_cli.media.segment import Media, Segment
 from omnimem_cli.memory.cache import Memory
-from omnimem_cli.memory.fork import Fork, Observer
+from omnimem_cli.memory.fork import Fork, Observer, left_padded
 from omnimem_cli.memory.piece import Piece, join
 from omnimem_cli.models.adapter import Adapter, Plan
 
@@ -228,18 +228,3 @@ class _Asking:
 def _cut(text: str, stop: Sequence[str]) -> int | None:
     """Where the first of ``stop`` begins in ``text``."""
     return min((text.find(s) for s in stop if s in text), default=None)
-
-
-def left_padded(pieces: list[Piece]) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of unequal length as embeds [B, n, D], positions [3, B, n] and real bool [B, n]."""
-    rows, longest = len(pieces), max(map(len, pieces))
-    embeds = pieces[0].embeds.new_zeros(rows, longest, pieces[0].embeds.shape[1])
-    positions = pieces[0].positions.new_zeros(3, rows, longest)
-    real = torch.zeros(rows, longest, dtype=torch.bool, device=embeds.device)
-    for b, piece in enumerate(pieces):
-        embeds[b, -len(piece) :], positions[:, b, -len(piece) :], real[b, -len(piece) :] = (
-            piece.embeds,
-            piece.positions,
-            True,
-        )
-    return embeds, positions, real

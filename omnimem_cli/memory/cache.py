@@ -1,9 +1,10 @@
 """The bounded memory: watches chunks through a decoder stack and keeps, per layer, what the policy says.
 
-Knows a decoder stack (any transformers text model with M-RoPE positions), pieces of tokens, stores and a
-policy. Knows no
-model family, no text and no clock beyond the times that tokens carry. Answers come from forks and never change it.
+Knows a decoder stack (any transformers text model with M-RoPE positions), pieces of tokens, stores, a clock and a
+policy. Knows no model family and no text. Answers come from forks and never change it.
 """
+
+import functools
 
 import torch
 from torch import Tensor, nn
@@ -12,26 +13,31 @@ from omnimem_cli.memory.attention import attach, attend, merge
 from omnimem_cli.memory.budget import Geometry, LayerBudget
 from omnimem_cli.memory.fork import Fork
 from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL, Piece
-from omnimem_cli.memory.policies.policy import Policy, View
+from omnimem_cli.memory.policies.policy import Layer, Policy, View
+from omnimem_cli.memory.positions import Clock, Keeping, Placement, Rotary
+from omnimem_cli.memory.probe import Probe, Prompts
+from omnimem_cli.memory.selection import Keep
 from omnimem_cli.memory.store import Store, Table, table_of
 
 TABLE_BYTES = 33  # index 4, position 12, kind 1, step 4, patch 4, group 4, time 4
+KNOT_BYTES = 12  # at most: a position of three values that no other entry of the layer has
 
 
-def geometry(decoder: nn.Module, policy: Policy, dtype: torch.dtype) -> Geometry:
-    """Bytes per entry and layer of this decoder under this policy."""
+def geometry(decoder: nn.Module, policy: Policy, dtype: torch.dtype, positions: str = "keep") -> Geometry:
+    """Bytes per entry and layer of this decoder under this policy and this mode of positions."""
     groups, head_dim = _heads(decoder)
     kv_bytes = 2 * groups * head_dim * dtype.itemsize
     rows = groups if policy.per_head else 1
-    return Geometry(len(decoder.layers), kv_bytes, TABLE_BYTES * rows + policy.side_bytes(kv_bytes))
+    table_bytes = TABLE_BYTES + (KNOT_BYTES if positions in ("lazy", "eager") else 0)
+    return Geometry(len(decoder.layers), kv_bytes, table_bytes * rows + policy.side_bytes(kv_bytes))
 
 
 class Memory:
     """All entries of all layers. ``absorb`` one chunk at a time; ``fork`` to ask.
 
-    ``budgets``: one per layer. ``reserve_s``: entries of the last so many seconds are never evicted and count
-    inside the
-    budget. ``window_s`` of video time is what ``since`` protects at the moment of a chunk's end.
+    ``budgets``: one per layer. ``reserve_s``: entries of the last so many seconds are never evicted and count inside
+    the budget. ``clock``: where kept entries stand (default: where they were). ``prompts``: texts to pieces, for
+    policies that ask the model something before they decide.
     """
 
     def __init__(
@@ -43,12 +49,17 @@ class Memory:
         dtype: torch.dtype,
         device: torch.device | str = "cpu",
         reserve_s: float = 0.0,
+        clock: Clock | None = None,
+        prompts: Prompts | None = None,
     ):
         assert len(budgets) == len(decoder.layers), "every layer needs its budget"
+        assert prompts is not None or not policy.decides_late, "a policy that decides late asks: it needs prompts"
         attach(decoder)
         groups, head_dim = _heads(decoder)
         rows = groups if policy.per_head else 1
         self.decoder, self.policy, self.budgets, self.reserve_s = decoder, policy, budgets, reserve_s
+        self.clock, self.rotary = clock or Keeping(), Rotary(decoder)
+        self.probe = None if prompts is None else Probe(self, prompts)
         self.stores = [Store(groups, head_dim, dtype, device, rows) for _ in budgets]
         self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
         self.next_position = 0
@@ -63,19 +74,28 @@ class Memory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything retained: keys, values, tables, carried vectors; text and prefix included."""
-        return sum(store.nbytes for store in self.stores)
+        """Bytes of everything retained: keys, values, tables, carried vectors, clock; text and prefix included."""
+        return sum(store.nbytes for store in self.stores) + self.clock.nbytes
 
     @torch.no_grad()
     def absorb(self, piece: Piece) -> None:
         """One forward pass of a chunk of any length; scores it with the memory and evicts."""
         if len(piece) == 0:
             return
-        _WatchPass(self, piece).run()
+        self.clock.before_chunk(self.stores, piece)
+        watch = _WatchPass(self, piece)
+        watch.run()
         for kind in self.seen:
             self.seen[kind] += int((piece.kind == kind).sum())
         self.next_position = max(self.next_position, int(piece.positions.max()) + 1)
+        watch.decide_late()
+        self.clock.after_chunk(self.stores, self.next_position)
         self.version += 1
+
+    def move(self, layer: int, keys: Tensor, origin: Tensor, target: Tensor) -> Tensor:
+        """Keys [1, G, k, d] of a layer from raw positions ``origin`` to ``target`` [k, 3] (or [1, 3])."""
+        places = [self.clock.place(layer, raw.long().T[:, None]) for raw in (origin, target)]
+        return self.rotary.turn(keys, places[1] - places[0])
 
     def fork(self, window: tuple[float, float] | None = None) -> "Fork":
         """A reader of the memory. With ``window`` it sees only the prefix and entries of video time [start, end)."""
@@ -97,6 +117,7 @@ class Memory:
             "seen": dict(self.seen),
             "next_position": self.next_position,
             "peak_bytes": self.peak_bytes,
+            "clock": self.clock.state(),
         }
 
     def load_state(self, state: dict) -> None:
@@ -106,6 +127,7 @@ class Memory:
             store.load_state(tensors)
         self.seen = {int(kind): int(count) for kind, count in state["seen"].items()}
         self.next_position, self.peak_bytes = state["next_position"], state["peak_bytes"]
+        self.clock.load_state(state["clock"])
         self.version += 1
 
 
@@ -115,18 +137,19 @@ class _WatchPass:
     def __init__(self, memory: Memory, piece: Piece):
         self.memory, self.piece = memory, piece
         self.table = table_of(piece, memory.tokens_seen, memory.stores[0].rows)
+        self.placement = Placement(memory.clock, piece.positions[:, None])
         newest = float(piece.time.max())
         self.since = newest - memory.reserve_s if memory.reserve_s else torch.inf
         self.hidden: Tensor | None = None
-        self.views: list[View] = []
+        self.waiting: list[Layer] = []  # layers whose policy decides late
 
     def run(self) -> None:
-        """The forward pass, then the late decisions."""
+        """The forward pass, with the decisions that are made layer by layer."""
         hooks = self._watch_layer_inputs() if self.memory.policy.needs_hidden else []
         try:
             self.memory.decoder(
                 inputs_embeds=self.piece.embeds[None],
-                position_ids=self.piece.positions[:, None],
+                position_ids=self.placement.base,
                 use_cache=False,
                 memory_pass=self,
                 **deepstack_arguments(self.piece),
@@ -134,29 +157,42 @@ class _WatchPass:
         finally:
             for hook in hooks:
                 hook.remove()
-        if self.views:
-            self._decide_late()
+
+    def decide_late(self) -> None:
+        """The decisions that are made for all layers together."""
+        if not self.waiting:
+            return
+        keeps = self.memory.policy.on_chunk_end(self.waiting, self.memory.probe)
+        for layer, keep in zip(self.waiting, keeps, strict=True):
+            layer.store.keep(keep.index)
+            _add_merged(layer.store, keep)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Output [1, H, n, d] of memory and chunk together; then this layer's eviction."""
         store = self.memory.stores[layer]
+        q, k = self.placement.turn(layer, q, k)
         parts = [attend(q, k, v, scaling, causal=True)]
         if len(store):
             parts.append(store.attend(q, scaling))
         out, lse = merge(parts) if len(parts) > 1 else parts[0]
-        self._admit(View(
-            layer, store, k, v, q, lse, self.hidden, self._table(store), self.memory.budgets[layer], scaling, self.since
-        ))  # fmt: skip
+        self._note_peak(k)
+        if self.memory.policy.decides_late:
+            self._wait(layer, store, k, v)
+        else:
+            table, budget = self._table(store), self.memory.budgets[layer]
+            self._admit(View(layer, store, k, v, q, lse, self.hidden, table, budget, scaling, self.since))
         return out
 
     def _admit(self, view: View) -> None:
         keep = self.memory.policy.on_layer(view)
-        self._note_peak(view.chunk_keys)
-        if keep is None:
-            view.store.append(view.chunk_keys, view.chunk_values, self._only_new(view))
-            self.views.append(view)
-        else:
-            view.store.admit(keep.index, view.chunk_keys, view.chunk_values, view.table)
+        view.store.admit(keep.index, view.chunk_keys, view.chunk_values, view.table)
+        _add_merged(view.store, keep)
+
+    def _wait(self, layer: int, store: Store, keys: Tensor, values: Tensor) -> None:
+        held = len(store)
+        store.append(keys, values, self.table)
+        move = functools.partial(self.memory.move, layer)
+        self.waiting.append(Layer(layer, store, held, self.memory.budgets[layer], self.since, move))
 
     def _table(self, store: Store) -> Table:
         """Rows of [memory; chunk] with the columns the engine knows; a policy adds its own."""
@@ -164,14 +200,6 @@ class _WatchPass:
             return Table(dict(self.table.columns))
         held = Table({name: store.table[name] for name in self.table.columns})
         return held.extend(self.table)
-
-    def _only_new(self, view: View) -> Table:
-        return Table({name: column[:, view.held :] for name, column in view.table.columns.items()})
-
-    def _decide_late(self) -> None:
-        keeps = self.memory.policy.on_chunk_end(self.views, self.memory)
-        for view, keep in zip(self.views, keeps, strict=True):
-            view.store.keep(keep.index)
 
     def _note_peak(self, chunk: Tensor) -> None:
         """Retained bytes at this moment, the chunk in flight included."""
@@ -184,6 +212,12 @@ class _WatchPass:
             self.hidden = hidden[0]
 
         return [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in self.memory.decoder.layers]
+
+
+def _add_merged(store: Store, keep: Keep) -> None:
+    if keep.merged is not None:
+        store.append(keep.merged.keys, keep.merged.values, keep.merged.table)
+        store.order()
 
 
 def deepstack_arguments(piece: Piece) -> dict:

@@ -10,6 +10,8 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from omnimem_cli.memory.attention import attend_masked, merge
+from omnimem_cli.memory.piece import Piece
+from omnimem_cli.memory.positions import Placement
 from omnimem_cli.memory.store import Store
 
 Observer = Callable[[int, Tensor, Tensor, Store, float], None]
@@ -25,6 +27,7 @@ class Fork:
         self._tails: list[tuple[Tensor, Tensor] | None] = [None] * len(stores)
         self._real: Tensor | None = None  # bool [B, t]: tail tokens that are not padding
         self._observer: Observer | None = None
+        self._placement: Placement | None = None
 
     @torch.no_grad()
     def forward(
@@ -32,17 +35,22 @@ class Fork:
     ) -> Tensor:
         """Hidden states [B, n, D] of the next n tokens of every row.
 
-        embeds [B, n, D]; positions int64 [3, B, n]; real bool [B, n], False at padding (default: all real).
+        embeds [B, n, D]; positions int64 [3, B, n] as the model's own rule counts them; real bool [B, n], False at
+        padding (default: all real).
         """
         assert self._version == self._memory.version, "the memory moved on; ask a new fork"
         fresh = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device) if real is None else real
         self._real = fresh if self._real is None else torch.cat([self._real, fresh], dim=1)
         self._observer = observer
-        out = self._memory.decoder(inputs_embeds=embeds, position_ids=positions, use_cache=False, memory_pass=self)
+        self._placement = Placement(self._memory.clock, positions, after=self._memory.next_position)
+        out = self._memory.decoder(
+            inputs_embeds=embeds, position_ids=self._placement.base, use_cache=False, memory_pass=self
+        )
         return out.last_hidden_state
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Memory and tail merged; called by the registered attention function."""
+        q, k = self._placement.turn(layer, q, k)
         if self._tails[layer] is not None:
             past_k, past_v = self._tails[layer]
             k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
@@ -67,8 +75,21 @@ class Fork:
         ``generate`` needs ``position_ids`` (or ``rope_deltas``) and a mask as long as the tokens ever seen
         plus the prompt.
         """
+        assert self._memory.clock.rotary is None, "the library's loop knows no moved positions; use --positions keep"
         seen = self._memory.tokens_seen
         return ForkCache([_ForkLayer(store, seen) for store in self.stores])
+
+
+def left_padded(pieces: list[Piece]) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of unequal length as embeds [B, n, D], positions [3, B, n] and real bool [B, n]."""
+    rows, longest = len(pieces), max(map(len, pieces))
+    embeds = pieces[0].embeds.new_zeros(rows, longest, pieces[0].embeds.shape[1])
+    positions = pieces[0].positions.new_zeros(3, rows, longest)
+    real = torch.zeros(rows, longest, dtype=torch.bool, device=embeds.device)
+    for b, piece in enumerate(pieces):
+        start = longest - len(piece)
+        embeds[b, start:], positions[:, b, start:], real[b, start:] = piece.embeds, piece.positions, True
+    return embeds, positions, real
 
 
 class _ForkLayer(CacheLayerMixin):

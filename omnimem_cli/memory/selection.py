@@ -3,6 +3,8 @@
 Knows tables and scores; knows no method. Order is the same on every device: fp32, NaN never kept, ties to the earlier.
 """
 
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,13 +15,36 @@ from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.memory.store import Table
 
 MAX_TEXT_GROUPS = 256
+WHOLE_STEP = -1
+"""The patch of a merged entry."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Entries that stand for several others: keys, values [1, G, f, d] and a table with every column of the store.
+
+    They count as entries of their kind. ``patch`` is ``WHOLE_STEP``: they show no single place.
+    """
+
+    keys: Tensor
+    values: Tensor
+    table: Table
+
+
+def join_merged(parts: list[Merged]) -> Merged | None:
+    """All parts as one, None when there are none."""
+    if not parts:
+        return None
+    keys, values = (torch.cat([getattr(part, name) for part in parts], dim=2) for name in ("keys", "values"))
+    return Merged(keys, values, functools.reduce(Table.extend, (part.table for part in parts)))
 
 
 @dataclass(frozen=True)
 class Keep:
-    """Indices [rows, k] into [memory; chunk] of one layer, ascending and unique."""
+    """Indices [rows, k] into [memory; chunk] of one layer, ascending and unique, and what was merged beside them."""
 
     index: Tensor
+    merged: Merged | None = None
 
 
 def top(scores: Tensor, candidates: Tensor, k: int) -> Tensor:
@@ -30,42 +55,58 @@ def top(scores: Tensor, candidates: Tensor, k: int) -> Tensor:
     return chosen & candidates & ~scores.isnan()
 
 
+def latest(mask: Tensor, k: int) -> Tensor:
+    """The last k of every row's marked entries [rows, N]."""
+    return mask & (mask.long().flip(1).cumsum(1).flip(1) <= k)
+
+
 def with_reserve(scores: Tensor, table: Table, kind: Tensor, k: int, since: float) -> Tensor:
-    """Scores in which entries of video time >= ``since`` outrank all others, the latest k of them when there
-    are more."""
+    """Scores in which entries of video time >= ``since`` outrank all others, the latest k where there are more."""
     if since == torch.inf:
         return scores
-    recent = kind & (table["time"] >= since)
-    rank = recent.long().flip(1).cumsum(1).flip(1)
-    return scores.masked_fill(recent & (rank <= k), torch.inf)
+    return scores.masked_fill(latest(kind & (table["time"] >= since), k), torch.inf)
+
+
+def choose(scores: Tensor, table: Table, candidates: Tensor, k: int, since: float) -> Tensor:
+    """Mask [rows, N] of the k candidates that stay: the recent reserve, then the best."""
+    return top(with_reserve(scores, table, candidates, k, since), candidates, k)
+
+
+def contests(table: Table, budget: LayerBudget, pool: str) -> Iterator[tuple[Tensor, int]]:
+    """Who competes for how many places: (mask [rows, N], k) per kind (``split``) or over both kinds (``one``)."""
+    kinds = table["kind"]
+    if pool == "one":
+        yield (kinds == VISUAL) | (kinds == AUDIO), budget.total
+    else:
+        assert pool == "split", f"media entries compete in one pool or split, not {pool}"
+        yield kinds == VISUAL, budget.visual
+        yield kinds == AUDIO, budget.audio
 
 
 def keep_media(table: Table, scores: Tensor, budget: LayerBudget, pool: str, since: float) -> Tensor:
-    """Mask [rows, N] of the media entries that stay: per kind (``split``) or from one pool (``one``)."""
-    kinds = table["kind"]
-    if pool == "one":
-        contests = [((kinds == VISUAL) | (kinds == AUDIO), budget.total)]
-    else:
-        assert pool == "split", f"media entries compete in one pool or split, not {pool}"
-        contests = [(kinds == VISUAL, budget.visual), (kinds == AUDIO, budget.audio)]
-    chosen = torch.zeros_like(kinds, dtype=torch.bool)
-    for candidates, k in contests:
-        chosen |= top(with_reserve(scores, table, candidates, k, since), candidates, k)
+    """Mask [rows, N] of the media entries that stay by scores [rows, N] that need no knowledge of the contest."""
+    chosen = torch.zeros_like(table["kind"], dtype=torch.bool)
+    for candidates, k in contests(table, budget, pool):
+        chosen |= choose(scores, table, candidates, k, since)
     return chosen
 
 
-def assemble(table: Table, media: Tensor, text: str = "grouped") -> Keep:
+def assemble(
+    table: Table, media: Tensor, text: str = "grouped", merged: Merged | None = None, alive: Tensor | None = None
+) -> Keep:
     """The kept list: the prefix, the chosen media, and media text.
 
     ``text`` = "grouped": a group's text goes with its last media entry, and beyond 256 groups every second goes;
-    "all": text is never dropped (the released code).
+    "all": text is never dropped (the released code). ``alive``: entries whose group lives on, where these are more
+    than the chosen ones (what lives on in ``merged``).
     """
     kinds = table["kind"]
-    stays = (kinds == PREFIX) | media | ((kinds == TEXT) & _text_mask(table, media, text))
+    living = media if alive is None else media | alive
+    stays = (kinds == PREFIX) | media | ((kinds == TEXT) & _text_mask(table, living, text))
     counts = stays.sum(1)
     assert bool((counts == counts[0]).all()), "every KV head of a layer keeps equally many entries"
     index = stays.nonzero()[:, 1].reshape(stays.shape[0], -1)
-    return Keep(index)
+    return Keep(index, merged)
 
 
 def _text_mask(table: Table, media: Tensor, text: str) -> Tensor:

@@ -131,14 +131,9 @@ class Store:
         out, lse = attend(rows, self.keys, self.values, scaling, causal=False)
         return out.reshape(h, b, n, d).transpose(0, 1), lse.reshape(h, b, n).transpose(0, 1)
 
-    def rotate(self, cos: Tensor, sin: Tensor, position: Tensor) -> None:
-        """Turn every key by the angles of (cos, sin) [rows, m, d] in fp32; ``position`` [rows, m, 3] is where
-        they now stand."""
-        keys = self.keys[0].float()
-        half = keys.shape[-1] // 2
-        turned = torch.cat([-keys[..., half:], keys[..., :half]], dim=-1)
-        self._buffer[0, :, : self._length] = (keys * cos + turned * sin).to(self._buffer.dtype)
-        self.table["position"] = position.to(torch.int32)
+    def rotate(self, cos: Tensor, sin: Tensor) -> None:
+        """Turn every key by the angles of (cos, sin) [rows, m, d], in fp32."""
+        self._buffer[0, :, : self._length] = turned(self.keys[0], cos, sin)
 
     def select(self, index: Tensor) -> "Store":
         """A store of its own with the entries ``index`` [rows, k]; this one stays as it is."""
@@ -190,6 +185,14 @@ class Store:
         if self.rows == 1:
             return self._buffer[:, :, index[0]]
         return self._buffer.gather(2, index[None, :, :, None].expand(2, groups, -1, head_dim))
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary halves of x [..., d] turned by angles that broadcast to it; computed in fp32, in x's type."""
+    half = x.shape[-1] // 2
+    wide = x.float()
+    crossed = torch.cat([-wide[..., half:], wide[..., :half]], dim=-1)
+    return (wide * cos + crossed * sin).to(x.dtype)
 
 
 def _gather(column: Tensor, index: Tensor) -> Tensor:

@@ -4,11 +4,25 @@ import dataclasses
 
 from omnimem_cli.errors import UsageError
 from omnimem_cli.memory.policies.full import Full
+from omnimem_cli.memory.policies.hermes import Hermes
+from omnimem_cli.memory.policies.infinipot_v import InfiniPotV
+from omnimem_cli.memory.policies.key_norm import KeyNorm
 from omnimem_cli.memory.policies.omnimem import OmniMem
 from omnimem_cli.memory.policies.policy import Policy
+from omnimem_cli.memory.policies.sliding_window import SlidingWindow
+from omnimem_cli.memory.policies.snapkv import SnapKV
+from omnimem_cli.memory.policies.streammem import StreamMem
+from omnimem_cli.memory.policies.uniform import Uniform
 
 POLICIES: dict[str, type] = {
     "omnimem": OmniMem,
+    "uniform": Uniform,
+    "sliding-window": SlidingWindow,
+    "key-norm": KeyNorm,
+    "snapkv": SnapKV,
+    "infinipot-v": InfiniPotV,
+    "streammem": StreamMem,
+    "hermes": Hermes,
     "full": Full,
 }
 

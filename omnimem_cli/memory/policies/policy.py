@@ -1,19 +1,21 @@
 """What every eviction policy can see and must answer. Knows one layer at a time; knows no model.
 
-Life-cycle: ``start`` once per memory; ``on_layer`` after a layer's attention over [memory; chunk]; then, only where
-``on_layer`` returned None, ``on_chunk_end`` with all layers. Compaction, positions and bytes are the engine's.
+A policy decides either per layer, right after that layer's attention over [memory; chunk] (``on_layer``), or, with
+``decides_late``, once per chunk for all layers together (``on_chunk_end``), when it may also ask the model something
+(``Probe``). The chunk is then held in all layers meanwhile. Compaction, positions and bytes are the engine's.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from omnimem_cli.memory.budget import LayerBudget
+from omnimem_cli.memory.probe import Probe
 from omnimem_cli.memory.scores import column_sums, head_averaged_sums
-from omnimem_cli.memory.selection import Keep
+from omnimem_cli.memory.selection import Keep, assemble, choose, contests
 from omnimem_cli.memory.store import Store, Table
 
 
@@ -56,21 +58,91 @@ class View:
             return head_averaged_sums(self.queries, self.store.keys, self.chunk_keys, self.scaling, stride)
         return column_sums(self.queries, self.lse, self.store.keys, self.chunk_keys, self.scaling, stride)
 
+    def last_queries_importance(self, window: int) -> Tensor:
+        """Softmax attention every key received from the chunk's last ``window`` queries, by KV head: fp32 [G, N]."""
+        queries, lse = self.queries[:, :, -window:], self.lse[:, :, -window:]
+        before = torch.cat([self.store.keys, self.chunk_keys[:, :, :-window]], dim=2)
+        return column_sums(queries, lse, before, self.chunk_keys[:, :, -window:], self.scaling, per_group=True)
+
+
+@dataclass
+class Layer:
+    """One layer at a chunk's end: ``store`` and its table hold memory and chunk, N entries, the first ``held`` old.
+
+    ``move(keys [1, G, k, d], origin, target)`` re-rotates keys from positions ``origin`` to ``target`` [k, 3] (or
+    [1, 3]), both as in the column ``position``.
+    """
+
+    layer: int
+    store: Store
+    held: int
+    budget: LayerBudget
+    since: float
+    move: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    @property
+    def table(self) -> Table:
+        """What is known of all N entries."""
+        return self.store.table
+
 
 class Policy(Protocol):
-    """A rule that says which entries stay."""
+    """A rule that says which entries stay. Has ``on_chunk_end`` where ``decides_late``, else ``on_layer``."""
 
     bounded: bool  # False: the memory grows with the stream (a reference, never a product setting)
     per_head: bool  # entries are chosen per KV head
     needs_hidden: bool  # View.hidden is wanted
-    decides_late: bool  # on_layer returns None and on_chunk_end decides: the chunk is held in all layers meanwhile
+    decides_late: bool
 
     def side_bytes(self, kv_bytes: int) -> int:
         """Bytes per entry and layer that the policy keeps beside keys and values, given theirs."""
 
-    def on_layer(self, view: View) -> Keep | None:
-        """Which entries of this layer stay; may add columns to ``view.table``. None: decide at the chunk's end."""
+    def on_layer(self, view: View) -> Keep:
+        """Which entries of this layer stay; may add columns to ``view.table``."""
 
-    def on_chunk_end(self, views: list[View], probe: Callable) -> list[Keep]:
-        """Which entries of every layer stay (only for ``decides_late``; views then cover stores that hold the
-        chunk)."""
+    def on_chunk_end(self, layers: list[Layer], probe: Probe) -> list[Keep]:
+        """Which entries of every layer stay, and what is merged beside them."""
+
+
+@dataclass
+class BoundedPolicy:
+    """What most bounded policies share. ``pool``: one pool, or ``split``: visual and audio entries compete apart.
+
+    ``choices`` names the allowed values of a subclass's other settings. Raises ValueError for any other value.
+    """
+
+    pool: str = "one"
+
+    bounded: ClassVar[bool] = True
+    per_head: ClassVar[bool] = False
+    needs_hidden: ClassVar[bool] = False
+    decides_late: ClassVar[bool] = False
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    def __post_init__(self):
+        for name, allowed in {"pool": ("one", "split"), **self.choices}.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}")
+
+    def side_bytes(self, kv_bytes: int) -> int:
+        """Nothing beside keys and values."""
+        return 0
+
+
+@dataclass
+class RankingPolicy(BoundedPolicy):
+    """A policy that is one score per entry: the best of every contest stay, and all where there is room for all."""
+
+    def rank(self, view: View, candidates: Tensor, k: int) -> Tensor:
+        """Scores [rows, N], finite, higher is better; read at ``candidates`` [rows, N], more than k > 0 per row."""
+        raise NotImplementedError
+
+    def on_layer(self, view: View) -> Keep:
+        """The best of every contest, the prefix, and the text of what stays."""
+        media = torch.zeros_like(view.table["kind"], dtype=torch.bool)
+        for candidates, k in contests(view.table, view.budget, self.pool):
+            if int(candidates[0].sum()) <= k:
+                media |= candidates
+            elif k:
+                media |= choose(self.rank(view, candidates, k), view.table, candidates, k, view.since)
+        return assemble(view.table, media)

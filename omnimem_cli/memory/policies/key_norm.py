@@ -1,0 +1,22 @@
+"""Key norm (arXiv 2406.11430): keys of small L2 norm tend to receive much attention, so they stay. Per KV head.
+
+The paper leaves the first two layers whole; here, as in NVIDIA kvpress, every layer is treated alike.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from omnimem_cli.memory.policies.policy import RankingPolicy, View
+
+
+@dataclass
+class KeyNorm(RankingPolicy):
+    """No settings beside ``pool``."""
+
+    per_head: ClassVar[bool] = True
+
+    def rank(self, view: View, candidates: Tensor, k: int) -> Tensor:
+        """By the negative norm of the key."""
+        return -view.keys().float().norm(dim=-1)
