@@ -18,7 +18,7 @@ def test_frame_pairs_in_one_batch_are_the_librarys(tiny_adapter, height, width, 
     expected = tower(rows.flatten(0, 1), grid_thw=grid).pooler_output
     seen = VisionTower(tower)(rows, height, width)
     assert expected.std() > 0.1
-    assert (seen.flatten(0, 1) - expected).abs().max() < 1e-5
+    assert (seen.flatten(0, 1) - expected).abs().max() < 5e-6 * expected.abs().max()
 
 
 @torch.no_grad()
