@@ -1,5 +1,7 @@
 """The generated world: scripts, pictures, sound, questions, scores."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +60,7 @@ def test_a_long_video_has_about_the_length_asked_for(duration_s):
 def test_events_follow_each_other_and_words_lie_inside_their_slides():
     for seed in range(20):
         events = make_video(seed, 12).events
-        assert all(a.end_s <= b.start_s for a, b in zip(events, events[1:], strict=False))
+        assert all(a.end_s <= b.start_s for a, b in itertools.pairwise(events))
         assert all(e.start_s < e.word_start_s < e.word_end_s < e.end_s for e in events if e.word)
         assert len({(e.slide.colour, e.slide.shape) for e in events}) == len(events)
 

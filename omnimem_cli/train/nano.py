@@ -11,9 +11,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.multiprocessing as processes
-from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+from transformers import Qwen2_5OmniThinkerForConditionalGeneration, Qwen2Tokenizer
 
 from omnimem_cli.train.architecture import build
 from omnimem_cli.train.checkpoint import save_checkpoint
@@ -91,14 +92,13 @@ def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerFor
     return model
 
 
-def _settle(model: Qwen2_5OmniThinkerForConditionalGeneration, tokenizer: object, seed: int) -> None:
-    import numpy as np
-
+def _settle(model: Qwen2_5OmniThinkerForConditionalGeneration, tokenizer: Qwen2Tokenizer, seed: int) -> None:
     rng = np.random.default_rng(seed)
     settle(model, tokenizer, encode(model, [training_video(Curriculum(1, level=2), rng)], rng)[0])
 
 
 def main() -> None:
+    """Parse the command line and run the stages."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", type=Path, default=Path("nano-training"), help="folder for logs, states, checkpoint")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="length of the training at nominal speed")

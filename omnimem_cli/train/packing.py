@@ -185,7 +185,7 @@ class Packer:
 
     def _task_ids(self, task: Task, mode: str) -> tuple[list[int], int]:
         """The ids of a whole question with its answer, and how many of them are the answer (with its end)."""
-        answer = self.encode(task.question.answer) + (self.turn_end,)
+        answer = (*self.encode(task.question.answer), self.turn_end)
         question = self.encode(CLOSING[mode]) + self.encode(task.question.text) + self.encode(ANSWER)
         return [*question, *answer], len(answer)
 

@@ -3,7 +3,9 @@
 Any other text works too, through its bytes. Special tokens have their published names.
 """
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+import json
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
 from omnimem_cli.tasks.prompts import NOTE, NOTHING_SAID, SUMMARY, TITLE, TRANSCRIBE
@@ -37,8 +39,6 @@ def _corpus() -> list[str]:
 
 def build_tokenizer() -> Qwen2Tokenizer:
     """The tokenizer, trained on the world's vocabulary (the same every time)."""
-    from tokenizers import Regex
-
     raw = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated")
     raw.pre_tokenizer = pre_tokenizers.Sequence(
@@ -57,8 +57,6 @@ def build_tokenizer() -> Qwen2Tokenizer:
 
 
 def _merges(raw: Tokenizer) -> list[tuple[str, str]]:
-    import json
-
     return [tuple(pair) for pair in json.loads(raw.to_str())["model"]["merges"]]
 
 

@@ -38,6 +38,7 @@ def encode(samples: np.ndarray) -> None:
 
 
 def main() -> None:
+    """Record every word in every voice at every speed."""
     parts, index, first = [], [], 0
     for split, voices in (("train", TRAIN_VOICES), ("eval", EVAL_VOICES)):
         for voice in voices:

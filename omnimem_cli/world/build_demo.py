@@ -13,6 +13,7 @@ SEED, EVENTS = 60_215, 8
 
 
 def main() -> None:
+    """Write clip and script."""
     video = make_video(SEED, EVENTS, "skew", "eval")
     write_mp4(video, CLIP)
     write_script(video, CLIP.with_suffix(".json"))

@@ -7,82 +7,26 @@ Does not know videos. The bank (`bank.ogg`, Opus, 16 kHz mono, beside `bank.json
 
 import functools
 import json
+import shutil
 import subprocess
 from collections import defaultdict
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 
 SAMPLE_RATE = 16_000
 BANK = Path(__file__).with_name("bank.ogg")
 INDEX = Path(__file__).with_name("bank.json")
 
-WORDS = [
-    "apple",
-    "anchor",
-    "basket",
-    "bottle",
-    "butter",
-    "camel",
-    "candle",
-    "chicken",
-    "doctor",
-    "dragon",
-    "eagle",
-    "elephant",
-    "engine",
-    "feather",
-    "finger",
-    "forest",
-    "garden",
-    "guitar",
-    "hammer",
-    "honey",
-    "hotel",
-    "island",
-    "jacket",
-    "jungle",
-    "kettle",
-    "kitchen",
-    "ladder",
-    "lemon",
-    "lizard",
-    "market",
-    "mirror",
-    "monkey",
-    "mountain",
-    "needle",
-    "ocean",
-    "oyster",
-    "parrot",
-    "pencil",
-    "pepper",
-    "pumpkin",
-    "queen",
-    "rabbit",
-    "river",
-    "rocket",
-    "salad",
-    "sugar",
-    "table",
-    "thunder",
-    "tiger",
-    "tomato",
-    "tunnel",
-    "umbrella",
-    "uncle",
-    "valley",
-    "velvet",
-    "village",
-    "wagon",
-    "whistle",
-    "window",
-    "winter",
-    "wizard",
-    "yogurt",
-    "zebra",
-    "stone",
-]
+_VOCABULARY = (
+    "apple anchor basket bottle butter camel candle chicken doctor dragon eagle elephant engine feather "
+    "finger forest garden guitar hammer honey hotel island jacket jungle kettle kitchen ladder lemon "
+    "lizard market mirror monkey mountain needle ocean oyster parrot pencil pepper pumpkin queen rabbit "
+    "river rocket salad sugar table thunder tiger tomato tunnel umbrella uncle valley velvet village "
+    "wagon whistle window winter wizard yogurt zebra stone"
+)
+WORDS = tuple(_VOCABULARY.split())
 
 TRAIN_VOICES = (
     "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us-nyc", "en-us+f2", "en-gb+m3", "en-us+f4",
@@ -94,14 +38,7 @@ VOICES = {"train": TRAIN_VOICES, "eval": EVAL_VOICES}
 
 def find_ffmpeg() -> str:
     """The ffmpeg on PATH, else the one that the imageio-ffmpeg wheel carries."""
-    import shutil
-
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
-    import imageio_ffmpeg
-
-    return imageio_ffmpeg.get_ffmpeg_exe()
+    return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
 
 
 @functools.cache
