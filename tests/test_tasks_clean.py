@@ -43,6 +43,7 @@ def test_loops_stand_once(text, expected):
         "",
         "No, no, no, no! Stop.",
         f"{PASSAGE} {PASSAGE}",
+        "we want it now, " * 3 + "they said.",
         "Row, row, row your boat, gently down the stream. Merrily, merrily, merrily, merrily, life is but a dream.",
         "| a | b |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         "- one\n- two\n- three\n- four\n- five\n- six\n- seven",

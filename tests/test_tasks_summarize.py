@@ -64,7 +64,7 @@ def test_detailed_is_composed_of_the_notes_with_times_of_the_clock():
 
 
 def test_a_video_of_one_window_is_asked_once_in_detail():
-    summary, asked, _ = run("detailed", 40.0)
+    summary, asked, _ = run("detailed", 60.0)
     assert summary["text"] == "The whole."
     assert [a.texts for a in asked] == [[SUMMARY]]
 
@@ -109,7 +109,7 @@ def test_times_the_model_wrote_are_not_believed():
 
 
 def test_the_last_question_stays_bounded_however_many_notes():
-    _, asked, _ = run("detailed", 4000.0, lambda text: "word " * 300, notes_s=20.0)
+    _, asked, _ = run("detailed", 4000.0, lambda text: " ".join(map(str, range(1000))), notes_s=20.0)
     assert len(asked) > 150
     assert len(asked[-1].texts[0]) < OUTLINE_CHARACTERS * 2
 
