@@ -24,6 +24,7 @@ from omnimem_cli.memory.budget import (
 from omnimem_cli.memory.cache import Memory, geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
+from omnimem_cli.memory.positions import make_clock
 from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.settings import Settings
 
@@ -44,6 +45,7 @@ class Fitted:
     chunk_tokens: int
     reserve_s: float
     geometry: Geometry
+    positions: str = "keep"
 
     def memory(self, adapter: Adapter) -> Memory:
         """An empty memory of this shape."""
@@ -54,6 +56,8 @@ class Fitted:
             dtype=adapter.dtype,
             device=adapter.device,
             reserve_s=self.reserve_s,
+            clock=make_clock(self.positions, adapter.decoder, adapter.row.trained_positions),
+            prompts=adapter.question,
         )
 
 
@@ -61,7 +65,7 @@ def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_
     """Raises UsageError for what cannot be meant, DoesNotFitError for a budget that the prefix alone exceeds."""
     policy = make_policy(settings.policy)
     budget = parse_budget(settings.budget or str(adapter.row.budget))
-    shape = geometry(adapter.decoder, policy, adapter.dtype)
+    shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
     prefix = len(adapter.open(media, plan))
     flight_layers = shape.layers if policy.decides_late else 1
     entries = _entries(budget, shape, prefix, plan, flight_layers, free_bytes(adapter.device), settings.chunk)
@@ -74,6 +78,7 @@ def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_
         chunk_tokens=settings.chunk or max(CHUNK_FACTOR * entries, plan.tokens_per_segment),
         reserve_s=_reserve(reserve_s, budgets, plan),
         geometry=shape,
+        positions=settings.positions,
     )
 
 

@@ -4,6 +4,7 @@ Knows a memory's forks and a source of text pieces; knows no policy and no model
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from omnimem_cli.memory.piece import Piece
 from omnimem_cli.memory.store import Store
 
 Prompts = Callable[[Sequence[str]], list[Piece]]
-"""Texts to questions with everything that stands around them, positioned after all tokens so far."""
+"""Texts to questions with everything that stands around them."""
 BLOCK = 1024  # entries at a time
 
 
@@ -27,7 +28,7 @@ class Probe:
     def attention(self, texts: Sequence[str], reduce: str = "mean") -> list[Tensor]:
         """Per layer fp32 [len(texts), m]: softmax weight of each entry, ``reduce``d (mean, max or sum) over a text's
         tokens and all heads. The softmax runs over the memory and the text itself."""
-        embeds, positions, real = left_padded(self._prompts(texts))
+        embeds, positions, real = left_padded([self._following(piece) for piece in self._prompts(texts)])
         weights: list[Tensor] = []
 
         def observe(_layer: int, q: Tensor, lse: Tensor, store: Store, scaling: float) -> None:
@@ -35,6 +36,11 @@ class Probe:
 
         self._memory.fork().forward(embeds, positions, real, observe)
         return weights
+
+    def _following(self, piece: Piece) -> Piece:
+        """The piece right after the last token absorbed, wherever its source stands."""
+        shift = self._memory.next_position - piece.positions[:, :1].max()
+        return replace(piece, positions=piece.positions + shift)
 
 
 def reduced_attention(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, real: Tensor, reduce: str) -> Tensor:
