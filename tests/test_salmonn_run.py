@@ -1,0 +1,53 @@
+"""video-SALMONN 2+ from file to result: real media, bounded memory, every task."""
+
+import jsonschema
+import pytest
+import zoo
+from salmonn_tiny import FAMILIES, load_tiny, tiny_salmonn
+
+from omnimem_cli import results, run
+from omnimem_cli.preset_file import Question
+from omnimem_cli.settings import Settings
+from omnimem_cli.tasks.ask import Ask
+from omnimem_cli.tasks.summarize import Summarize
+from omnimem_cli.tasks.transcribe import Transcribe
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return zoo.av(tmp_path_factory.mktemp("clip"), video_s=40, audio_s=40)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def adapter(request, tmp_path_factory):
+    return load_tiny(tiny_salmonn(tmp_path_factory.mktemp(request.param), request.param))
+
+
+def watched(clip, adapter, task, **kw) -> dict:
+    settings = Settings(**{"budget": "120", "max_tokens": 6, "max_pixels": 6144} | kw)
+    result = run.watch_one(str(clip), settings, task(settings), adapter, lambda progress: None)
+    jsonschema.validate(result, results.schema())
+    return result
+
+
+def test_a_file_is_summarized_within_its_budget(clip, adapter):
+    result = watched(clip, adapter, Summarize)
+    memory = result["memory"]
+    assert result["status"] == "done" and result["coverage"]["ratio"] == pytest.approx(1, abs=0.02)
+    assert memory["seen"]["audio"] == 120
+    assert memory["kept"]["visual"] + memory["kept"]["audio"] <= memory["budget_entries"] == 120
+
+
+def test_a_file_is_transcribed_window_by_window(clip, adapter):
+    assert watched(clip, adapter, Transcribe, budget="300")["transcript"]["segments"] is not None
+
+
+def test_a_file_is_asked(clip, adapter):
+    result = watched(clip, adapter, lambda settings: Ask(settings, [Question("what", "What is shown?")]))
+    assert [answer["id"] for answer in result["answers"]] == ["what"]
+
+
+@pytest.mark.parametrize("off", ["no_audio", "no_video"])
+def test_one_stream_alone_is_enough(clip, adapter, off):
+    seen = watched(clip, adapter, Summarize, **{off: True})["memory"]["seen"]
+    assert (seen["audio"] == 0, seen["visual"] == 0) == (off == "no_audio", off == "no_video")
