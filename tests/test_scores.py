@@ -6,10 +6,11 @@ from decoders import WIDTH, omni_decoder, stream
 
 from omnimem_cli.memory import attention
 from omnimem_cli.memory.attention import attend, merge, portable
-from omnimem_cli.memory.redundancy import Carry, neighbour_order, pair_cosines, redundancy
+from omnimem_cli.memory.piece import VISUAL
+from omnimem_cli.memory.redundancy import Carry, Pairs, neighbour_order, redundancy
 from omnimem_cli.memory.scores import column_sums, head_averaged_sums, running_mean, sampled_rows
 from omnimem_cli.memory.selection import top
-from omnimem_cli.memory.store import Table, table_of
+from omnimem_cli.memory.store import table_of
 
 
 def heads(m=1500, n=70, h=4, g=2, d=16, seed=0):
@@ -110,13 +111,14 @@ def hidden_states(n, seed=0):
     return torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
+def unit_of(hidden):
+    return torch.nn.functional.normalize(hidden, dim=-1)
+
+
 def test_redundancy_is_the_mean_cosine_to_both_neighbours_and_ends_count_one():
-    hidden, table = hidden_states(30), table_of(stream(2).cut(0, 30), 0, 1)
+    unit, table = unit_of(hidden_states(30)), table_of(stream(2).cut(0, 30), 0, 1)
     order, counts = neighbour_order(table, "sequence")
-    carry = Carry(0, "float32")
-    unit = torch.nn.functional.normalize(hidden, dim=-1)
-    cosines = pair_cosines(hidden, unit[None], None, order, counts, carry)
-    s = redundancy(cosines, order)[0]
+    s = redundancy(Pairs(unit, unit, table["index"][0], None, order, counts).cosines(Carry(0, "float32")), order)
     dots = (unit[:-1] * unit[1:]).sum(-1)
     assert (s[1:-1] - (dots[:-1] + dots[1:]) / 2).abs().max() < 1e-6
     assert abs(float(s[0] - (1 + dots[0]) / 2)) < 1e-6 and abs(float(s[-1] - (1 + dots[-1]) / 2)) < 1e-6
@@ -127,33 +129,38 @@ def test_neighbours_in_time_are_the_same_patch_one_step_away():
     table = table_of(piece, 0, 1)
     order, counts = neighbour_order(table, "time")
     kind, patch, step = (table[name][0] for name in ("kind", "patch", "step"))
-    pairs = [(int(a), int(b)) for a, b, c in zip(order[0], order[0, 1:], counts[0], strict=False) if c]
+    pairs = [(int(a), int(b)) for a, b, c in zip(order, order[1:], counts, strict=False) if c]
     media = [(a, b) for a, b in pairs if kind[a] >= 2]
     assert media and all(kind[a] == kind[b] and patch[a] == patch[b] and step[b] == step[a] + 1 for a, b in media)
 
 
-def test_a_kept_pair_carries_its_exact_cosine_and_a_new_pair_uses_vectors():
-    piece = stream(3)
-    hidden, carry = hidden_states(20), Carry(8, "int8")
-    unit = torch.nn.functional.normalize(hidden, dim=-1)
+def test_redundancy_in_time_is_in_the_order_of_the_entries():
+    unit, table = unit_of(hidden_states(30)), table_of(stream(2).cut(0, 30), 0, 1)
+    order, counts = neighbour_order(table, "time")
+    s = redundancy(Pairs(unit, unit, table["index"][0], None, order, counts).cosines(Carry(0, "float32")), order)
+    visual = (table["kind"][0] == VISUAL).nonzero()[:, 0]
+    first, again = visual[0], visual[table["patch"][0][visual] == table["patch"][0][visual[0]]][1]
+    assert abs(float(s[first] - (1 + unit[first] @ unit[again]) / 2)) < 1e-6, "one neighbour, the other counts 1"
+
+
+@pytest.mark.parametrize("carry", [Carry(8, "int8"), Carry(0, "float32")])
+def test_a_kept_pair_carries_its_exact_cosine_and_a_new_pair_uses_vectors(carry):
+    piece, unit = stream(3), unit_of(hidden_states(20))
     table = table_of(piece.cut(0, 20), 0, 1)
-    order, counts = neighbour_order(table, "sequence")
-    cosines = pair_cosines(hidden, carry.compact(unit)[None], None, order, counts, carry)
-    table["cosine"] = torch.cat([cosines, torch.ones(1, 1)], dim=1)
-    table["partner"] = torch.cat([table["index"][:, 1:], torch.full((1, 1), -1, dtype=torch.int32)], dim=1)
-    kept = torch.tensor([[0, 1, 2, 7, 8]])
-    held, vectors = table.take(kept), carry.compact(unit)[None][:, kept[0]]
-    fresh = hidden_states(4, seed=1)
-    joined = held.columns | {}
-    both = Table({n: joined[n] for n in table_of(piece.cut(20, 24), 20, 1).columns}).extend(
-        table_of(piece.cut(20, 24), 20, 1)
-    )
-    all_vectors = torch.cat([vectors, carry.compact(torch.nn.functional.normalize(fresh, dim=-1))[None]], dim=1)
-    order, counts = neighbour_order(both, "sequence")
-    again = pair_cosines(fresh, all_vectors, held, order, counts, carry)[0]
-    exact = (unit[:-1] * unit[1:]).sum(-1)
-    assert torch.allclose(again[[0, 1, 3]], exact[[0, 1, 7]], atol=1e-6), "pairs that both stayed are exact"
-    assert abs(float(again[2] - unit[2] @ unit[7])) > 1e-4, "a pair made by eviction comes from 8 dimensions"
+    pairs = Pairs(unit, carry.compact(unit), table["index"][0], None, *neighbour_order(table, "sequence"))
+    cosine, partner = pairs.remember(pairs.cosines(carry))
+    kept, fresh = torch.tensor([[0, 1, 2, 7, 8]]), unit_of(hidden_states(4, seed=1))
+    engine = table.take(kept)
+    table["cosine"], table["partner"] = cosine[None], partner[None]
+    both = engine.extend(table_of(piece.cut(20, 24), 20, 1))
+    vectors = torch.cat([pairs.vectors[kept[0]], carry.compact(fresh)])
+    later = Pairs(fresh, vectors, both["index"][0], table.take(kept), *neighbour_order(both, "sequence"))
+    again = later.cosines(carry)
+    assert torch.allclose(again[[0, 1, 3]], (unit[:-1] * unit[1:]).sum(-1)[[0, 1, 7]], atol=1e-6), "both stayed: exact"
+    assert torch.allclose(again[5:], (fresh[:-1] * fresh[1:]).sum(-1), atol=1e-6), "inside the chunk: exact"
+    exact = torch.stack([unit[2] @ unit[7], unit[8] @ fresh[0]])
+    apart = (again[[2, 4]] - exact).abs()
+    assert (apart < 1e-5).all() if carry.dims == 0 else (apart > 1e-4).all(), "pairs made by eviction use vectors"
 
 
 def test_ties_fall_to_the_earlier_entry_and_nan_is_never_kept():

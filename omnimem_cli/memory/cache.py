@@ -5,6 +5,8 @@ policy. Knows no model family and no text. Answers come from forks and never cha
 """
 
 import functools
+import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +68,7 @@ class Memory:
         self.version = 0  # forks of an older version are void: stores are compacted in place
         self.peak_bytes = 0
         self.scoring_s = 0.0
+        self.waits_for_device = False  # a benchmark sets it: exact times on a GPU, at the price of waiting
 
     @property
     def tokens_seen(self) -> int:
@@ -88,9 +91,28 @@ class Memory:
         for kind in self.seen:
             self.seen[kind] += int((piece.kind == kind).sum())
         self.next_position = max(self.next_position, int(piece.positions.max()) + 1)
+        self.note_peak()
         watch.decide_late()
+        self.note_peak()
         self.clock.after_chunk(self.stores, self.next_position)
         self.version += 1
+
+    def note_peak(self, flight: int = 0) -> None:
+        """Remember the most that was retained at once; ``flight``: bytes not (yet) in a store."""
+        self.peak_bytes = max(self.peak_bytes, self.nbytes + flight)
+
+    def decided(self, decide: Callable, *arguments):
+        """What the policy decides; the time it takes goes into ``scoring_s``."""
+        began = self._now()
+        decision = decide(*arguments)
+        self.scoring_s += self._now() - began
+        return decision
+
+    def _now(self) -> float:
+        """Seconds. With ``waits_for_device`` what was launched before is done; else launching alone is timed there."""
+        if self.waits_for_device and self.stores[0].keys.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     def move(self, layer: int, keys: Tensor, origin: Tensor, target: Tensor) -> Tensor:
         """Keys [1, G, k, d] of a layer from raw positions ``origin`` to ``target`` [k, 3] (or [1, 3])."""
@@ -162,7 +184,7 @@ class _WatchPass:
         """The decisions that are made for all layers together."""
         if not self.waiting:
             return
-        keeps = self.memory.policy.on_chunk_end(self.waiting, self.memory.probe)
+        keeps = self.memory.decided(self.memory.policy.on_chunk_end, self.waiting, self.memory.probe)
         for layer, keep in zip(self.waiting, keeps, strict=True):
             layer.store.keep(keep.index)
             _add_merged(layer.store, keep)
@@ -175,7 +197,6 @@ class _WatchPass:
         if len(store):
             parts.append(store.attend(q, scaling))
         out, lse = merge(parts) if len(parts) > 1 else parts[0]
-        self._note_peak(k)
         if self.memory.policy.decides_late:
             self._wait(layer, store, k, v)
         else:
@@ -184,7 +205,8 @@ class _WatchPass:
         return out
 
     def _admit(self, view: View) -> None:
-        keep = self.memory.policy.on_layer(view)
+        keep = self.memory.decided(self.memory.policy.on_layer, view)
+        self._note_peak(view)
         view.store.admit(keep.index, view.chunk_keys, view.chunk_values, view.table)
         _add_merged(view.store, keep)
 
@@ -201,10 +223,11 @@ class _WatchPass:
         held = Table({name: store.table[name] for name in self.table.columns})
         return held.extend(self.table)
 
-    def _note_peak(self, chunk: Tensor) -> None:
+    def _note_peak(self, view: View) -> None:
         """Retained bytes at this moment, the chunk in flight included."""
-        flight = 2 * chunk.numel() * chunk.element_size() + self.table.nbytes
-        self.memory.peak_bytes = max(self.memory.peak_bytes, self.memory.nbytes + flight)
+        held = view.store.table.nbytes if view.held else 0
+        keys = view.chunk_keys
+        self.memory.note_peak(2 * keys.numel() * keys.element_size() + view.table.nbytes - held)
 
     def _watch_layer_inputs(self) -> list:
         def remember(_module, args, kwargs):

@@ -2,15 +2,17 @@
 
 Knows hidden states as vectors, and who neighbours whom; knows no budget. What is carried from chunk to chunk counts
 against the budget, so the exact cosine of each neighbouring pair is carried, and a compact vector per entry serves
-only the pairs that eviction made neighbours.
+only the pairs that eviction made neighbours. One row of entries, N = m held and n new.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from omnimem_cli.memory.piece import TEXT
+from omnimem_cli.memory.store import Table
 
 
 @dataclass(frozen=True)
@@ -37,60 +39,79 @@ class Carry:
         return torch.nn.functional.cosine_similarity(a.float(), b.float(), dim=-1)
 
 
-def _projection(width: int, dims: int, device) -> Tensor:
+@functools.cache
+def _projection(width: int, dims: int, device: torch.device) -> Tensor:
     """The same matrix [width, dims] on every device and in every run."""
     generator = torch.Generator().manual_seed(width * 1009 + dims)
     return torch.randn(width, dims, generator=generator).to(device)
 
 
-def neighbour_order(table, mode: str) -> tuple[Tensor, Tensor]:
-    """A permutation [rows, N] of the entries in which neighbours stand side by side, and which pairs count
-    [rows, N - 1].
+def neighbour_order(table: Table, mode: str) -> tuple[Tensor, Tensor]:
+    """A permutation [N] of the entries in which neighbours stand side by side, and which pairs count, bool [N - 1].
 
     ``sequence``: the merged list of all kinds, text included (the paper and its code). ``time``: entries of the same
     kind and patch, by step, so that a visual entry is compared with its own place one step before and after.
     """
     count = table["index"].shape[1]
-    index = torch.arange(count, device=table["index"].device).expand(table["index"].shape)
     if mode == "sequence":
-        return index, torch.ones_like(index[:, 1:], dtype=torch.bool)
+        where = table["index"].device
+        return torch.arange(count, device=where), torch.ones(count - 1, dtype=torch.bool, device=where)
     assert mode == "time", f"neighbours are taken in sequence or time, not {mode}"
-    kind, patch = table["kind"].long(), table["patch"].long()
+    kind, patch = table["kind"][0].long(), table["patch"][0].long()
     patch = torch.where(kind <= TEXT, -1, patch)
     track = kind * (int(patch.max()) + 3) + patch
-    order = track.argsort(dim=1, stable=True)  # entries stand in stream order, so steps ascend within a track
-    track = track.gather(1, order)
-    return order, track[:, 1:] == track[:, :-1]
+    order = track.argsort(stable=True)  # entries stand in stream order, so steps ascend within a track
+    track = track[order]
+    return order, track[1:] == track[:-1]
 
 
-def pair_cosines(hidden: Tensor, carried: Tensor | None, table, order: Tensor, counts: Tensor, carry: Carry) -> Tensor:
-    """Cosine of every neighbouring pair along ``order`` [rows, N - 1]; 1 where the pair does not count.
+@dataclass(frozen=True)
+class Pairs:
+    """The neighbouring pairs of one layer. ``unit`` [n, D]: unit layer inputs of the chunk; ``vectors`` [N, r]: what
+    is carried of every entry; ``index`` [N]; ``held``: the memory's table (None: empty), with the columns ``cosine``
+    and ``partner`` that ``remember`` gave."""
 
-    Pairs inside the chunk are exact (``hidden`` [n, D] are its layer inputs), pairs held before keep the
-    cosine carried in
-    the column ``cosine`` of the memory's ``table``; the rest comes from carried vectors (``carried`` [rows, N, r]).
-    """
-    held = 0 if table is None else len(table)
-    unit = torch.nn.functional.normalize(hidden.float(), dim=-1)
-    left, right = order[:, :-1], order[:, 1:]
-    cosines = carry.cosine(_rows(carried, left), _rows(carried, right))
-    fresh = (left >= held) & (right >= held)
-    exact = (unit[(left - held).clamp(min=0)] * unit[(right - held).clamp(min=0)]).sum(-1)
-    cosines = torch.where(fresh, exact, cosines)
-    if held:
-        known = table["cosine"].gather(1, left.clamp(max=held - 1))
-        partner = table["partner"].gather(1, left.clamp(max=held - 1))
-        same = (left < held) & (right < held) & (partner == table["index"].gather(1, right.clamp(max=held - 1)))
-        cosines = torch.where(same, known, cosines)
-    return torch.where(counts, cosines, torch.ones_like(cosines))
+    unit: Tensor
+    vectors: Tensor
+    index: Tensor
+    held: Table | None
+    order: Tensor
+    counts: Tensor
+
+    def cosines(self, carry: Carry) -> Tensor:
+        """Cosine of every pair along ``order`` [N - 1]; 1 where the pair does not count.
+
+        Exact inside the chunk, and for pairs that were neighbours before; the rest comes from carried vectors.
+        """
+        m, left, right = len(self.index) - len(self.unit), self.order[:-1], self.order[1:]
+        fresh = self.counts & (left >= m) & (right >= m)
+        cosines = torch.ones_like(left, dtype=torch.float32)
+        new = fresh.nonzero()[:, 0]
+        cosines[new] = (self.unit[left[new] - m] * self.unit[right[new] - m]).sum(-1)
+        if self.held is None:
+            return cosines
+        known = self._known(m)
+        cosines = torch.where(known, self.held["cosine"][0][left.clamp(max=m - 1)], cosines)
+        parted = (self.counts & ~fresh & ~known).nonzero()[:, 0]
+        cosines[parted] = carry.cosine(self.vectors[left[parted]], self.vectors[right[parted]])
+        return cosines
+
+    def _known(self, m: int) -> Tensor:
+        """Which pairs [N - 1] are both held and were neighbours before."""
+        left, right = self.order[:-1], self.order[1:]
+        partner = self.held["partner"][0][left.clamp(max=m - 1)]
+        return self.counts & (left < m) & (right < m) & (partner == self.index[right])
+
+    def remember(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
+        """Each entry's cosine to its next neighbour [N], and that one's index [N] (-1: none): known while both stay."""
+        partner, cosine = torch.full_like(self.index, -1), torch.ones_like(self.index, dtype=torch.float32)
+        partner[self.order[:-1]] = torch.where(self.counts, self.index[self.order[1:]], -1)
+        cosine[self.order[:-1]] = cosines
+        return cosine, partner
 
 
 def redundancy(cosines: Tensor, order: Tensor) -> Tensor:
-    """Mean cosine of each entry to both neighbours, in entry order [rows, N]; a missing neighbour counts as 1."""
-    ones = torch.ones_like(order[:, :1], dtype=cosines.dtype)
-    mean = (torch.cat([ones, cosines], dim=1) + torch.cat([cosines, ones], dim=1)) / 2
-    return torch.empty_like(mean).scatter_(1, order, mean)
-
-
-def _rows(vectors: Tensor, index: Tensor) -> Tensor:
-    return vectors.gather(1, index[..., None].expand(*index.shape, vectors.shape[-1]))
+    """Mean cosine of each entry to both neighbours, in entry order [N]; a missing neighbour counts as 1."""
+    one = cosines.new_ones(1)
+    mean = (torch.cat([one, cosines]) + torch.cat([cosines, one])) / 2
+    return torch.empty_like(mean).scatter_(0, order, mean)

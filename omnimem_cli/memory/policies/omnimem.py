@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.policies.policy import View
-from omnimem_cli.memory.redundancy import Carry, neighbour_order, pair_cosines, redundancy
+from omnimem_cli.memory.redundancy import Carry, Pairs, neighbour_order, redundancy
 from omnimem_cli.memory.scores import running_mean
 from omnimem_cli.memory.selection import Keep, assemble, keep_media
 
@@ -56,11 +56,15 @@ class OmniMem:
 
     def on_layer(self, view: View) -> Keep:
         """Score memory and chunk together, keep the best of each kind."""
-        self._carry_vectors(view)
-        order, counts = neighbour_order(view.table, self.neighbours)
-        cosines = self._cosines(view, order, counts)
-        psi = self.combine(self._importance(view), redundancy(cosines, order))
-        self._remember_pairs(view, order, counts, cosines)
+        pairs, carry = self._pairs(view)
+        cosines = pairs.cosines(carry)
+        cosine, partner = pairs.remember(cosines)
+        view.table["vector"], view.table["cosine"], view.table["partner"] = (
+            pairs.vectors[None],
+            cosine[None],
+            partner[None],
+        )
+        psi = self.combine(self._importance(view), redundancy(cosines, pairs.order)[None])
         media = keep_media(view.table, psi, view.budget, self.pool, view.since)
         return assemble(view.table, media, text="all" if self.score == "code" else "grouped")
 
@@ -84,24 +88,13 @@ class OmniMem:
     def _dims(self, kv_bytes: int) -> int:
         return max(int(kv_bytes * self.carry), 8) if self.carry else 0
 
-    def _vector(self, view: View) -> Carry:
-        kv_bytes = 2 * view.chunk_keys.shape[1] * view.chunk_keys.shape[3] * view.chunk_keys.element_size()
-        dims = self._dims(kv_bytes)
-        return Carry(dims, "int8") if 0 < dims < view.hidden.shape[1] else Carry(0, "float32")
-
-    def _carry_vectors(self, view: View) -> None:
-        fresh = self._vector(view).compact(torch.nn.functional.normalize(view.hidden.float(), dim=-1))[None]
-        view.table["vector"] = torch.cat([view.store.table["vector"], fresh], dim=1) if view.held else fresh
-
-    def _cosines(self, view: View, order: Tensor, counts: Tensor) -> Tensor:
-        held = view.store.table if view.held else None
-        return pair_cosines(view.hidden, view.table["vector"], held, order, counts, self._vector(view))
-
-    def _remember_pairs(self, view: View, order: Tensor, counts: Tensor, cosines: Tensor) -> None:
-        """Each entry's cosine to its next neighbour, and who that was; worth something while both stay."""
-        index = view.table["index"]
-        partner = torch.full_like(index, -1)
-        following = torch.where(counts, index.gather(1, order[:, 1:]), -1)
-        view.table["partner"] = partner.scatter_(1, order[:, :-1], following)
-        cosine = torch.ones_like(view.table["time"])
-        view.table["cosine"] = cosine.scatter_(1, order[:, :-1], cosines)
+    def _pairs(self, view: View) -> tuple[Pairs, Carry]:
+        """Who neighbours whom, with what is carried of everyone."""
+        keys = view.chunk_keys
+        dims = self._dims(2 * keys.shape[1] * keys.shape[3] * keys.element_size())
+        carry = Carry(dims, "int8") if 0 < dims < view.hidden.shape[1] else Carry(0, "float32")
+        unit = torch.nn.functional.normalize(view.hidden.float(), dim=-1)
+        held, vectors = view.store.table if view.held else None, carry.compact(unit)
+        if held is not None:
+            vectors = torch.cat([held["vector"][0], vectors])
+        return Pairs(unit, vectors, view.table["index"][0], held, *neighbour_order(view.table, self.neighbours)), carry
