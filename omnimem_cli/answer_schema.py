@@ -58,9 +58,11 @@ def json_values(text: str) -> Iterator[object]:
     while (at := _next_bracket(text, at)) >= 0:
         try:
             value, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
+        except ValueError:
             at += 1
             continue
+        except RecursionError:  # nothing but opening brackets
+            return
         yield value
 
 

@@ -1,5 +1,7 @@
 """Invented turns and loops are cut, and nothing else is."""
 
+import time
+
 import pytest
 
 from omnimem_cli.tasks.clean import read, stopped, without_loops
@@ -70,3 +72,10 @@ def test_a_loop_is_flagged_and_its_token_limit_is_not():
 def test_an_answer_that_ran_into_an_invented_turn_is_not_incomplete():
     assert read("A talk.\nHuman: why", False, "x").warnings == []
     assert [w["code"] for w in read("A talk", False, "x").warnings] == ["answer_cut"]
+
+
+def test_a_long_answer_is_read_at_once():
+    text = " ".join(map(str, range(3000)))
+    began = time.process_time()
+    assert without_loops(text) == text
+    assert time.process_time() - began < 0.5

@@ -109,9 +109,10 @@ def test_times_the_model_wrote_are_not_believed():
 
 
 def test_the_last_question_stays_bounded_however_many_notes():
-    _, asked, _ = run("detailed", 4000.0, lambda text: " ".join(map(str, range(1000))), notes_s=20.0)
-    assert len(asked) > 150
-    assert len(asked[-1].texts[0]) < OUTLINE_CHARACTERS * 2
+    session = ScriptedSession(lambda text: " ".join(map(str, range(1000))))
+    watch(Summarize(Settings(), style="detailed", notes_s=20.0), session, mute(0.0, 1000.0), 10)
+    assert len(session.asked) == 51
+    assert len(session.asked[-1].texts[0]) < OUTLINE_CHARACTERS * 2
 
 
 def test_a_range_keeps_the_clock_of_the_file():

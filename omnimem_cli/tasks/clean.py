@@ -1,8 +1,10 @@
 """What a model wrote, freed of invented turns and of loops. Knows text only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+
+import numpy as np
 
 from omnimem_cli.results import warning
 from omnimem_cli.tasks.prompts import STOPS
@@ -66,21 +68,21 @@ def _split(text: str) -> list[str]:
 
 def _loop(units: list[str]) -> tuple[int, int] | None:
     """Bounds of the repeats of the first loop (what it repeats stands before them); None without one."""
-    keys = [unit.strip().casefold() for unit in units]
+    keys = np.array([unit.strip().casefold() for unit in units])
     for period in range(1, min(MAX_PERIOD, len(keys) // 3) + 1):
         times = 3 if period >= 16 else 4
         needed = max(times * period, 12) - period  # units that equal the one a period before
-        equal = 0
-        for at in range(period, len(keys) + 1):
-            if at < len(keys) and keys[at] == keys[at - period]:
-                equal += 1
-                continue
-            if equal >= needed and _speaks(keys[at - period : at]):
-                return at - equal, at
-            equal = 0
+        for first, stop in _runs(keys[period:] == keys[:-period]):
+            if stop - first >= needed and _speaks(keys[first : first + period]):
+                return first + period, stop + period
     return None
 
 
-def _speaks(keys: list[str]) -> bool:
+def _runs(flags: np.ndarray) -> Iterable[tuple[int, int]]:
+    """[first, stop) of each run of True."""
+    return np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2).tolist()
+
+
+def _speaks(keys: np.ndarray) -> bool:
     """Rules and table frames repeat by nature; only words and numbers make a loop."""
     return any(char.isalnum() for key in keys for char in key)
