@@ -1,11 +1,15 @@
 """Patches and log-mel against what the released preprocessing makes of the same frames and sound."""
 
+import subprocess
+
 import numpy as np
 import pytest
 import torch
 from salmonn_tiny import expected
 from torch.nn import functional as F
 
+from omnimem_cli.media.ffmpeg import ffmpeg_path
+from omnimem_cli.media.picture import SCALER
 from omnimem_cli.models.patches import patch_rows
 from omnimem_cli.models.salmonn.audio import SLICE_SAMPLES, TOKENS_PER_SLICE, log_mel, slices
 from omnimem_cli.models.salmonn.qwen3 import Qwen3Adapter
@@ -13,7 +17,6 @@ from omnimem_cli.models.salmonn.qwen25 import Qwen25Adapter
 
 ADAPTERS = {"salmonn25": Qwen25Adapter, "salmonn3": Qwen3Adapter}
 LIMITS = {"default": 61_250, "capped": 2_400}
-GREY_LEVEL = {"salmonn25": 1 / 255 / 0.26130258, "salmonn3": 1 / 255 / 0.5}
 
 
 def scaled(frames: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -62,3 +65,16 @@ def test_slices_have_floors_of_their_own():
 )
 def test_sound_is_counted_in_whole_slices(samples, tokens):
     assert len(slices(np.zeros(samples, np.float32))) * TOKENS_PER_SLICE == tokens
+
+
+@pytest.mark.parametrize(("width", "height"), [(84, 56), (56, 28), (64, 64)])
+def test_ffmpeg_scales_to_within_two_grey_levels_of_the_release(width, height):
+    frames = expected("salmonn25", "preprocess")["video_uint8"]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command = [ffmpeg_path(), "-v", "error", *raw, "-s", "76x48", "-i", "-"]
+    command += ["-vf", f"scale={width}:{height}:flags={SCALER}", *raw, "-"]
+    done = subprocess.run(command, input=frames.permute(0, 2, 3, 1).numpy().tobytes(), capture_output=True, check=True)
+    ours = torch.frombuffer(bytearray(done.stdout), dtype=torch.uint8).view(len(frames), height, width, 3)
+    apart = (ours.int() - scaled(frames, width, height).int()).abs()
+    assert apart.max() <= 2
+    assert apart.float().mean() < 0.3
