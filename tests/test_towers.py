@@ -5,6 +5,11 @@ import torch
 
 from omnimem_cli.models.towers import AudioTower, VisionTower
 
+def towers(adapter):
+    """What holds both encoders: the whole model in some of the supported transformers, its inner model in others."""
+    return adapter.model if hasattr(adapter.model, "visual") else adapter.model.model
+
+
 GRIDS = [(26, 46), (6, 8), (4, 4), (8, 8), (2, 30), (10, 2)]
 
 
@@ -12,7 +17,7 @@ GRIDS = [(26, 46), (6, 8), (4, 4), (8, 8), (2, 30), (10, 2)]
 @pytest.mark.parametrize(("height", "width"), GRIDS)
 @pytest.mark.parametrize("pairs", [1, 3])
 def test_frame_pairs_in_one_batch_are_the_librarys(tiny_adapter, height, width, pairs):
-    tower = tiny_adapter.model.model.visual
+    tower = towers(tiny_adapter).visual
     rows = torch.randn(pairs, height * width, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
     grid = torch.tensor([[pairs, height, width]])
     expected = tower(rows.flatten(0, 1), grid_thw=grid).pooler_output
@@ -23,7 +28,7 @@ def test_frame_pairs_in_one_batch_are_the_librarys(tiny_adapter, height, width, 
 
 @torch.no_grad()
 def test_a_long_chunk_goes_through_in_parts(tiny_adapter):
-    tower = VisionTower(tiny_adapter.model.model.visual)
+    tower = VisionTower(towers(tiny_adapter).visual)
     rows = torch.randn(130, 16, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
     whole = tower(rows, 4, 4)
     assert torch.allclose(whole[100:], tower(rows[100:], 4, 4), atol=1e-5)
@@ -32,7 +37,7 @@ def test_a_long_chunk_goes_through_in_parts(tiny_adapter):
 @torch.no_grad()
 @pytest.mark.parametrize("lengths", [[200], [200] * 5, [200, 130], [400, 7], [1], [2, 200, 0, 3], [199, 198, 200]])
 def test_sound_windows_in_one_batch_are_the_librarys(tiny_adapter, lengths):
-    tower = tiny_adapter.model.model.audio_tower
+    tower = towers(tiny_adapter).audio_tower
     generator = torch.Generator().manual_seed(0)
     mels = [torch.randn(128, n, generator=generator) for n in lengths]
     heard = AudioTower(tower)(mels)

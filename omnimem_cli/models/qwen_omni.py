@@ -52,7 +52,7 @@ class QwenOmniAdapter:
 
     def plan(self, media: Media, options: WatchOptions) -> Plan:
         """Segments of ``seconds_per_chunk``. Raises UsageError: frame rate or pixel limit out of range."""
-        fps = self._frame_rate(options.fps or self.row.fps)
+        fps = self._frame_rate(self.row.fps if options.fps is None else options.fps)
         segment_s = float(self._config.seconds_per_chunk)
         width, height = (0, 0) if media.video is None else self._grid(media, options)
         visual = 0
