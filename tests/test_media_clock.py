@@ -56,6 +56,11 @@ def test_every_frame_is_the_one_on_screen_at_its_time(name, folder):
         assert len(numbers) >= 1
 
 
+def test_a_picture_ends_with_its_last_frame_however_the_others_were_coded(folder):
+    path = zoo.timed(folder, "reordered.mp4", zoo.GAP)
+    assert probe(str(path)).duration_s == pytest.approx(9.0)
+
+
 def test_frame_times_are_evenly_spaced_on_the_original_clock(clip):
     found = segments(clip, fps=3, start_s=1.25)
     times = np.concatenate([segment.frame_times for segment in found])
