@@ -19,7 +19,7 @@ from omnimem_cli.memory.policies.policy import Layer, Policy, View
 from omnimem_cli.memory.positions import Clock, Keeping, Placement, Rotary
 from omnimem_cli.memory.probe import Probe, Prompts
 from omnimem_cli.memory.selection import Keep
-from omnimem_cli.memory.store import Store, Table, table_of
+from omnimem_cli.memory.store import HeadStores, Store, Table, table_of
 
 TABLE_BYTES = 33  # index 4, position 12, kind 1, step 4, patch 4, group 4, time 4
 KNOT_BYTES = 12  # at most: a position of three values that no other entry of the layer has
@@ -261,9 +261,7 @@ def _heads(decoder: nn.Module) -> tuple[int, int]:
     return config.num_key_value_heads, head_dim
 
 
-def _window(store: Store, start: float, end: float) -> Store:
+def _window(store: Store, start: float, end: float) -> Store | HeadStores:
     table = store.table
     inside = (table["kind"] == PREFIX) | ((table["time"] >= start) & (table["time"] < end))
-    count = int(inside[0].sum())
-    assert bool((inside.sum(1) == count).all()), "a window reads the same number of entries in every head"
-    return store.select(inside.nonzero()[:, 1].reshape(store.rows, count))
+    return store.select(inside.nonzero()[None, :, 1]) if store.rows == 1 else store.by_head(inside)

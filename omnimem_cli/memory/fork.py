@@ -3,7 +3,7 @@
 Knows stores (batch 1, shared by all rows) and a tail of its own per row. Never writes to the memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from omnimem_cli.memory.attention import attend_masked, merge
 from omnimem_cli.memory.piece import Piece
 from omnimem_cli.memory.positions import Placement
-from omnimem_cli.memory.store import Store
+from omnimem_cli.memory.store import HeadStores, Store
 
 Observer = Callable[[int, Tensor, Tensor, Store, float], None]
 """Called per layer with (layer, queries [B, H, n, d], lse fp32 [B, H, n] over memory and tail, store, scaling)."""
@@ -21,7 +21,7 @@ Observer = Callable[[int, Tensor, Tensor, Store, float], None]
 class Fork:
     """B rows of text after the memory. Rows of unequal length are padded on the left."""
 
-    def __init__(self, memory, stores: list[Store]):
+    def __init__(self, memory, stores: Sequence[Store | HeadStores]):
         self._memory, self._version = memory, memory.version
         self.stores = stores
         self._tails: list[tuple[Tensor, Tensor] | None] = [None] * len(stores)

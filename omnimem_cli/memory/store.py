@@ -142,6 +142,16 @@ class Store:
         part._length, part.table = index.shape[1], self.table.take(index)
         return part
 
+    def by_head(self, inside: Tensor) -> "HeadStores":
+        """Stores of their own with the entries marked in ``inside`` [rows = G, m], not equally many per KV head."""
+        parts = []
+        for head, mask in enumerate(inside):
+            part = Store(1, self._buffer.shape[3], self._buffer.dtype, self._buffer.device)
+            part._buffer = self._buffer[:, head : head + 1, : self._length][:, :, mask]
+            part._length = part._buffer.shape[2]
+            parts.append(part)
+        return HeadStores(parts)
+
     def state(self) -> dict[str, Tensor]:
         """Plain tensors: ``key``, ``value`` and ``side.<column>``."""
         tensors = {"key": self.keys[0].clone(), "value": self.values[0].clone()}
@@ -185,6 +195,19 @@ class Store:
         if self.rows == 1:
             return self._buffer[:, :, index[0]]
         return self._buffer.gather(2, index[None, :, :, None].expand(2, groups, -1, head_dim))
+
+
+class HeadStores:
+    """What a reader sees where every KV head has its own number of entries: one store per head."""
+
+    def __init__(self, parts: list[Store]):
+        self._parts = parts
+
+    def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+        """As ``Store.attend``."""
+        heads = q.chunk(len(self._parts), dim=1)
+        outs, lses = zip(*(part.attend(h, scaling) for part, h in zip(self._parts, heads, strict=True)), strict=True)
+        return torch.cat(outs, dim=1), torch.cat(lses, dim=1)
 
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
