@@ -1,5 +1,7 @@
 """Frames and samples stand where the clock of the file says, for any range, and resuming changes nothing."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import zoo
@@ -101,7 +103,7 @@ def test_sound_that_begins_late_is_padded_and_not_counted(folder):
 
 def test_the_samples_ahead_are_those_of_the_next_segment(clip):
     found = segments(clip, lookahead=200)
-    for segment, following in zip(found, found[1:], strict=False):
+    for segment, following in pairwise(found):
         assert np.array_equal(segment.audio_ahead, following.audio[:200])
     assert not found[-1].audio_ahead.any()
 

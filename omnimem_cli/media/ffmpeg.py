@@ -267,7 +267,7 @@ class _Patience:
     def lost(self) -> bool:
         now = time.monotonic()
         if self._cpu_s is None:
-            self._cpu_s = self._worked()
+            self._mark, self._cpu_s = now, self._worked()
         if now - self._mark < self._stall_s:
             return False
         worked = self._worked() - self._cpu_s
