@@ -1,28 +1,32 @@
 """Many inputs: plan, isolation, skipping of finished work, an account at the end.
 
-Knows inputs, targets and records; the work of one input is `run.watch_one`, which it imports when the first one
-starts. One bad file never costs another; whatever concerns the machine as a whole (exit code 5) ends the run.
+Knows inputs, targets and records; the work of one input is `run.watch_one`, imported when the first one starts.
+One bad file never costs another; whatever concerns the machine as a whole (exit code 5) ends the run.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omnimem_cli import records
+from omnimem_cli import __version__, records
 from omnimem_cli.console import talk
 from omnimem_cli.engine import Engine
 from omnimem_cli.errors import InputError, MissingError, OutputError, UsageError
 from omnimem_cli.inputs import Input
 from omnimem_cli.naming import Target, name_targets, owner_key
 from omnimem_cli.outcomes import Outcome
-from omnimem_cli.outputs import check_folder, clear_unfinished, locked
+from omnimem_cli.outputs import check_folder, clear_unfinished, locked, side_folder
 from omnimem_cli.results import bare_input, failed, readable_path
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.stopping import time_limit
 from omnimem_cli.writers import SUFFIXES, get_writer
+
+if TYPE_CHECKING:
+    from omnimem_cli.checkpoint import Checkpoint
+    from omnimem_cli.models.adapter import Adapter
 
 # What may differ between two runs without making their results differ.
 _INDIFFERENT = ("formats", "output", "force", "strict", "timeout_s", "offline", "device", "model")
@@ -38,9 +42,16 @@ class Work:
     settings: Settings
     preset: str | None = None
 
-    def task(self) -> Any:
-        """A new task, for one input."""
-        return self.make(self.settings, **self.options)
+    def engine(self) -> Engine:
+        """The model, not loaded yet."""
+        return Engine(self.settings)
+
+    def watch(self, path: str, adapter: "Adapter", report: Callable[[Progress], None], **more: Any) -> dict:
+        """The result of one input, by a new task; ``more`` is what `run.watch_one` takes."""
+        from omnimem_cli import run
+
+        task = self.make(self.settings, **self.options)
+        return run.watch_one(path, self.settings, task, adapter, report, preset=self.preset, **more)
 
     def identity(self, model: dict[str, str]) -> dict:
         """Everything that the result depends on beside the input, as plain values."""
@@ -60,10 +71,10 @@ class Job:
 
 
 class Batch:
-    """All inputs of one run, one after the other in this process."""
+    """All inputs of one run, one after the other in this process. ``progress`` draws that of one input."""
 
-    def __init__(self, work: Work, engine: Engine):
-        self.work, self.engine = work, engine
+    def __init__(self, work: Work, progress: Callable = talk.progress):
+        self.work, self.engine, self.progress = work, work.engine(), progress
 
     @cached_property
     def identity(self) -> dict:
@@ -95,6 +106,16 @@ class Batch:
         except (InputError, OutputError) as error:
             return f"would fail: {error.message}"
         return "would run"
+
+    def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Do every job in order. What ends the run (see `run`) is an outcome first, then raised."""
+        for number, job in enumerate(jobs, 1):
+            try:
+                outcome = self.run(job, label(job, number, len(jobs)))
+            except (KeyboardInterrupt, MissingError, UsageError) as error:
+                yield self.failure(job, error)
+                raise
+            yield outcome
 
     def run(self, job: Job, label: str) -> Outcome:
         """Do one input. Only what concerns every input leaves: MissingError, UsageError, an interrupt."""
@@ -134,10 +155,13 @@ class Batch:
             reason = "done before; missing files written again" if files else "done before"
             return Outcome(job.input.path, "skipped", reason, tuple(files), finished.result)
         content = replace(records.observe(job.input), digest=self._digest(job.input))
-        result = self._watch(job, label, content.digest)
+        checkpoint = self._checkpoint(job, target, content)
+        result = self._watch(job, label, content.digest, checkpoint)
         owned = before.files if before else {}
         record = records.Record(owner_key(job.input, target.folder), content, self.identity, result, dict(owned))
         files = records.publish(target, record, self._contents(result))
+        if checkpoint is not None:
+            checkpoint.remove()
         return Outcome(job.input.path, "done", files=tuple(files), result=result)
 
     def _finished(self, job: Job) -> records.Record | None:
@@ -149,27 +173,33 @@ class Batch:
             return None
         return record if records.same_content(job.input, records.observe(job.input), record.content) else None
 
-    def _watch(self, job: Job, label: str, digest: str | None) -> dict:
-        from omnimem_cli import run
+    def _checkpoint(self, job: Job, target: Target, content: records.Content) -> "Checkpoint | None":
+        """What a killed run left of this very work is gone on with; a stream cannot be wound back."""
+        if job.input.stream:
+            return None
+        from omnimem_cli.checkpoint import Checkpoint
 
-        with talk.progress(label) as report:
+        path = side_folder(target.folder) / f"{target.name}.checkpoint"
+        identity = {"work": self.identity, "digest": content.digest, "version": __version__}
+        return Checkpoint(path, identity, talk.warn)
+
+    def _watch(self, job: Job, label: str, digest: str | None, checkpoint: "Checkpoint | None" = None) -> dict:
+        with self.progress(label) as report:
             report(Progress("loading the model"))
             adapter = self.engine.adapter()
-            return run.watch_one(
-                job.input.path,
-                self.work.settings,
-                self.work.task(),
-                adapter,
-                report,
-                digest=digest,
-                preset=self.work.preset,
-            )
+            return self.work.watch(job.input.path, adapter, report, digest=digest, checkpoint=checkpoint)
 
     def _digest(self, one: Input) -> str | None:
         return None if one.stream else records.digest_file(one.path)
 
     def _contents(self, result: dict) -> dict[str, bytes]:
         return {f: encode(result, f) for f in self.work.settings.formats}
+
+
+def label(job: Job, number: int, total: int) -> str:
+    """What progress calls a job: ``[2/10] lecture.mp4``."""
+    name = readable_path(job.input.relative.name)
+    return f"[{number}/{total}] {name}" if total > 1 else name
 
 
 def encode(result: dict, format: str) -> bytes:

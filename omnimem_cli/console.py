@@ -74,7 +74,7 @@ class Talk:
             with _bar(self.console, label) as show:
                 yield show
         else:
-            yield PlainProgress(label, self._say)
+            yield PlainProgress(label, self.note)
 
 
 def explain(error: BaseException) -> tuple[str, str]:
@@ -108,7 +108,7 @@ def _bar(console: Console, label: str) -> Iterator[Callable[[Report], None]]:
 class PlainProgress:
     """Progress as plain lines: when a minute has passed, or another quarter is done after ten seconds at least."""
 
-    def __init__(self, label: str, say: Callable[[Text], None], now: Callable[[], float] = time.monotonic):
+    def __init__(self, label: str, say: Callable[[str], None], now: Callable[[], float] = time.monotonic):
         self.label, self.say, self.now = label, say, now
         self.begun = self.said_at = now()
         self.said_share = 0.0
@@ -121,7 +121,7 @@ class PlainProgress:
             return
         left = (now - self.begun) * (1 - share) / share if share else None
         eta = f", {clock(left)} left" if left is not None else ""
-        self.say(Text(f"{self.label}: {report.stage or 'working'} {_place(report)}{eta}"))
+        self.say(f"{self.label}: {report.stage or 'working'} {_place(report)}{eta}")
         self.said_at, self.said_share = now, share
 
 

@@ -116,6 +116,9 @@ class RunOptions:
         option(MODEL, "--budget SIZE", "Bound of the KV memory: entries per layer (8k), bytes (2GiB), auto."),
     ] = None
     device: Annotated[str, option(MODEL, "--device DEVICE", "auto, cuda, cuda:1 or cpu.")] = "auto"
+    workers: Annotated[
+        str | None, option(ADVANCED, "--workers DEVICE,...", "One process per device: cuda:0,cuda:1.")
+    ] = None
     dtype: Annotated[str | None, option(ADVANCED, "--dtype TYPE", "float32, bfloat16 or float16.")] = None
     offline: Annotated[bool, option(ADVANCED, "--offline", "Never use the network.")] = False
     yes: Annotated[bool, option(ADVANCED, "-y --yes", "Download missing weights without asking.")] = False
@@ -195,7 +198,7 @@ class RunOptions:
             raise UsageError("--no-audio and --no-video leave nothing to watch.", "Drop one of them.")
         return Settings(
             model=self.model,
-            device=_device(self.device),
+            device=check_device(self.device),
             dtype=_one_of(self.dtype, DTYPES, "--dtype"),
             offline=self.offline,
             budget=_budget(self.budget),
@@ -222,6 +225,10 @@ class RunOptions:
             force=self.force,
             strict=self.strict,
         )
+
+    def devices(self) -> list[str]:
+        """The devices of --workers; empty without it. Raises UsageError."""
+        return [check_device(name.strip()) for name in (self.workers or "").split(",") if name.strip()]
 
     def _formats(self, allowed: tuple[str, ...]) -> tuple[str, ...]:
         suffix = Path(self.output or "").suffix.lstrip(".")
@@ -253,7 +260,8 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _device(text: str) -> str:
+def check_device(text: str) -> str:
+    """The name of a device, as typed. Raises UsageError."""
     kind, _, number = text.partition(":")
     if text in ("auto", "cpu", "cuda") or (kind == "cuda" and number.isdigit()):
         return text

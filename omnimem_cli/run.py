@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from omnimem_cli import results
+from omnimem_cli.checkpoint import Checkpoint
 from omnimem_cli.errors import InputError
 from omnimem_cli.fitting import Fitted, fit
 from omnimem_cli.media.decode import Source
@@ -18,7 +19,7 @@ from omnimem_cli.media.segment import Media
 from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
-from omnimem_cli.session import Sampling, Session
+from omnimem_cli.session import Clock, Sampling, Session
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.tasks.task import Task
 
@@ -69,8 +70,12 @@ def watch_one(
     *,
     digest: str | None = None,
     preset: str | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> dict:
-    """The result of one task on one input (design of the result: ``results``)."""
+    """The result of one task on one input (design of the result: ``results``).
+
+    With a ``checkpoint`` the watch goes on where the last one of the same work was saved, and saves its own.
+    """
     began = time.monotonic()
     media = probe(
         path,
@@ -83,8 +88,10 @@ def watch_one(
     fitted = fit(settings, adapter, plan, media, task.reserve_s)
     task.grant(fitted.reserve_s, plan.format.segment_s)
     watch = Watch(settings, task, adapter, report, media, plan, fitted, began)
-    _listen(watch)
-    session, source = _watch(watch)
+    saved = checkpoint.load() if checkpoint else None
+    if saved is None:
+        _listen(watch)
+    session, source = _watch(watch, checkpoint, saved)
     watch.tell("answering", watch.total_s or session.end_s)
     part = task.finish(session, session.end_s)
     return results.done(task.name, part, preset=preset, **_facts(watch, session, source, digest))
@@ -101,7 +108,7 @@ def _listen(watch: Watch) -> None:
         watch.tell("listening", heard_s)
 
 
-def _watch(watch: Watch) -> tuple[Session, Source]:
+def _watch(watch: Watch, checkpoint: Checkpoint | None, saved: dict | None) -> tuple[Session, Source]:
     settings, task = watch.settings, watch.task
     session = Session(
         watch.adapter,
@@ -112,15 +119,34 @@ def _watch(watch: Watch) -> tuple[Session, Source]:
         sampling=Sampling(settings.temperature, seed=settings.seed),
         chunk_s=task.chunk_s,
     )
-    with Source(watch.media, watch.plan.format, start_s=settings.start_s, end_s=settings.end_s) as source:
+    first = 0 if saved is None else _go_on(watch, session, saved)
+    span = {"start_s": settings.start_s, "end_s": settings.end_s}
+    with Source(watch.media, watch.plan.format, **span, first_segment=first) as source:
         for moment, segments in session.watch(source):
             task.on_moment(session, moment, segments)
+            if checkpoint is not None and not moment.last and checkpoint.due():
+                checkpoint.save(_standing(watch, session, segments[-1].index + 1))
             watch.tell("watching", moment.end_s - moment.start_s)
     if not session.chunks_seen:
         raise InputError(
             f"{watch.media.path} holds nothing to watch in the range asked for.", "Check --start and --end."
         )
     return session, source
+
+
+def _standing(watch: Watch, session: Session, segments: int) -> dict:
+    """Where the watch stands after ``segments`` segments of the range."""
+    spent = {"wall_s": time.monotonic() - watch.began, "clock": vars(session.clock)}
+    return {"session": session.state(), "task": watch.task.state(), "segments": segments, "spent": spent}
+
+
+def _go_on(watch: Watch, session: Session, saved: dict) -> int:
+    """Stand where ``saved`` was taken; returns the next segment of the range."""
+    session.load_state(saved["session"])
+    watch.task.load_state(saved["task"])
+    session.clock = Clock(**saved["spent"]["clock"])
+    watch.began -= saved["spent"]["wall_s"]
+    return saved["segments"]
 
 
 def _facts(watch: Watch, session: Session, source: Source, digest: str | None) -> dict:

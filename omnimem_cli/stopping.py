@@ -15,23 +15,23 @@ class Interrupted(KeyboardInterrupt):
     """The user, or the system, wants the process to end; ``exit_code`` is 130 or 143."""
 
     def __init__(self, signal_number: int):
-        super().__init__(signal.Signals(signal_number).name)
+        super().__init__(signal_number)
         self.exit_code = 128 + signal_number
 
 
 @contextmanager
-def stop_signals() -> Iterator[None]:
-    """Within, SIGINT and SIGTERM raise Interrupted once; a second one leaves at once."""
+def stop_signals(*numbers: signal.Signals) -> Iterator[None]:
+    """Within, these signals raise Interrupted once; a second one leaves at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in numbers:
             signal.signal(each, lambda number, frame: os._exit(128 + number))
         raise Interrupted(number)
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, stop) for each in numbers}
     try:
         yield
     finally:

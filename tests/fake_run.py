@@ -28,7 +28,7 @@ class FakeRun:
         monkeypatch.setattr(Engine, "adapter", lambda engine: None)
         monkeypatch.setattr(run, "watch_one", self._watch)
 
-    def _watch(self, path, settings, task, adapter, report, *, digest=None, preset=None) -> dict:
+    def _watch(self, path, settings, task, adapter, report, *, digest=None, preset=None, checkpoint=None) -> dict:
         name = Path(path).name
         self.watched.append(name)
         report(Progress("watching", 30.0, 60.0))

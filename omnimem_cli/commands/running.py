@@ -3,9 +3,10 @@
 Knows the order of a run: inputs, model, plan, work, account. Data goes to stdout, talk to stderr.
 """
 
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,21 +36,20 @@ def run_task(
         quiet=options.quiet, verbose=options.verbose, debug=options.debug or talk.debug, no_color=options.no_color
     )
     from omnimem_cli.batch import Batch, Work
-    from omnimem_cli.engine import Engine
     from omnimem_cli.writers import FORMATS
 
     settings = options.settings(FORMATS[name])
-    engine = Engine(settings)
-    engine.check_name()
+    devices = options.devices()
+    batch = Batch(Work(name, make, task_options, settings, preset))
+    batch.engine.check_name()
     if not options.dry_run:
-        _offer_download(engine, options)
-    batch = Batch(Work(name, make, task_options, settings, preset), engine)
+        _offer_download(batch.engine, options)
     jobs = batch.plan(_find(typed, options, name))
     if options.dry_run:
         for job in jobs:
             _print(f"{batch.preview(job)}\t{job.input.path}")
         return
-    raise typer.Exit(_run(batch, jobs, options.report))
+    raise typer.Exit(_run(batch, jobs, devices, options.report))
 
 
 def _offer_download(engine: "Engine", options: RunOptions) -> None:
@@ -83,36 +83,36 @@ def _find(typed: list[str] | None, options: RunOptions, name: str) -> "list[Inpu
     return found
 
 
-def _run(batch: "Batch", jobs: "Sequence[Job]", account: Path | None) -> int:
-    """Every job in order; the account is given however the run ends."""
+def _run(batch: "Batch", jobs: "Sequence[Job]", devices: Sequence[str], account: Path | None) -> int:
+    """Every job; the account is given however the run ends."""
     from omnimem_cli.outcomes import exit_code
     from omnimem_cli.stopping import Interrupted, stop_signals
 
     begun, outcomes, stopped = time.monotonic(), [], None
     if account is not None:
         _write_report(account, {})
-    with stop_signals():
+    with stop_signals(signal.SIGINT, signal.SIGTERM):
         try:
-            for number, job in enumerate(jobs, 1):
-                outcomes.append(batch.run(job, _label(job, number, len(jobs))))
-                _tell(batch, outcomes[-1])
-        except Interrupted as signal:
-            stopped = signal.exit_code
-            outcomes.append(batch.failure(job, signal))
-            _tell(batch, outcomes[-1])
+            for outcome in _outcomes(batch, jobs, devices):
+                outcomes.append(outcome)
+                _tell(batch, outcome)
+        except Interrupted as signalled:
+            stopped = signalled.exit_code
         except (MissingError, UsageError) as error:
-            outcomes.append(batch.failure(job, error))
-            _tell(batch, outcomes[-1])
+            if error not in [outcome.error for outcome in outcomes]:
+                talk.error(error)
+                outcomes.append(batch.failure(jobs[0], error))
     code = exit_code(outcomes, batch.work.settings.strict, stopped)
     _account(batch, outcomes, len(jobs), time.monotonic() - begun, code, account)
     return code
 
 
-def _label(job: "Job", number: int, total: int) -> str:
-    from omnimem_cli.results import readable_path
+def _outcomes(batch: "Batch", jobs: "Sequence[Job]", devices: Sequence[str]) -> "Iterator[Outcome]":
+    if not devices:
+        return batch.outcomes(jobs)
+    from omnimem_cli.workers import by_workers
 
-    name = readable_path(job.input.relative.name)
-    return f"[{number}/{total}] {name}" if total > 1 else name
+    return by_workers(batch, jobs, devices)
 
 
 def _tell(batch: "Batch", outcome: "Outcome") -> None:

@@ -1,0 +1,40 @@
+"""Work for worker processes that needs no model: what an input's own text says, happens."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from omnimem_cli.batch import Work
+from omnimem_cli.engine import Engine
+from omnimem_cli.errors import InputError
+from omnimem_cli.results import bare_input
+
+
+class NoEngine(Engine):
+    """A model that is always there."""
+
+    def identify(self) -> dict[str, str]:
+        return {"name": "none", "revision": "1"}
+
+    def adapter(self) -> None:
+        return None
+
+
+class TextWork(Work):
+    """``die`` kills the process, ``fail`` raises, ``wait`` takes a minute; anything else is done."""
+
+    def engine(self) -> Engine:
+        return NoEngine(self.settings)
+
+    def watch(self, path, adapter, report, **more) -> dict:
+        told = Path(path).read_text()
+        if told == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if told == "fail":
+            raise InputError(f"{path} is not media.", "Check it.", code="not_media")
+        if told == "wait":
+            Path(path + ".begun").touch()
+            time.sleep(60)
+        time.sleep(0.2)
+        return {"status": "done", "input": bare_input(path), "process": os.getpid(), "warnings": []}
