@@ -196,3 +196,12 @@ def test_the_omnimem_repository_keeps_its_model_in_a_folder_of_its_own(folder, t
     monkeypatch.setattr(hub, "cached", lambda hub_id: repository if hub_id == "BrianatCambridge/OmniMem" else None)
     assert installed(row("video-salmonn2-plus-8b")) == repository
     assert resolve("video-salmonn2-plus-8b").folder == repository
+
+
+@pytest.mark.parametrize("folder", FAMILIES, indirect=True)
+def test_a_tied_head_may_be_absent(folder):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tie_word_embeddings": True}))
+    rewrite(folder, lambda tensors: {k: v for k, v in tensors.items() if k != "lm_head.weight"})
+    adapter = load_tiny(folder)
+    assert adapter.model.lm_head.weight is adapter.decoder.embed_tokens.weight
