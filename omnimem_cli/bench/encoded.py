@@ -22,7 +22,7 @@ class Replay:
     """An adapter with its stream behind it: every segment's piece is known, questions stand after the last."""
 
     def __init__(self, adapter: Adapter, prefix: Piece, pieces: list[Piece]):
-        self._adapter, self._prefix, self._pieces = adapter, prefix, pieces
+        self._adapter, self._prefix, self.pieces = adapter, prefix, pieces
 
     def __getattr__(self, name: str):
         return getattr(self._adapter, name)
@@ -33,7 +33,7 @@ class Replay:
 
     def encode(self, segments: Sequence[Segment]) -> list[Piece]:
         """The pieces of these segments."""
-        return [self._pieces[segment.index] for segment in segments]
+        return [self.pieces[segment.index] for segment in segments]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Encoded:
     plan: Plan
     segments: list[Segment]
     adapter: Replay
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """Every segment's tokens."""
+        return self.adapter.pieces
 
 
 def encode(adapter: Adapter, video: Video, options: WatchOptions) -> Encoded:

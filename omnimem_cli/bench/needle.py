@@ -137,7 +137,7 @@ def _bounded(encoded: Encoded, policy: str, allowed: Fraction, settings: Setting
 
 
 def _watch(encoded: Encoded, settings: Settings) -> Session:
-    chunk = settings.chunk or _chunk_tokens(encoded.plan.tokens_per_segment)
+    chunk = settings.chunk or chunk_tokens(encoded)
     fitted = fit(replace(settings, chunk=chunk), encoded.adapter, encoded.plan, encoded.media)
     memory: Memory = fitted.memory(encoded.adapter)
     session = Session(encoded.adapter, memory, encoded.media, encoded.plan, chunk)
@@ -146,8 +146,9 @@ def _watch(encoded: Encoded, settings: Settings) -> Session:
     return session
 
 
-def _chunk_tokens(per_segment: int) -> int:
+def chunk_tokens(encoded: Encoded) -> int:
     """Whole segments of at least CHUNK_TOKENS in all."""
+    per_segment = encoded.plan.tokens_per_segment
     return -(-CHUNK_TOKENS // per_segment) * per_segment
 
 

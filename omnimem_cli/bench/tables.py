@@ -94,3 +94,35 @@ def _range(row: dict) -> str:
 def _share(row: dict, kind: str) -> str:
     found = row["by_kind"].get(kind)
     return f"{found['accuracy']:.0%} of {found['n']}" if found else "-"
+
+
+def speed_table(result: dict) -> str:
+    """Seconds and shares by policy."""
+    head = (
+        "policy",
+        "watch",
+        "to full",
+        "encode",
+        "prefill",
+        "scoring",
+        "of watch",
+        "of prefill",
+        "answers",
+        "tokens/s",
+    )
+    rows = [
+        (
+            row["policy"],
+            f"{row['watch_s']:.3f} s",
+            f"{row['watch_to_full']:.2f}" if row["watch_to_full"] else "",
+            *(f"{row[name]:.3f} s" for name in ("encode_s", "prefill_s", "scoring_s")),
+            *(f"{row[name]:.1%}" for name in ("scoring_of_watch", "scoring_of_prefill")),
+            f"{row['answer_s']:.3f} s",
+            str(row["tokens_per_second"]),
+        )
+        for row in result["rows"]
+    ]
+    sizes = [(r["policy"], size(r["bytes"]), size(r["side_bytes"]), size(r["peak_bytes"])) for r in result["rows"]]
+    settings = f"{result['tokens']} tokens, {result['entries']} entries per layer, chunks of {result['chunk']} tokens"
+    kept = aligned(("policy", "memory", "of it side data", "peak in a chunk"), sizes)
+    return "\n\n".join([aligned(head, rows), kept, f"{settings}; prefill contains scoring"])

@@ -149,6 +149,35 @@ def _ranges(text: str) -> list[tuple[int, int]]:
     return ranges
 
 
+@app.command(
+    "speed", epilog=examples(["omnimem bench speed", "omnimem bench speed --policies omnimem,full --chunk 512"])
+)
+def speed(
+    model: Model = "nano",
+    policies: Policies = "omnimem,full",
+    share: Annotated[str, option(MODEL, "--share SHARE", "Entries per layer as a share of the tokens: 1/4.")] = "1/4",
+    events: Annotated[int, option(MODEL, "--events N", "Slides of the video.")] = 20,
+    repeats: Annotated[int, option(MODEL, "--repeats N", "Runs of which the best counts.")] = 5,
+    chunk: Chunk = None,
+    seed: Seed = EVALUATION_SEED,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    format: Format = "table",
+    quiet: Quiet = False,
+) -> None:
+    """Time encoding, prefill, scoring and answers by policy; print shares and the ratio to full."""
+    from omnimem_cli.bench.speed import Speed, bench_speed
+    from omnimem_cli.bench.tables import speed_table
+
+    _check(format)
+    wanted = Speed(_names(policies), _shares(share)[0], events, repeats, seed)
+    settings = Settings(model=model, chunk=chunk, device=device, dtype=dtype)
+    talk.configure(quiet=quiet)
+    with talk.progress("bench speed") as report:
+        result = bench_speed(_adapter(settings), wanted, settings, report)
+    _print(result, speed_table(result), format)
+
+
 def _shares(text: str) -> list[str]:
     """Budgets as typed, each a fraction above 0 and at most 1. Raises UsageError."""
     shares = [share.strip() for share in text.split(",") if share.strip()]

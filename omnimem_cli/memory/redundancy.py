@@ -14,13 +14,15 @@ from torch import Tensor
 from omnimem_cli.memory.piece import TEXT
 from omnimem_cli.memory.store import Table
 
+WIDEST = 4.0  # a coordinate of a projected unit vector is about normal: nothing to speak of lies beyond
+
 
 @dataclass(frozen=True)
 class Carry:
     """What stands for a hidden state once its chunk is over: ``dims`` = 0 keeps the unit vector whole.
 
     Otherwise a fixed random projection to ``dims`` dimensions (Johnson-Lindenstrauss), stored as ``dtype``: "float32",
-    "bfloat16" or "int8" (a unit vector times 127).
+    "bfloat16" or "int8".
     """
 
     dims: int = 32
@@ -28,11 +30,12 @@ class Carry:
 
     def compact(self, unit: Tensor) -> Tensor:
         """Unit rows [..., D] to what is carried [..., dims or D]."""
-        if self.dims:
-            unit = torch.nn.functional.normalize(unit @ _projection(unit.shape[-1], self.dims, unit.device), dim=-1)
+        if not self.dims:
+            return unit.to(getattr(torch, self.dtype))
+        short = unit @ _projection(unit.shape[-1], self.dims, unit.device)
         if self.dtype == "int8":
-            return (unit * 127).round().to(torch.int8)
-        return unit.to(getattr(torch, self.dtype))
+            return (short * (127 / WIDEST)).round_().clamp_(-127, 127).to(torch.int8)
+        return short.to(getattr(torch, self.dtype))
 
     def cosine(self, a: Tensor, b: Tensor) -> Tensor:
         """Cosine of carried rows [..., dims], fp32."""

@@ -25,14 +25,18 @@ def column_sums(
     q [1, H, n, d], lse fp32 [1, H, n] over all keys, memory [1, G, m, d], chunk [1, G, n, d]. ``stride``: only every
     stride-th query (the last one always) is looked at, scaled up to n. The sum over all keys is n.
     """
-    n = q.shape[2]
+    n, groups, heads = q.shape[2], chunk.shape[1], q.shape[1]
     rows = sampled_rows(n, stride, q.device)
-    sums = [
-        _block_sums(q[:, :, rows], lse[:, :, rows], keys, scaling, None if past else rows, start)
-        for past, keys, start in _blocks(memory, chunk)
-    ]
+    folded = fold_groups(q[:, :, rows], groups)[0].float() * scaling  # [G, H / G * r, d]
+    level = lse[:, :, rows].reshape(groups, -1, 1)
+    sums = []
+    for past, keys, start in _blocks(memory, chunk):
+        weights = torch.baddbmm(level, folded, keys[0].float().transpose(-1, -2), beta=-1).exp_()
+        if not past:
+            later = _later(rows, start, keys.shape[2]).repeat(heads // groups, 1)
+            weights.masked_fill_(later, 0.0)
+        sums.append(weights.sum(1))
     received = torch.cat(sums, dim=-1) * (n / len(rows))  # [G, m + n], summed over the group's heads
-    groups, heads = chunk.shape[1], q.shape[1]
     return received * groups / heads if per_group else received.sum(0) / heads
 
 
@@ -47,15 +51,9 @@ def _blocks(memory: Tensor, chunk: Tensor):
             yield past, keys[:, :, start : start + BLOCK], start
 
 
-def _block_sums(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, rows: Tensor | None, start: int) -> Tensor:
-    """[G, keys]; ``rows`` are the queries' own places in the chunk when the keys are of the chunk (causal)."""
-    groups, r, count = keys.shape[1], q.shape[2], keys.shape[2]
-    scores = fold_groups(q, groups)[0].float() @ keys[0].float().transpose(-1, -2)  # [G, H / G * r, keys]
-    weights = scores.mul_(scaling).sub_(lse.reshape(groups, -1, 1)).exp_()
-    if rows is not None:
-        later = torch.arange(start, start + count, device=q.device) > rows[:, None]
-        weights = weights.reshape(groups, -1, r, count).masked_fill_(later, 0.0).flatten(1, 2)
-    return weights.sum(1)
+def _later(rows: Tensor, start: int, count: int) -> Tensor:
+    """Which keys [count] of the chunk, from ``start`` on, queries at places ``rows`` must not see: bool [r, count]."""
+    return torch.arange(start, start + count, device=rows.device) > rows[:, None]
 
 
 def head_averaged_sums(q: Tensor, memory: Tensor, chunk: Tensor, scaling: float, stride: int = 1) -> Tensor:
@@ -73,8 +71,7 @@ def head_averaged_sums(q: Tensor, memory: Tensor, chunk: Tensor, scaling: float,
         scores = wide @ keys[0].float().transpose(0, 1).flatten(1).T  # [r, keys]
         if past:
             return scores
-        later = torch.arange(start, start + keys.shape[2], device=q.device) > rows[:, None]
-        return scores.masked_fill_(later, -torch.inf)
+        return scores.masked_fill_(_later(rows, start, keys.shape[2]), -torch.inf)
 
     lse = torch.stack([logits(*block).logsumexp(-1) for block in _blocks(memory, chunk)]).logsumexp(0)
     sums = [(logits(*block) - lse[:, None]).exp_().sum(0) for block in _blocks(memory, chunk)]
