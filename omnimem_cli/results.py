@@ -38,6 +38,8 @@ ERROR_CODES = {
     "empty_range": "the range asked for lies outside of the input",
     "undecodable": "nothing in the input could be decoded",
     "stalled": "the input delivered nothing for too long",
+    "network": "the file leads to the network, which files may not",
+    "apart": "picture and sound of the stream are too far apart to be read together",
     "timeout": "the time limit for one input was reached",
     "environment": "the machine lacks something",
     "no_ffmpeg": "there is no ffmpeg",
