@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from omnimem_cli.errors import MissingError, UsageError
 from omnimem_cli.models import hub, loader
-from omnimem_cli.models.catalogue import ROWS, row
+from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.loader import find_device, installed, load, resolve
 
 
@@ -166,10 +166,3 @@ def test_a_device_that_is_not_there_is_named():
         find_device("cuda:77")
     with pytest.raises(UsageError):
         find_device("toaster")
-
-
-def test_every_row_is_complete():
-    assert len({r.name for r in ROWS}) == len(ROWS)
-    for candidate in ROWS:
-        assert candidate.fps >= 1 and candidate.budget > 0 and candidate.max_pixels > 0
-        assert (candidate.hub_id is None) == (candidate.name == "nano")

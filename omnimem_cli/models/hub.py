@@ -36,13 +36,15 @@ def pull(row: Row) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    # A connection that breaks off comes through as the HTTP library's own error, and which library differs by release.
+    broken_off = HfHubHTTPError.__bases__[0]
     assert row.hub_id is not None, f"{row.name} is not on the hub"
     try:
         folder = Path(snapshot_download(row.hub_id, allow_patterns=list(PATTERNS)))
         if (folder / LORA_CONFIG).exists():
             snapshot_download(lora_base(folder), allow_patterns=list(PATTERNS))
         return folder
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, broken_off, OSError) as error:
         raise MissingError(
             f"{row.hub_id} could not be downloaded: {first_line(error)}",
             "Check the network and HF_TOKEN, then run the same command: it resumes.",

@@ -1,0 +1,44 @@
+"""The catalogue: what a person reads before downloading gigabytes."""
+
+import subprocess
+import sys
+
+import pytest
+from streams import media_of
+
+from omnimem_cli.errors import UsageError
+from omnimem_cli.models.adapter import WatchOptions
+from omnimem_cli.models.catalogue import ROWS, row, unlisted
+
+
+def test_the_catalogue_imports_no_torch():
+    code = "import sys, omnimem_cli.models.catalogue, omnimem_cli.models.hub; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_every_row_is_complete():
+    assert len({r.name for r in ROWS}) == len(ROWS)
+    for candidate in ROWS:
+        assert candidate.fps >= 1 and candidate.budget > 0 and candidate.max_pixels > 0 and candidate.licence
+        assert (candidate.hub_id is None) == (candidate.name == "nano")
+
+
+def test_an_entry_costs_what_the_geometry_says():
+    assert row("qwen2.5-omni-3b").entry_bytes() == 36 * 1024
+    assert row("qwen2.5-omni-7b").entry_bytes() == 56 * 1024
+    assert row("qwen2.5-omni-7b").entry_bytes("float32") == 112 * 1024
+    assert unlisted("mine", "qwen2.5-omni").entry_bytes() is None
+
+
+def test_names_and_hub_ids_find_rows_whatever_their_case():
+    assert row("Qwen2.5-Omni-7B") is row("qwen/qwen2.5-omni-7b") is row("qwen2.5-omni-7b")
+    with pytest.raises(UsageError):
+        row("qwen2.5-omni")
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-omni-3b", "qwen2.5-omni-7b"])
+def test_token_rates_are_those_of_a_plan(tiny_adapter, name):
+    tiny_adapter.row = row(name)
+    plan = tiny_adapter.plan(media_of(4, 4, 640, 360), WatchOptions())
+    assert plan.visual_tokens_per_segment == 2 * row(name).visual_rate
+    assert plan.audio_tokens_per_segment == 2 * row(name).audio_rate
