@@ -84,8 +84,9 @@ def watch_one(
         no_video=settings.no_video,
         timeout_s=settings.timeout_s,
     )
-    plan = adapter.plan(media, WatchOptions(settings.fps, settings.max_pixels))
-    fitted = fit(settings, adapter, plan, media, task.reserve_s)
+    watched = media.within(settings.start_s, settings.end_s)
+    plan = adapter.plan(watched, WatchOptions(settings.fps, settings.max_pixels))
+    fitted = fit(settings, adapter, plan, watched, task.reserve_s)
     task.grant(fitted.reserve_s, plan.format.segment_s)
     watch = Watch(settings, task, adapter, report, media, plan, fitted, began)
     saved = checkpoint.load() if checkpoint else None
@@ -99,7 +100,7 @@ def watch_one(
 
 def _listen(watch: Watch) -> None:
     """First pass over a file's sound: the model's log-mel maximum. A live source cannot be heard twice."""
-    if watch.media.audio is None or watch.media.duration_s is None:
+    if not watch.adapter.learns_sound or watch.media.audio is None or watch.media.duration_s is None:
         return
     heard_s, rate = 0.0, watch.plan.format.sample_rate
     for block in sound_blocks(watch.media, start_s=watch.settings.start_s, end_s=watch.settings.end_s):
@@ -113,7 +114,7 @@ def _watch(watch: Watch, checkpoint: Checkpoint | None, saved: dict | None) -> t
     session = Session(
         watch.adapter,
         watch.fitted.memory(watch.adapter),
-        watch.media,
+        watch.media.within(settings.start_s, settings.end_s),
         watch.plan,
         watch.fitted.chunk_tokens,
         sampling=Sampling(settings.temperature, seed=settings.seed),

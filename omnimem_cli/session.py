@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from omnimem_cli.media.segment import Media, Segment
+from omnimem_cli.media.segment import Media, Segment, overlap_s
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.memory.fork import Fork, Observer, left_padded
 from omnimem_cli.memory.piece import Piece, join
@@ -68,8 +68,8 @@ class Session:
     sampling: Sampling = field(default_factory=Sampling)
     chunk_s: float | None = None
     clock: Clock = field(default_factory=Clock)
-    frames_seen: int = 0
-    samples_seen: int = 0
+    video_s: float = 0.0
+    audio_s: float = 0.0
     chunks_seen: int = 0
     start_s: float | None = None
     end_s: float = 0.0
@@ -91,10 +91,8 @@ class Session:
             yield self._moment(segments), segments
 
     def coverage(self) -> dict[str, float]:
-        """Seconds of picture and of sound that entered the model."""
-        form = self.plan.format
-        frames_s = self.frames_seen / form.fps if form.fps else 0.0
-        return {"video_s": frames_s, "audio_s": self.samples_seen / form.sample_rate}
+        """Seconds of picture and of sound, each by its stream's own begin and end, that entered the model."""
+        return {"video_s": self.video_s, "audio_s": self.audio_s}
 
     @torch.no_grad()
     def ask(
@@ -121,7 +119,7 @@ class Session:
 
     def state(self) -> dict:
         """Plain tensors and numbers to go on from after the chunks seen so far."""
-        numbers = ("frames_seen", "samples_seen", "chunks_seen", "start_s", "end_s")
+        numbers = ("video_s", "audio_s", "chunks_seen", "start_s", "end_s")
         own = {name: getattr(self, name) for name in numbers}
         return {"memory": self.memory.state(), "adapter": self.adapter.state(), "session": own}
 
@@ -142,11 +140,13 @@ class Session:
         self.clock.prefill_s += time.perf_counter() - encoded
 
     def _moment(self, segments: list[Segment]) -> Moment:
-        self.frames_seen += sum(len(s.frames) for s in segments)
-        self.samples_seen += sum(len(s.audio) for s in segments)
+        for segment in segments:
+            frames_s, sound_s = _lengths(segment, self.plan)
+            self.video_s += overlap_s(self.media.video, segment.start_s, frames_s)
+            self.audio_s += overlap_s(self.media.audio, segment.start_s, sound_s)
         if self.start_s is None:
             self.start_s = segments[0].start_s
-        self.end_s = _end(segments[-1], self.plan)
+        self.end_s = segments[-1].start_s + max(_lengths(segments[-1], self.plan))
         self.chunks_seen += 1
         return Moment(self.chunks_seen - 1, self.start_s, self.end_s, segments[-1].last)
 
@@ -162,11 +162,10 @@ def _batches(source: Iterable[Segment], size: int) -> Iterator[list[Segment]]:
         yield batch
 
 
-def _end(segment: Segment, plan: Plan) -> float:
-    """Where the segment's last picture or sound ends."""
+def _lengths(segment: Segment, plan: Plan) -> tuple[float, float]:
+    """Seconds of picture and of sound in the segment."""
     form = plan.format
-    frames_s = len(segment.frames) / form.fps if form.fps else 0.0
-    return segment.start_s + max(frames_s, len(segment.audio) / form.sample_rate)
+    return len(segment.frames) / form.fps if form.fps else 0.0, len(segment.audio) / form.sample_rate
 
 
 class _Asking:

@@ -1,5 +1,7 @@
 """Watching and asking through a real (tiny, random) Thinker, against the library's own one-shot pass."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from streams import frames_of, media_of, segments_of, sound_of
@@ -176,3 +178,14 @@ def test_kinds_stay_within_their_budgets(tiny_adapter):
     session, _, _ = session_of(tiny_adapter, 30.0, 30.0, policy="omnimem", entries=60)
     counts = session.memory.counts()
     assert counts[VISUAL] == 20 and counts[AUDIO] == 40
+
+
+def test_padding_is_not_coverage(tiny_adapter):
+    media = media_of(8.0, 8.0)
+    late = replace(media, audio=replace(media.audio, start_s=3.0, duration_s=5.0))  # its first 3 s are filled up
+    plan = tiny_adapter.plan(late, WatchOptions(fps=2, max_pixels=112 * 84))
+    memory = Memory(tiny_adapter.decoder, make_policy("full"), even_budgets(4, 9, 1, True, True), dtype=torch.float32)
+    session = Session(tiny_adapter, memory, late, plan, 100)
+    for _ in session.watch(segments_of(plan.format, frames_of(8.0, 2, 112, 84), sound_of(8.0))):
+        pass
+    assert session.coverage() == {"video_s": 8.0, "audio_s": 5.0}

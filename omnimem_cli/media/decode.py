@@ -18,7 +18,7 @@ import numpy as np
 
 from omnimem_cli.errors import InputError
 from omnimem_cli.media.picture import Picture, frame_rate, open_picture
-from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream
+from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream, overlap_s
 from omnimem_cli.media.sound import Sound, open_sound
 from omnimem_cli.media.together import open_together
 
@@ -90,8 +90,8 @@ class Source:
     def _count(self, segment: Segment) -> None:
         frames_s = len(segment.frames) / self.format.fps if len(segment.frames) else 0.0
         sound_s = len(segment.audio) / self.format.sample_rate
-        self.video_s += _overlap(self.media.video, segment.start_s, frames_s)
-        self.audio_s += _overlap(self.media.audio, segment.start_s, sound_s)
+        self.video_s += overlap_s(self.media.video, segment.start_s, frames_s)
+        self.audio_s += overlap_s(self.media.audio, segment.start_s, sound_s)
 
     def close(self) -> None:
         """End decoding and reap everything. Harmless when called again."""
@@ -101,16 +101,6 @@ class Source:
             self._thread.join()
         with suppress(queues.Full):  # a consumer in another thread may be waiting
             self._work.queue.put_nowait(None)
-
-
-def _overlap(stream: VideoStream | AudioStream | None, begin_s: float, length_s: float) -> float:
-    """Seconds of [begin, begin + length) that belong to the stream itself, not to padding."""
-    if stream is None or length_s == 0.0:
-        return 0.0
-    end_s = begin_s + length_s
-    if stream.duration_s is not None:
-        end_s = min(end_s, stream.start_s + stream.duration_s)
-    return max(0.0, end_s - max(begin_s, stream.start_s))
 
 
 class _Work:

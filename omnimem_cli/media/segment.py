@@ -4,7 +4,7 @@ Knows numpy arrays and seconds; knows no model and no ffmpeg. All times are seco
 of the file (the container's start time is subtracted, so the first stream to start begins at about 0).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,9 +55,32 @@ class Media:
         ends = [_end(s) for s in (self.video, self.audio) if s is not None]
         return None if not ends or None in ends else max(ends)
 
+    def within(self, start_s: float | None, end_s: float | None) -> "Media":
+        """The same input with its chosen streams cut to [start_s, end_s) of the original clock (None: open)."""
+        span = (start_s or 0.0, end_s)
+        return replace(self, video=_within(self.video, *span), audio=_within(self.audio, *span))
+
 
 def _end(stream: VideoStream | AudioStream) -> float | None:
     return None if stream.duration_s is None else stream.start_s + stream.duration_s
+
+
+def overlap_s(stream: VideoStream | AudioStream | None, begin_s: float, length_s: float) -> float:
+    """Seconds of [begin_s, begin_s + length_s) that belong to the stream itself, not to padding."""
+    if stream is None or length_s == 0.0:
+        return 0.0
+    end_s, own_end_s = begin_s + length_s, _end(stream)
+    end_s = end_s if own_end_s is None else min(end_s, own_end_s)
+    return max(0.0, end_s - max(begin_s, stream.start_s))
+
+
+def _within(stream, start_s: float, end_s: float | None):
+    """The stream with its begin and length cut to the range; None stays None."""
+    if stream is None:
+        return None
+    first, own_end_s = max(stream.start_s, start_s), _end(stream)
+    ends = [end for end in (own_end_s, end_s) if end is not None]
+    return replace(stream, start_s=first, duration_s=max(0.0, min(ends) - first) if ends else None)
 
 
 @dataclass(frozen=True)

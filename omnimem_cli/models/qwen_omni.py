@@ -26,6 +26,8 @@ from omnimem_cli.models.towers import AudioTower, VisionTower
 class QwenOmniAdapter:
     """One Thinker and the state of one stream. ``row``: its defaults; ``name``, ``revision``: its origin."""
 
+    learns_sound = True
+
     def __init__(
         self,
         model: nn.Module,

@@ -39,6 +39,7 @@ class SalmonnAdapter(ABC):
     patches: ClassVar[PatchSettings]
     opens: ClassVar[str]  # between the user's header and the first media token
     closes: ClassVar[str]  # between the media and a question, beyond the layout's own marks
+    learns_sound: ClassVar[bool] = False
 
     def __init__(
         self,
