@@ -35,8 +35,7 @@ class Plan:
 class Adapter(Protocol):
     """A model family, seen by the engine. One instance watches one input at a time (``open`` starts anew)."""
 
-    decoder: nn.Module  # decoder stack: (inputs_embeds, position_ids [3, B, n], past_key_values, **kw) ->
-    last_hidden_state
+    decoder: nn.Module  # (inputs_embeds, position_ids [3, B, n], past_key_values, **kw) -> last_hidden_state
     device: torch.device
     dtype: torch.dtype
     eos_ids: tuple[int, ...]
@@ -49,15 +48,13 @@ class Adapter(Protocol):
         """First pass over a file's sound, block by block (float32 [samples]): learns the log-mel maximum."""
 
     def open(self, media: Media, plan: Plan) -> Piece:
-        """The prefix: system prompt, role header, opening marks. Resets the stream state, keeps what was
-        listened to."""
+        """The prefix: system prompt, role header, opening marks. A new stream; keeps what was listened to."""
 
     def encode(self, segments: Sequence[Segment]) -> list[Piece]:
         """Tokens of consecutive segments, one piece each; equal windows are batched through the encoders."""
 
     def question(self, texts: Sequence[str]) -> list[Piece]:
-        """Closing marks, question and answer header, positioned after all tokens so far. For forks only; no
-        state changes."""
+        """Closing marks, question and answer header, positioned after all tokens so far. No state changes."""
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [...] to embeddings [..., D]."""
