@@ -18,7 +18,7 @@ from omnimem_cli.errors import InputError, MissingError, OutputError, UsageError
 from omnimem_cli.inputs import Input
 from omnimem_cli.naming import Target, name_targets, owner_key
 from omnimem_cli.outcomes import Outcome
-from omnimem_cli.outputs import check_folder, clear_unfinished, locked, side_folder
+from omnimem_cli.outputs import check_writing, locked, make_folder, part_of, side_folder
 from omnimem_cli.results import bare_input, failed, readable_path
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.stopping import time_limit
@@ -138,11 +138,11 @@ class Batch:
         check_input(job.input)
         if job.target is None:
             return Outcome(job.input.path, "done", result=self._watch(job, label, self._digest(job.input)))
-        check_folder(job.target.folder)
+        make_folder(job.target.folder)
         with locked(job.target.folder, job.target.name) as mine:
             if not mine:
                 return Outcome(job.input.path, "skipped", "another omnimem is at work on it")
-            clear_unfinished(job.target.folder, job.target.name)
+            check_writing(job.target.folder, job.target.name)
             return self._run_locked(job, job.target, label)
 
     def _run_locked(self, job: Job, target: Target, label: str) -> Outcome:
@@ -159,10 +159,11 @@ class Batch:
         result = self._watch(job, label, content.digest, checkpoint)
         owned = before.files if before else {}
         record = records.Record(owner_key(job.input, target.folder), content, self.identity, result, dict(owned))
-        files = records.publish(target, record, self._contents(result))
+        records.publish(target, record, self._contents(result))
         if checkpoint is not None:
             checkpoint.remove()
-        return Outcome(job.input.path, "done", files=tuple(files), result=result)
+        files = tuple(target.path(format) for format in target.files)
+        return Outcome(job.input.path, "done", files=files, result=result)
 
     def _finished(self, job: Job) -> records.Record | None:
         """The record that makes this job needless, if there is one."""
@@ -181,7 +182,7 @@ class Batch:
 
         path = side_folder(target.folder) / f"{target.name}.checkpoint"
         identity = {"work": self.identity, "digest": content.digest, "version": __version__}
-        return Checkpoint(path, identity, talk.warn)
+        return Checkpoint(path, part_of(target.folder, target.name), identity, talk.warn)
 
     def _watch(self, job: Job, label: str, digest: str | None, checkpoint: "Checkpoint | None" = None) -> dict:
         with self.progress(label) as report:

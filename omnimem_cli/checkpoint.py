@@ -25,11 +25,12 @@ SCHEMA = "omnimem/checkpoint/1"
 class Checkpoint:
     """The checkpoint at ``path`` of the work that ``identity`` (plain JSON values) describes.
 
-    ``warn`` is told, once, when it cannot be written: the watch goes on without.
+    ``part``: where it is written before it is renamed. ``warn`` is told, once, when it cannot be written: the watch
+    goes on without.
     """
 
-    def __init__(self, path: Path, identity: dict, warn: Callable[[str], None], every_s: float = EVERY_S):
-        self.path, self.warn, self.every_s = path, warn, every_s
+    def __init__(self, path: Path, part: Path, identity: dict, warn: Callable[[str], None], every_s: float = EVERY_S):
+        self.path, self.part, self.warn, self.every_s = path, part, warn, every_s
         self.identity = json.loads(json.dumps(identity))
         self._next = time.monotonic() + every_s
 
@@ -44,7 +45,7 @@ class Checkpoint:
         tensors: dict[str, Tensor] = {}
         header = {"schema": SCHEMA, "identity": self.identity, "state": _packed(state, tensors)}
         try:
-            write_whole(self.path, save(tensors, {"omnimem": json.dumps(header)}))
+            write_whole(self.path, save(tensors, {"omnimem": json.dumps(header)}), self.part)
         except OutputError as error:
             self.warn(f"No checkpoint could be saved: {error.message}")
             self.every_s = float("inf")

@@ -87,20 +87,20 @@ def explain(error: BaseException) -> tuple[str, str]:
 
 @contextmanager
 def _bar(console: Console, label: str) -> Iterator[Callable[[Report], None]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[place]}", markup=False),
-        TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(label, total=None, place="")
+        task, begun = bar.add_task(label, total=None, place=""), time.monotonic()
 
         def show(report: Report) -> None:
             text = f"{label}: {report.stage}" if report.stage else label
-            bar.update(task, description=text, completed=report.done_s, total=report.total_s, place=_place(report))
+            place = _place(report) + _left(report, time.monotonic() - begun)
+            bar.update(task, description=text, completed=report.done_s, total=report.total_s, place=place)
 
         yield show
 
@@ -119,9 +119,8 @@ class PlainProgress:
         quiet_for = now - self.said_at
         if quiet_for < 10 or (quiet_for < PLAIN_EVERY_S and share - self.said_share < PLAIN_EVERY_SHARE):
             return
-        left = (now - self.begun) * (1 - share) / share if share else None
-        eta = f", {clock(left)} left" if left is not None else ""
-        self.say(f"{self.label}: {report.stage or 'working'} {_place(report)}{eta}")
+        left = _left(report, now - self.begun)
+        self.say(f"{self.label}: {report.stage or 'working'} {_place(report)}{left}")
         self.said_at, self.said_share = now, share
 
 
@@ -129,9 +128,15 @@ def _share(report: Report) -> float:
     return min(1.0, report.done_s / report.total_s) if report.total_s else 0.0
 
 
+def _left(report: Report, spent_s: float) -> str:
+    """What remains at the pace so far; nothing until a twentieth is done or where the end is unknown."""
+    share = _share(report)
+    return f", {clock(spent_s * (1 - share) / share)} left" if 0.05 <= share < 1 else ""
+
+
 def _place(report: Report) -> str:
     if not report.total_s:
-        return clock(report.done_s)
+        return clock(report.done_s) if report.done_s else ""
     return f"{clock(report.done_s)} of {clock(report.total_s)}"
 
 

@@ -21,6 +21,7 @@ from omnimem_cli.times import parse_span, parse_time
 
 INPUT, MODEL, ANSWER, OUTPUT, TALK = "Input", "Model and memory", "Answer", "Output", "Messages"
 ADVANCED = "Advanced"
+PANELS = (INPUT, MODEL, ANSWER, OUTPUT, TALK, ADVANCED)
 FORMATS = ("md", "json", "srt", "vtt", "txt")
 POSITIONS = ("keep", "lazy", "eager", "retime")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -182,7 +183,13 @@ class RunOptions:
     help_all: Annotated[
         bool,
         typer.Option(
-            "--help-all", is_eager=True, callback=_show_all, help="Show the advanced options too.", show_default=False
+            "--help-all",
+            rich_help_panel=TALK,
+            metavar="",
+            is_eager=True,
+            callback=_show_all,
+            help="Show the advanced options too.",
+            show_default=False,
         ),
     ] = False
 
@@ -245,7 +252,7 @@ class RunOptions:
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give ``command`` every field of `RunOptions` as an option and pass them on as ``options``."""
     signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.name != "options"]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values() if p.name != "options"]
     shared = [
         inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
         for f in fields(RunOptions)
@@ -256,8 +263,14 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
         options = RunOptions(**{p.name: values.pop(p.name) for p in shared})
         command(**values, options=options)
 
-    run.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+    run.__signature__ = signature.replace(parameters=sorted([*own, *shared], key=_panel))  # type: ignore[attr-defined]
     return run
+
+
+def _panel(parameter: inspect.Parameter) -> int:
+    """Where a parameter's panel stands in the help."""
+    (info,) = parameter.annotation.__metadata__
+    return PANELS.index(info.rich_help_panel) if info.rich_help_panel in PANELS else -1
 
 
 def check_device(text: str) -> str:

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and the folder they appear in.
 
-Knows paths and bytes; knows no result. A file is written under ``.omnimem/``, flushed to the disk and renamed, so
-that a kill at any moment leaves either the old file or the new one.
+Knows paths and bytes; knows no result. A file is written under another name, flushed to the disk and renamed, so that
+a kill at any moment leaves either the old file or the new one.
 """
 
 import fcntl
@@ -22,38 +22,43 @@ def side_folder(folder: Path) -> Path:
     return folder / SIDE
 
 
-def check_folder(folder: Path) -> None:
-    """Make the folder and prove that a file can be written in it. Raises OutputError."""
+def part_of(folder: Path, name: str) -> Path:
+    """Where the holder of the lock ``name`` writes whatever it writes, before it is renamed."""
+    return side_folder(folder) / f"{name}.part"
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and omnimem's own in it. Raises OutputError."""
     try:
         side_folder(folder).mkdir(parents=True, exist_ok=True)
-        write_whole(side_folder(folder) / "probe", b"x" * 4096)
-        (side_folder(folder) / "probe").unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(folder, error) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` in one step. Raises OutputError; then ``path`` is as it was."""
-    temporary = _temporary(path)
+def check_writing(folder: Path, name: str) -> None:
+    """Prove that the holder of the lock ``name`` can write in the folder, and clear what a killed one left there."""
+    part = part_of(folder, name)
+    write_whole(part, b"x" * 4096, part)
+    part.unlink()
+
+
+def write_whole(path: Path, content: bytes, part: Path | None = None) -> None:
+    """Put ``content`` at ``path`` in one step, by way of ``part`` on the same disk (default: a hidden neighbour).
+
+    Raises OutputError; then ``path`` is as it was.
+    """
+    part = part or path.with_name(f".{path.name}.part")
     try:
-        with temporary.open("wb") as file:
+        with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        part.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def clear_unfinished(folder: Path, name: str) -> None:
-    """Remove what a killed process left of ``name``. The caller holds the lock of that name."""
-    for path in side_folder(folder).glob("*.part"):
-        if path.name.startswith(f"{name}."):
-            path.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
 
 
 def digest_of(content: bytes) -> str:
@@ -91,12 +96,6 @@ def _try_lock(path: Path) -> int | None:
             os.close(descriptor)
     except OSError as error:
         raise _cannot_write(path, error) from error
-
-
-def _temporary(path: Path) -> Path:
-    name = f"{path.name}.{os.getpid()}.part"
-    side = path.parent if path.parent.name == SIDE else side_folder(path.parent)
-    return side / name if side.is_dir() else path.with_name(f".{name}")
 
 
 def _sync_folder(folder: Path) -> None:

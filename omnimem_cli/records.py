@@ -13,7 +13,7 @@ from pathlib import Path
 from omnimem_cli.errors import OutputError
 from omnimem_cli.inputs import Input
 from omnimem_cli.naming import Target
-from omnimem_cli.outputs import digest_of, side_folder, write_whole
+from omnimem_cli.outputs import digest_of, part_of, side_folder, write_whole
 
 SCHEMA = "omnimem/record/1"
 
@@ -104,9 +104,10 @@ def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> li
     for path in paths.keys() - stale.keys():
         record.files[path.name] = [digest_of(paths[path])]
     text = json.dumps({"schema": SCHEMA, **asdict(record)}, indent=1)  # ASCII: names that are no UTF-8 survive
-    write_whole(_place(target), text.encode())
+    part = part_of(target.folder, target.name)
+    write_whole(_place(target), text.encode(), part)
     for path, content in stale.items():
-        write_whole(path, content)
+        write_whole(path, content, part)
     return list(stale)
 
 

@@ -30,7 +30,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checkpoint(folder: Path, work: str = "this", every_s: float = 0.0) -> Checkpoint:
-    return Checkpoint(folder / "a.checkpoint", {"work": work}, pytest.fail, every_s)
+    return Checkpoint(folder / "a.checkpoint", folder / "a.part", {"work": work}, pytest.fail, every_s)
 
 
 def without_timing(result: dict) -> dict:
@@ -111,11 +111,11 @@ def test_the_checkpoint_of_other_work_and_a_damaged_one_count_as_none(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told_once_and_costs_nothing(tmp_path, monkeypatch):
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, part: Path) -> None:
         raise OutputError("a cannot be written: No space left on device.")
 
     monkeypatch.setattr("omnimem_cli.checkpoint.write_whole", full)
     told = []
-    saving = Checkpoint(tmp_path / "a.checkpoint", {}, told.append, every_s=0.0)
+    saving = Checkpoint(tmp_path / "a.checkpoint", tmp_path / "a.part", {}, told.append, every_s=0.0)
     saving.save({"a": 1})
     assert len(told) == 1 and not saving.due()

@@ -38,7 +38,7 @@ def list_all(as_json: AsJson = False) -> None:
             for fact in facts
         ],
     )
-    talk.note("weights: in bfloat16; budget: entries per layer by default; any folder or Hugging Face id works with -m")
+    talk.note("weights in bfloat16, budget in entries per layer; -m also takes a folder or a Hugging Face id")
 
 
 @app.command("show", epilog=examples(["omnimem models show qwen2.5-omni-7b"]))

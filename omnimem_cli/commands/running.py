@@ -128,6 +128,8 @@ def _tell(batch: "Batch", outcome: "Outcome") -> None:
         talk.note(f"{path}: interrupted")
     elif outcome.status == "skipped":
         talk.note(f"{path}: skipped, {outcome.reason}", "dim")
+    if outcome.status == "done" and outcome.result is not None:
+        talk.note(f"{path}: {_facts(outcome.result)}", "dim")
     for note in (outcome.result or {}).get("warnings", ()) if outcome.status == "done" else ():
         talk.warn(f"{path}: {note['message']}")
     settings = batch.work.settings
@@ -138,6 +140,16 @@ def _tell(batch: "Batch", outcome: "Outcome") -> None:
         _print(write_json_line(outcome.result), end="")
     elif outcome.status == "done" and outcome.result is not None:
         _print(encode(outcome.result, settings.formats[0]).decode(), end="")
+
+
+def _facts(result: dict) -> str:
+    """``1:02:03 watched (100.0 %), memory 12.5 MiB, in 4:05``."""
+    from omnimem_cli.clock import clock
+
+    coverage, peak = result["coverage"], result["memory"]["peak_bytes"] / 2**20
+    watched = clock(max(coverage["video_s"], coverage["audio_s"]))
+    ratio = "" if coverage["ratio"] is None else f" ({coverage['ratio']:.1%})"
+    return f"{watched} watched{ratio}, memory {peak:.1f} MiB at most, in {clock(result['timing']['wall_s'])}"
 
 
 def _account(
