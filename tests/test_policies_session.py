@@ -7,17 +7,18 @@ import torch
 from streams import frames_of, media_of, segments_of, sound_of
 
 from omnimem_cli.fitting import fit
+from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Settings
 
 
 def watched(adapter, seconds, **settings):
-    """A session that has watched so many seconds of noise at a budget of 60 entries."""
+    """A session that has watched so many seconds of noise, at a budget of 60 entries unless told."""
     media, sound = media_of(seconds, seconds), sound_of(seconds)
     plan = adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
     adapter.listen(torch.from_numpy(sound))
-    fitted = fit(Settings(budget="60", **settings), adapter, plan, media)
+    fitted = fit(Settings(**{"budget": "60"} | settings), adapter, plan, media)
     session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens)
     for _ in session.watch(segments_of(plan.format, frames_of(seconds, 2, 112, 84), sound)):
         pass
@@ -31,6 +32,13 @@ def test_policies_and_positions_work_together(tiny_adapter, policy, positions):
     first = session.ask(["What?", "And who is it?"], max_tokens=6)
     assert session.ask(["What?", "And who is it?"], max_tokens=6) == first
     assert all(store.keys.isfinite().all() for store in session.memory.stores)
+
+
+@pytest.mark.parametrize("policy", [name for name in POLICIES if make_policy(name).bounded])
+@pytest.mark.parametrize("positions", ["keep", "eager"])
+def test_a_byte_budget_holds_at_every_moment(tiny_adapter, policy, positions):
+    memory = watched(tiny_adapter, 15.0, policy=policy, positions=positions, budget="400KiB", chunk=80).memory
+    assert 0.6 * 400 * 1024 < memory.nbytes <= memory.peak_bytes <= 400 * 1024
 
 
 def test_retiming_stays_inside_the_rows_trained_range(tiny_adapter):

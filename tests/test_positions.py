@@ -115,10 +115,11 @@ def test_on_text_eager_is_the_index_in_the_cache():
     assert int(memory.clock.place(0, torch.tensor([90]))) == 24, "what comes next follows at once"
 
 
+@pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("mode", ["eager", "retime"])
-def test_one_layer_watched_with_moved_positions_equals_the_stock_pass_at_those_places(mode):
+def test_one_layer_watched_with_moved_positions_equals_the_stock_pass_at_those_places(mode, family):
     """With one layer, kept keys depend on nothing but their own token and place."""
-    decoder = omni_decoder()
+    decoder = DECODERS[family]()
     decoder.layers = decoder.layers[:1]
     piece = stream(30)
     memory = watch(piece, mode, decoder=decoder)

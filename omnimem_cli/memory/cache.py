@@ -129,8 +129,9 @@ class Memory:
         totals = {kind: sum(self._count(store, kind) for store in self.stores) for kind in self.seen}
         return {kind: total / len(self.stores) for kind, total in totals.items()}
 
-    def _count(self, store: Store, kind: int) -> int:
-        return int((store.table["kind"][0] == kind).sum()) if len(store) else 0
+    def _count(self, store: Store, kind: int) -> float:
+        """Mean over KV heads where these differ."""
+        return int((store.table["kind"] == kind).sum()) / store.rows if len(store) else 0
 
     def state(self) -> dict:
         """Plain tensors and numbers that ``load_state`` continues from exactly."""

@@ -160,6 +160,7 @@ class Closing:
         knots = self._knots[layer]
         if knots is None:
             return raw
+        knots = knots.to(raw.device)
         rank = torch.searchsorted(knots, raw.to(knots.dtype).contiguous(), right=True)
         return torch.where(raw <= self._anchor, raw, self._anchor + rank + (raw - int(knots[-1])).clamp(min=0))
 
