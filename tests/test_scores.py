@@ -118,7 +118,7 @@ def unit_of(hidden):
 def test_redundancy_is_the_mean_cosine_to_both_neighbours_and_ends_count_one():
     unit, table = unit_of(hidden_states(30)), table_of(stream(2).cut(0, 30), 0, 1)
     order, counts = neighbour_order(table, "sequence")
-    s = redundancy(Pairs(unit, unit, table["index"][0], None, order, counts).cosines(Carry(0, "float32")), order)
+    s = redundancy(Pairs(unit, unit, table["index"][0], None, order, counts).cosines(Carry(0)), order)
     dots = (unit[:-1] * unit[1:]).sum(-1)
     assert (s[1:-1] - (dots[:-1] + dots[1:]) / 2).abs().max() < 1e-6
     assert abs(float(s[0] - (1 + dots[0]) / 2)) < 1e-6 and abs(float(s[-1] - (1 + dots[-1]) / 2)) < 1e-6
@@ -137,13 +137,13 @@ def test_neighbours_in_time_are_the_same_patch_one_step_away():
 def test_redundancy_in_time_is_in_the_order_of_the_entries():
     unit, table = unit_of(hidden_states(30)), table_of(stream(2).cut(0, 30), 0, 1)
     order, counts = neighbour_order(table, "time")
-    s = redundancy(Pairs(unit, unit, table["index"][0], None, order, counts).cosines(Carry(0, "float32")), order)
+    s = redundancy(Pairs(unit, unit, table["index"][0], None, order, counts).cosines(Carry(0)), order)
     visual = (table["kind"][0] == VISUAL).nonzero()[:, 0]
     first, again = visual[0], visual[table["patch"][0][visual] == table["patch"][0][visual[0]]][1]
     assert abs(float(s[first] - (1 + unit[first] @ unit[again]) / 2)) < 1e-6, "one neighbour, the other counts 1"
 
 
-@pytest.mark.parametrize("carry", [Carry(8, "int8"), Carry(0, "float32")])
+@pytest.mark.parametrize("carry", [Carry(8, "int8"), Carry(0)])
 def test_a_kept_pair_carries_its_exact_cosine_and_a_new_pair_uses_vectors(carry):
     piece, unit = stream(3), unit_of(hidden_states(20))
     table = table_of(piece.cut(0, 20), 0, 1)

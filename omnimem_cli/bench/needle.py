@@ -111,16 +111,16 @@ def _outcomes(
     encoded: Encoded, asked: list[Question], needle: Needle, settings: Settings
 ) -> Iterator[tuple[tuple[str, str], Outcome]]:
     """Every policy under every budget; an unbounded one is watched once and stands beside every budget."""
-    full = _watch(encoded, replace(settings, policy="full"))
+    full = watched(encoded, replace(settings, policy="full"))
     whole = full.memory.nbytes
     for policy in needle.policies:
         if not make_policy(policy).bounded:
-            session = full if policy == "full" else _watch(encoded, replace(settings, policy=policy))
+            session = full if policy == "full" else watched(encoded, replace(settings, policy=policy))
             held, scores = session.memory.nbytes, _answers(session, asked)
             yield from (((policy, budget), Outcome(held, held, scores)) for budget in needle.budgets)
             continue
         for budget in needle.budgets:
-            session = _watch(encoded, _bounded(encoded, policy, whole * Fraction(budget), settings))
+            session = watched(encoded, _bounded(encoded, policy, whole * Fraction(budget), settings))
             outcome = Outcome(session.memory.nbytes, int(whole * Fraction(budget)), _answers(session, asked))
             yield (policy, budget), outcome
 
@@ -136,7 +136,8 @@ def _bounded(encoded: Encoded, policy: str, allowed: Fraction, settings: Setting
     return replace(settings, policy=policy, budget=str(entries))
 
 
-def _watch(encoded: Encoded, settings: Settings) -> Session:
+def watched(encoded: Encoded, settings: Settings) -> Session:
+    """A session that has watched the whole video, in chunks of at least CHUNK_TOKENS unless set otherwise."""
     chunk = settings.chunk or chunk_tokens(encoded)
     fitted = fit(replace(settings, chunk=chunk), encoded.adapter, encoded.plan, encoded.media)
     memory: Memory = fitted.memory(encoded.adapter)

@@ -1,8 +1,7 @@
 """OmniMem (arXiv 2606.07577): keep what is attended to and unlike its neighbours, per kind and per layer.
 
 psi_k = a_k ^ lambda * (1 - s_k) with importance a (equation 8) and redundancy s (equation 9); visual and audio
-entries compete
-only within their kind. ``score=code`` ranks as the released code does: sqrt(1 - s) * a ^ lambda.
+entries compete only within their kind. ``score=code`` ranks as the released code does: sqrt(1 - s) * a ^ lambda.
 """
 
 from dataclasses import dataclass
@@ -16,13 +15,15 @@ from omnimem_cli.memory.redundancy import Carry, Pairs, neighbour_order, redunda
 from omnimem_cli.memory.scores import running_mean
 from omnimem_cli.memory.selection import Keep, assemble, keep_media
 
+LEAST_VECTOR = 8  # bytes
+
 
 @dataclass
 class OmniMem:
     """Settings: ``score`` paper|code; ``exponent`` is the paper's lambda, 0 skips importance; ``heads`` exact|averaged;
-    ``stride``: importance from every stride-th query; ``neighbours`` sequence|time; ``carry``: bytes of the
-    vector kept per
-    entry as a share of its keys and values (0 keeps the whole hidden state in fp32); ``pool`` split|one.
+    ``stride``: importance from every stride-th query; ``neighbours`` sequence|time; ``carry``: bytes of the vector kept
+    per entry as a share of its keys and values (as soon as they suffice the whole hidden state in fp32), ``vector``
+    int8|bfloat16: of what; ``pool`` split|one.
     """
 
     score: str = "paper"
@@ -31,6 +32,7 @@ class OmniMem:
     stride: int = 8
     neighbours: str = "sequence"
     carry: float = 0.125
+    vector: str = "int8"
     pool: str = "split"
 
     bounded: ClassVar[bool] = True
@@ -43,30 +45,32 @@ class OmniMem:
             "score": ("paper", "code"),
             "heads": ("exact", "averaged"),
             "neighbours": ("sequence", "time"),
+            "vector": ("int8", "bfloat16"),
+            "pool": ("split", "one"),
         }
-        for name, allowed in {**choices, "pool": ("split", "one")}.items():
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is one of {', '.join(allowed)}")
-        if self.stride < 1 or self.exponent < 0 or self.carry < 0:
-            raise ValueError("stride is at least 1, exponent and carry are not negative")
+        if self.stride < 1 or self.exponent < 0 or self.carry <= 0:
+            raise ValueError("stride is at least 1, exponent not negative, carry above 0")
 
     def side_bytes(self, kv_bytes: int) -> int:
-        """Importance, cosine and partner, and the carried vector (its size is the model's width when carry is 0)."""
-        return 12 + self._dims(kv_bytes)
+        """Importance, cosine and partner, and at most so much of a vector."""
+        return 12 + self._vector_bytes(kv_bytes)
 
     def on_layer(self, view: View) -> Keep:
         """Score memory and chunk together, keep the best of each kind."""
+        media = keep_media(view.table, self.combine(*self.scored(view)), view.budget, self.pool, view.since)
+        return assemble(view.table, media, text="all" if self.score == "code" else "grouped")
+
+    def scored(self, view: View) -> tuple[Tensor, Tensor]:
+        """Importance and redundancy [1, N] of memory and chunk; what the next chunk needs of them goes to the table."""
         pairs, carry = self._pairs(view)
         cosines = pairs.cosines(carry)
         cosine, partner = pairs.remember(cosines)
-        view.table["vector"], view.table["cosine"], view.table["partner"] = (
-            pairs.vectors[None],
-            cosine[None],
-            partner[None],
-        )
-        psi = self.combine(self._importance(view), redundancy(cosines, pairs.order)[None])
-        media = keep_media(view.table, psi, view.budget, self.pool, view.since)
-        return assemble(view.table, media, text="all" if self.score == "code" else "grouped")
+        for name, column in (("vector", pairs.vectors), ("cosine", cosine), ("partner", partner)):
+            view.table[name] = column[None]
+        return self._importance(view), redundancy(cosines, pairs.order)[None]
 
     def combine(self, importance: Tensor, redundant: Tensor) -> Tensor:
         """psi, fp32, clamped at 0 (rounding can push 1 - s below it)."""
@@ -85,14 +89,14 @@ class OmniMem:
         view.table["importance"] = received
         return received
 
-    def _dims(self, kv_bytes: int) -> int:
-        return max(int(kv_bytes * self.carry), 8) if self.carry else 0
+    def _vector_bytes(self, kv_bytes: int) -> int:
+        return max(int(kv_bytes * self.carry), LEAST_VECTOR)
 
     def _pairs(self, view: View) -> tuple[Pairs, Carry]:
         """Who neighbours whom, with what is carried of everyone."""
         keys = view.chunk_keys
-        dims = self._dims(2 * keys.shape[1] * keys.shape[3] * keys.element_size())
-        carry = Carry(dims, "int8") if 0 < dims < view.hidden.shape[1] else Carry(0, "float32")
+        size = self._vector_bytes(2 * keys.shape[1] * keys.shape[3] * keys.element_size())
+        carry = Carry.within(size, view.hidden.shape[1], self.vector)
         unit = torch.nn.functional.normalize(view.hidden.float(), dim=-1)
         held, vectors = view.store.table if view.held else None, carry.compact(unit)
         if held is not None:
