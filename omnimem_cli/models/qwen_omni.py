@@ -5,7 +5,8 @@ tokens. Knows no budget. Picture goes in by frame pairs and sound by whole windo
 of which sees its neighbours, so that a stream encodes exactly as the whole video would.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,15 @@ from omnimem_cli.models.towers import AudioTower, VisionTower
 class QwenOmniAdapter:
     """One Thinker and the state of one stream. ``row``: its defaults; ``name``, ``revision``: its origin."""
 
+    marks: ClassVar[dict[str, str]] = {
+        "vision_bos": "<|vision_bos|>",
+        "vision_eos": "<|vision_eos|>",
+        "audio_bos": "<|audio_bos|>",
+        "audio_eos": "<|audio_eos|>",
+    }
+    marks_share = True
+    """Picture and sound marks stand at one position."""
+
     learns_sound = True
 
     def __init__(
@@ -42,32 +52,42 @@ class QwenOmniAdapter:
         self.row, self.name, self.revision, self.eos_ids = row, row.name, revision, eos_ids
         self.decoder = model.get_decoder()
         towers = model if hasattr(model, "visual") else model.model  # transformers 5.17 keeps them on the former
-        self._vision, self._audio = VisionTower(towers.visual), AudioTower(towers.audio_tower)
+        self._vision, self._audio = self.encoders(towers)
         self.device, self.dtype = model.device, model.dtype
-        self.prompt = Prompt(tokenizer, _marks(tokenizer))
+        marks = {name: tokenizer.convert_tokens_to_ids(token) for name, token in self.marks.items()}
+        self.prompt = Prompt(tokenizer, marks)
         self.patches = patches
-        self._mel = StreamingLogMel(mel)
-        self._config = model.config
+        self.mel = StreamingLogMel(mel)
+        self.config = model.config
         self._plan: Plan | None = None
-        self._positions: StreamPositions | None = None
+        self.positions: StreamPositions | None = None
         self._end_s = 0.0
 
+    @staticmethod
+    def encoders(towers: nn.Module) -> tuple[Callable, Callable]:
+        """(patch rows [pairs, n, values], height, width) -> [pairs, cells, D], and mels [bins, n] -> [tokens, D]."""
+        return VisionTower(towers.visual), AudioTower(towers.audio_tower)
+
+    @property
+    def segment_s(self) -> float:
+        """Seconds after which picture and sound may be cut without either noticing."""
+        return float(self.config.seconds_per_chunk)
+
     def plan(self, media: Media, options: WatchOptions) -> Plan:
-        """Segments of ``seconds_per_chunk``. Raises UsageError: frame rate or pixel limit out of range."""
-        fps = self._frame_rate(self.row.fps if options.fps is None else options.fps)
-        segment_s = float(self._config.seconds_per_chunk)
+        """Segments of ``segment_s``. Raises UsageError: frame rate or pixel limit out of range."""
+        fps = self.frame_rate(self.row.fps if options.fps is None else options.fps)
         width, height = (0, 0) if media.video is None else self._grid(media, options)
         visual = 0
         if media.video is not None:
-            pairs = fps * segment_s / self.patches.temporal_patch_size
+            pairs = fps * self.segment_s / self.patches.temporal_patch_size
             visual = int(pairs * (width // self.patches.cell) * (height // self.patches.cell))
-        audio = 0 if media.audio is None else self.tokens_of(self._mel.settings.frames_in(segment_s))
-        sound = self._mel.settings
-        format_ = Format(segment_s, fps, width, height, sound.sampling_rate, sound.lookahead)
+        audio = 0 if media.audio is None else self.tokens_of(self.mel.settings.frames_in(self.segment_s))
+        sound = self.mel.settings
+        format_ = Format(self.segment_s, fps, width, height, sound.sampling_rate, sound.lookahead)
         return Plan(format_, visual + audio, visual, audio)
 
-    def _frame_rate(self, fps: float) -> float:
-        """The interleave needs at least one frame pair in every segment: whole rates from 1 up."""
+    def frame_rate(self, fps: float) -> float:
+        """The interleave needs at least one frame pair in every segment: whole rates from 1 up, else UsageError."""
         if fps < 1 or fps != int(fps):
             nearest = max(1, round(fps))
             raise UsageError(
@@ -94,23 +114,27 @@ class QwenOmniAdapter:
 
     def listen(self, audio: Tensor) -> None:
         """First pass over a file's sound, block by block (float32 [samples]): learns the log-mel maximum."""
-        self._mel.listen(audio)
+        self.mel.listen(audio)
 
     def open(self, media: Media, plan: Plan) -> Piece:
-        """System prompt, role header and opening marks, which share one position."""
+        """System prompt, role header and opening marks."""
         assert plan.tokens_per_segment > 0, "a plan has picture, sound or both"
         self._plan, self._end_s = plan, 0.0
-        self._mel.open()
+        self.mel.open()
         marks = self.prompt.opening(self._picture, self._sound)
         piece = text_piece(self._embeds(self.prompt.system + marks), 0, PREFIX)
-        shared = len(self.prompt.system)
-        piece.positions[:, shared:] = shared
-        self._positions = StreamPositions(
-            base=shared + 1,
-            per_second=self._config.position_id_per_seconds,
+        self._set_marks(piece.positions[:, len(self.prompt.system) :])
+        self.positions = StreamPositions(
+            base=int(piece.positions[0, -1]) + 1,
+            per_second=self.config.position_id_per_seconds,
             pair_s=self.patches.temporal_patch_size / plan.format.fps,
         )
         return piece
+
+    def _set_marks(self, positions: Tensor) -> None:
+        """Positions [3, marks] of text that counts up become those of marks."""
+        if self.marks_share:
+            positions[:] = positions[:, :1].clone()
 
     @property
     def _picture(self) -> bool:
@@ -124,7 +148,7 @@ class QwenOmniAdapter:
     def encode(self, segments: Sequence[Segment]) -> list[Piece]:
         """One piece per segment: its picture tokens, then its sound tokens."""
         pictures = self._see([torch.from_numpy(s.frames) for s in segments])
-        mels = [self._mel.frames(torch.from_numpy(s.audio), torch.from_numpy(s.audio_ahead)) for s in segments]
+        mels = [self.mel.frames(torch.from_numpy(s.audio), torch.from_numpy(s.audio_ahead)) for s in segments]
         sounds = self._audio(mels)
         return [self._piece(*parts) for parts in zip(segments, pictures, sounds, strict=True)]
 
@@ -144,18 +168,22 @@ class QwenOmniAdapter:
         return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
 
     def _piece(self, segment: Segment, picture: Tensor, sound: Tensor) -> Piece:
-        self._end_s = segment.start_s + self._plan.format.segment_s
-        return join([self._visual_piece(segment, picture), self._audio_piece(segment, sound)])
+        self._end_s = segment.start_s + self.segment_s
+        return self.interleaved(self._visual_piece(segment, picture), self._audio_piece(segment, sound))
+
+    def interleaved(self, picture: Piece, sound: Piece) -> Piece:
+        """The tokens of one segment in the order in which the model wants them."""
+        return join([picture, sound])
 
     def _visual_piece(self, segment: Segment, embeds: Tensor) -> Piece:
         grid = self._plan.format
         rows, columns = grid.height // self.patches.cell, grid.width // self.patches.cell
         cells = max(1, rows * columns)
-        pairs, first = len(embeds) // cells, self._positions.pairs
+        pairs, first = len(embeds) // cells, self.positions.pairs
         starts = torch.from_numpy(segment.frame_times)[:: self.patches.temporal_patch_size]
         return self._media_piece(
             embeds,
-            positions=self._positions.visual(pairs, rows, columns),
+            positions=self.positions.visual(pairs, rows, columns),
             kind=VISUAL,
             step=torch.arange(first, first + pairs).repeat_interleave(cells),
             patch=torch.arange(cells).repeat(pairs),
@@ -163,11 +191,11 @@ class QwenOmniAdapter:
         )
 
     def _audio_piece(self, segment: Segment, embeds: Tensor) -> Piece:
-        tokens, first = len(embeds), self._positions.sounds
-        rate = self._plan.audio_tokens_per_segment / self._plan.format.segment_s
+        tokens, first = len(embeds), self.positions.sounds
+        rate = self._plan.audio_tokens_per_segment / self.segment_s
         return self._media_piece(
             embeds,
-            positions=self._positions.audio(tokens),
+            positions=self.positions.audio(tokens),
             kind=AUDIO,
             step=torch.arange(first, first + tokens),
             patch=torch.zeros(tokens),
@@ -189,16 +217,15 @@ class QwenOmniAdapter:
         )
 
     def question(self, texts: Sequence[str]) -> list[Piece]:
-        """Closing marks (they share one position), the text and the answer's header. Changes no state."""
+        """Closing marks, the text and the answer's header. Changes no state."""
         return [self._question(text) for text in texts]
 
     def _question(self, text: str) -> Piece:
         marks = self.prompt.closing(self._picture, self._sound)
-        ids = marks + self.prompt.question(text)
-        close = self._positions.close
-        piece = text_piece(self._embeds(ids), close - len(marks) + 1, QUESTION, self._end_s)
-        piece.positions[:, : len(marks)] = close
-        return piece
+        closing = text_piece(self._embeds(marks), self.positions.close, QUESTION, self._end_s)
+        self._set_marks(closing.positions)
+        asked = self._embeds(self.prompt.question(text))
+        return join([closing, text_piece(asked, int(closing.positions[0, -1]) + 1, QUESTION, self._end_s)])
 
     def _embeds(self, ids: list[int]) -> Tensor:
         return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
@@ -219,15 +246,10 @@ class QwenOmniAdapter:
 
     def state(self) -> dict:
         """Plain tensors and numbers that resume the stream after ``open`` with the same plan."""
-        return {"end_s": self._end_s, "positions": self._positions.state(), "mel": self._mel.state()}
+        return {"end_s": self._end_s, "positions": self.positions.state(), "mel": self.mel.state()}
 
     def load_state(self, state: dict) -> None:
         """Continue where ``state`` was taken."""
         self._end_s = state["end_s"]
-        self._positions = StreamPositions(**state["positions"])
-        self._mel.load_state(state["mel"])
-
-
-def _marks(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    names = ("vision_bos", "vision_eos", "audio_bos", "audio_eos")
-    return {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names}
+        self.positions = StreamPositions(**state["positions"])
+        self.mel.load_state(state["mel"])

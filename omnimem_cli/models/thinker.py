@@ -4,30 +4,28 @@ import json
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGeneration
-from transformers.utils import logging
+from transformers import AutoTokenizer, PreTrainedModel, Qwen2_5OmniThinkerForConditionalGeneration
 
+from omnimem_cli.errors import DoesNotFitError
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.checkpoint import Checkpoint, broken
 from omnimem_cli.models.mel import MelSettings
 from omnimem_cli.models.patches import CELLS_MAX, PatchSettings
+from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.qwen_omni import QwenOmniAdapter
+
+FAMILIES = {
+    "qwen2.5-omni": (Qwen2_5OmniThinkerForConditionalGeneration, QwenOmniAdapter),
+}
 
 
 def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: torch.dtype) -> QwenOmniAdapter:
-    """Raises MissingError where keys are missing or of another shape."""
-    quiet = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        model = _thinker(checkpoint, device, dtype)
+    """Raises MissingError where keys are missing or of another shape, DoesNotFitError where memory runs out."""
+    model_class, adapter_class = FAMILIES[row.family]
+    with quiet():
+        model = _thinker(model_class, checkpoint, device, dtype)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-    finally:
-        logging.set_verbosity(quiet)
-        if bars:
-            logging.enable_progress_bar()
-    return QwenOmniAdapter(
+    return adapter_class(
         model,
         tokenizer,
         mel=_mel_settings(checkpoint),
@@ -38,9 +36,11 @@ def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: 
     )
 
 
-def _thinker(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype):
+def _thinker(
+    model_class: type[PreTrainedModel], checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
     try:
-        model, report = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+        model, report = model_class.from_pretrained(
             checkpoint.folder,
             dtype=dtype,
             device_map={"": device},
@@ -50,6 +50,11 @@ def _thinker(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype):
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    except torch.OutOfMemoryError as error:
+        raise DoesNotFitError(
+            f"The weights in {checkpoint.folder} do not fit on {device}.",
+            "`omnimem doctor` says which models fit; --device cpu is slow but has more memory.",
+        ) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise broken(checkpoint.folder, f"cannot be loaded: {str(error).splitlines()[0]}") from error
     _check(checkpoint.folder, report)
