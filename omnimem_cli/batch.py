@@ -21,7 +21,7 @@ from omnimem_cli.outcomes import Outcome
 from omnimem_cli.outputs import check_writing, locked, make_folder, part_of, side_folder
 from omnimem_cli.results import bare_input, failed, readable_path
 from omnimem_cli.settings import Progress, Settings
-from omnimem_cli.stopping import time_limit
+from omnimem_cli.stopping import limits
 from omnimem_cli.writers import SUFFIXES, get_writer
 
 if TYPE_CHECKING:
@@ -121,8 +121,7 @@ class Batch:
         """Do one input. Only what concerns every input leaves: MissingError, UsageError, an interrupt."""
         begun = time.monotonic()
         try:
-            with time_limit(self.work.settings.timeout_s):
-                outcome = self._run(job, label)
+            outcome = self._run(job, label)
         except (MissingError, UsageError):
             raise
         except Exception as error:  # one bad input must not cost the others
@@ -158,6 +157,8 @@ class Batch:
         checkpoint = self._checkpoint(job, target, content)
         result = self._watch(job, label, content.digest, checkpoint)
         owned = before.files if before else {}
+        if not job.input.stream and records.observe(job.input) != replace(content, digest=None):
+            talk.warn(f"{readable_path(job.input.path)} changed while it was watched: the next run will do it again.")
         record = records.Record(owner_key(job.input, target.folder), content, self.identity, result, dict(owned))
         records.publish(target, record, self._contents(result))
         if checkpoint is not None:
@@ -188,7 +189,8 @@ class Batch:
         with self.progress(label) as report:
             report(Progress("loading the model"))
             adapter = self.engine.adapter()
-            return self.work.watch(job.input.path, adapter, report, digest=digest, checkpoint=checkpoint)
+            with limits(self.work.settings.timeout_s):
+                return self.work.watch(job.input.path, adapter, report, digest=digest, checkpoint=checkpoint)
 
     def _digest(self, one: Input) -> str | None:
         return None if one.stream else records.digest_file(one.path)

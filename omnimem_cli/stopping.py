@@ -1,14 +1,22 @@
-"""Being stopped from outside: Ctrl-C, SIGTERM, and the time limit of one input. Knows signals only."""
+"""Being stopped: by Ctrl-C or SIGTERM, by the time limit of one input, by the end of the machine's memory.
+
+Knows signals and this process; knows nothing of the work.
+"""
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from omnimem_cli.clock import clock
-from omnimem_cli.errors import InputError
+from omnimem_cli.errors import DoesNotFitError, InputError
+
+GROWTH = 2**30  # bytes that one input may take, however little is left for others
+LAST_SHARE = 0.03  # of the machine's memory, below which nothing is safe
 
 
 class Interrupted(KeyboardInterrupt):
@@ -40,21 +48,38 @@ def stop_signals(*numbers: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def time_limit(seconds: float | None) -> Iterator[None]:
-    """Within, InputError with the code ``timeout`` once ``seconds`` of wall clock have passed."""
-    if seconds is None or threading.current_thread() is not threading.main_thread():
+def limits(timeout_s: float | None) -> Iterator[None]:
+    """Within, every second: InputError (code ``timeout``) once ``timeout_s`` of wall clock have passed, and
+    DoesNotFitError where this process has taken the machine's last memory. Works in the main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    begun, held = time.monotonic(), _resident_bytes()
 
-    def expire(number: int, frame: FrameType | None) -> None:
-        raise InputError(
-            f"It took longer than the limit of {clock(seconds)}.", "Give it more time with --timeout.", code="timeout"
-        )
+    def look(number: int, frame: FrameType | None) -> None:
+        if timeout_s is not None and time.monotonic() - begun >= timeout_s:
+            message = f"It took longer than the limit of {clock(timeout_s)}."
+            raise InputError(message, "Give it more time with --timeout.", code="timeout")
+        if _resident_bytes() - held > GROWTH and _available_share() < LAST_SHARE:
+            message = "It took the machine's last memory, and was stopped before the system would."
+            raise DoesNotFitError(message, "Use a smaller --budget or --chunk, or free memory.")
 
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, min(timeout_s or 1.0, 1.0), 1.0)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _available_share() -> float:
+    """Memory that can be had without swapping, over all of it."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines[:5]}
+    return sizes["MemAvailable"] / sizes["MemTotal"]

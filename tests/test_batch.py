@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -236,8 +237,6 @@ def test_a_degraded_result_is_7_under_strict_only(fake: FakeRun):
 
 
 def test_the_time_limit_costs_one_input_only(fake: FakeRun):
-    import time
-
     media("slow.mp4", "fast.mp4")
 
     def sleep() -> dict:
@@ -249,6 +248,34 @@ def test_the_time_limit_costs_one_input_only(fake: FakeRun):
     assert omnimem("summarize", "slow.mp4", "fast.mp4", "--timeout", "1") == 3
     assert time.monotonic() - begun < 10
     assert Path("fast.summary.md").exists()
+
+
+def test_an_input_that_takes_the_last_memory_is_stopped_and_costs_itself_only(fake: FakeRun, monkeypatch):
+    def hungry() -> dict:
+        taken = bytearray(2**24)
+        time.sleep(30)
+        return result(summary=len(taken))
+
+    monkeypatch.setattr("omnimem_cli.stopping.GROWTH", 2**23)
+    monkeypatch.setattr("omnimem_cli.stopping._available_share", lambda: 0.01)
+    media("hungry.mp4", "modest.mp4")
+    fake.on["hungry.mp4"] = hungry
+    assert omnimem("summarize", "hungry.mp4", "modest.mp4") == 6
+    assert Path("modest.summary.md").exists()
+
+
+def test_an_input_that_changes_while_it_is_watched_is_done_again_by_the_next_run(fake: FakeRun, capsys):
+    def growing() -> dict:
+        Path("a.mp4").write_bytes(b"longer than before")
+        fake.on.clear()
+        return result()
+
+    media("a.mp4")
+    fake.on["a.mp4"] = growing
+    assert omnimem("summarize", "a.mp4") == 0
+    assert "changed while" in capsys.readouterr().err
+    omnimem("summarize", "a.mp4")
+    assert fake.watched == ["a.mp4", "a.mp4"]
 
 
 def test_two_runs_on_one_folder_do_not_work_on_the_same_input(fake: FakeRun, capsys):

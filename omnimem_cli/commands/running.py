@@ -3,6 +3,7 @@
 Knows the order of a run: inputs, model, plan, work, account. Data goes to stdout, talk to stderr.
 """
 
+import os
 import signal
 import sys
 import time
@@ -40,6 +41,8 @@ def run_task(
 
     settings = options.settings(FORMATS[name])
     devices = options.devices()
+    if options.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
     batch = Batch(Work(name, make, task_options, settings, preset))
     batch.engine.check_name()
     if not options.dry_run:
@@ -143,12 +146,12 @@ def _tell(batch: "Batch", outcome: "Outcome") -> None:
 
 
 def _facts(result: dict) -> str:
-    """``1:02:03 watched (100.0 %), memory 12.5 MiB, in 4:05``."""
+    """``1:02:03 watched (99.9 %), memory 12.5 MiB at most, in 4:05``."""
     from omnimem_cli.clock import clock
 
     coverage, peak = result["coverage"], result["memory"]["peak_bytes"] / 2**20
     watched = clock(max(coverage["video_s"], coverage["audio_s"]))
-    ratio = "" if coverage["ratio"] is None else f" ({coverage['ratio']:.1%})"
+    ratio = "" if coverage["ratio"] is None else f" ({int(coverage['ratio'] * 1000) / 10:g} %)"
     return f"{watched} watched{ratio}, memory {peak:.1f} MiB at most, in {clock(result['timing']['wall_s'])}"
 
 
