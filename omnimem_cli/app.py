@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 
 from omnimem_cli import __version__
-from omnimem_cli.commands import ask, bench, demo, doctor, models, presets, summarize, transcribe
+from omnimem_cli.commands import ask, bench, calibrate, demo, doctor, models, presets, summarize, transcribe
 from omnimem_cli.console import talk
 from omnimem_cli.errors import UsageError, UserError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 summarize.register(app)
 transcribe.register(app)
 ask.register(app)
+calibrate.register(app)
 demo.register(app)
 doctor.register(app)
 app.add_typer(models.app, name="models")

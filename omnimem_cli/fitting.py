@@ -28,6 +28,7 @@ from omnimem_cli.memory.positions import make_clock
 from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.settings import Settings
 
+PLAN_SCHEMA = "omnimem/plan/1"
 CHUNK_FACTOR = 2  # the paper's 16,384-token chunks at 8,192 entries
 AUTO_MOST = 32 * 1024  # entries; more has not been measured by anyone
 AUTO_SHARE = 0.6  # of the free bytes: encoders, activations and answers need the rest
@@ -127,25 +128,28 @@ def free_bytes(device: torch.device) -> int:
 def _layer_budgets(settings: Settings, adapter: Adapter, plan: Plan, layers: int, entries: int) -> list[LayerBudget]:
     has_video, has_audio = plan.visual_tokens_per_segment > 0, plan.audio_tokens_per_segment > 0
     if settings.plan is not None:
-        return fit_plan(read_plan(settings.plan, layers), entries, has_video, has_audio)
+        return fit_plan(read_plan(settings.plan, layers, adapter.name), entries, has_video, has_audio)
     if has_video and has_audio and entries < LEAST:
         raise DoesNotFitError("A budget of 1 entry cannot hold picture and sound.", "Use --budget 2 or more.")
     ratio = settings.av_ratio if settings.av_ratio is not None else adapter.row.av_ratio
     return even_budgets(layers, entries, ratio, has_video, has_audio)
 
 
-def read_plan(path: str, layers: int) -> list[tuple[int, int]]:
+def read_plan(path: str, layers: int, model: str) -> list[tuple[int, int]]:
     """(audio, visual) per layer from a plan file. Raises UsageError when it is not a plan for this model."""
     try:
-        pairs = json.loads(Path(path).read_text("utf-8"))["budgets"]
+        content = json.loads(Path(path).read_text("utf-8"))
+        made_for, pairs = content["model"]["name"], content["budgets"]
         plan = [(int(audio), int(visual)) for audio, visual in pairs]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not a plan: {error}.", "`omnimem calibrate` writes one.") from error
-    if len(plan) != layers:
+    if made_for != model or len(plan) != layers:
         raise UsageError(
-            f"{path} is a plan for {len(plan)} layers; this model has {layers}.",
+            f"{path} is a plan for {made_for} with {len(plan)} layers; this is {model} with {layers}.",
             "Calibrate with the model that you use.",
         )
+    if any(min(pair) < 0 or sum(pair) < 1 for pair in plan):
+        raise UsageError(f"{path} gives a layer no entries.", "`omnimem calibrate` writes one that does.")
     return plan
 
 

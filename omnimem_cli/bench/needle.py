@@ -127,7 +127,8 @@ def _outcomes(
 
 def _bounded(encoded: Encoded, policy: str, allowed: Fraction, settings: Settings) -> Settings:
     adapter = encoded.adapter
-    entries = entries_within(int(allowed), geometry(adapter.decoder, make_policy(policy), adapter.dtype), encoded)
+    shape = geometry(adapter.decoder, make_policy(policy), adapter.dtype, settings.positions)
+    entries = entries_within(int(allowed), shape, encoded)
     if entries < 2:
         raise DoesNotFitError(
             f"{int(allowed)} bytes hold no picture and sound beside the prompt, under {policy}.",
