@@ -105,13 +105,13 @@ def test_snapkv_keeps_what_its_window_looks_at_and_the_window(pooling):
 
 def test_infinipot_keeps_recent_steps_then_novel_keys_then_large_values():
     piece = stream(16, slots=0)
-    policy = make_policy("infinipot-v:alpha=0.6:rho=0.25")
+    policy = make_policy("infinipot-v:alpha=0.6:rho=0.125")
     view, index = seen_layer(policy, piece, 40)
     keys = torch.nn.functional.normalize(view.chunk_keys[0], dim=-1)
     for head, row in enumerate(index):
-        recent = [5 + 6 * step + patch for step in range(12, 16) for patch in range(6)]
+        recent = [5 + 6 * step + patch for step in range(14, 16) for patch in range(6)]
         tar = {}
-        for i in range(5, 5 + 12 * 6):
+        for i in range(5, 5 + 14 * 6):
             same = [j for j in recent if (j - 5) % 6 == (i - 5) % 6]
             tar[i] = -sum(float(keys[head, i] @ keys[head, j]) for j in same) / len(same)
         target = 40 - round(0.4 * 40)
@@ -175,6 +175,14 @@ def test_streammem_keeps_the_best_and_one_prototype_per_new_frame():
             share = received[members] / received[members].sum()
             assert (key - (full.keys[0][:, members] * share[:, None]).sum(1)).abs().max() < 1e-4
             assert (value - (full.values[0][:, members] * share[:, None]).sum(1)).abs().max() < 1e-4
+
+
+def test_a_frame_leaves_a_prototype_once():
+    memory = watched("streammem", stream(9, slots=0), (5 + 30, 24), 20)
+    for store in memory.stores:
+        merged = (store.table["patch"][0] == WHOLE_STEP) & (store.table["kind"][0] == VISUAL)
+        steps = store.table["step"][0][merged].tolist()
+        assert steps[-4:] == [5, 6, 7, 8] and len(set(steps)) == len(steps)
 
 
 def test_an_aligned_prototype_of_equal_tokens_is_their_key_at_the_frames_end():

@@ -8,6 +8,8 @@ always holds what the model's own rule gave a token (*raw*); a clock says where 
   near the trained range. (HERMES, arXiv 2601.14724; on text, eager is StreamingLLM's index in the cache.) HERMES ranks
   each axis alone; here the three share one clock, so that text keeps equal axes and grids their shape.
 - ``retime``: the time axis is halved whenever the next chunk would pass the trained range.
+
+A move is exact but for one more rounding of the stored keys to their type: eager pays it per chunk, the others seldom.
 """
 
 from typing import ClassVar, Protocol
