@@ -1,11 +1,9 @@
 """The Qwen2.5-Omni adapter against the library's one-shot Thinker."""
 
-import numpy as np
 import pytest
 import torch
+from library import library_mel, library_rows
 from streams import frames_of, media_of, segments_of, sound_of
-from transformers import WhisperFeatureExtractor
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from omnimem_cli.errors import UsageError
 from omnimem_cli.memory.piece import AUDIO, PREFIX, QUESTION, VISUAL, join
@@ -67,26 +65,6 @@ def one_shot_inputs(adapter, fps, frames, sound) -> dict:
     ids = torch.tensor([adapter.tokenizer(text).input_ids])
     both = frames is not None and sound is not None
     return inputs | {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_audio_in_video": both}
-
-
-def library_rows(frames):
-    """Grid and patch rows of frame pairs, from the library's image processor (it doubles a single image)."""
-    even = np.concatenate([frames, frames[-1:]]) if len(frames) % 2 else frames
-    processor = Qwen2VLImageProcessorPil(do_resize=False)
-    done = [processor(frame, return_tensors="pt") for frame in even]
-    rows = torch.stack([d["pixel_values"].view(-1, 3, 2, 14 * 14) for d in done])
-    pairs = torch.stack([rows[0::2, :, :, 0], rows[1::2, :, :, 1]], dim=3)
-    height, width = done[0]["image_grid_thw"][0, 1:].tolist()
-    return torch.tensor([[len(pairs), height, width]]), pairs.flatten(0, 1).flatten(1)
-
-
-def library_mel(sound):
-    extractor = WhisperFeatureExtractor(feature_size=128, chunk_length=300)
-    longest = max(extractor.n_samples, len(sound) + 16_000 - len(sound) % 16_000)
-    done = extractor(
-        sound, sampling_rate=16_000, return_attention_mask=True, return_tensors="pt", max_length=longest
-    )
-    return done.input_features, done.attention_mask
 
 
 def placeholders(model, inputs) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+from transformers import PreTrainedModel, Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 SPECIAL = {
@@ -53,24 +53,24 @@ def tiny_omni(path: str | Path, layout: str = "thinker", seed: int = 0) -> Path:
     tiny_thinker(tokenizer, seed).save_pretrained(folder)
     save_generation_config(folder, tokenizer)
     if layout == "full":
-        _as_published(folder)
-        _write(folder / "preprocessor_config.json", SOUND | IMAGE)
+        as_published(folder, "qwen2_5_omni")
+        write_json(folder / "preprocessor_config.json", SOUND | IMAGE)
     else:
         settings = {"image_processor": IMAGE, "feature_extractor": SOUND}
-        _write(folder / "processor_config.json", {"processor_class": "Qwen2_5OmniProcessor"} | settings)
+        write_json(folder / "processor_config.json", {"processor_class": "Qwen2_5OmniProcessor"} | settings)
     return folder
 
 
 def save_generation_config(folder: Path, tokenizer: Qwen2Tokenizer) -> None:
     """Generation ends at <|im_end|> and <|endoftext|>, as published."""
     ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
-    _write(folder / "generation_config.json", {"eos_token_id": ends, "pad_token_id": ends[1]})
+    write_json(folder / "generation_config.json", {"eos_token_id": ends, "pad_token_id": ends[1]})
 
 
-def tiny_tokenizer() -> Qwen2Tokenizer:
+def tiny_tokenizer(special: dict[str, str] = SPECIAL) -> Qwen2Tokenizer:
     """Byte-level: one token per byte, plus the special tokens."""
     vocab = {char: i for i, char in enumerate(_byte_alphabet())}
-    tokenizer = Qwen2Tokenizer(vocab, merges=[], extra_special_tokens=SPECIAL)
+    tokenizer = Qwen2Tokenizer(vocab, merges=[], extra_special_tokens=special)
     tokenizer.add_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"], special_tokens=True)
     tokenizer.eos_token = "<|im_end|>"
     return tokenizer
@@ -79,7 +79,11 @@ def tiny_tokenizer() -> Qwen2Tokenizer:
 def tiny_thinker(tokenizer: Qwen2Tokenizer, seed: int = 0) -> Qwen2_5OmniThinkerForConditionalGeneration:
     """Random weights large enough that a wrong mask or position changes the logits."""
     torch.manual_seed(seed)
-    model = Qwen2_5OmniThinkerForConditionalGeneration(_config(tokenizer))
+    return with_random_biases(Qwen2_5OmniThinkerForConditionalGeneration(_config(tokenizer)))
+
+
+def with_random_biases(model: PreTrainedModel) -> PreTrainedModel:
+    """The library starts biases at zero, which hides a bias that is forgotten."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name.endswith("bias"):
@@ -127,7 +131,7 @@ def _audio() -> dict:
     return size | {"num_mel_bins": 128, "n_window": 100, "output_dim": 64, "initializer_range": 0.2}
 
 
-def _as_published(folder: Path) -> None:
+def as_published(folder: Path, model_type: str) -> None:
     """Rewrite a saved Thinker as the hub's whole model: prefixed keys, two shards, a nested config."""
     file = folder / "model.safetensors"
     weights = {f"thinker.{name}": weight for name, weight in load_file(file).items()}
@@ -141,11 +145,9 @@ def _as_published(folder: Path) -> None:
     for shard, held in shards.items():
         save_file({name: weights[name] for name in held}, folder / shard, metadata={"format": "pt"})
     where = {name: shard for shard, held in shards.items() for name in held}
-    _write(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": where})
+    write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": where})
     thinker = json.loads((folder / "config.json").read_text())
-    thinker["architectures"] = ["Qwen2OmniNaViTThinkerForConditionalGeneration"]
-    whole = {"architectures": ["Qwen2_5OmniModel"], "model_type": "qwen2_5_omni", "thinker_config": thinker}
-    _write(folder / "config.json", whole)
+    write_json(folder / "config.json", {"model_type": model_type, "thinker_config": thinker})
 
 
 def _byte_alphabet() -> list[str]:
@@ -155,5 +157,6 @@ def _byte_alphabet() -> list[str]:
     return [chr(code) for code in printable + other]
 
 
-def _write(path: Path, values: dict) -> None:
+def write_json(path: Path, values: dict) -> None:
+    """A settings file."""
     path.write_text(json.dumps(values, indent=2))

@@ -101,6 +101,7 @@ def total_memory(device: torch.device) -> int:
 def family_of(checkpoint: Checkpoint) -> str:
     """The catalogue family that a config belongs to. Raises MissingError where no adapter runs it."""
     kinds = {"qwen2_5_omni": "qwen2.5-omni", "qwen2_5_omni_thinker": "qwen2.5-omni"}
+    kinds |= {"qwen3_omni_moe": "qwen3-omni", "qwen3_omni_moe_thinker": "qwen3-omni"}
     if "audio_config" in checkpoint.config:  # what tells video-SALMONN from plain Qwen-VL
         kinds |= {"qwen2_5_vl": "salmonn-qwen2.5-vl", "qwen3_vl": "salmonn-qwen3-vl"}
     family = kinds.get(checkpoint.model_type)
@@ -120,6 +121,7 @@ def _families() -> dict:
 
     return {
         "qwen2.5-omni": thinker.load_adapter,
+        "qwen3-omni": thinker.load_adapter,
         "salmonn-qwen2.5-vl": weights.load_adapter,
         "salmonn-qwen3-vl": weights.load_adapter,
     }

@@ -1,10 +1,15 @@
-"""A Qwen2.5-Omni folder to an adapter: the Thinker alone, whatever else the folder holds."""
+"""A Qwen-Omni folder to an adapter: the Thinker alone, whatever else the folder holds."""
 
 import json
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, Qwen2_5OmniThinkerForConditionalGeneration
+from transformers import (
+    AutoTokenizer,
+    PreTrainedModel,
+    Qwen2_5OmniThinkerForConditionalGeneration,
+    Qwen3OmniMoeThinkerForConditionalGeneration,
+)
 
 from omnimem_cli.errors import DoesNotFitError
 from omnimem_cli.models.catalogue import Row
@@ -12,10 +17,12 @@ from omnimem_cli.models.checkpoint import Checkpoint, broken
 from omnimem_cli.models.mel import MelSettings
 from omnimem_cli.models.patches import CELLS_MAX, PatchSettings
 from omnimem_cli.models.quiet import quiet
+from omnimem_cli.models.qwen3_omni import Qwen3OmniAdapter
 from omnimem_cli.models.qwen_omni import QwenOmniAdapter
 
 FAMILIES = {
     "qwen2.5-omni": (Qwen2_5OmniThinkerForConditionalGeneration, QwenOmniAdapter),
+    "qwen3-omni": (Qwen3OmniMoeThinkerForConditionalGeneration, Qwen3OmniAdapter),
 }
 
 

@@ -47,13 +47,13 @@ class AudioTower:
         x = F.gelu(t.conv2(x)).transpose(1, 2)
         x = x + t.positional_embedding.positional_embedding[: x.shape[1]].to(x.dtype)
         for layer in t.layers:
-            x = _audio_layer(layer, x)
+            x = audio_layer(layer, x)
         even = x.shape[1] // 2 * 2
         pooled = (x[:, 0:even:2] + x[:, 1:even:2]) / 2
         return t.proj(t.ln_post(pooled))
 
 
-def _audio_layer(layer: nn.Module, x: Tensor) -> Tensor:
+def audio_layer(layer: nn.Module, x: Tensor) -> Tensor:
     """A pre-norm encoder layer over [w, n, C]; attention stays inside each of the w windows."""
     attention, normed = layer.self_attn, layer.self_attn_layer_norm(x)
     heads = (x.shape[0], x.shape[1], attention.num_heads, -1)
