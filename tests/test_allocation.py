@@ -126,7 +126,9 @@ def test_a_plan_of_another_model_is_refused(plan_file):
 def test_calibrate_writes_a_plan_that_the_tool_takes(tmp_path, tiny_folder, tiny_adapter, monkeypatch):
     media = media_of(14, 14)
     plan = tiny_adapter.plan(media, WatchOptions(max_pixels=56 * 56))
-    segments = segments_of(plan.format, frames_of(14, plan.format.fps, 56, 56), sound_of(14))
+    segments = segments_of(
+        plan.format, frames_of(14, plan.format.fps, plan.format.width, plan.format.height), sound_of(14)
+    )
     monkeypatch.setattr("omnimem_cli.calibration.probe", lambda path: media)
     monkeypatch.setattr("omnimem_cli.calibration.sound_blocks", lambda *a, **k: iter([sound_of(14)]))
     monkeypatch.setattr("omnimem_cli.calibration.Source", lambda media, form: _Played(segments))
@@ -138,7 +140,9 @@ def test_calibrate_writes_a_plan_that_the_tool_takes(tmp_path, tiny_folder, tiny
     assert code == 0 and content["settings"]["entries"] == 40 and content["model"]["layers"] == 4
     assert sum(map(sum, content["budgets"])) == 160 and len(content["signals"]) == 4
     assert len(read_plan(str(out), 4, tiny_adapter.name)) == 4
-    assert run_app(["calibrate", "a.mp4", "-m", str(tiny_folder), "--skip", "9", "-o", str(out), "-q"]) == 4
+    assert run_app(["calibrate", "a.mp4", "-m", str(tiny_folder), "--skip", "9", "-o", str(out), "-q"]) == 4, (
+        "too short"
+    )
     out.write_text("mine")
     assert run_app(["calibrate", "a.mp4", "-m", str(tiny_folder), "-o", str(out), "-q"]) == 2
 
