@@ -52,9 +52,18 @@ def test_a_source_read_to_its_end_leaves_nothing(clip):
 @pytest.mark.parametrize("taken", [0, 1, 4])
 @pytest.mark.parametrize("path", ["clip", ENDLESS])
 def test_a_source_left_early_leaves_nothing(path, taken, clip):
+    threads = threading.active_count()
     with Source(probe(clip if path == "clip" else path), LAYOUT) as source:
         for _ in range(taken):
             next(source)
+    assert threading.active_count() == threads
+
+
+def test_ctrl_c_in_the_terminal_reaches_us_alone():
+    with Source(probe(ENDLESS), LAYOUT) as source:
+        next(source)
+        groups = {os.getpgid(child.pid) for child in psutil.Process().children()}
+    assert groups and os.getpgid(0) not in groups
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -257,6 +266,18 @@ def test_a_url_that_stalls_times_out(clip, served, tmp_path):
     with pytest.raises(InputError) as error, Source(media, LAYOUT, stall_s=1.0) as source:
         list(source)
     assert error.value.code == "stalled" and time.monotonic() - begun < 20
+
+
+def test_leaving_a_stalled_source_does_not_wait_for_it(clip, served, tmp_path):
+    zoo.copy(Path(clip), tmp_path / "fast.mp4", "-movflags", "+faststart")
+    data = (tmp_path / "fast.mp4").read_bytes()
+    media = probe(served(data))
+    media = type(media)(served(data, stop_at=len(data) // 2), media.video, media.audio, media.audio_tracks)
+    with Source(media, LAYOUT, queue=100) as source:
+        next(source)
+        time.sleep(1.0)  # by now the thread waits for the server
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5
 
 
 def test_a_url_that_is_not_there_is_one_clear_error(served):
