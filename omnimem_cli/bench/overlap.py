@@ -43,7 +43,11 @@ def bench_overlap(adapter: Adapter, overlap: Overlap, settings: Settings, report
         reference = kept(session.memory)
         chunks.append(session.chunks_seen)
         for number, policy in enumerate(overlap.policies):
-            report(Progress(policy, i + number / len(overlap.policies), overlap.videos))
+            report(
+                Progress(
+                    policy, video.duration_s * (i + number / len(overlap.policies)), video.duration_s * overlap.videos
+                )
+            )
             memory = watched(encoded, replace(chosen, policy=policy)).memory
             found[policy].append(shared(reference, kept(memory)))
             side[policy] = memory.nbytes

@@ -126,3 +126,10 @@ def speed_table(result: dict) -> str:
     settings = f"{result['tokens']} tokens, {result['entries']} entries per layer, chunks of {result['chunk']} tokens"
     kept = aligned(("policy", "memory", "of it side data", "peak in a chunk"), sizes)
     return "\n\n".join([aligned(head, rows), kept, f"{settings}; prefill contains scoring"])
+
+
+def overlap_table(result: dict) -> str:
+    """The share of the reference's entries that each setting keeps too."""
+    rows = [(r["policy"], f"{r['overlap']:.1%}", f"{r['least']:.1%}", size(r["bytes"])) for r in result["rows"]]
+    note = f"of what {result['reference']} keeps, after {result['chunks']} chunks or more, {result['videos']} videos"
+    return aligned(("policy", "keeps too", "least", "memory"), rows) + "\n\n" + note

@@ -178,6 +178,45 @@ def speed(
     _print(result, speed_table(result), format)
 
 
+SETTINGS = (
+    *(f"omnimem:stride={n}:carry=100" for n in (2, 4, 8, 16, 32)),
+    "omnimem:stride=1:heads=averaged:carry=100",
+    "omnimem:exponent=0:carry=100",
+    *(f"omnimem:stride=1:carry={share}" for share in ("0.25", "0.125", "0.0625", "0.03125")),
+    "omnimem",
+)
+EXACT = "omnimem:stride=1:carry=100"
+
+
+@app.command("overlap", epilog=examples(["omnimem bench overlap", "omnimem bench overlap --policies omnimem:stride=4"]))
+def overlap(
+    model: Model = "nano",
+    policies: Policies = ",".join(SETTINGS),
+    reference: Annotated[str, option(MODEL, "--reference POLICY", "What the others are compared with.")] = EXACT,
+    share: Annotated[str, option(MODEL, "--share SHARE", "Entries per layer as a share of the tokens: 1/4.")] = "1/4",
+    videos: Annotated[int, option(MODEL, "--videos N", "Generated videos.")] = 4,
+    events: Annotated[int, option(MODEL, "--events N", "Slides per video: 40 make more than 20 chunks.")] = 40,
+    av_ratio: Annotated[float | None, option(ADVANCED, "--av-ratio R", "Visual to audio budget.")] = None,
+    chunk: Chunk = None,
+    seed: Seed = EVALUATION_SEED,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    format: Format = "table",
+    quiet: Quiet = False,
+) -> None:
+    """Compare what settings of a policy keep with what its exact form keeps, after a long watch."""
+    from omnimem_cli.bench.overlap import Overlap, bench_overlap
+    from omnimem_cli.bench.tables import overlap_table
+
+    _check(format)
+    wanted = Overlap(_names(reference)[0], _names(policies), _shares(share)[0], videos, events, seed)
+    settings = Settings(model=model, av_ratio=av_ratio, chunk=chunk, device=device, dtype=dtype)
+    talk.configure(quiet=quiet)
+    with talk.progress("bench overlap") as report:
+        result = bench_overlap(_adapter(settings), wanted, settings, report)
+    _print(result, overlap_table(result), format)
+
+
 def _shares(text: str) -> list[str]:
     """Budgets as typed, each a fraction above 0 and at most 1. Raises UsageError."""
     shares = [share.strip() for share in text.split(",") if share.strip()]
