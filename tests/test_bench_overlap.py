@@ -1,4 +1,4 @@
-"""The overlap benchmark: what is the same is the same, what differs is seen, and the defaults hold what they promise."""
+"""The overlap benchmark: the same is the same, a difference is seen, and the defaults hold what they promise."""
 
 import pytest
 
