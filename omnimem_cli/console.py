@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from omnimem_cli.clock import clock
-from omnimem_cli.errors import UserError
+from omnimem_cli.errors import explain
 from omnimem_cli.settings import Progress as Report
 
 PLAIN_EVERY_S = 60.0  # without a terminal: a line a minute, or
@@ -75,14 +75,6 @@ class Talk:
                 yield show
         else:
             yield PlainProgress(label, self.note)
-
-
-def explain(error: BaseException) -> tuple[str, str]:
-    """Message and hint of any error; what is no UserError is a fault of omnimem."""
-    if isinstance(error, UserError):
-        return error.message, error.hint
-    what = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"unexpected {what}", "Run again with --debug for the traceback."
 
 
 @contextmanager

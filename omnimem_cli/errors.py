@@ -56,3 +56,11 @@ class OutputError(UserError):
 
     code = "output"
     exit_code = 8
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """Message and hint of any error; what is no UserError is a fault of omnimem."""
+    if isinstance(error, UserError):
+        return error.message, error.hint
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"unexpected {what}", "Run again with --debug for the traceback."

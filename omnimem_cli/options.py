@@ -120,6 +120,7 @@ class RunOptions:
     workers: Annotated[
         str | None, option(ADVANCED, "--workers DEVICE,...", "One process per device: cuda:0,cuda:1.")
     ] = None
+    ray: Annotated[str | None, option(ADVANCED, "--ray ADDRESS", "Work on a Ray cluster: auto, or its address.")] = None
     dtype: Annotated[str | None, option(ADVANCED, "--dtype TYPE", "float32, bfloat16 or float16.")] = None
     offline: Annotated[bool, option(ADVANCED, "--offline", "Never use the network.")] = False
     yes: Annotated[bool, option(ADVANCED, "-y --yes", "Download missing weights without asking.")] = False
@@ -235,6 +236,8 @@ class RunOptions:
 
     def devices(self) -> list[str]:
         """The devices of --workers; empty without it. Raises UsageError."""
+        if self.workers and self.ray:
+            raise UsageError("--workers and --ray are two ways to share the work.", "Use one of them.")
         return [check_device(name.strip()) for name in (self.workers or "").split(",") if name.strip()]
 
     def _formats(self, allowed: tuple[str, ...]) -> tuple[str, ...]:

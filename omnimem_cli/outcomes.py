@@ -4,11 +4,11 @@ Knows results and errors; runs nothing and writes nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from omnimem_cli.errors import UserError
+from omnimem_cli.errors import UserError, explain
 from omnimem_cli.results import degraded, error_part, readable_path
 
 Status = Literal["done", "skipped", "failed", "interrupted"]
@@ -27,6 +27,12 @@ class Outcome:
     result: dict | None = None
     error: BaseException | None = None
     wall_s: float = 0.0
+
+    def portable(self) -> "Outcome":
+        """With an error that any process can read: a fault's own class may not survive the way."""
+        if self.error is None or isinstance(self.error, UserError | KeyboardInterrupt):
+            return self
+        return replace(self, error=UserError(*explain(self.error)))
 
 
 def exit_code(outcomes: Sequence[Outcome], strict: bool, stopped: int | None = None) -> int:

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from omnimem_cli.batch import Batch, Job, Work, label
-from omnimem_cli.console import PlainProgress, explain, talk
+from omnimem_cli.console import PlainProgress, talk
 from omnimem_cli.errors import MissingError, UsageError, UserError
 from omnimem_cli.outcomes import Outcome
 from omnimem_cli.settings import Progress
@@ -127,12 +127,7 @@ def _work(pipe: Connection, work: Work, identity: dict, parent: int, threads: in
         while True:
             job = pipe.recv()
             for outcome in batch.outcomes([job]):
-                pipe.send(replace(outcome, error=_portable(outcome.error)))
-
-
-def _portable(error: BaseException | None) -> BaseException | None:
-    """The error as something that any process can read: a fault's own class may not survive the pipe."""
-    return error if error is None or isinstance(error, UserError | Interrupted) else UserError(*explain(error))
+                pipe.send(outcome.portable())
 
 
 def _telling(pipe: Connection, parent: int) -> Callable:

@@ -96,3 +96,33 @@ def test_a_run_killed_between_record_and_result_is_finished_by_the_next(fake: Fa
     assert omnimem("summarize", "a.mp4", "--budget", "4k") == 0
     assert Path("a.summary.md").read_text() == new != old
     assert len(fake.watched) == 2
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may catch it."""
+
+
+@pytest.mark.parametrize("step", range(1, 7))
+def test_a_run_killed_at_any_write_is_finished_by_the_next(fake: FakeRun, monkeypatch: pytest.MonkeyPatch, step: int):
+    media("a.mp4")
+    omnimem("summarize", "a.mp4", "-f", "md,json")
+    replace, renamed = Path.replace, 0
+
+    def die(path: Path, target: Path) -> None:
+        nonlocal renamed
+        renamed += 1
+        if renamed == step:
+            raise Killed
+        replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", die)
+        try:
+            omnimem("summarize", "a.mp4", "-f", "md,json,txt", "--budget", "4k")
+            assert step > renamed, "every write of this run was met"
+        except Killed:
+            pass
+    assert omnimem("summarize", "a.mp4", "-f", "md,json,txt", "--budget", "4k") == 0
+    for suffix in ("md", "json", "txt"):
+        assert "under 4k" in Path(f"a.summary.{suffix}").read_text()
+    assert {p.name for p in Path(".omnimem").iterdir()} == {"a.summary.json"}

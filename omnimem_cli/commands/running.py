@@ -52,7 +52,7 @@ def run_task(
         for job in jobs:
             _print(f"{batch.preview(job)}\t{job.input.path}")
         return
-    raise typer.Exit(_run(batch, jobs, devices, options.report))
+    raise typer.Exit(_run(batch, _stream(batch, jobs, devices, options.ray), len(jobs), options.report))
 
 
 def _offer_download(engine: "Engine", options: RunOptions) -> None:
@@ -86,8 +86,21 @@ def _find(typed: list[str] | None, options: RunOptions, name: str) -> "list[Inpu
     return found
 
 
-def _run(batch: "Batch", jobs: "Sequence[Job]", devices: Sequence[str], account: Path | None) -> int:
-    """Every job; the account is given however the run ends."""
+def _stream(batch: "Batch", jobs: "Sequence[Job]", devices: Sequence[str], cluster: str | None) -> "Iterator[Outcome]":
+    """The outcomes of all jobs as they come: from this process, one per device, or a cluster."""
+    if cluster is not None:
+        from omnimem_cli.cluster import by_ray
+
+        return by_ray(batch, jobs, cluster)
+    if devices:
+        from omnimem_cli.workers import by_workers
+
+        return by_workers(batch, jobs, devices)
+    return batch.outcomes(jobs)
+
+
+def _run(batch: "Batch", stream: "Iterator[Outcome]", total: int, account: Path | None) -> int:
+    """Every outcome told as it comes; the account is given however the run ends."""
     from omnimem_cli.outcomes import exit_code
     from omnimem_cli.stopping import Interrupted, stop_signals
 
@@ -96,26 +109,17 @@ def _run(batch: "Batch", jobs: "Sequence[Job]", devices: Sequence[str], account:
         _write_report(account, {})
     with stop_signals(signal.SIGINT, signal.SIGTERM):
         try:
-            for outcome in _outcomes(batch, jobs, devices):
+            for outcome in stream:
                 outcomes.append(outcome)
                 _tell(batch, outcome)
         except Interrupted as signalled:
             stopped = signalled.exit_code
         except (MissingError, UsageError) as error:
             if error not in [outcome.error for outcome in outcomes]:
-                talk.error(error)
-                outcomes.append(batch.failure(jobs[0], error))
+                raise
     code = exit_code(outcomes, batch.work.settings.strict, stopped)
-    _account(batch, outcomes, len(jobs), time.monotonic() - begun, code, account)
+    _account(batch, outcomes, total, time.monotonic() - begun, code, account)
     return code
-
-
-def _outcomes(batch: "Batch", jobs: "Sequence[Job]", devices: Sequence[str]) -> "Iterator[Outcome]":
-    if not devices:
-        return batch.outcomes(jobs)
-    from omnimem_cli.workers import by_workers
-
-    return by_workers(batch, jobs, devices)
 
 
 def _tell(batch: "Batch", outcome: "Outcome") -> None:
