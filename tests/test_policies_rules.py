@@ -1,6 +1,7 @@
 """Each rival's rule against its definition, written out in full on small streams."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from omnimem_cli.memory.piece import AUDIO, PREFIX, VISUAL, text_piece
 from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.memory.policies.hermes import DEEP, GLOBAL, LOCAL, MIDDLE, PROMPTS, SHALLOW, Depth
 from omnimem_cli.memory.selection import WHOLE_STEP
+from omnimem_cli.memory.store import Table
 
 
 def kept(memory, layer=0, row=0, kind=None):
@@ -177,12 +179,13 @@ def test_streammem_keeps_the_best_and_one_prototype_per_new_frame():
             assert (value - (full.values[0][:, members] * share[:, None]).sum(1)).abs().max() < 1e-4
 
 
-def test_a_frame_leaves_a_prototype_once():
-    memory = watched("streammem", stream(9, slots=0), (5 + 30, 24), 20)
-    for store in memory.stores:
-        merged = (store.table["patch"][0] == WHOLE_STEP) & (store.table["kind"][0] == VISUAL)
-        steps = store.table["step"][0][merged].tolist()
-        assert steps[-4:] == [5, 6, 7, 8] and len(set(steps)) == len(steps)
+def test_only_new_frames_leave_prototypes_the_latest_where_places_are_few():
+    table = watched("full", stream(9, slots=0)).stores[0].table
+    candidates = table["kind"][0] == VISUAL
+    frames = make_policy("streammem")._frames(table, candidates, held=35, k=20)
+    assert frames.last.tolist() == [40, 46, 52, 58] and frames.members.tolist() == list(range(35, 59))
+    few = make_policy("streammem")._frames(table, candidates, held=35, k=5)
+    assert few.last.tolist() == [52, 58] and few.number.tolist() == [0] * 6 + [1] * 6
 
 
 def test_an_aligned_prototype_of_equal_tokens_is_their_key_at_the_frames_end():
@@ -252,10 +255,19 @@ def test_hermes_summary_is_the_mean_of_what_went_and_stands_last():
     assert (store.values[0][:, -1] - full.values[0][:, gone].mean(1)).abs().max() < 1e-4
 
 
-def test_hermes_aligns_scores_of_layers_that_keep_different_entries():
-    memory = watched("hermes:align=token", stream(20))
-    lists = [set(store.table["index"][0].tolist()) for store in memory.stores]
-    assert len(set(map(frozenset, lists))) > 1
+def test_hermes_aligns_scores_of_layers_by_place_or_by_token():
+    def layer(*index):
+        kind = torch.tensor([[PREFIX] + [VISUAL] * len(index)])
+        return SimpleNamespace(table=Table({"index": torch.tensor([[0, *index]]), "kind": kind}))
+
+    source, scores = layer(5, 7, 9), torch.tensor([0.1, 0.2, 0.5])
+    by_place, by_token = (make_policy(f"hermes:align={align}") for align in ("place", "token"))
+    assert by_place._aligned(scores, source, layer(7, 8, 9)) is scores
+    assert by_place._aligned(scores, source, layer(1, 2, 3, 4, 5)).tolist() == pytest.approx(
+        [0.1, 0.15, 0.2, 0.35, 0.5]
+    )
+    tokens = by_token._aligned(scores, source, layer(7, 8, 9, 10))
+    assert tokens.tolist() == pytest.approx([0.2, 0.5, 0.5, 0.5]), "one that is not there takes the next one's"
 
 
 def test_a_policy_that_asks_needs_prompts():
