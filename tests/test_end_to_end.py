@@ -1,110 +1,137 @@
-"""What users do and what users get wrong, through the real command line with the built-in model on real files."""
+"""The whole command line on real media with the built-in model: what a person at a shell meets."""
 
-import os
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 import zoo
+from fake_run import lines, omnimem
 
-from omnimem_cli.app import run
+from omnimem_cli import results
+from omnimem_cli.media import ffmpeg
 
-WORLD = Path(__file__).parent.parent / "omnimem_cli" / "world"
-DEMO = WORLD / "demo.mp4"
+NANO = ("-m", "nano", "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Every test works in an empty folder, without the user's configuration or network."""
+def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
 
 
-def omnimem(*arguments: str) -> int:
-    return run([*arguments, "-m", "nano"] if arguments[0] != "demo" else list(arguments))
+def test_the_demo_prints_its_summary_coverage_and_memory(capsys):
+    assert omnimem("demo") == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("# demo.mp4") and "Memory" in shown.out
+    assert "watched" in shown.err
+    assert not list(Path().iterdir()), "the demo leaves nothing behind"
 
 
-def left_behind() -> list[str]:
-    """Files that are neither inputs nor the user's own."""
-    return sorted(p.name for p in Path().iterdir() if p.name not in (".omnimem", "config", "hub"))
+def test_the_demo_as_json_is_a_valid_result_that_saw_all_of_it(capsys):
+    assert omnimem("demo", "-f", "json", "-q") == 0
+    shown = capsys.readouterr()
+    (result,) = lines(shown.out)
+    jsonschema.validate(result, results.schema())
+    assert result["coverage"]["ratio"] >= 0.98
+    assert shown.err == ""
 
 
-BAD_INPUTS = {
-    "missing": lambda folder: folder / "gone.mp4",
-    "zero bytes": lambda folder: _written(folder / "empty.mp4", b""),
-    "text named mp4": lambda folder: _written(folder / "notes.mp4", b"these are only notes\n" * 40),
-    "an mp4 without its index": lambda folder: _written(folder / "cut.mp4", zoo.av(folder / "raw").read_bytes()[:4000]),
-}
+def test_every_task_writes_its_files_for_a_real_clip(capsys):
+    zoo.av(Path(), "clip.mp4")
+    assert omnimem("summarize", "clip.mp4", *NANO, "-f", "md,json,txt") == 0
+    assert omnimem("transcribe", "clip.mp4", *NANO, "-f", "srt,vtt") == 0
+    assert omnimem("ask", "clip.mp4", *NANO, "-Q", "What is shown?", "-f", "json") == 0
+    names = {path.name for path in Path().glob("clip.*")} - {"clip.mp4"}
+    written = {"clip.summary.md", "clip.summary.json", "clip.summary.txt", "clip.srt", "clip.vtt", "clip.answers.json"}
+    assert names == written
+    for name in ("clip.summary.json", "clip.answers.json"):
+        result = json.loads(Path(name).read_text())
+        jsonschema.validate(result, results.schema())
+        assert result["input"]["digest"].startswith("sha256:")
 
 
-def _written(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
+@pytest.mark.parametrize("make", [zoo.text, zoo.random_bytes, zoo.empty, zoo.truncated_mp4, zoo.missing])
+def test_a_bad_file_is_4_alone_and_3_among_others_in_two_lines(make, capsys):
+    bad, good = str(make(Path())), str(zoo.av(Path(), "good.mp4"))
+    assert omnimem("summarize", bad, *NANO) == 4
+    shown = capsys.readouterr()
+    problem = shown.err[shown.err.index("error: ") :]
+    assert Path(bad).name in problem and len(problem.strip().splitlines()) == 2
+    assert "Traceback" not in shown.err and shown.out == ""
+    assert omnimem("summarize", bad, good, *NANO) == 3
+    assert capsys.readouterr().out == "good.summary.md\n"
+    assert {path.suffix for path in Path(".omnimem").iterdir()} == {".json"}
 
 
-@pytest.mark.parametrize("trait", BAD_INPUTS)
-def test_a_bad_input_is_one_sentence_the_next_step_and_4(trait, tmp_path, capsys):
-    (tmp_path / "raw").mkdir()
-    path = BAD_INPUTS[trait](tmp_path)
-    before = left_behind()
-    assert omnimem("summarize", str(path)) == 4
-    told = capsys.readouterr()
-    assert path.name in told.err and "Traceback" not in told.err and told.out == ""
-    assert left_behind() == before
+def test_a_file_cut_short_is_done_with_its_true_coverage_and_7_under_strict(capsys):
+    cut = str(zoo.truncated_mkv(Path()))
+    assert omnimem("summarize", cut, *NANO, "-o", "-") == 0
+    (result,) = lines(capsys.readouterr().out)
+    assert result["status"] == "done" and result["coverage"]["ratio"] < 0.98
+    assert "coverage_low" in [note["code"] for note in result["warnings"]]
+    assert omnimem("summarize", cut, *NANO, "-o", "-", "--strict") == 7
 
 
-def test_a_directory_without_r_is_2(tmp_path, capsys):
-    (tmp_path / "folder").mkdir()
-    assert omnimem("summarize", "folder") == 2
-    assert "-r" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--budget", "1KiB"], 6, "--budget"),
+        (["--policy", "best"], 2, "omnimem"),
+        (["--positions", "forget"], 2, "retime"),
+        (["--fps", "0.5"], 2, "1"),
+        (["--audio-track", "9"], 4, "track"),
+        (["--start", "99:00"], 4, "range"),
+    ],
+)
+def test_what_cannot_be_done_says_what_can(flags: list[str], code: int, said: str, capsys):
+    zoo.av(Path(), "clip.mp4")
+    assert omnimem("summarize", "clip.mp4", *NANO, *flags) == code
+    shown = capsys.readouterr().err
+    assert said in shown and "Traceback" not in shown
+    assert not list(Path().glob("*.md"))
 
 
-def test_an_unknown_model_is_2_and_names_the_nearest(capsys):
-    assert run(["summarize", str(DEMO), "-m", "qwen2.5-omni-8b"]) == 2
-    assert "qwen2.5-omni" in capsys.readouterr().err
-
-
-def test_a_model_without_weights_is_5_and_says_how_large_and_how_to_get_it(capsys):
-    assert run(["summarize", str(DEMO), "-m", "qwen2.5-omni-3b"]) == 5
-    told = capsys.readouterr().err
-    assert "GB" in told and "omnimem models pull qwen2.5-omni-3b" in told and "omnimem demo" in told
-
-
-def test_no_model_at_all_is_5_and_never_nano_unasked(capsys):
-    assert run(["summarize", str(DEMO)]) == 5
-    told = capsys.readouterr().err
-    assert "omnimem models pull" in told and "omnimem demo" in told
-    assert left_behind() == []
-
-
-def test_a_budget_that_the_prompt_alone_exceeds_is_6(capsys):
-    assert omnimem("summarize", str(DEMO), "--budget", "8KiB", "-o", "out") == 6
-    assert "--budget" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_8_before_the_watch(tmp_path):
-    (tmp_path / "sealed").mkdir(mode=0o500)
-    assert omnimem("summarize", str(DEMO), "-o", "sealed") == 8
-
-
-def test_an_output_path_below_a_file_is_8_before_the_watch(tmp_path, capsys):
-    (tmp_path / "taken").write_text("mine")
-    assert omnimem("summarize", str(DEMO), "-o", "taken/out") == 8
-    assert "Traceback" not in capsys.readouterr().err
-
-
-def test_no_ffmpeg_at_all_is_5(monkeypatch, capsys):
+def test_without_any_ffmpeg_it_is_5_with_the_next_step(monkeypatch: pytest.MonkeyPatch, capsys):
     import imageio_ffmpeg
 
-    from omnimem_cli.media import ffmpeg
+    def none() -> str:
+        raise RuntimeError("No ffmpeg exe could be found.")
 
-    def absent() -> str:
-        raise RuntimeError("no ffmpeg exe could be found")
+    zoo.av(Path(), "clip.mp4")
+    monkeypatch.setattr(ffmpeg.shutil, "which", lambda name: None)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", none)
+    assert omnimem("summarize", "clip.mp4", *NANO) == 5
+    assert "Install ffmpeg" in capsys.readouterr().err
+    assert omnimem("doctor", *NANO) == 5
 
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", absent)
-    ffmpeg.ffmpeg_path.cache_clear() if hasattr(ffmpeg.ffmpeg_path, "cache_clear") else None
-    assert omnimem("summarize", str(DEMO), "-o", "out") == 5
-    assert "ffmpeg" in capsys.readouterr().err
+
+def test_doctor_tells_versions_devices_budget_and_what_a_file_takes(capsys):
+    zoo.av(Path(), "clip.mp4")
+    assert omnimem("doctor", "clip.mp4", *NANO) == 0
+    out = capsys.readouterr().out
+    for word in ("omnimem", "python", "torch", "transformers", "ffmpeg", "cpu", "nano", "budget", "tokens", "0:06"):
+        assert word in out
+
+
+def test_the_same_command_again_does_nothing_and_the_text_is_the_same_for_a_copy():
+    zoo.av(Path(), "clip.mp4")
+    Path("copy.mp4").write_bytes(Path("clip.mp4").read_bytes())
+    assert omnimem("summarize", "clip.mp4", "copy.mp4", *NANO, "-f", "json") == 0
+    first = json.loads(Path("clip.summary.json").read_text())
+    assert json.loads(Path("copy.summary.json").read_text())["summary"] == first["summary"]
+    before = Path("clip.summary.json").stat().st_mtime_ns
+    assert omnimem("summarize", "clip.mp4", "copy.mp4", *NANO, "-f", "json") == 0
+    assert Path("clip.summary.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_two_workers_with_the_real_model_give_what_one_process_gives():
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        zoo.av(Path(), name)
+    assert omnimem("summarize", "a.mp4", "b.mp4", "c.mp4", *NANO, "-f", "json", "-o", "one") == 0
+    workers = ("--workers", "cpu,cpu")
+    assert omnimem("summarize", "a.mp4", "b.mp4", "c.mp4", *NANO, "-f", "json", "-o", "two", *workers) == 0
+    for name in ("a", "b", "c"):
+        one, two = (json.loads(Path(folder, f"{name}.summary.json").read_text()) for folder in ("one", "two"))
+        assert {k: v for k, v in one.items() if k != "timing"} == {k: v for k, v in two.items() if k != "timing"}
