@@ -40,13 +40,15 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Needle:
-    """What to run. ``budgets``: shares of the full memory's bytes, as typed."""
+    """What to run. ``budgets``: shares of the full memory's bytes, as typed; ``seconds``: stretch the videos to about
+    this length, most of it by a few long slides and gaps (None: as they come)."""
 
     policies: list[str]
     budgets: list[str]
     videos: int
     seed: int
     events: int = EVENTS
+    seconds: float | None = None
     through_files: bool = False
 
 
@@ -63,7 +65,8 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
     """Rows of accuracy by policy, budget and kind; what `omnimem bench needle` prints."""
     began = time.monotonic()
     cells: dict[tuple[str, str], Cell] = defaultdict(Cell)
-    videos = [make_video(needle.seed + i, needle.events, "skew", split="eval") for i in range(needle.videos)]
+    seeds = range(needle.seed, needle.seed + needle.videos)
+    videos = [make_video(seed, needle.events, "skew", split="eval", duration_s=needle.seconds) for seed in seeds]
     total_s, done_s = sum(video.duration_s for video in videos), 0.0
     make = encode_file if needle.through_files else encode
     for video in videos:
@@ -79,7 +82,12 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
         "videos": needle.videos,
         "seed": needle.seed,
         "seconds": round(time.monotonic() - began, 1),
-        "settings": {"model": adapter.name, "events": needle.events, "through_files": needle.through_files},
+        "settings": {
+            "model": adapter.name,
+            "events": needle.events,
+            "seconds": needle.seconds,
+            "through_files": needle.through_files,
+        },
     }
 
 

@@ -74,6 +74,9 @@ def needle(
     ] = "1/4,1/8,1/16",
     videos: Annotated[int, option(MODEL, "--videos N", "Generated videos.")] = 20,
     events: Annotated[int, option(MODEL, "--events N", "Slides per video.")] = 10,
+    seconds: Annotated[
+        float | None, option(MODEL, "--seconds S", "Stretch the videos to this length with a few long slides and gaps.")
+    ] = None,
     mp4: Annotated[bool, option(ADVANCED, "--mp4", "Write, probe and decode real files on the way.")] = False,
     plan: Annotated[str | None, option(ADVANCED, "--plan FILE", "Budget allocation from `omnimem calibrate`.")] = None,
     av_ratio: Annotated[float | None, option(ADVANCED, "--av-ratio R", "Visual to audio budget.")] = None,
@@ -93,7 +96,7 @@ def needle(
 
     _check(format)
     _check_plot(plot)
-    chosen = Needle(_names(policies), _shares(budgets), videos, seed, events, mp4)
+    chosen = Needle(_names(policies), _shares(budgets), videos, seed, events, seconds, mp4)
     settings = Settings(
         model=model, plan=plan, av_ratio=av_ratio, positions=positions, chunk=chunk, device=device, dtype=dtype
     )
