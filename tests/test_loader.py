@@ -74,6 +74,13 @@ def test_a_config_that_is_not_json_is_refused(broken_folder):
     assert "not JSON" in refused(folder).message
 
 
+def test_a_config_of_another_clock_is_refused(broken_folder):
+    folder = broken_folder()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"position_id_per_seconds": 13}))
+    assert "audio tokens per second" in refused(folder).message
+
+
 def test_an_index_that_names_a_missing_shard_is_refused(broken_folder):
     folder = broken_folder(full=True)
     (folder / "model-00002-of-00002.safetensors").unlink()

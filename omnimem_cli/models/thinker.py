@@ -32,7 +32,7 @@ def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: 
     with quiet():
         model = _thinker(model_class, checkpoint, device, dtype)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-    return adapter_class(
+    adapter = adapter_class(
         model,
         tokenizer,
         mel=_mel_settings(checkpoint),
@@ -41,6 +41,8 @@ def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: 
         eos_ids=_ends(checkpoint.folder, tokenizer),
         revision=checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None,
     )
+    _check_clock(checkpoint.folder, adapter)
+    return adapter
 
 
 def _thinker(
@@ -75,6 +77,13 @@ def _check(folder: Path, report: dict) -> None:
     other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
     if other:
         raise broken(folder, f"holds {len(other)} weights of another shape than its config says (first: {other[0]})")
+
+
+def _check_clock(folder: Path, adapter: QwenOmniAdapter) -> None:
+    """Sound must advance one position per token, or picture and sound would drift apart."""
+    tokens = adapter.tokens_of(adapter.mel.settings.frames_in(adapter.segment_s))
+    if tokens != adapter.segment_s * adapter.config.position_id_per_seconds:
+        raise broken(folder, "has preprocessing settings and a config that disagree on audio tokens per second")
 
 
 def _mel_settings(checkpoint: Checkpoint) -> MelSettings:
