@@ -184,6 +184,13 @@ def test_bytes_are_flat_once_the_budget_is_full(policy):
     assert len(set(sizes[2:])) == 1
 
 
+@pytest.mark.parametrize(("policy", "layers"), [("sliding-window", 1), ("hermes", 4)])
+def test_the_peak_counts_the_chunk_in_flight_in_every_layer_that_waits(policy, layers):
+    memory = watched(policy, stream(12))
+    kv_bytes, table_bytes = 2 * 2 * 16 * 4, 33
+    assert memory.peak_bytes - memory.nbytes == layers * 37 * (kv_bytes + table_bytes)
+
+
 def test_a_window_reads_the_same_seconds_in_every_head():
     """SnapKV with room for all keeps what full keeps, but reads it head by head."""
     by_head, by_layer = (watched(policy, stream(9), entries=1000) for policy in ("snapkv", "full"))
