@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 import ffmpeg
 
@@ -23,6 +22,9 @@ from omnimem_cli.errors import InputError, MissingError
 
 READ_BYTES = 1 << 18
 APART_BYTES = 1 << 28  # how far one output may run ahead of the one that is read
+MARK = "Parsed_ashowinfo"
+LEVELS = "repeat+level+info"  # ffmpeg then tells what filters note, and names the level of all it says
+COMPLAINT = re.compile(r"\[(error|fatal|panic)\] ")
 TAIL_LINES = 40
 LINE_CHARS = 400
 BUSY_STALLS = 10  # a decoder that works but shows nothing may take this many stall times
@@ -101,11 +103,11 @@ def command(output: ffmpeg.nodes.OutputStream, level: str = "error") -> list[str
 
 
 class Process:
-    """One running ffmpeg, or two in a row, whose outputs are read here. A context manager; leaving it ends them.
+    """One running ffmpeg whose outputs are read here. A context manager; leaving it ends the process.
 
-    ``subject`` names the input in errors. ``then``: a second command that reads what the first writes to its
-    standard output; output 0 is that of the last. ``also``: (read end, write end) pairs of further pipes, outputs
-    1 and up, that the first command writes to. One thread reads; any thread may ``kill``.
+    ``subject`` names the input in errors. ``also``: (read end, write end) pairs of further pipes, outputs 1 and
+    up, that the command writes to. ``levels``: the command runs at ``LEVELS``; only its complaints count. One
+    thread reads; any thread may ``kill``.
     """
 
     def __init__(
@@ -114,47 +116,32 @@ class Process:
         subject: str,
         *,
         stall_s: float = 60.0,
-        then: Sequence[str] | None = None,
         also: Sequence[tuple[int, int]] = (),
         tail_lines: int = TAIL_LINES,
+        levels: bool = False,
     ):
         self.subject = subject
         self.errors = 0  # lines that ffmpeg wrote to stderr
         self._stall_s = stall_s
+        self._levels = levels
         self._tail: deque[str] = deque(maxlen=tail_lines)
+        self._marks: deque[str] = deque()
         self._partial = b""
-        self._err, complaints = os.pipe()
-        self._fds = [self._err, *(read for read, _ in also)]
-        self._children: list[subprocess.Popen] = []
-        self._selector = selectors.DefaultSelector()
+        self._also = [read for read, _ in also]
         try:
-            self._start(args, None, complaints, [write for _, write in also])
-            if then is not None:
-                self._start(then, self._children[0].stdout, complaints, [])
-                self._children[0].stdout.close()
+            self._child = _start(args, [write for _, write in also])
         except OSError as error:
-            self.close()
+            self._close_also()
             raise _no_ffmpeg() from error
         finally:
-            for fd in (complaints, *(write for _, write in also)):
-                os.close(fd)
-        self._outs = [self._children[-1].stdout.fileno(), *self._fds[1:]]
+            for _, write in also:
+                os.close(write)
+        self._err = self._child.stderr.fileno()
+        self._outs = [self._child.stdout.fileno(), *self._also]
+        self._selector = selectors.DefaultSelector()
         self._buffers = [bytearray() for _ in self._outs]
         for fd in (*self._outs, self._err):
             self._selector.register(fd, selectors.EVENT_READ)
-
-    def _start(self, args: Sequence[str], feed: IO[bytes] | None, complaints: int, pipes: list[int]) -> None:
-        # Its own session: Ctrl-C in the terminal reaches us alone, and we end the process.
-        child = subprocess.Popen(
-            [os.fsencode(arg) for arg in args],
-            stdin=subprocess.DEVNULL if feed is None else feed,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            pass_fds=pipes,
-            start_new_session=True,
-            bufsize=0,
-        )
-        self._children.append(child)
 
     def __enter__(self) -> "Process":
         return self
@@ -194,14 +181,20 @@ class Process:
         """Read stderr to its end and return the exit status. Call it when the outputs have ended."""
         while self._selector.get_map():
             self._pump()
-        return max(child.wait() for child in self._children)
+        return self._child.wait()
+
+    def mark(self) -> str | None:
+        """The next line that a filter wrote about the data it passed on; None when ffmpeg has ended."""
+        while not self._marks and self._err in self._selector.get_map():
+            self._pump()
+        return self._marks.popleft() if self._marks else None
 
     def _open(self, output: int) -> bool:
         return self._outs[output] in self._selector.get_map()
 
     def _pump(self) -> None:
         """Wait until some pipe has data or ends, and take it."""
-        patience = _Patience([child.pid for child in self._children], self._stall_s)
+        patience = _Patience(self._child.pid, self._stall_s)
         while not (ready := self._selector.select(timeout=min(1.0, self._stall_s))):
             if patience.lost():
                 self.kill()
@@ -229,10 +222,14 @@ class Process:
         *whole, rest = (self._partial + block).split(b"\n")
         if not block or len(rest) > LINE_CHARS:
             whole, rest = [*whole, rest], b""
-        texts = [line.decode(errors="replace").rstrip()[:LINE_CHARS] for line in whole]
-        self._tail.extend(text for text in texts if text)
-        self.errors += sum(bool(text) for text in texts)
         self._partial = rest
+        for line in whole:
+            text = line.decode(errors="replace").rstrip()[:LINE_CHARS]
+            if MARK in text:
+                self._marks.append(text)
+            elif text and not (self._levels and not COMPLAINT.search(text)):
+                self._tail.append(COMPLAINT.sub("", text))
+                self.errors += 1
 
     def forgive(self) -> None:
         """Forget what ffmpeg has complained of so far."""
@@ -241,25 +238,40 @@ class Process:
 
     def kill(self) -> None:
         """End the process now; a reader in another thread then sees the end of the output."""
-        for child in self._children:
-            child.kill()
+        self._child.kill()
 
     def close(self) -> None:
         """End and reap the process and close its pipes. Harmless when called again."""
         self.kill()
+        self._child.wait()
         self._selector.close()
-        for child in self._children:
-            child.wait()
-            child.stdout.close()
-        while self._fds:
-            os.close(self._fds.pop())
+        self._child.stdout.close()
+        self._child.stderr.close()
+        self._close_also()
+
+    def _close_also(self) -> None:
+        while self._also:
+            os.close(self._also.pop())
+
+
+def _start(args: Sequence[str], pipes: Sequence[int]) -> subprocess.Popen:
+    # Its own session: Ctrl-C in the terminal reaches us alone, and we end the process.
+    return subprocess.Popen(
+        [os.fsencode(arg) for arg in args],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=pipes,
+        start_new_session=True,
+        bufsize=0,
+    )
 
 
 class _Patience:
     """Tells a stalled source (no data, no work) from a slow decoder (no data yet, but work)."""
 
-    def __init__(self, pids: Sequence[int], stall_s: float):
-        self._pids = pids
+    def __init__(self, pid: int, stall_s: float):
+        self._pid = pid
         self._stall_s = stall_s
         self._begun = self._mark = time.monotonic()
         self._cpu_s: float | None = None
@@ -267,16 +279,13 @@ class _Patience:
     def lost(self) -> bool:
         now = time.monotonic()
         if self._cpu_s is None:
-            self._mark, self._cpu_s = now, self._worked()
+            self._mark, self._cpu_s = now, _cpu_seconds(self._pid)
         if now - self._mark < self._stall_s:
             return False
-        worked = self._worked() - self._cpu_s
+        worked = _cpu_seconds(self._pid) - self._cpu_s
         idle = worked < 0.05 * (now - self._mark)
         self._mark, self._cpu_s = now, self._cpu_s + worked
         return idle or now - self._begun > BUSY_STALLS * self._stall_s
-
-    def _worked(self) -> float:
-        return sum(_cpu_seconds(pid) for pid in self._pids)
 
 
 def _cpu_seconds(pid: int) -> float:

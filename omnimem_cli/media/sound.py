@@ -4,25 +4,29 @@ Knows samples and seconds; knows no picture. Every reader of sound goes through 
 pass over a file and the decoding proper see bit-equal samples.
 """
 
+import re
 from collections.abc import Iterator
 from types import TracebackType
 
 import ffmpeg
 import numpy as np
 
-from omnimem_cli.media.ffmpeg import Process, command, source
+from omnimem_cli.media.ffmpeg import LEVELS, Process, command, source
+from omnimem_cli.media.packets import MAD_S
 from omnimem_cli.media.segment import Media
 
 SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 4
-AHEAD_S = 16.0  # keeps the time stamps between the two processes positive
+STAMP = re.compile(r"\bpts:(-?\d+|NOPTS)\b.*\bnb_samples:(\d+)")
+GAP_S = 0.1  # time stamps that stray less from the samples' own count are jitter
 PREROLL_S = 2.0  # decoded before the range and thrown away: codecs and resampler settle
 
 
 class Sound:
-    """Reads float32 samples from an output of a running ffmpeg, at most up to the end of a range.
+    """Reads samples from an output of a running ffmpeg, on the clock, at most up to the end of a range.
 
-    ``length_s`` None: to the end of the sound. A context manager; leaving it ends the process.
+    A start after the range's and gaps longer than 0.1 s in the time stamps are filled with silence; what
+    overlaps is dropped. ``length_s`` None: to the end of the sound. A context manager; leaving it ends the process.
     """
 
     def __init__(self, process: Process, length_s: float | None, output: int = 0):
@@ -30,17 +34,55 @@ class Sound:
         self.delivered = 0  # samples
         self.ended = False  # the sound ended before the range
         self._output = output
-        self._left = None if length_s is None else max(0, round(length_s * SAMPLE_RATE))
+        self._limit = None if length_s is None else max(0, round(length_s * SAMPLE_RATE))
+        self._silence = self._ready = 0  # samples to come: of silence, then from the pipe
+        self._placed = 0  # where on the clock they end
+        self._begun = False
 
     def read(self, samples: int) -> np.ndarray:
         """The next ``samples`` samples, float32 in [-1, 1]; fewer only at the end."""
-        wanted = samples if self._left is None else min(samples, self._left)
-        block = to_samples(self.process.read(wanted * SAMPLE_BYTES, self._output))
-        self.delivered += len(block)
-        self.ended = self.ended or len(block) < wanted
-        if self._left is not None:
-            self._left -= wanted
+        wanted = samples if self._limit is None else min(samples, self._limit - self.delivered)
+        taken = np.zeros(max(0, wanted), dtype=np.float32)
+        filled = 0
+        while filled < wanted and not self.ended:
+            if self._silence:
+                step = min(self._silence, wanted - filled)
+                self._silence -= step
+            elif self._ready:
+                block = self._from_pipe(min(self._ready, wanted - filled))
+                step = len(block)
+                taken[filled : filled + step] = block
+            else:
+                step = 0
+                self._place_next()
+            filled += step
+        self.delivered += filled
+        return taken[:filled]
+
+    def _from_pipe(self, samples: int) -> np.ndarray:
+        block = to_samples(self.process.read(samples * SAMPLE_BYTES, self._output))
+        self.ended = self.ended or len(block) < samples
+        self._ready -= len(block)
         return block
+
+    def _place_next(self) -> None:
+        """Learn where the samples that ffmpeg wrote next belong, and what silence goes before them."""
+        mark = self.process.mark()
+        if mark is None:
+            self.ended = True
+            return
+        found = STAMP.search(mark)
+        if found is None:
+            return
+        self._ready = int(found[2])
+        gap = 0 if found[1] == "NOPTS" else int(found[1]) - self._placed
+        if abs(gap) > MAD_S * SAMPLE_RATE or (self._begun and abs(gap) <= GAP_S * SAMPLE_RATE):
+            gap = 0
+        if gap < 0:
+            self._from_pipe(min(-gap, self._ready))
+        self._silence = max(0, gap)
+        self._placed += self._silence + self._ready
+        self._begun = self._begun or self._ready > 0
 
     def skip(self, samples: int) -> None:
         """Throw the next samples away, in blocks."""
@@ -61,15 +103,19 @@ def to_samples(block: bytes) -> np.ndarray:
 
 
 def open_sound(media: Media, start_s: float, end_s: float | None, stall_s: float = 60.0) -> Sound:
-    """Start decoding the chosen track of a file from ``start_s`` to ``end_s`` (None: to its end).
-
-    A start after ``start_s`` and gaps longer than 0.1 s in the time stamps are filled with silence; what
-    overlaps is dropped.
-    """
+    """Start decoding the chosen track of a file from ``start_s`` to ``end_s`` (None: to its end)."""
     assert media.audio is not None, "this input has no sound to read"
-    args = command(_joined(media) if media.origin_s is None else _sought(media, start_s))
-    process = Process(args, media.path, stall_s=stall_s, then=gap_filler(start_s))
-    return Sound(process, None if end_s is None else end_s - start_s)
+    output = _joined(media, start_s) if media.origin_s is None else _sought(media, start_s)
+    process = Process(command(output, level=LEVELS), media.path, stall_s=stall_s, levels=True)
+    return Sound(process, sound_length(media, start_s, end_s))
+
+
+def sound_length(media: Media, start_s: float, end_s: float | None) -> float | None:
+    """Seconds to read at most: to the end of the range or, a little generously, to that of the stream."""
+    audio = media.audio
+    own_end_s = None if audio.duration_s is None else audio.start_s + audio.duration_s + 0.5
+    end = min((end for end in (end_s, own_end_s) if end is not None), default=None)
+    return None if end is None else end - start_s
 
 
 def _sought(media: Media, start_s: float) -> ffmpeg.nodes.OutputStream:
@@ -77,33 +123,28 @@ def _sought(media: Media, start_s: float) -> ffmpeg.nodes.OutputStream:
     options: dict[str, object] = {"copyts": None}
     if start_s > PREROLL_S:
         options["ss"] = f"{start_s - PREROLL_S:.6f}"
-    return resampled(source(media.path, **options)[str(media.audio.index)], media.origin_s)
+    node = source(media.path, **options)[str(media.audio.index)]
+    return sound_output(node, start_s + media.origin_s)
 
 
-def _joined(media: Media) -> ffmpeg.nodes.OutputStream:
+def _joined(media: Media, start_s: float) -> ffmpeg.nodes.OutputStream:
     """Sound on the clock that ffmpeg makes of both streams: the picture's packets are read, and go nowhere."""
     node = source(media.path)
-    outputs = [resampled(node[str(media.audio.index)], 0.0)]
+    outputs = [sound_output(node[str(media.audio.index)], start_s)]
     if media.video is not None:
         outputs.append(node[str(media.video.index)].output("-", c="copy", f="null"))
     return ffmpeg.merge_outputs(*outputs)
 
 
-def resampled(stream: ffmpeg.nodes.FilterableStream, origin_s: float) -> ffmpeg.nodes.OutputStream:
-    """The output node that writes 16 kHz mono with time stamps, ``AHEAD_S`` later than the clock of the file.
+def sound_output(stream: ffmpeg.nodes.FilterableStream, zero_s: float) -> ffmpeg.nodes.OutputStream:
+    """The output node that writes samples, and lines that say where on a clock from ``zero_s`` they belong.
 
-    No gap is filled here: this filter is built anew whenever the sound changes its channels or rate, and would
-    fill from the beginning each time.
+    ffmpeg can fill gaps itself, but it would hold them in memory, and fill from the beginning again whenever the
+    sound changes its channels or its rate. The samples themselves go on without time stamps: ffmpeg would drop
+    those that step back.
     """
-    clock = f"asetpts=PTS-round({origin_s - AHEAD_S:.6f}/TB),aresample={SAMPLE_RATE}"
-    return stream.output("pipe:", af=clock, ac=1, ar=SAMPLE_RATE, acodec="pcm_f32le", f="nut")
-
-
-def gap_filler(start_s: float) -> list[str]:
-    """The command that turns such sound into samples from ``start_s`` on, silence where there is none."""
-    first = round((start_s + AHEAD_S) * SAMPLE_RATE)
-    node = ffmpeg.input("pipe:", f="nut", copyts=None, probesize=32, analyzeduration=0)
-    return command(node.output("pipe:", af=f"aresample=async=1:first_pts={first}", f="f32le"), level="fatal")
+    clock = f"asetpts=PTS-round({zero_s:.6f}/TB),aresample={SAMPLE_RATE},ashowinfo,asetpts=NAN"
+    return stream.output("pipe:", af=clock, ac=1, ar=SAMPLE_RATE, f="f32le")
 
 
 def sound_blocks(

@@ -8,10 +8,10 @@ import os
 
 import ffmpeg
 
-from omnimem_cli.media.ffmpeg import Process, command, source
+from omnimem_cli.media.ffmpeg import LEVELS, Process, command, source
 from omnimem_cli.media.picture import Picture, frame_rate, frames_until, picture_output
 from omnimem_cli.media.segment import Format, Media
-from omnimem_cli.media.sound import Sound, gap_filler, resampled
+from omnimem_cli.media.sound import Sound, sound_length, sound_output
 
 
 def open_together(
@@ -25,20 +25,19 @@ def open_together(
     node = source(media.path, **{"reinit_filter:v": 0})
     outputs, pipes = [], []
     if media.audio is not None:
-        outputs.append(resampled(node[str(media.audio.index)], 0.0))
+        outputs.append(sound_output(node[str(media.audio.index)], start_s))
     if media.video is not None:
         zero_s = start_s + float(first / frame_rate(layout.fps))
         if media.audio is not None:
             pipes.append(os.pipe())
         name = f"pipe:{pipes[0][1]}" if pipes else "pipe:"
         outputs.append(picture_output(node[str(media.video.index)], media.video, layout, zero_s, name))
-    then = None if media.audio is None else gap_filler(start_s)
-    args = command(ffmpeg.merge_outputs(*outputs))
-    process = Process(args, media.path, stall_s=stall_s, then=then, also=pipes)
+    args = command(ffmpeg.merge_outputs(*outputs), level=LEVELS)
+    process = Process(args, media.path, stall_s=stall_s, also=pipes, levels=True)
     picture = sound = None
     if media.video is not None:
         limit = frames_until(media.video, frame_rate(layout.fps), start_s, end_s)
         picture = Picture(process, layout, None if limit is None else limit - first, output=len(pipes))
     if media.audio is not None:
-        sound = Sound(process, None if end_s is None else end_s - start_s)
+        sound = Sound(process, sound_length(media, start_s, end_s))
     return picture, sound
