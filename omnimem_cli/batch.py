@@ -18,7 +18,7 @@ from omnimem_cli.errors import InputError, MissingError, OutputError, UsageError
 from omnimem_cli.inputs import Input
 from omnimem_cli.naming import Target, name_targets, owner_key
 from omnimem_cli.outcomes import Outcome
-from omnimem_cli.outputs import check_writing, locked, make_folder, part_of, side_folder
+from omnimem_cli.outputs import check_writing, checkpoint_of, leftovers, locked, make_folder, part_of
 from omnimem_cli.results import bare_input, failed, readable_path
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.stopping import limits
@@ -137,6 +137,9 @@ class Batch:
         check_input(job.input)
         if job.target is None:
             return Outcome(job.input.path, "done", result=self._watch(job, label, self._digest(job.input)))
+        settled = self._settled(job, job.target)
+        if settled is not None:
+            return Outcome(job.input.path, "skipped", "done before", result=settled.result)
         make_folder(job.target.folder)
         with locked(job.target.folder, job.target.name) as mine:
             if not mine:
@@ -150,7 +153,9 @@ class Batch:
             records.refuse_foreign(target, before)
         finished = self._finished(job)
         if finished is not None:
+            finished.content = replace(finished.content, mtime_ns=records.observe(job.input).mtime_ns)
             files = records.publish(target, finished, self._contents(finished.result))
+            checkpoint_of(target.folder, target.name).unlink(missing_ok=True)
             reason = "done before; missing files written again" if files else "done before"
             return Outcome(job.input.path, "skipped", reason, tuple(files), finished.result)
         content = replace(records.observe(job.input), digest=self._digest(job.input))
@@ -166,6 +171,15 @@ class Batch:
         files = tuple(target.path(format) for format in target.files)
         return Outcome(job.input.path, "done", files=files, result=result)
 
+    def _settled(self, job: Job, target: Target) -> records.Record | None:
+        """The record of work that needs nothing at all: seen without reading the input, and without writing."""
+        if self.work.settings.force or leftovers(target.folder, target.name):
+            return None
+        record = records.read_record(target)
+        if record is None or record.work != self.identity or not records.looks_same(job.input, record.content):
+            return None
+        return record if records.all_stand(target, self._contents(record.result)) else None
+
     def _finished(self, job: Job) -> records.Record | None:
         """The record that makes this job needless, if there is one."""
         if job.target is None or self.work.settings.force:
@@ -173,7 +187,7 @@ class Batch:
         record = records.read_record(job.target)
         if record is None or record.work != self.identity:
             return None
-        return record if records.same_content(job.input, records.observe(job.input), record.content) else None
+        return record if records.same_content(job.input, record.content) else None
 
     def _checkpoint(self, job: Job, target: Target, content: records.Content) -> "Checkpoint | None":
         """What a killed run left of this very work is gone on with; a stream cannot be wound back."""
@@ -181,7 +195,7 @@ class Batch:
             return None
         from omnimem_cli.checkpoint import Checkpoint
 
-        path = side_folder(target.folder) / f"{target.name}.checkpoint"
+        path = checkpoint_of(target.folder, target.name)
         identity = {"work": self.identity, "digest": content.digest, "version": __version__}
         return Checkpoint(path, part_of(target.folder, target.name), identity, talk.warn)
 

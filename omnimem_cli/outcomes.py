@@ -34,6 +34,14 @@ class Outcome:
             return self
         return replace(self, error=UserError(*explain(self.error)))
 
+    def brief(self) -> "Outcome":
+        """Without what only the telling of it needs: the text of the result, the frames that a traceback holds."""
+        result = self.result and {key: self.result.get(key) for key in ("coverage", "warnings")}
+        error = self.error and self.error.with_traceback(None)
+        if error is not None:
+            error.__cause__ = error.__context__ = None
+        return replace(self, result=result, error=error)
+
 
 def exit_code(outcomes: Sequence[Outcome], strict: bool, stopped: int | None = None) -> int:
     """The status of the process; ``stopped`` is 130 or 143 where the run was interrupted."""

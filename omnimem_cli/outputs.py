@@ -27,6 +27,23 @@ def part_of(folder: Path, name: str) -> Path:
     return side_folder(folder) / f"{name}.part"
 
 
+def lock_of(folder: Path, name: str) -> Path:
+    """The file whose lock says that a process is at work on ``name``."""
+    return side_folder(folder) / f"{name}.lock"
+
+
+def checkpoint_of(folder: Path, name: str) -> Path:
+    """Where the watch of ``name`` stands, while it is not done."""
+    return side_folder(folder) / f"{name}.checkpoint"
+
+
+def leftovers(folder: Path, name: str) -> list[Path]:
+    """What stands while work on ``name`` goes on, or after it was killed."""
+    return [
+        path for path in (part_of(folder, name), lock_of(folder, name), checkpoint_of(folder, name)) if path.exists()
+    ]
+
+
 def make_folder(folder: Path) -> None:
     """Make the folder and omnimem's own in it. Raises OutputError."""
     try:
@@ -69,7 +86,7 @@ def digest_of(content: bytes) -> str:
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[bool]:
     """Hold the lock of ``name`` in ``folder``; yields False where another process holds it. Dies with the process."""
-    path = side_folder(folder) / f"{name}.lock"
+    path = lock_of(folder, name)
     descriptor = _try_lock(path)
     try:
         yield descriptor is not None

@@ -7,7 +7,7 @@ process dies at, the next run knows which files are omnimem's and can write the 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from omnimem_cli.errors import OutputError
@@ -75,11 +75,21 @@ def digest_file(path: str) -> str:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def same_content(one: Input, now: Content, before: Content) -> bool:
-    """Whether the input still holds what was watched: same size and time are trusted, else the bytes decide."""
-    if one.stream or before.digest is None or now.size != before.size:
+def looks_same(one: Input, before: Content) -> bool:
+    """Whether size and time are those of what was watched: trusted without reading."""
+    return before.digest is not None and observe(one) == replace(before, digest=None)
+
+
+def same_content(one: Input, before: Content) -> bool:
+    """Whether the input still holds what was watched, by its bytes where its time differs."""
+    if one.stream or before.digest is None or observe(one).size != before.size:
         return False
-    return now.mtime_ns == before.mtime_ns or digest_file(one.path) == before.digest
+    return looks_same(one, before) or digest_file(one.path) == before.digest
+
+
+def all_stand(target: Target, contents: Mapping[str, bytes]) -> bool:
+    """Whether every format stands with this content."""
+    return all(_holds(target.path(format), content) for format, content in contents.items())
 
 
 def refuse_foreign(target: Target, record: Record | None) -> None:

@@ -14,7 +14,7 @@ from omnimem_cli.outcomes import Outcome, exit_code
 
 
 def fail(error: BaseException):
-    def raise_it() -> dict:
+    def raise_it(*arguments: object) -> dict:
         raise error
 
     return raise_it
@@ -71,9 +71,32 @@ def test_same_size_and_time_are_trusted_and_a_new_time_asks_the_content(fake: Fa
     omnimem("summarize", "a.mp4")
     assert fake.watched == ["a.mp4"], "the same bytes under another time are the same work"
     Path("a.mp4").write_bytes(b"MEDIA a.mp4")
-    os.utime("a.mp4", (1, 1))
+    os.utime("a.mp4", (2, 2))
     omnimem("summarize", "a.mp4")
     assert fake.watched == ["a.mp4", "a.mp4"], "other bytes of the same size are other work"
+
+
+def test_skipping_neither_reads_the_input_nor_writes_anything(fake: FakeRun, monkeypatch):
+    media("a.mp4")
+    omnimem("summarize", "a.mp4", "-f", "md,json")
+    os.utime("a.mp4", (1, 1))
+    omnimem("summarize", "a.mp4", "-f", "md,json")  # reads once, and remembers the new time
+    monkeypatch.setattr("omnimem_cli.records.digest_file", fail(AssertionError("the input was read")))
+    monkeypatch.setattr("omnimem_cli.outputs.write_whole", fail(AssertionError("something was written")))
+    monkeypatch.setattr("omnimem_cli.outputs._try_lock", fail(AssertionError("a lock was taken")))
+    assert omnimem("summarize", "a.mp4", "-f", "md,json") == 0
+
+
+def test_the_account_of_a_long_run_holds_no_texts_and_no_frames():
+    def fault() -> BaseException:
+        try:
+            raise ZeroDivisionError("oops")
+        except ZeroDivisionError as error:
+            return error
+
+    outcome = Outcome("a", "failed", result=result(), error=fault()).brief()
+    assert set(outcome.result) == {"coverage", "warnings"}
+    assert outcome.error.__traceback__ is None
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,8 @@ def _run(batch: "Batch", stream: "Iterator[Outcome]", total: int, account: Path 
     with stop_signals(signal.SIGINT, signal.SIGTERM):
         try:
             for outcome in stream:
-                outcomes.append(outcome)
                 _tell(batch, outcome)
+                outcomes.append(outcome.brief())
         except Interrupted as signalled:
             stopped = signalled.exit_code
         except (MissingError, UsageError) as error:
