@@ -112,8 +112,7 @@ class Store:
         held = self._length
         if self.rows == 1:
             old, new = index[:, index[0] < held], index[:, index[0] >= held] - held
-            if held:
-                self.keep(old)
+            self._compact(old)
             self._write(keys[:, :, new[0]], values[:, :, new[0]])
         else:
             self._write(keys, values)
