@@ -75,6 +75,7 @@ HEALTHY: dict[Callable[[Path], Path], Outcome] = {
     zoo.negative_start: Outcome(6, 0, EVERY_HALF, check=lambda w: w.media.origin_s == -1),
     zoo.audio_gap: Outcome(0, 15, check=lambda w: quiet(w.sound, 4.1, 6.9) and not quiet(w.sound, 6.9, 7.2)),
     zoo.late_audio: Outcome(6, 6.06, EVERY_HALF, check=lambda w: quiet(w.sound, 0, 2.4)),
+    zoo.late_start: Outcome(0, 6, check=lambda w: w.media.origin_s == 2.5 and w.media.duration_s == 6),
     zoo.late_video: Outcome(6, 6, [0] * 6 + [int((t / 2 - 2.52) * 25 + 1e-6) for t in range(6, 18)]),
     zoo.two_languages: Outcome(numbers=EVERY_HALF, check=lambda w: w.media.audio.language == "eng"),
     zoo.cover_art: Outcome(0, 6),

@@ -198,6 +198,13 @@ def late_audio(folder: Path) -> Path:
     return delayed(folder, "late-audio.mp4", audio_delay_s=2.5)
 
 
+def late_start(folder: Path) -> Path:
+    """A recording whose first time stamp is at 2.5 s."""
+    target = folder / "late-start.mka"
+    run("-i", sound_file(folder, 6), "-af", "asetpts=PTS+2.5/TB", "-c:a", "flac", target)
+    return target
+
+
 def late_video(folder: Path) -> Path:
     return delayed(folder, "late-video.mp4", video_delay_s=2.52)
 

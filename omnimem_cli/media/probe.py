@@ -118,13 +118,14 @@ def _timed(path: str, header: Header, local: bool, stall_s: float) -> Header:
 def _with_times(header: Header, measured: dict[int, Span], local: bool) -> Header:
     origin_s, stated_s = header.origin_s or 0.0, header.duration_s or 0.0
     latest_s = max(span.end_s for span in measured.values()) - origin_s
+    # Some containers state the length from time stamp 0, some from the first packet.
+    cut_short = max(latest_s, latest_s + origin_s) < stated_s - CUT_S
 
     def timed(stream: Stream) -> Stream:
         span = measured[stream.index]
         start_s = max(0.0, span.start_s - origin_s) if span.found else 0.0
         end_s = span.end_s - origin_s
-        cut_off = latest_s < stated_s - CUT_S and end_s > latest_s - CUT_S
-        if cut_off or not span.found:
+        if (cut_short and end_s > latest_s - CUT_S) or not span.found:
             end_s = stated_s
         stream = replace(stream, start_s=start_s, duration_s=max(0.0, end_s - start_s))
         return replace(stream, variable=span.variable) if isinstance(stream, VideoStream) else stream
