@@ -5,11 +5,13 @@ anything else is counted as a crash or a hang and its file is kept.
 """
 
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,10 @@ class Outcome:
     crashes: list[str] = field(default_factory=list)
     hangs: list[str] = field(default_factory=list)
 
+    def as_dict(self) -> dict:
+        """Plain values, outcomes by falling count."""
+        return asdict(self) | {"outcomes": dict(self.outcomes.most_common())}
+
 
 def fuzz(
     folder: Path,
@@ -52,7 +58,6 @@ def fuzz(
     cases: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
-    report: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
     """Run ``cases`` damaged files, or as many as fit in ``seconds``, in ``folder``; the same seed, the same files.
 
@@ -69,7 +74,6 @@ def fuzz(
             path.unlink()
         outcome.cases += 1
         outcome.peak_mib = max(outcome.peak_mib, resident_mib() - resident)
-        report(outcome.cases)
     outcome.seconds = time.monotonic() - begun
     return outcome
 
@@ -179,3 +183,21 @@ def resident_mib() -> float:
     except OSError:
         return 0.0
     return pages * 4096 / 2**20
+
+
+@contextmanager
+def kept_folder(keep: str | None) -> Iterator[Path]:
+    """The folder to work in: the user's, or one that vanishes."""
+    if keep is not None:
+        Path(keep).mkdir(parents=True, exist_ok=True)
+        yield Path(keep)
+        return
+    with tempfile.TemporaryDirectory(prefix="omnimem-fuzz-") as folder:
+        yield Path(folder)
+
+
+def fuzz_table(outcome: Outcome) -> str:
+    """Counts per outcome, and every crash and hang, as lines of text."""
+    rows = [*outcome.outcomes.most_common(), ("crashes", len(outcome.crashes)), ("hangs", len(outcome.hangs))]
+    head = f"{outcome.cases} damaged files in {outcome.seconds:.0f} s, host RAM +{outcome.peak_mib:.0f} MiB"
+    return "\n".join([head, *(f"{count:8d}  {name}" for name, count in rows), *outcome.crashes, *outcome.hangs])

@@ -220,6 +220,32 @@ def overlap(
     _print(result, overlap_table(result), format)
 
 
+@app.command("fuzz", epilog=examples(["omnimem bench fuzz --seconds 60", "omnimem bench fuzz --cases 10000 --seed 7"]))
+def fuzz(
+    cases: Annotated[
+        int | None, option(MODEL, "--cases N", "Damaged files to try; default: until the time is up.")
+    ] = None,
+    seconds: Annotated[float | None, option(MODEL, "--seconds S", "Time to spend: 60 unless --cases is given.")] = None,
+    keep: Annotated[str | None, option(ADVANCED, "--keep FOLDER", "Where files that crash or hang are kept.")] = None,
+    seed: Seed = 0,
+    format: Format = "table",
+    quiet: Quiet = False,
+) -> None:
+    """Probe and decode damaged mp4, mkv, wav and mp3 files; print what became of them. Exit code 1: a crash or hang."""
+    from omnimem_cli.bench.fuzz import fuzz as run
+    from omnimem_cli.bench.fuzz import fuzz_table, kept_folder
+
+    _check(format)
+    talk.configure(quiet=quiet)
+    if cases is None and seconds is None:
+        seconds = 60.0
+    with kept_folder(keep) as folder:
+        outcome = run(folder, cases=cases, seconds=seconds, seed=seed)
+    _print(outcome.as_dict(), fuzz_table(outcome), format)
+    if outcome.crashes or outcome.hangs:
+        raise typer.Exit(1)
+
+
 def _shares(text: str) -> list[str]:
     """Budgets as typed, each a fraction above 0 and at most 1. Raises UsageError."""
     shares = [share.strip() for share in text.split(",") if share.strip()]
