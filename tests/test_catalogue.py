@@ -9,6 +9,8 @@ from streams import media_of
 from omnimem_cli.errors import UsageError
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.catalogue import ROWS, row, unlisted
+from omnimem_cli.models.checkpoint import read_checkpoint
+from omnimem_cli.models.loader import NANO
 
 
 def test_the_catalogue_imports_no_torch():
@@ -28,6 +30,13 @@ def test_an_entry_costs_what_the_geometry_says():
     assert row("qwen2.5-omni-7b").entry_bytes() == 56 * 1024
     assert row("qwen2.5-omni-7b").entry_bytes("float32") == 112 * 1024
     assert unlisted("mine", "qwen2.5-omni").entry_bytes() is None
+
+
+def test_nanos_row_is_that_of_its_config():
+    text = read_checkpoint(NANO).config["text_config"]
+    nano = row("nano")
+    assert (nano.layers, nano.kv_heads) == (text["num_hidden_layers"], text["num_key_value_heads"])
+    assert nano.head_dim == text["hidden_size"] // text["num_attention_heads"]
 
 
 def test_names_and_hub_ids_find_rows_whatever_their_case():

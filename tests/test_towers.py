@@ -5,6 +5,7 @@ import torch
 
 from omnimem_cli.models.towers import AudioTower, VisionTower
 
+
 def towers(adapter):
     """What holds both encoders: the whole model in some of the supported transformers, its inner model in others."""
     return adapter.model if hasattr(adapter.model, "visual") else adapter.model.model
