@@ -49,6 +49,13 @@ def option(panel: str, spec: str, help: str, **more: Any) -> Any:
     )
 
 
+def model_names(incomplete: str) -> list[str]:
+    """What the shell offers for --model."""
+    from omnimem_cli.models.catalogue import ROWS
+
+    return [name for name in ("auto", *(row.name for row in ROWS)) if name.startswith(incomplete)]
+
+
 def _show_all(context: typer.Context, wanted: bool) -> None:
     if wanted:
         for parameter in context.command.params:
@@ -110,7 +117,12 @@ class RunOptions:
 
     model: Annotated[
         str,
-        option(MODEL, "-m --model NAME", "auto, a name from `omnimem models list`, a Hugging Face id, or a folder."),
+        option(
+            MODEL,
+            "-m --model NAME",
+            "auto, a name from `omnimem models list`, a Hugging Face id, or a folder.",
+            autocompletion=model_names,
+        ),
     ] = "auto"
     budget: Annotated[
         str | None,

@@ -1,11 +1,14 @@
 """The command line itself: speed, help, streams, messages, exit codes of what stops before any work."""
 
+import io
+import os
 import re
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_run import FakeRun, media, omnimem
@@ -191,3 +194,56 @@ def test_a_signal_ends_the_run_with_a_record_and_its_exit_code(tmp_path: Path, n
     assert process.returncode == 128 + number
     assert '"status": "interrupted"' in out
     assert "Traceback" not in err
+
+
+def test_the_shell_completes_models_and_presets(fake: FakeRun):
+    for words, said in (("-m qwen3", "qwen3-omni-30b-a3b"), ("--preset mee", "meeting")):
+        environment = {
+            "_OMNIMEM_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"omnimem ask a.mp4 {words}",
+            "COMP_CWORD": "4",
+        }
+        shown = in_a_process("-c", "from omnimem_cli.app import main; main()", env={**os.environ, **environment})
+        assert shown.stdout.split() == [said]
+
+
+def test_presets_check_tells_every_problem_with_its_line(fake: FakeRun, capsys):
+    Path("mine.yaml").write_text("description: Mine\nqestions: []\n")
+    assert omnimem("presets", "check", "mine.yaml") == 2
+    assert "mine.yaml:2: " in capsys.readouterr().out
+    assert omnimem("presets", "check", "meeting") == 0
+
+
+def test_presets_show_is_the_file_itself(fake: FakeRun, capsys):
+    assert omnimem("presets", "show", "meeting") == 0
+    Path("mine.yaml").write_text(capsys.readouterr().out)
+    assert omnimem("presets", "check", "mine.yaml") == 0
+
+
+def test_a_list_of_paths_on_stdin_is_taken_and_a_folder_without_media_is_told(fake: FakeRun, monkeypatch, capsys):
+    media("a.mp4", "b c.mp4")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"a.mp4\0b c.mp4\0"), isatty=lambda: False))
+    assert omnimem("summarize", "--files-from", "-", "-0") == 0
+    assert fake.watched == ["a.mp4", "b c.mp4"]
+    Path("empty").mkdir()
+    assert omnimem("summarize", "empty", "-r") == 4
+    assert "No media files" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_ends_the_run_without_a_word(tmp_path: Path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    piped = f"{sys.executable} -m omnimem_cli models list | true; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, cwd=tmp_path)
+    assert "Traceback" not in run.stderr and "BrokenPipe" not in run.stderr
+
+
+def test_a_download_is_offered_at_a_terminal_only_and_happens_with_yes(fake: FakeRun, monkeypatch, capsys):
+    pulled = []
+    monkeypatch.setattr("omnimem_cli.models.hub.pull", lambda row: pulled.append(row.name))
+    media("a.mp4")
+    name = "qwen2.5-omni-3b"
+    omnimem("summarize", "a.mp4", "-m", name)
+    omnimem("summarize", "a.mp4", "-m", name, "--yes", "--offline")
+    assert pulled == []
+    omnimem("summarize", "a.mp4", "-m", name, "--yes")
+    assert pulled == [name] and "11.9 GB" in capsys.readouterr().err

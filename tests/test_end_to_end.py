@@ -51,15 +51,22 @@ def test_every_task_writes_its_files_for_a_real_clip(capsys):
         assert result["input"]["digest"].startswith("sha256:")
 
 
-@pytest.mark.parametrize("make", [zoo.text, zoo.random_bytes, zoo.empty, zoo.truncated_mp4, zoo.missing])
-def test_a_bad_file_is_4_alone_and_3_among_others_in_two_lines(make, capsys):
-    bad, good = str(make(Path())), str(zoo.av(Path(), "good.mp4"))
+BAD = (zoo.text, zoo.random_bytes, zoo.empty, zoo.truncated_mp4, zoo.missing)
+
+
+@pytest.mark.parametrize("make", BAD)
+def test_a_bad_file_alone_is_4_in_two_lines(make, capsys):
+    bad = str(make(Path()))
     assert omnimem("summarize", bad, *NANO) == 4
     shown = capsys.readouterr()
     problem = shown.err[shown.err.index("error: ") :]
     assert Path(bad).name in problem and len(problem.strip().splitlines()) == 2
     assert "Traceback" not in shown.err and shown.out == ""
-    assert omnimem("summarize", bad, good, *NANO) == 3
+
+
+def test_bad_files_among_others_are_3_and_cost_nothing_but_themselves(capsys):
+    bad, good = [str(make(Path())) for make in BAD], str(zoo.av(Path(), "good.mp4"))
+    assert omnimem("summarize", *bad, good, *NANO) == 3
     assert capsys.readouterr().out == "good.summary.md\n"
     assert {path.suffix for path in Path(".omnimem").iterdir()} == {".json"}
 

@@ -19,12 +19,25 @@ EXAMPLES = (
 )
 
 
+def _preset_names(incomplete: str) -> list[str]:
+    """What the shell offers for --preset."""
+    from omnimem_cli.presets import list_presets
+
+    return [preset.name for preset in list_presets() if preset.name.startswith(incomplete)]
+
+
 @with_run_options
 def ask(
     inputs: Inputs = None,
     question: Annotated[list[str] | None, option(ANSWER, "-Q --question TEXT", "A question (repeatable).")] = None,
     preset: Annotated[
-        str | None, option(ANSWER, "--preset NAME", "A set of questions: a name from `presets list`, or a file.")
+        str | None,
+        option(
+            ANSWER,
+            "--preset NAME",
+            "A set of questions: a name from `presets list`, or a file.",
+            autocompletion=_preset_names,
+        ),
     ] = None,
     questions: Annotated[Path | None, option(ANSWER, "--questions FILE", "Questions, one per line.")] = None,
     var: Annotated[

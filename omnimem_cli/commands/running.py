@@ -50,9 +50,13 @@ def run_task(
     jobs = batch.plan(_find(typed, options, name))
     if options.dry_run:
         for job in jobs:
-            _print(f"{batch.preview(job)}\t{job.input.path}")
+            _print("\t".join((batch.preview(job), job.input.path, _files(job))))
         return
     raise typer.Exit(_run(batch, _stream(batch, jobs, devices, options.ray), len(jobs), options.report))
+
+
+def _files(job: "Job") -> str:
+    return "-" if job.target is None else ", ".join(str(job.target.path(format)) for format in job.target.files)
 
 
 def _offer_download(engine: "Engine", options: RunOptions) -> None:
