@@ -12,7 +12,7 @@ from omnimem_cli.bench.encoded import encode
 from omnimem_cli.bench.intervals import design_effect, interval, wilson
 from omnimem_cli.bench.needle import Needle, asked_about, bench_needle
 from omnimem_cli.bench.plot import needle_svg
-from omnimem_cli.bench.stream import listened, segments_of
+from omnimem_cli.bench.stream import facts_of, listened, segments_of
 from omnimem_cli.bench.tables import needle_table
 from omnimem_cli.fitting import fit
 from omnimem_cli.models.adapter import WatchOptions
@@ -66,7 +66,7 @@ def test_a_video_is_encoded_once_for_all_policies(tiny_adapter, monkeypatch):
     monkeypatch.setattr(type(tiny_adapter), "encode", lambda self, s: calls.append(len(s)) or real(self, s))
     bench_needle(tiny_adapter, NEEDLE, SMALL, lambda _: None)
     videos = [make_video(seed, 6, "skew", split="eval") for seed in (60_000, 60_001)]
-    segment_s = tiny_adapter._config.seconds_per_chunk
+    segment_s = tiny_adapter.plan(facts_of(videos[0]), OPTIONS).format.segment_s
     assert sum(calls) == sum(-(-video.duration_s // segment_s) for video in videos)
 
 

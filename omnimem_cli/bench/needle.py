@@ -14,8 +14,7 @@ from fractions import Fraction
 from omnimem_cli.bench.encoded import Encoded, encode, encode_file
 from omnimem_cli.bench.intervals import interval
 from omnimem_cli.errors import DoesNotFitError
-from omnimem_cli.fitting import fit
-from omnimem_cli.memory.budget import Geometry
+from omnimem_cli.fitting import LEAST, fit
 from omnimem_cli.memory.cache import Memory, geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.selection import MAX_TEXT_GROUPS
@@ -75,6 +74,12 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
         for key, outcome in _outcomes(encoded, asked_about(encoded), needle, settings):
             _take(cells[key], outcome)
         done_s += video.duration_s
+    missing = [budget for budget in needle.budgets if not any(key[1] == budget for key in cells)]
+    if missing:
+        raise DoesNotFitError(
+            f"{missing[0]} of these videos' bytes holds no picture and sound beside the prompt.",
+            "Use larger --budgets, or longer videos (--events).",
+        )
     return {
         "rows": [_row(key, cell, "all") for key, cell in cells.items()],
         "by_kind": [_row(key, cell, kind) for key, cell in cells.items() for kind in cell.scores if kind != "all"],
@@ -98,11 +103,12 @@ def asked_about(encoded: Encoded) -> list[Question]:
     return often + questions(video, 1, ORDER + ABSENT)
 
 
-def entries_within(allowed: int, shape: Geometry, encoded: Encoded) -> int:
+def entries_within(allowed: int, encoded: Encoded, policy: str, settings: Settings) -> int:
     """Visual + audio entries per layer that fit ``allowed`` bytes at a chunk's end, beside prefix and text."""
-    plan = encoded.plan
+    plan, adapter = encoded.plan, encoded.adapter
+    shape = geometry(adapter.decoder, make_policy(policy), adapter.dtype, settings.positions)
     text = plan.tokens_per_segment - plan.visual_tokens_per_segment - plan.audio_tokens_per_segment
-    fixed = len(encoded.adapter.open(encoded.media, plan)) + text * min(len(encoded.segments), MAX_TEXT_GROUPS)
+    fixed = len(adapter.open(encoded.media, plan)) + text * min(len(encoded.segments), MAX_TEXT_GROUPS)
     return allowed // (shape.entry_bytes * shape.layers) - fixed
 
 
@@ -118,31 +124,28 @@ class Outcome:
 def _outcomes(
     encoded: Encoded, asked: list[Question], needle: Needle, settings: Settings
 ) -> Iterator[tuple[tuple[str, str], Outcome]]:
-    """Every policy under every budget; an unbounded one is watched once and stands beside every budget."""
+    """Every policy under every budget; an unbounded one is watched once and stands beside every budget.
+
+    A budget that one of the policies cannot hold beside the prompt counts for none of them on this video.
+    """
     full = watched(encoded, replace(settings, policy="full"))
     whole = full.memory.nbytes
+    bounded = [policy for policy in needle.policies if make_policy(policy).bounded]
+    fits = {}
+    for budget in needle.budgets:
+        entries = {p: entries_within(int(whole * Fraction(budget)), encoded, p, settings) for p in bounded}
+        if min(entries.values(), default=LEAST) >= LEAST:
+            fits[budget] = entries
     for policy in needle.policies:
-        if not make_policy(policy).bounded:
+        if policy not in bounded:
             session = full if policy == "full" else watched(encoded, replace(settings, policy=policy))
             held, scores = session.memory.nbytes, _answers(session, asked)
-            yield from (((policy, budget), Outcome(held, held, scores)) for budget in needle.budgets)
+            yield from (((policy, budget), Outcome(held, held, scores)) for budget in fits)
             continue
-        for budget in needle.budgets:
-            session = watched(encoded, _bounded(encoded, policy, whole * Fraction(budget), settings))
+        for budget, entries in fits.items():
+            session = watched(encoded, replace(settings, policy=policy, budget=str(entries[policy])))
             outcome = Outcome(session.memory.nbytes, int(whole * Fraction(budget)), _answers(session, asked))
             yield (policy, budget), outcome
-
-
-def _bounded(encoded: Encoded, policy: str, allowed: Fraction, settings: Settings) -> Settings:
-    adapter = encoded.adapter
-    shape = geometry(adapter.decoder, make_policy(policy), adapter.dtype, settings.positions)
-    entries = entries_within(int(allowed), shape, encoded)
-    if entries < 2:
-        raise DoesNotFitError(
-            f"{int(allowed)} bytes hold no picture and sound beside the prompt, under {policy}.",
-            "Use larger --budgets, or longer videos (--events).",
-        )
-    return replace(settings, policy=policy, budget=str(entries))
 
 
 def watched(encoded: Encoded, settings: Settings) -> Session:
