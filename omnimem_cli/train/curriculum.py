@@ -1,7 +1,7 @@
 """Which videos and questions the text model meets, and when.
 
 Levels go from few events to many; a level is left when short questions are answered well, or after its share of the
-steps. A quarter of the videos come from earlier levels.
+steps. Two fifths of the videos come from any level so far.
 """
 
 from dataclasses import dataclass, field
@@ -14,18 +14,19 @@ from omnimem_cli.world.questions import View, question, window
 from omnimem_cli.world.video import STYLES, Video, make_video
 
 EVALUATION_SEEDS = 60_000
-LEVELS = ((1, 3), (2, 5), (4, 8), (5, 10), (7, 14))
-LEVEL_SHARE = (0.10, 0.20, 0.25, 0.25)
-GOOD_ENOUGH = 0.93
+LEVELS = ((2, 4), (3, 6), (5, 10), (6, 14))
+LEVEL_SHARE = (0.30, 0.25, 0.25)
+GOOD_ENOUGH = 0.90
+LATER = ("absent", "count_slides", "count_words", "when", "previous_slide", "previous_word")  # not on the first level
 PROBES = ("digit", "word_at", "slide_at")
 QUESTIONS = 14
 LONGEST_S = 110
 LATENESS = (0.45, 0.15, 0.10, 0.08, 0.06, 0.05, 0.05, 0.03, 0.03)  # by segments between a window and its question
 MIX = {
-    "transcribe": 0.15, "summary": 0.10, "note": 0.10, "title": 0.02, "digit": 0.06, "word_at": 0.08,
-    "slide_at": 0.08, "next_slide": 0.07, "previous_slide": 0.03, "next_word": 0.07, "previous_word": 0.03,
-    "first_slide": 0.03, "last_slide": 0.02, "first_word": 0.03, "last_word": 0.02, "count_slides": 0.02,
-    "count_words": 0.02, "when": 0.02, "absent": 0.07,
+    "transcribe": 0.20, "summary": 0.14, "note": 0.12, "title": 0.01, "digit": 0.03, "word_at": 0.07,
+    "slide_at": 0.10, "next_slide": 0.05, "previous_slide": 0.02, "next_word": 0.10, "previous_word": 0.03,
+    "first_slide": 0.02, "last_slide": 0.02, "first_word": 0.02, "last_word": 0.02, "count_slides": 0.01,
+    "count_words": 0.01, "when": 0.01, "absent": 0.04,
 }  # fmt: skip
 
 
@@ -40,7 +41,7 @@ class Curriculum:
 
     def events(self, rng: np.random.Generator) -> int:
         """How many events the next video has."""
-        level = self.level if rng.random() < 0.75 else int(rng.integers(self.level + 1))
+        level = self.level if rng.random() < 0.6 else int(rng.integers(self.level + 1))
         low, high = LEVELS[level]
         return int(rng.integers(low, high + 1))
 
@@ -58,19 +59,22 @@ class Curriculum:
 
 
 def training_video(curriculum: Curriculum, rng: np.random.Generator) -> Video:
-    """A video of the current level, never of an evaluation seed."""
+    """A video of the current level, never of an evaluation seed; one in six has long pauses and static slides."""
     while True:
-        style = STYLES[int(rng.random() < 0.6)]
-        video = make_video(int(rng.integers(EVALUATION_SEEDS)), curriculum.events(rng), style)
+        easy = curriculum.level == 0
+        style = STYLES[int(rng.random() < (0.2 if easy else 0.6))]
+        length_s = float(rng.uniform(10, LONGEST_S)) if not easy and rng.random() < 1 / 6 else None
+        video = make_video(int(rng.integers(EVALUATION_SEEDS)), curriculum.events(rng), style, duration_s=length_s)
         if video.duration_s <= LONGEST_S:
             return video
 
 
-def training_sample(encoded: Encoded, rng: np.random.Generator, denial: float) -> Sample:
+def training_sample(encoded: Encoded, curriculum: Curriculum, rng: np.random.Generator, denial: float) -> Sample:
     """A video with random questions. denial: the largest share of visible tokens that some questions are denied."""
     luck = rng.random()
     mode = "v" if luck < 0.05 else "a" if luck < 0.10 else "av"
-    kinds = rng.choice(list(MIX), size=QUESTIONS, p=np.array(list(MIX.values())) / sum(MIX.values()))
+    mix = {kind: share for kind, share in MIX.items() if curriculum.level or kind not in LATER}
+    kinds = rng.choice(list(mix), size=QUESTIONS, p=np.array(list(mix.values())) / sum(mix.values()))
     tasks = [_task(str(kind), encoded.video, mode, rng, denial) for kind in kinds]
     return Sample(encoded, mode, [task for task in tasks if task])
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.train.architecture import BINDING_LAYER, EVIDENCE_LAYER, HIDDEN, ORDER_LAYER
+from omnimem_cli.train.architecture import BINDING_LAYER, EVIDENCE_LAYER, HIDDEN, NAME_LAYER, ORDER_LAYER
 from omnimem_cli.train.decoder import Trace
 from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.packing import Batch
@@ -19,6 +19,13 @@ from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES
 from omnimem_cli.world.words import WORDS
 
 HEAD_SHARPNESS = 2.0
+NOTHING_WEIGHT = 0.2  # most moments are silent, and what is said matters more than that nothing is
+
+
+def name_ids(tokenizer: Qwen2Tokenizer) -> list[Tensor]:
+    """Token ids of the names of colours, shapes, digits and words, each group led by " nothing"."""
+    groups = [[f" {name}" for name in COLOURS], [f" {name}" for name in SHAPES], list(DIGITS), [f" {w}" for w in WORDS]]
+    return [torch.tensor([one_token(tokenizer, text) for text in (" nothing", *group)]) for group in groups]
 
 
 class Binding(nn.Module):
@@ -26,10 +33,8 @@ class Binding(nn.Module):
 
     def __init__(self, tokenizer: Qwen2Tokenizer):
         super().__init__()
-        spaced = [[" nothing", *(f" {name}" for name in names)] for names in (COLOURS, SHAPES, WORDS)]
-        texts = [spaced[0], spaced[1], [" nothing", *DIGITS], spaced[2]]
-        self.ids = [torch.tensor([one_token(tokenizer, text) for text in group]) for group in texts]
-        self.before = nn.ModuleList(nn.Linear(HIDDEN, len(texts[i])) for i in (0, 1, 3))
+        self.ids = name_ids(tokenizer)
+        self.before = nn.ModuleList(nn.Linear(HIDDEN, len(self.ids[i])) for i in (0, 1, 3))
 
     def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over the seven labels and the share of tokens that are right, by label."""
@@ -43,14 +48,19 @@ class Binding(nn.Module):
         for i, (name, values) in enumerate(zip(names, logits, strict=True)):
             known = labels[:, i] != IGNORE
             if known.any():
-                losses.append(F.cross_entropy(values[known], labels[known, i]))
+                weights = torch.ones(values.shape[1])
+                weights[0] = NOTHING_WEIGHT
+                losses.append(F.cross_entropy(values[known], labels[known, i], weights))
                 something = labels[:, i] > 0
                 right[name] = (values.argmax(-1) == labels[:, i])[something].float().mean()
         return torch.stack(losses).mean(), right
 
 
 def evidence_loss(trace: Trace, batch: Batch) -> Tensor:
-    """Mean of -log(attention mass on the evidence), over answer tokens, mostly of the heads that look there already."""
+    """Mean of -log(attention mass on the evidence), over answer tokens and heads.
+
+    All heads: one that looks elsewhere brings along what it finds there, and the answer becomes a guess among events.
+    """
     losses = []
     queries, keys = trace.queries[EVIDENCE_LAYER], trace.keys[EVIDENCE_LAYER]
     stem = queries.shape[2] - batch.mask.shape[2]
@@ -60,9 +70,28 @@ def evidence_loss(trace: Trace, batch: Batch) -> Tensor:
             k = keys[b].repeat_interleave(len(q) // len(keys[b]), 0)
             scores = q @ k.transpose(1, 2) * q.shape[-1] ** -0.5 + batch.mask[b, :, rows - stem]
             mass = scores.masked_fill(~evidence, float("-inf")).logsumexp(-1) - scores.logsumexp(-1)
+            losses.append(-mass.mean(0))
+    return torch.cat(losses).mean()
+
+
+def name_loss(trace: Trace, batch: Batch) -> Tensor:
+    """Mean of -log(attention on a name in the question), over answer tokens and names, of the head that looks best.
+
+    Before an answer token can look for what the question names, it must know the names.
+    """
+    losses = []
+    queries, keys = trace.queries[NAME_LAYER], trace.keys[NAME_LAYER]
+    stem = queries.shape[2] - batch.mask.shape[2]
+    for b, pairs in enumerate(batch.names):
+        if len(pairs):
+            rows, columns = pairs.unbind(1)
+            q = queries[b][:, rows]
+            k = keys[b].repeat_interleave(len(q) // len(keys[b]), 0)
+            scores = q @ k.transpose(1, 2) * q.shape[-1] ** -0.5 + batch.mask[b, :, rows - stem]
+            mass = scores.log_softmax(-1)[:, torch.arange(len(rows)), columns]
             share = torch.softmax(HEAD_SHARPNESS * mass.detach(), 0)
             losses.append(-(share * mass).sum(0))
-    return torch.cat(losses).mean()
+    return torch.cat(losses).mean() if losses else queries.new_zeros(())
 
 
 def answer_loss(lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -11,21 +11,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.multiprocessing as processes
-from transformers import Qwen2_5OmniThinkerForConditionalGeneration, Qwen2Tokenizer
+from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
 from omnimem_cli.train.architecture import build
 from omnimem_cli.train.checkpoint import save_checkpoint
-from omnimem_cli.train.curriculum import Curriculum, training_video
 from omnimem_cli.train.encoders import train_audio, train_vision
-from omnimem_cli.train.render import encode
 from omnimem_cli.train.text import TextStage, settle
 from omnimem_cli.train.tokenizer import build_tokenizer, token_ids
 
 MINUTES = 100
-VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE = 16, 30, 21
+VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE = 16, 30, 16
 
 
 def logger(folder: Path) -> Callable[[dict], None]:
@@ -80,7 +77,7 @@ def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerFor
         model.load_state_dict(state.pop("model"))
         stage.load_state(state)
     else:
-        _settle(model, tokenizer, seed)
+        settle(model, tokenizer, seed)
 
     def save(state: dict) -> None:
         partial = saved.with_suffix(".partial")
@@ -90,11 +87,6 @@ def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerFor
 
     stage.run(save)
     return model
-
-
-def _settle(model: Qwen2_5OmniThinkerForConditionalGeneration, tokenizer: Qwen2Tokenizer, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    settle(model, tokenizer, encode(model, [training_video(Curriculum(1, level=2), rng)], rng)[0])
 
 
 def main() -> None:

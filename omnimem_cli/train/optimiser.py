@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-WARM_UP = 60
+WARM_UP = 40
 
 
 def rate(step: int, steps: int, decay: float = 0.6) -> float:

@@ -55,6 +55,7 @@ class Batch:
     weights: Tensor  # [a]
     evidence_rows: list[Tensor]  # per sample [e]
     evidence: list[Tensor]  # per sample [e, s] bool
+    names: list[Tensor]  # per sample [k, 2]: an answer token's row, the column of a name in its question
     tasks: list[Task]
 
     @property
@@ -140,6 +141,7 @@ class Packer:
             weights=torch.tensor(weights),
             evidence_rows=[torch.tensor(p["evidence_rows"], dtype=torch.long) for p in packed],
             evidence=[torch.from_numpy(_pad_columns(p["evidence"], length)) for p in packed],
+            names=[torch.tensor(p["names"], dtype=torch.long).view(-1, 2) for p in packed],
             tasks=[task for sample in samples for task in sample.tasks],
         )
 
@@ -159,7 +161,7 @@ class Packer:
         tokens = len(plan.index)
         ids = [*prefix, *[0] * (stem - len(prefix))]
         positions = [np.tile(at, (3, 1)), plan.positions + first, np.zeros((3, stem - media_at - tokens), int)]
-        answers, weights, rows, evidence, spans = [], [], [], [], []
+        answers, weights, rows, evidence, spans, names = [], [], [], [], [], []
         for number, task in enumerate(sample.tasks):
             begin = len(ids)
             text, count = self._task_ids(task, sample.mode)
@@ -169,7 +171,9 @@ class Packer:
             rows_now = range(len(ids) - count - 1, len(ids) - 1)
             answers += [(row, ids[row + 1], number, int(row == rows_now[-1])) for row in rows_now]
             weights += [1 / count**0.5] * count
-            self._add_evidence(task, plan, rows_now, media_at, rows, evidence)
+            self._add_evidence(task, plan, rows_now, rows, evidence)
+            names += [(row, begin + column) for row in rows_now for column in self._name_columns(task, text)]
+            names += self._lead_columns(task, rows_now)
         return {
             "ids": np.array(ids),
             "media": self._media(sample.encoded, plan, media_at, len(ids)),
@@ -180,6 +184,7 @@ class Packer:
             "answers": answers,
             "weights": weights,
             "evidence_rows": rows,
+            "names": names,
             "evidence": _evidence_matrix(evidence, media_at, len(ids)),
         }
 
@@ -194,8 +199,23 @@ class Packer:
         at = np.arange(length) + start
         return np.maximum(at - 1, start) if mode == "av" else at
 
+    def _name_columns(self, task: Task, text: list[int]) -> list[int]:
+        """Where in a question's tokens its names stand."""
+        return [text.index(self.encode(f" {name}")[0]) for name in task.question.names]
+
+    def _lead_columns(self, task: Task, rows_now: range) -> list[tuple[int, int]]:
+        """(row, column of a token of the part that leads to the row's part)."""
+        counts = [len(self.encode(part.text)) for part in task.question.parts]
+        starts = [rows_now[0] + sum(counts[:number]) for number in range(len(counts))]
+        pairs = []
+        for number, part in enumerate(task.question.parts):
+            if part.leads is not None:
+                columns = range(starts[part.leads] + 1, starts[part.leads] + 1 + counts[part.leads])
+                pairs += [(starts[number] + i, column) for i in range(counts[number]) for column in columns]
+        return pairs
+
     def _add_evidence(
-        self, task: Task, plan: Layout, rows_now: range, media_at: int, rows: list[int], evidence: list[np.ndarray]
+        self, task: Task, plan: Layout, rows_now: range, rows: list[int], evidence: list[np.ndarray]
     ) -> None:
         row = rows_now[0]
         for number, part in enumerate(task.question.parts):

@@ -13,10 +13,12 @@ from transformers import Qwen2Tokenizer
 from omnimem_cli.train.architecture import HIDDEN
 from omnimem_cli.train.curriculum import Curriculum, training_sample, training_video
 from omnimem_cli.train.decoder import Trace, decode
-from omnimem_cli.train.losses import Binding, answer_loss, evidence_loss
+from omnimem_cli.train.encoders import IGNORE, audio_batch, vision_batch
+from omnimem_cli.train.losses import Binding, answer_loss, evidence_loss, name_ids, name_loss
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.train.packing import Batch, Packer, Sample, Task
 from omnimem_cli.train.render import Encoded, encode
+from omnimem_cli.train.towers import hear, see
 from omnimem_cli.world.questions import KINDS, questions
 from omnimem_cli.world.video import make_video
 
@@ -24,27 +26,55 @@ TOKENS = 4_500
 REPLAY = 400
 FRESH = 0.25
 ATTENTION_WEIGHT, BINDING_WEIGHT = 0.5, 0.5
-MEDIA_SCALE, TEXT_SCALE = 0.3, 0.05
+MEDIA_SCALE, TEXT_SCALE, NAME_NORM = 0.3, 0.05, 0.7
 DENIAL_FROM, DENIAL = 0.7, 0.6
 LOG_EVERY, SAVE_EVERY, TEST_EVERY = 20, 200, 300
 
 
-def settle(model: nn.Module, tokenizer: Qwen2Tokenizer, sample: Encoded) -> None:
-    """Bring media and text embeddings to sizes that suit each other, and "apple" close to " apple"."""
-    with torch.no_grad():
-        for last, tokens in (
-            (model.model.visual.merger.mlp[2], sample.visual),
-            (model.model.audio_tower.proj, sample.sound),
-        ):
-            for parameter in last.parameters():
-                parameter.mul_(MEDIA_SCALE / tokens.std())
-        table = model.model.language_model.embed_tokens.weight
-        table.normal_(0, TEXT_SCALE)
-        offset = torch.zeros(table.shape[1]).normal_(0, TEXT_SCALE)
-        for token, number in tokenizer.get_vocab().items():
-            bare = tokenizer.get_vocab().get(token.removeprefix("Ġ"))
-            if token.startswith("Ġ") and bare is not None:
-                table[bare] = table[number] + offset
+@torch.no_grad()
+def settle(model: nn.Module, tokenizer: Qwen2Tokenizer, seed: int) -> None:
+    """Give the text model a start at which media tokens can be read.
+
+    The towers' outputs are centred and scaled; the embedding of every name (" red", "7", " apple", " nothing") is the
+    direction that tells it best from the others in the towers' outputs, by ridge regression; "apple" is " apple" plus
+    a direction common to all first words.
+    """
+    rng = np.random.default_rng(seed)
+    pictures, slides = (torch.cat(x) for x in zip(*(vision_batch(rng) for _ in range(14)), strict=True))
+    sounds, words = (torch.cat(x) for x in zip(*(audio_batch(rng) for _ in range(28)), strict=True))
+    seen = _centre(see(model.model.visual, pictures), model.model.visual.merger.mlp[2]).flatten(0, 1)
+    heard = _centre(hear(model.model.audio_tower, sounds), model.model.audio_tower.proj).flatten(0, 1)
+    table = model.model.language_model.embed_tokens.weight
+    table.normal_(0, TEXT_SCALE)
+    nothing = torch.zeros(table.shape[1])
+    names = name_ids(tokenizer)
+    for ids, labels in zip(names, [*slides.repeat_interleave(4, 0).unbind(1), words.flatten()], strict=True):
+        known = labels != IGNORE
+        directions = _telling(seen if len(labels) == len(seen) else heard, labels, known, len(ids))
+        table[ids[1:]] = NAME_NORM * directions[1:]
+        nothing += NAME_NORM * directions[0] / len(names)
+    table[names[0][0]] = nothing
+    vocabulary, offset = tokenizer.get_vocab(), torch.zeros(table.shape[1]).normal_(0, TEXT_SCALE)
+    for token, number in vocabulary.items():
+        if token.startswith("Ġ") and token.removeprefix("Ġ") in vocabulary:
+            table[vocabulary[token.removeprefix("Ġ")]] = table[number] + offset
+
+
+def _centre(tokens: Tensor, last: nn.Linear) -> Tensor:
+    """Change a tower's last layer so that its outputs have mean 0 and deviation MEDIA_SCALE; its outputs then."""
+    scale = MEDIA_SCALE / (tokens - tokens.mean((0, 1))).std()
+    mean = tokens.mean((0, 1))
+    last.weight.mul_(scale)
+    last.bias.sub_(mean).mul_(scale)
+    return (tokens - mean) * scale
+
+
+def _telling(tokens: Tensor, labels: Tensor, known: Tensor, classes: int) -> Tensor:
+    """Directions of norm 1 [classes, hidden] along which tokens of a class stand out."""
+    x, y = tokens[known], torch.nn.functional.one_hot(labels[known], classes).float()
+    normal = x.T @ x / len(x)
+    ridge = 0.01 * normal.diagonal().mean() * torch.eye(len(normal))
+    return torch.nn.functional.normalize(torch.linalg.solve(normal + ridge, x.T @ (y - y.mean(0))).T)
 
 
 def forward(model: nn.Module, batch: Batch) -> Trace:
@@ -64,7 +94,7 @@ class TextStage:
         self.binding = Binding(tokenizer)
         for tower in (model.model.visual, model.model.audio_tower):
             tower.requires_grad_(False)
-        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.01, adam_lr=1e-3)
+        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.02, adam_lr=1e-3)
         self.curriculum = Curriculum(steps)
         self.replay: list[Encoded] = []
         self.step, self.seconds, self.tokens = 0, 0.0, 0
@@ -90,12 +120,14 @@ class TextStage:
         answers, right = answer_loss(self.lm, trace, batch)
         binding, known = self.binding(self.lm, trace, batch)
         evidence = evidence_loss(trace, batch)
-        self.optimiser.step(answers + ATTENTION_WEIGHT * evidence + BINDING_WEIGHT * binding, self.step)
+        names = name_loss(trace, batch)
+        loss = answers + ATTENTION_WEIGHT * (evidence + names) + BINDING_WEIGHT * binding
+        self.optimiser.step(loss, self.step)
         for task, whole in zip(batch.tasks, whole_answers(batch, right), strict=True):
             self.curriculum.note(task.question.kind, whole)
         self.curriculum.advance(self.step)
         self.tokens += batch.tokens
-        return {"answers": answers, "evidence": evidence, "binding": binding, **known}
+        return {"answers": answers, "evidence": evidence, "names": names, "binding": binding, **known}
 
     def _samples(self, rng: np.random.Generator) -> list[Sample]:
         """Videos of about the same length for about TOKENS tokens, some new and some met before, with new questions."""
@@ -107,7 +139,7 @@ class TextStage:
         order = sorted(rng.permutation(len(self.replay)), key=lambda i: abs(length(self.replay[i]) - anchor))
         samples, left = [], TOKENS
         for i in order:
-            sample = training_sample(self.replay[i], rng, denial)
+            sample = training_sample(self.replay[i], self.curriculum, rng, denial)
             if sample.tasks:
                 samples.append(sample)
                 left -= 14 * length(sample.encoded) + 24 * len(sample.tasks)

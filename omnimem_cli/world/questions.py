@@ -63,10 +63,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of an answer's text and the stretches any of which tells it."""
+    """A piece of an answer's text and the stretches any of which tells it.
+
+    leads: the number of the earlier part that names what to look for, None where the question does.
+    """
 
     text: str
     evidence: tuple[Evidence, ...] = ()
+    leads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,13 +85,17 @@ class View:
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its answer in parts, and what it may look at. `modality`: asked by -> answered from."""
+    """A question, its answer in parts, and what it may look at.
+
+    modality: asked by -> answered from. names: what the question names, as single words ("red", "circle").
+    """
 
     kind: str
     text: str
     parts: tuple[Part, ...]
     view: View
     modality: str
+    names: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -133,15 +141,19 @@ def _name(event: Event) -> str:
 
 def _list(scene: _Scene) -> tuple[Part, ...]:
     """One line per slide with its word; without pictures one line per word."""
-    parts = []
+    parts: list[Part] = []
+    name = None
     for event in scene.slides or scene.spoken:
         where = scene.seen(event) if scene.slides else scene.heard(event)
-        parts.append(Part("\n-" if parts else "-", where))
+        parts.append(Part("\n-" if parts else "-", where, name))
         if scene.slides:
-            parts += [Part(f" {_name(event)}", where), Part(f" {event.slide.digit}", where)]
+            parts.append(Part(f" {_name(event)}", where, name))
+            name = len(parts) - 1
+            parts.append(Part(f" {event.slide.digit}", where, name))
         if event in scene.spoken:
-            parts += [Part(",", scene.heard(event))] if scene.slides else []
-            parts.append(Part(f" {event.word}", scene.heard(event)))
+            parts += [Part(",", scene.heard(event), name)] if scene.slides else []
+            parts.append(Part(f" {event.word}", scene.heard(event), name))
+            name = name if scene.slides else len(parts) - 1
     return tuple(parts)
 
 
@@ -158,7 +170,11 @@ def _wording(kind: str, rng: np.random.Generator, **names: str) -> str:
 
 
 def _ask(kind: str, modality: str, scene: _Scene, rng: np.random.Generator, *parts: Part, **names: str) -> Question:
-    return Question(kind, _wording(kind, rng, **names), parts, scene.view, modality)
+    return Question(kind, _wording(kind, rng, **names), parts, scene.view, modality, _words_of(names))
+
+
+def _words_of(names: dict[str, str]) -> tuple[str, ...]:
+    return tuple(" ".join(names.values()).split())
 
 
 def _pick(items: list, rng: np.random.Generator) -> Event | None:
@@ -258,8 +274,13 @@ def _absent(scene: _Scene, rng: np.random.Generator) -> Question | None:
     words = [w for w in WORDS if w not in said]
     kinds = ("digit", "word_at", "next_slide", "previous_slide", "when", "slide_at", "next_word", "previous_word")
     kind = kinds[rng.integers(len(kinds))]
-    names = {"slide": slides[rng.integers(len(slides))] if slides else "", "word": words[rng.integers(len(words))]}
-    return Question("absent", _wording(kind, rng, **names), (Part(ABSENT),), scene.view, "none")
+    by_word = kind in ("slide_at", "next_word", "previous_word")
+    things = words if by_word else slides
+    if not things:
+        return None
+    names = {"word" if by_word else "slide": things[rng.integers(len(things))]}
+    text = _wording(kind, rng, **names)
+    return Question("absent", text, (Part(ABSENT),), scene.view, "none", _words_of(names))
 
 
 KINDS: dict[str, Callable[[_Scene, np.random.Generator], Question | None]] = {
