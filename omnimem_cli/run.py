@@ -86,7 +86,7 @@ def watch_one(
     )
     watched = media.within(settings.start_s, settings.end_s)
     plan = adapter.plan(watched, WatchOptions(settings.fps, settings.max_pixels))
-    fitted = fit(settings, adapter, plan, watched, task.reserve_s)
+    fitted = fit(settings, adapter, plan, watched, min(task.reserve_s, plan.window_s))
     task.grant(fitted.reserve_s, plan.format.segment_s)
     watch = Watch(settings, task, adapter, report, media, plan, fitted, began)
     saved = checkpoint.load() if checkpoint else None

@@ -24,12 +24,16 @@ class WatchOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """How one input will be watched: the segment format and its nominal cost in tokens."""
+    """How one input will be watched: the segment format and its nominal cost in tokens.
+
+    ``window_s``: the longest stretch of speech that the model is asked to write down at once.
+    """
 
     format: Format
     tokens_per_segment: int
     visual_tokens_per_segment: int
     audio_tokens_per_segment: int
+    window_s: float = 30.0
 
 
 class Adapter(Protocol):

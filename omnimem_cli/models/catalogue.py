@@ -21,7 +21,8 @@ class Row:
     weights; ``max_pixels``: default area of a frame; ``budget``: default retained visual + audio entries, mean
     over layers; ``av_ratio``: visual : audio prior r; ``visual_rate``, ``audio_rate``: tokens per second of
     640x360 video at ``fps``; ``layers``, ``kv_heads``, ``head_dim``: of the language model;
-    ``trained_positions``: positions seen in training; None where unknown.
+    ``trained_positions``: positions seen in training; None where unknown; ``window_s``: the longest stretch of
+    speech it is asked to write down at once.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Row:
     budget: int = 8192
     av_ratio: float = 5.0
     trained_positions: int | None = None
+    window_s: float = 30.0
 
     def weights_gb(self, dtype: str) -> float:
         """10^9 bytes of weights in memory."""
@@ -187,6 +189,7 @@ ROWS = (
         fps=2.0,
         budget=512,
         av_ratio=1.0,
+        window_s=4.0,
     ),
 )
 

@@ -84,7 +84,7 @@ class QwenOmniAdapter:
         audio = 0 if media.audio is None else self.tokens_of(self.mel.settings.frames_in(self.segment_s))
         sound = self.mel.settings
         format_ = Format(self.segment_s, fps, width, height, sound.sampling_rate, sound.lookahead)
-        return Plan(format_, visual + audio, visual, audio)
+        return Plan(format_, visual + audio, visual, audio, self.row.window_s)
 
     def frame_rate(self, fps: float) -> float:
         """The interleave needs at least one frame pair in every segment: whole rates from 1 up, else UsageError."""
