@@ -114,10 +114,11 @@ def test_nothing_outside_the_range_is_delivered(clip):
     assert found[-1].frame_times[-1] == 6.5 and sum(len(segment.frames) for segment in found) == 10
 
 
-@pytest.mark.parametrize("start_s", [None, 1.7])
-@pytest.mark.parametrize("name", ["flac.mkv", "aac.mp4", "mp3.avi", "opus.webm", "aac.ts"])
+@pytest.mark.parametrize(
+    ("name", "start_s"), [("aac.mp4", None), ("aac.mp4", 1.7), ("mp3.avi", 1.7), ("opus.webm", None), ("aac.ts", 1.7)]
+)
 def test_resuming_at_a_segment_equals_the_unbroken_run(folder, name, start_s):
-    codecs = {"flac": "flac", "aac": "aac", "mp3": "libmp3lame", "opus": "libopus"}
+    codecs = {"aac": "aac", "mp3": "libmp3lame", "opus": "libopus"}
     pictures = {"webm": ("-c:v", "libvpx", "-deadline", "realtime", "-g", 50), "avi": ("-c:v", "mpeg4", "-g", 50)}
     audio, container = name.split(".")
     video = pictures.get(container, zoo.H264)

@@ -148,8 +148,8 @@ def test_a_source_that_sends_nothing_times_out():
 
 def test_a_decoder_that_works_but_shows_nothing_yet_is_waited_for(monkeypatch):
     monkeypatch.setattr(ffmpeg_module, "BUSY_STALLS", 1000)  # this machine may be busy too
-    late = "import time\nend = time.process_time() + 1.0\nwhile time.process_time() < end: pass\nprint('x', end='')"
-    with Process([sys.executable, "-c", late], "film", stall_s=0.4) as process:
+    late = "import time\nend = time.process_time() + 2.5\nwhile time.process_time() < end: pass\nprint('x', end='')"
+    with Process([sys.executable, "-c", late], "film", stall_s=1.0) as process:
         assert process.read(1) == b"x"
 
 

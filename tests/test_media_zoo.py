@@ -128,6 +128,12 @@ PARTIAL = {
 }
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One for all: the raw material of the clips is made once."""
+    return tmp_path_factory.mktemp("zoo")
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_running():
     yield
@@ -135,9 +141,9 @@ def nothing_left_running():
 
 
 @pytest.mark.parametrize("build", HEALTHY, ids=lambda build: getattr(build, "__name__", ""))
-def test_healthy_media_is_watched_whole(build, tmp_path):
+def test_healthy_media_is_watched_whole(build, folder):
     expected = HEALTHY[build]
-    watched = watch(build(tmp_path))
+    watched = watch(build(folder))
     assert watched.warnings == []
     assert watched.video_s == pytest.approx(expected.video_s, abs=0.05)
     assert watched.audio_s == pytest.approx(expected.audio_s, abs=0.05)
@@ -149,8 +155,8 @@ def test_healthy_media_is_watched_whole(build, tmp_path):
 
 
 @pytest.mark.parametrize("build", BROKEN, ids=lambda build: build.__name__)
-def test_unreadable_media_is_one_clear_error(build, tmp_path):
-    path = build(tmp_path)
+def test_unreadable_media_is_one_clear_error(build, folder):
+    path = build(folder)
     with pytest.raises(InputError) as error:
         watch(path)
     assert error.value.code == BROKEN[build]
@@ -158,8 +164,8 @@ def test_unreadable_media_is_one_clear_error(build, tmp_path):
 
 
 @pytest.mark.parametrize("build", PARTIAL, ids=lambda build: build.__name__)
-def test_partly_readable_media_is_watched_as_far_as_it_goes_and_says_so(build, tmp_path):
-    watched = watch(build(tmp_path))
+def test_partly_readable_media_is_watched_as_far_as_it_goes_and_says_so(build, folder):
+    watched = watch(build(folder))
     assert {warning["code"] for warning in watched.warnings} == PARTIAL[build]
     assert 2 < watched.video_s <= 6.0
     if "truncated_input" in PARTIAL[build]:
@@ -171,15 +177,15 @@ def test_the_zoo_has_at_least_thirty_traits():
     assert len(HEALTHY) + len(BROKEN) + len(PARTIAL) >= 30
 
 
-def test_a_rotated_picture_stands_upright(tmp_path):
-    watched = watch(zoo.rotated(tmp_path), Format(2.0, 1, 48, 80))
+def test_a_rotated_picture_stands_upright(folder):
+    watched = watch(zoo.rotated(folder), Format(2.0, 1, 48, 80))
     upright = [np.rot90(frame, 3) for segment in watched.segments for frame in segment.frames]
     assert [zoo.read_number(frame) for frame in upright] == EVERY_HALF[::2]
     assert watched.media.video.rotation == 270
 
 
-def test_the_track_asked_for_is_heard(tmp_path):
-    path = zoo.two_languages(tmp_path)
+def test_the_track_asked_for_is_heard(folder):
+    path = zoo.two_languages(folder)
     english, japanese = zoo.noise(6), zoo.noise(6, seed=8)
     for track, wanted in ((None, english), ("1", english), ("2", japanese), ("jpn", japanese), ("ja", japanese)):
         sound = watch(path, audio_track=track).sound
@@ -187,20 +193,20 @@ def test_the_track_asked_for_is_heard(tmp_path):
 
 
 @pytest.mark.parametrize("track", ["3", "0", "fra"])
-def test_a_track_that_is_not_there_lists_those_that_are(track, tmp_path):
+def test_a_track_that_is_not_there_lists_those_that_are(track, folder):
     with pytest.raises(InputError) as error:
-        probe(str(zoo.two_languages(tmp_path)), audio_track=track)
+        probe(str(zoo.two_languages(folder)), audio_track=track)
     assert error.value.code == "no_track" and "1 (eng), 2 (jpn)" in error.value.hint
 
 
-def test_switching_off_the_only_stream_leaves_nothing(tmp_path):
+def test_switching_off_the_only_stream_leaves_nothing(folder):
     for build, switch in ((zoo.no_audio, "no_video"), (zoo.no_video, "no_audio")):
         with pytest.raises(InputError) as error:
-            probe(str(build(tmp_path)), **{switch: True})
+            probe(str(build(folder)), **{switch: True})
         assert error.value.code == "no_stream" and switch.replace("_", "-") in error.value.hint
 
 
-def test_a_bright_scene_in_high_dynamic_range_is_not_washed_out(tmp_path):
-    watched = watch(zoo.hdr(tmp_path))
+def test_a_bright_scene_in_high_dynamic_range_is_not_washed_out(folder):
+    watched = watch(zoo.hdr(folder))
     frame = watched.segments[0].frames[-1]
     assert frame.min() < 40 and frame.max() > 230

@@ -27,6 +27,7 @@ LEVELS = "repeat+level+info"  # ffmpeg then tells what filters note, and names t
 COMPLAINT = re.compile(r"\[(error|fatal|panic)\] ")
 TAIL_LINES = 40
 LINE_CHARS = 400
+IDLE = 0.01  # share of a processor: less is waiting, not work
 BUSY_STALLS = 10  # a decoder that works but shows nothing may take this many stall times
 DEVICES = ("alsa", "avfoundation", "dshow", "lavfi", "pulse", "v4l2", "x11grab")
 
@@ -283,7 +284,7 @@ class _Patience:
         if now - self._mark < self._stall_s:
             return False
         worked = _cpu_seconds(self._pid) - self._cpu_s
-        idle = worked < 0.05 * (now - self._mark)
+        idle = worked < IDLE * (now - self._mark)
         self._mark, self._cpu_s = now, self._cpu_s + worked
         return idle or now - self._begun > BUSY_STALLS * self._stall_s
 
