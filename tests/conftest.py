@@ -1,5 +1,6 @@
 """Fixtures that every part may use: tiny random checkpoints, built once per run."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,3 +40,12 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "FakeRun":
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
     return FakeRun(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def same_environment():
+    """What a command sets for its own process (``--offline``) must not reach the next test."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
