@@ -8,6 +8,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
 
+from omnimem_cli.models.catalogue import row
+from omnimem_cli.models.loader import load
+from omnimem_cli.run import watch_one
+from omnimem_cli.settings import Settings
+from omnimem_cli.tasks.transcribe import Transcribe
 from omnimem_cli.train.architecture import HIDDEN
 from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, SYSTEM
 from omnimem_cli.train.mel import HOP, MEL_BINS, N_FFT, file_mel
@@ -18,6 +23,7 @@ from omnimem_cli.train.tokenizer import build_tokenizer
 from omnimem_cli.train.towers import patches
 from omnimem_cli.world import words
 from omnimem_cli.world.questions import Part, Question, View
+from omnimem_cli.world.scoring import word_error_rate
 from omnimem_cli.world.video import make_video
 
 NANO = Path(words.__file__).parents[1] / "models" / "nano"
@@ -100,3 +106,14 @@ class _Unchanged(np.random.Generator):
 
     def standard_normal(self, size=None, dtype=np.float64, out=None):
         return np.zeros(size, dtype)
+
+
+@pytest.mark.slow
+def test_speech_is_written_down_in_windows_no_longer_than_the_row_allows():
+    adapter, settings = load("nano", device="cpu"), Settings()
+    clip = words.BANK.with_name("demo.mp4")
+    result = watch_one(str(clip), settings, Transcribe(settings), adapter, lambda progress: None)
+    segments = result["transcript"]["segments"]
+    assert all(s["end_s"] - s["start_s"] <= row("nano").window_s for s in segments)
+    true = [e["word"] for e in json.loads(clip.with_suffix(".json").read_text())["events"] if e["word"]]
+    assert word_error_rate(" ".join(s["text"] for s in segments).split(), true) <= 0.3
