@@ -111,7 +111,8 @@ def test_host_memory_does_not_grow_with_the_stream():
 
 
 SCRIPT = """
-import sys, psutil
+import signal, sys, psutil
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts its children deaf to it
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import Format
