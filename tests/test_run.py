@@ -1,5 +1,6 @@
 """One input from file to result, with a tiny random model on real media files."""
 
+import json
 import time
 
 import jsonschema
@@ -125,7 +126,7 @@ def test_many_questions_are_answered_in_one_batch(clip, tiny_adapter):
 
 def test_a_plan_for_other_layers_is_refused(clip, tiny_adapter, tmp_path):
     plan = tmp_path / "plan.json"
-    plan.write_text('{"budgets": [[1, 2], [3, 4]]}')
+    plan.write_text(json.dumps({"model": {"name": tiny_adapter.name}, "budgets": [[1, 2], [3, 4]]}))
     with pytest.raises(UsageError, match="2 layers"):
         summarize(clip, tiny_adapter, plan=str(plan))
 
