@@ -10,7 +10,8 @@ import wave
 
 import numpy as np
 
-from omnimem_cli.world.words import BANK, EVAL_VOICES, INDEX, SAMPLE_RATE, TRAIN_VOICES, WORDS, find_ffmpeg
+from omnimem_cli.media.ffmpeg import ffmpeg_path
+from omnimem_cli.world.words import BANK, EVAL_VOICES, INDEX, SAMPLE_RATE, TRAIN_VOICES, WORDS
 
 WORDS_PER_MINUTE = {"train": (135, 175), "eval": (145, 165)}
 GAP = SAMPLE_RATE // 20
@@ -32,7 +33,7 @@ def speak(word: str, voice: str, words_per_minute: int) -> np.ndarray:
 
 def encode(samples: np.ndarray) -> None:
     """Write `samples` to the bank file as Opus."""
-    command = [find_ffmpeg(), "-v", "error", "-y", "-f", "s16le", "-ac", "1", "-ar", str(SAMPLE_RATE), "-i", "-"]
+    command = [ffmpeg_path(), "-v", "error", "-y", "-f", "s16le", "-ac", "1", "-ar", str(SAMPLE_RATE), "-i", "-"]
     command += ["-c:a", "libopus", "-b:a", "20k", "-map_metadata", "-1", "-fflags", "+bitexact", str(BANK)]
     subprocess.run(command, check=True, input=(samples * 28_000).astype(np.int16).tobytes())
 

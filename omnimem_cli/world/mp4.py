@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from omnimem_cli.media.ffmpeg import ffmpeg_path
 from omnimem_cli.world.video import Video
-from omnimem_cli.world.words import SAMPLE_RATE, find_ffmpeg
+from omnimem_cli.world.words import SAMPLE_RATE
 
 PICTURE_SIZE = 448
 FILE_FPS = 10
@@ -52,7 +53,7 @@ def write_script(video: Video, path: Path) -> None:
 
 
 def _command(sound: Path, path: Path, size: int) -> list[str]:
-    command = [find_ffmpeg(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size}x{size}"]
+    command = [ffmpeg_path(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size}x{size}"]
     command += ["-r", str(FILE_FPS), "-i", "-", "-i", str(sound)]
     command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "28", "-pix_fmt", "yuv420p", "-threads", "1"]
     command += ["-c:a", "aac", "-b:a", "64k", "-movflags", "+faststart", "-fflags", "+bitexact", str(path)]

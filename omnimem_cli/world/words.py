@@ -7,13 +7,13 @@ Does not know videos. The bank (`bank.ogg`, Opus, 16 kHz mono, beside `bank.json
 
 import functools
 import json
-import shutil
 import subprocess
 from collections import defaultdict
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
+
+from omnimem_cli.media.ffmpeg import ffmpeg_path
 
 SAMPLE_RATE = 16_000
 BANK = Path(__file__).with_name("bank.ogg")
@@ -36,14 +36,9 @@ EVAL_VOICES = ("en-us+f3", "en-gb-x-rp+m4", "en-gb-x-gbclan")
 VOICES = {"train": TRAIN_VOICES, "eval": EVAL_VOICES}
 
 
-def find_ffmpeg() -> str:
-    """The ffmpeg on PATH, else the one that the imageio-ffmpeg wheel carries."""
-    return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
-
-
 @functools.cache
 def _bank_samples() -> np.ndarray:
-    command = [find_ffmpeg(), "-v", "error", "-i", str(BANK), "-f", "s16le", "-ac", "1", "-ar", str(SAMPLE_RATE), "-"]
+    command = [ffmpeg_path(), "-v", "error", "-i", str(BANK), "-f", "s16le", "-ac", "1", "-ar", str(SAMPLE_RATE), "-"]
     raw = subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
     return np.frombuffer(raw, np.int16)
 
