@@ -2,6 +2,9 @@
 
 Rates: 56 x 56 frames at 2 per second make 4 visual tokens a second; a mel hop of 400 samples makes 10 audio tokens
 a second; one audio attention window is exactly one 2-s segment.
+
+Heads are wide and the rotary base is high because a name is found by what it is, minutes away: only pairs that turn
+by less than about a radian over the video can carry what it is, at this base 18 of 32 over 100 s.
 """
 
 from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
@@ -21,8 +24,9 @@ TEXT = {
     "num_hidden_layers": LAYERS,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
+    "head_dim": 64,
     "max_position_embeddings": 1_000_000,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 100_000.0, "mrope_section": [16, 4, 4]},
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000_000.0, "mrope_section": [20, 6, 6]},
     "tie_word_embeddings": True,
 }
 VISION = {

@@ -14,19 +14,20 @@ from omnimem_cli.world.questions import View, question, window
 from omnimem_cli.world.video import STYLES, Video, make_video
 
 EVALUATION_SEEDS = 60_000
-LEVELS = ((2, 4), (3, 6), (5, 10), (6, 14))
-LEVEL_SHARE = (0.30, 0.25, 0.25)
+LEVELS = ((2, 4), (3, 6), (5, 10), (8, 16), (12, 28))
+LEVEL_SHARE = (0.25, 0.20, 0.20, 0.20)
 GOOD_ENOUGH = 0.90
 LATER = ("absent", "count_slides", "count_words", "when", "previous_slide", "previous_word")  # not on the first level
 PROBES = ("digit", "word_at", "slide_at")
 QUESTIONS = 14
-LONGEST_S = 110
+LONGEST_S = 150
+JUMPING = 0.3  # share of samples with jumps of the clock
 LATENESS = (0.45, 0.15, 0.10, 0.08, 0.06, 0.05, 0.05, 0.03, 0.03)  # by segments between a window and its question
 MIX = {
-    "transcribe": 0.20, "summary": 0.14, "note": 0.12, "title": 0.01, "digit": 0.03, "word_at": 0.07,
-    "slide_at": 0.10, "next_slide": 0.05, "previous_slide": 0.02, "next_word": 0.10, "previous_word": 0.03,
-    "first_slide": 0.02, "last_slide": 0.02, "first_word": 0.02, "last_word": 0.02, "count_slides": 0.01,
-    "count_words": 0.01, "when": 0.01, "absent": 0.04,
+    "transcribe": 0.18, "summary": 0.14, "note": 0.10, "title": 0.01, "digit": 0.04, "word_at": 0.08,
+    "slide_at": 0.10, "next_slide": 0.05, "previous_slide": 0.04, "next_word": 0.08, "previous_word": 0.04,
+    "first_slide": 0.015, "last_slide": 0.015, "first_word": 0.015, "last_word": 0.015, "count_slides": 0.02,
+    "count_words": 0.02, "when": 0.03, "absent": 0.07,
 }  # fmt: skip
 
 
@@ -75,8 +76,16 @@ def training_sample(encoded: Encoded, curriculum: Curriculum, rng: np.random.Gen
     mode = "v" if luck < 0.05 else "a" if luck < 0.10 else "av"
     mix = {kind: share for kind, share in MIX.items() if curriculum.level or kind not in LATER}
     kinds = rng.choice(list(mix), size=QUESTIONS, p=np.array(list(mix.values())) / sum(mix.values()))
-    tasks = [_task(str(kind), encoded.video, mode, rng, denial) for kind in kinds]
-    return Sample(encoded, mode, [task for task in tasks if task])
+    jumps = _jumps(encoded.video, rng)
+    tasks = [_task(str(kind), encoded.video, mode, rng, denial) for kind in kinds if kind != "when" or not jumps]
+    return Sample(encoded, mode, [task for task in tasks if task], jumps)
+
+
+def _jumps(video: Video, rng: np.random.Generator) -> tuple[tuple[float, int], ...]:
+    """Up to four leaps of the clock between segments, of 2 to 2,000 seconds; none for most videos."""
+    count = int(rng.integers(1, 5)) if rng.random() < JUMPING else 0
+    segments = round(video.duration_s) // 2
+    return tuple((2.0 * int(rng.integers(1, segments + 1)), 20 * round(10 ** rng.uniform(0, 3))) for _ in range(count))
 
 
 def _task(kind: str, video: Video, mode: str, rng: np.random.Generator, denial: float) -> Task | None:

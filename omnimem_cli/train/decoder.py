@@ -63,14 +63,6 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, stem: int) -> Tensor:
     return torch.cat([first, rest], 2)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, stem: int) -> Tensor:
-    """Causal among the first `stem` tokens, masked for the others."""
-    k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
-    first = F.scaled_dot_product_attention(q[:, :, :stem], k[:, :, :stem], v[:, :, :stem], is_causal=True)
-    rest = F.scaled_dot_product_attention(q[:, :, stem:], k, v, attn_mask=mask)
-    return torch.cat([first, rest], 2)
-
-
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
     return x * cos + torch.cat((-b, a), -1) * sin

@@ -1,7 +1,8 @@
 """What nano's text model is trained on, besides the answers: what each moment means, and where each answer is.
 
 Binding: after an early layer every media token should say the slide and word of its moment, read out with the
-token embeddings themselves; one layer on, what came before. Evidence: one layer later the attention of an answer
+token embeddings themselves; one layer on, what came before (read out with the same embeddings, after one map), how
+much there was so far and what time it is. Evidence: one layer later the attention of an answer
 token should lie on the tokens that hold the answer. Both only teach; nothing of them is left in the checkpoint.
 """
 
@@ -13,12 +14,13 @@ from transformers import Qwen2Tokenizer
 from omnimem_cli.train.architecture import BINDING_LAYER, EVIDENCE_LAYER, HIDDEN, NAME_LAYER, ORDER_LAYER
 from omnimem_cli.train.decoder import Trace
 from omnimem_cli.train.encoders import IGNORE
-from omnimem_cli.train.packing import Batch
+from omnimem_cli.train.packing import CLOCK_S, COUNTED, LABELS, Batch
 from omnimem_cli.train.tokenizer import one_token
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES
 from omnimem_cli.world.words import WORDS
 
 HEAD_SHARPNESS = 2.0
+FIRST_COUNT = LABELS.index("slides_so_far")
 NOTHING_WEIGHT = 0.2  # most moments are silent, and what is said matters more than that nothing is
 
 
@@ -29,29 +31,31 @@ def name_ids(tokenizer: Qwen2Tokenizer) -> list[Tensor]:
 
 
 class Binding(nn.Module):
-    """The binding losses. The heads for what came before are parameters of this module."""
+    """The binding losses. The map to what came before and the heads that count are parameters of this module."""
 
     def __init__(self, tokenizer: Qwen2Tokenizer):
         super().__init__()
         self.ids = name_ids(tokenizer)
-        self.before = nn.ModuleList(nn.Linear(HIDDEN, len(self.ids[i])) for i in (0, 1, 3))
+        self.before = nn.Linear(HIDDEN, HIDDEN)
+        self.progress = nn.ModuleList(nn.Linear(HIDDEN, n) for n in (COUNTED, COUNTED, CLOCK_S // 10, 10))
 
     def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean loss over the seven labels and the share of tokens that are right, by label."""
+        """The mean loss over the labels and the share of tokens that are right, by label."""
         labels = batch.labels[batch.is_media]
         now = lm.norm(trace.hidden[BINDING_LAYER - 1][batch.is_media])
-        before = lm.norm(trace.hidden[ORDER_LAYER - 1][batch.is_media])
+        later = lm.norm(trace.hidden[ORDER_LAYER - 1][batch.is_media])
+        before = self.before(later)
         logits = [now @ lm.embed_tokens.weight[ids].T for ids in self.ids]
-        logits += [head(before) for head in self.before]
+        logits += [before @ lm.embed_tokens.weight[self.ids[i]].T for i in (0, 1, 3)]
+        logits += [head(later) for head in self.progress]
         losses, right = [], {}
-        names = ("colour", "shape", "digit", "word", "colour_before", "shape_before", "word_before")
-        for i, (name, values) in enumerate(zip(names, logits, strict=True)):
+        for i, (name, values) in enumerate(zip(LABELS, logits, strict=True)):
             known = labels[:, i] != IGNORE
             if known.any():
                 weights = torch.ones(values.shape[1])
-                weights[0] = NOTHING_WEIGHT
+                weights[0] = NOTHING_WEIGHT if i < FIRST_COUNT else 1.0
                 losses.append(F.cross_entropy(values[known], labels[known, i], weights))
-                something = labels[:, i] > 0
+                something = known if i >= FIRST_COUNT else labels[:, i] > 0
                 right[name] = (values.argmax(-1) == labels[:, i])[something].float().mean()
         return torch.stack(losses).mean(), right
 

@@ -13,14 +13,18 @@ from torch import Tensor
 from transformers import Qwen2Tokenizer
 
 from omnimem_cli.train.encoders import IGNORE, slide_labels
-from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, SYSTEM, Layout, layout
+from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, PER_SECOND, SYSTEM, Layout, layout
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.tokenizer import TURN_END
-from omnimem_cli.world.questions import WORD_ECHO_S, Question
+from omnimem_cli.world.questions import LISTS, NOWHERE, WORD_ECHO_S, Question
 from omnimem_cli.world.video import Video
 from omnimem_cli.world.words import WORDS
 
-LABELS = ("colour", "shape", "digit", "word", "previous colour", "previous shape", "previous word")
+LABELS = (
+    *("colour", "shape", "digit", "word", "colour_before", "shape_before", "word_before"),
+    *("slides_so_far", "words_so_far", "tens_of_seconds", "ones_of_seconds"),
+)
+COUNTED, CLOCK_S = 40, 100
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Sample:
-    """A video in a mode ("av", "v", "a") with its tasks."""
+    """A video in a mode ("av", "v", "a") with its tasks.
+
+    jumps: (second, positions): from that second on the clock is ahead by so many positions, as if a long stretch
+    had been there of which nothing is left in memory.
+    """
 
     encoded: Encoded
     mode: str
     tasks: list[Task]
+    jumps: tuple[tuple[float, int], ...] = ()
+
+    def ahead(self, seconds: np.ndarray) -> np.ndarray:
+        """By how many positions the clock is ahead at each of `seconds`."""
+        return sum((np.where(seconds >= at, by, 0) for at, by in self.jumps), np.zeros(np.shape(seconds), int))
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ class Batch:
     is_media: Tensor  # [b, s]
     positions: Tensor  # [3, b, s]
     mask: Tensor  # additive [b, 1, q, s], for the last q tokens: those of the questions
-    labels: Tensor  # [b, s, 7], IGNORE where nothing is to be known
+    labels: Tensor  # [b, s, 11], IGNORE where nothing is to be known
     answers: Tensor  # [a, 5]: sample, row, token id, task number in the batch, 1 for the task's last token
     weights: Tensor  # [a]
     evidence_rows: list[Tensor]  # per sample [e]
@@ -64,8 +77,11 @@ class Batch:
         return self.ids.numel()
 
 
-def moment_labels(video: Video, plan: Layout) -> np.ndarray:
-    """What a media token should know once it has been read: [tokens, 7] class numbers, 0 for nothing."""
+def moment_labels(video: Video, plan: Layout, time: np.ndarray) -> np.ndarray:
+    """What a media token should know once it has been read: [tokens, 11] class numbers, 0 for nothing.
+
+    time: the tokens' temporal positions.
+    """
     middle = plan.start_s + np.where(plan.is_sound, 0.05, 0.5)
     labels = np.zeros((len(middle), len(LABELS)), int)
     before, last_word = (0, 0, 0), 0
@@ -73,6 +89,7 @@ def moment_labels(video: Video, plan: Layout) -> np.ndarray:
         now = slide_labels(event.slide)
         labels[(middle >= event.start_s) & (middle < event.end_s), :3] = now
         labels[(middle >= event.start_s) & (middle < event.end_s), 4:6] = before[:2]
+        labels[middle >= event.start_s, 7] += 1
         before = now
         if event.word:
             word = WORDS.index(event.word) + 1
@@ -80,12 +97,17 @@ def moment_labels(video: Video, plan: Layout) -> np.ndarray:
             labels[(middle >= event.word_start_s) & (middle < end_s), 3] = word
             labels[(middle >= event.word_start_s) & (middle < end_s), 6] = last_word
             labels[(middle >= event.word_start_s) & (middle < event.word_start_s + 0.2), 3] = IGNORE
+            labels[middle >= event.word_start_s + 0.2, 8] += 1
             last_word = word
     labels[labels[:, 0] == 0, 4:6] = IGNORE
     labels[labels[:, 3] <= 0, 6] = IGNORE
-    labels[~plan.is_sound, 3] = labels[~plan.is_sound, 6] = IGNORE
+    labels[~plan.is_sound, 3] = labels[~plan.is_sound, 6] = labels[~plan.is_sound, 8] = IGNORE
     if plan.mode == "a":
-        labels[:, [0, 1, 2, 4, 5]] = IGNORE
+        labels[:, [0, 1, 2, 4, 5, 7]] = IGNORE
+    labels[:, 7:9] = np.minimum(labels[:, 7:9], COUNTED - 1)
+    second = time // PER_SECOND
+    clock = np.stack([second // 10, second % 10], 1)
+    labels[:, 9:] = np.where((second < CLOCK_S)[:, None], clock, IGNORE)
     return labels
 
 
@@ -97,7 +119,7 @@ def visible(task: Task, plan: Layout) -> np.ndarray:
 
 
 def holds_evidence(task: Task, part: int, plan: Layout) -> np.ndarray:
-    """Which media tokens tell a part of a task's answer: bool [tokens]."""
+    """Which media tokens tell a part of a task's answer: bool [tokens]; none for `NOWHERE`."""
     middle = plan.start_s + np.where(plan.is_sound, 0.05, 0.5)
     found = np.zeros(len(middle), bool)
     for evidence in task.question.parts[part].evidence:
@@ -153,6 +175,8 @@ class Packer:
     def _pack_one(self, sample: Sample, stem: int) -> dict:
         """Arrays of one sample, its prefix and media padded to `stem` tokens."""
         plan = layout(round(sample.encoded.video.duration_s), sample.mode)
+        media_positions = plan.positions + sample.ahead(plan.start_s) * _is_time(plan)
+        labels = moment_labels(sample.encoded.video, plan, media_positions[0])
         prefix = self.encode(SYSTEM) + self.encode(OPENING[sample.mode])
         at = np.arange(len(prefix))
         if sample.mode == "av":
@@ -160,13 +184,13 @@ class Packer:
         first, media_at = int(at[-1]) + 1, len(prefix)
         tokens = len(plan.index)
         ids = [*prefix, *[0] * (stem - len(prefix))]
-        positions = [np.tile(at, (3, 1)), plan.positions + first, np.zeros((3, stem - media_at - tokens), int)]
+        positions = [np.tile(at, (3, 1)), media_positions + first, np.zeros((3, stem - media_at - tokens), int)]
         answers, weights, rows, evidence, spans, names = [], [], [], [], [], []
         for number, task in enumerate(sample.tasks):
             begin = len(ids)
             text, count = self._task_ids(task, sample.mode)
             ids += text
-            positions.append(np.tile(self._task_positions(len(text), plan, task, sample.mode) + first, (3, 1)))
+            positions.append(np.tile(self._task_positions(len(text), plan, task, sample) + first, (3, 1)))
             spans.append((begin, len(ids), visible(task, plan)))
             rows_now = range(len(ids) - count - 1, len(ids) - 1)
             answers += [(row, ids[row + 1], number, int(row == rows_now[-1])) for row in rows_now]
@@ -180,7 +204,7 @@ class Packer:
             "is_media": (np.arange(len(ids)) >= media_at) & (np.arange(len(ids)) < media_at + tokens),
             "positions": np.concatenate(positions, 1).T,
             "allowed": _allowed(len(ids), stem, media_at, spans),
-            "labels": _around(moment_labels(sample.encoded.video, plan), media_at, len(ids), IGNORE),
+            "labels": _around(labels, media_at, len(ids), IGNORE),
             "answers": answers,
             "weights": weights,
             "evidence_rows": rows,
@@ -194,10 +218,10 @@ class Packer:
         question = self.encode(CLOSING[mode]) + self.encode(task.question.text) + self.encode(ANSWER)
         return [*question, *answer], len(answer)
 
-    def _task_positions(self, length: int, plan: Layout, task: Task, mode: str) -> np.ndarray:
-        start = plan.closing_position(task.asked_s)
+    def _task_positions(self, length: int, plan: Layout, task: Task, sample: Sample) -> np.ndarray:
+        start = plan.closing_position(task.asked_s) + int(sample.ahead(np.array(task.asked_s)))
         at = np.arange(length) + start
-        return np.maximum(at - 1, start) if mode == "av" else at
+        return np.maximum(at - 1, start) if sample.mode == "av" else at
 
     def _name_columns(self, task: Task, text: list[int]) -> list[int]:
         """Where in a question's tokens its names stand."""
@@ -217,14 +241,21 @@ class Packer:
     def _add_evidence(
         self, task: Task, plan: Layout, rows_now: range, rows: list[int], evidence: list[np.ndarray]
     ) -> None:
+        """Per answer token the media tokens that tell it; none of them (so the first token of all) for `NOWHERE`.
+
+        What ends a list is told by nothing coming after it.
+        """
         row = rows_now[0]
         for number, part in enumerate(task.question.parts):
             count = len(self.encode(part.text))
-            found = holds_evidence(task, number, plan) if part.evidence else np.zeros(1, bool)
-            if found.any():
+            found = holds_evidence(task, number, plan)
+            if found.any() or NOWHERE in part.evidence:
                 rows += range(row, row + count)
                 evidence += [found] * count
             row += count
+        if task.question.kind in LISTS:
+            rows.append(rows_now[-1])
+            evidence.append(np.zeros(len(plan.index), bool))
 
     def _media(self, encoded: Encoded, plan: Layout, media_at: int, length: int) -> np.ndarray:
         flat = np.zeros((length, self.hidden), np.float32)
@@ -255,7 +286,13 @@ def _evidence_matrix(found: list[np.ndarray], media_at: int, length: int) -> np.
     matrix = np.zeros((len(found), length), bool)
     for row, tokens in zip(matrix, found, strict=True):
         row[media_at : media_at + len(tokens)] = tokens
+        row[0] = not tokens.any()
     return matrix
+
+
+def _is_time(plan: Layout) -> np.ndarray:
+    """Which of the media's positions move with the clock: the temporal ones, and all of a sound token's."""
+    return np.stack([np.ones(len(plan.index), int), plan.is_sound, plan.is_sound])
 
 
 def _pad(values: np.ndarray, length: int, fill: float) -> np.ndarray:

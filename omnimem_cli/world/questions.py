@@ -16,6 +16,7 @@ from omnimem_cli.world.video import Event, Video
 from omnimem_cli.world.words import WORDS
 
 ABSENT = "Not in the video."
+LISTS = ("summary", "note", "transcribe")
 WORD_ECHO_S = 0.6
 
 WORDINGS = {
@@ -59,6 +60,10 @@ class Evidence:
     start_s: float
     end_s: float
     kind: str
+
+
+NOWHERE = Evidence(0.0, 0.0, "nowhere")
+"""What tells an answer that says that nothing was found."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class Question:
     @property
     def evidence(self) -> tuple[float, float] | None:
         """From when to when the first stretch of evidence lasts, in seconds."""
-        found = [e for part in self.parts for e in part.evidence]
+        found = [e for part in self.parts for e in part.evidence if e != NOWHERE]
         return (found[0].start_s, found[0].end_s) if found else None
 
 
@@ -159,9 +164,10 @@ def _list(scene: _Scene) -> tuple[Part, ...]:
 
 def _transcript(scene: _Scene) -> tuple[Part, ...]:
     if not scene.spoken:
-        return (Part(NOTHING_SAID),)
+        return (Part(NOTHING_SAID, (NOWHERE,)),)
     texts = [scene.spoken[0].word] + [f" {event.word}" for event in scene.spoken[1:]]
-    return tuple(Part(text, scene.heard(e)) for text, e in zip(texts, scene.spoken, strict=True))
+    leads = [None, *range(len(texts) - 1)]
+    return tuple(Part(text, scene.heard(e), n) for text, e, n in zip(texts, scene.spoken, leads, strict=True))
 
 
 def _wording(kind: str, rng: np.random.Generator, **names: str) -> str:
@@ -226,7 +232,10 @@ def _slide_at(scene: _Scene, rng: np.random.Generator) -> Question | None:
 
 
 def _neighbour(kind: str, scene: _Scene, rng: np.random.Generator, step: int) -> Question | None:
-    """The slide or word right after (step 1) or before (step -1) another."""
+    """The slide or word right after (step 1) or before (step -1) another.
+
+    Looking back, the evidence is the other one: while it lasted, what came before it was known.
+    """
     slides = kind.endswith("slide")
     events = scene.slides if slides else scene.spoken
     if len(events) < 2:
@@ -234,7 +243,7 @@ def _neighbour(kind: str, scene: _Scene, rng: np.random.Generator, step: int) ->
     at = int(rng.integers(max(0, -step), len(events) - max(0, step)))
     known, answer = events[at], events[at + step]
     where = scene.seen if slides else scene.heard
-    evidence = where(answer) + (where(known) if step < 0 else ())
+    evidence = where(answer if step > 0 else known)
     if slides:
         return _ask(kind, "visual->visual", scene, rng, Part(_name(answer), evidence), slide=_name(known))
     return _ask(kind, "audio->audio", scene, rng, Part(answer.word, evidence), word=known.word)
@@ -254,15 +263,19 @@ def _end(kind: str, scene: _Scene, rng: np.random.Generator, at: int) -> Questio
 def _count(kind: str, scene: _Scene, rng: np.random.Generator) -> Question | None:
     slides = kind.endswith("slides")
     present = scene.view.picture if slides else scene.view.sound
-    number = len(scene.slides if slides else scene.spoken)
-    return _ask(kind, "visual" if slides else "audio", scene, rng, Part(str(number))) if present else None
+    counted, where = (scene.slides, scene.seen) if slides else (scene.spoken, scene.heard)
+    if not present or scene.view.start_s > 0:
+        return None
+    part = Part(str(len(counted)), where(counted[-1]) if counted else (NOWHERE,))
+    return _ask(kind, "visual" if slides else "audio", scene, rng, part)
 
 
 def _when(scene: _Scene, rng: np.random.Generator) -> Question | None:
     event = _pick([e for e in scene.slides if e.start_s >= scene.view.start_s], rng)
     if event is None:
         return None
-    part = Part(f"{event.start_s:.0f} seconds", scene.seen(event))
+    begins = Evidence(event.start_s, min(event.start_s + 2.0, event.end_s), "slide")
+    part = Part(f"{event.start_s:.0f} seconds", (begins,))
     return _ask("when", "visual->time", scene, rng, part, slide=_name(event))
 
 
@@ -280,7 +293,7 @@ def _absent(scene: _Scene, rng: np.random.Generator) -> Question | None:
         return None
     names = {"word" if by_word else "slide": things[rng.integers(len(things))]}
     text = _wording(kind, rng, **names)
-    return Question("absent", text, (Part(ABSENT),), scene.view, "none", _words_of(names))
+    return Question("absent", text, (Part(ABSENT, (NOWHERE,)),), scene.view, "none", _words_of(names))
 
 
 KINDS: dict[str, Callable[[_Scene, np.random.Generator], Question | None]] = {
