@@ -56,6 +56,7 @@ ERROR_CODES = {
 """``error.code``: word -> meaning."""
 
 WARNING_CODES = {
+    "foreign_world": "the model knows only another kind of video: what it says about this one means nothing",
     "coverage_low": "less than 98 % of a stream entered the model",
     "duration_unknown": "the length of the input is unknown, and so is its coverage",
     "truncated_input": "a stream ends earlier than the file says",

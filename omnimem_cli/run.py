@@ -159,9 +159,18 @@ def _facts(watch: Watch, session: Session, source: Source, digest: str | None) -
         "model": _model_facts(watch.adapter),
         "memory": _memory_facts(watch, session),
         "coverage": results.coverage(watch.media, seen["video_s"], seen["audio_s"], **span),
-        "warnings": [*source.warnings, *watch.task.warnings],
+        "warnings": [*_misplaced(watch), *source.warnings, *watch.task.warnings],
         "timing": _timing(watch, session, source),
     }
+
+
+def _misplaced(watch: Watch) -> list[dict]:
+    """The warning that the model knows nothing of videos like this one."""
+    name, world = watch.adapter.name, watch.adapter.row.world
+    if world in (None, watch.media.comment):
+        return []
+    text = f"{name} understands only videos that omnimem generated; choose a model for real ones with -m."
+    return [results.warning("foreign_world", text)]
 
 
 def _model_facts(adapter: Adapter) -> dict:

@@ -34,6 +34,7 @@ def test_the_demo_as_json_is_a_valid_result_that_saw_all_of_it(capsys):
     (result,) = lines(shown.out)
     jsonschema.validate(result, results.schema())
     assert result["coverage"]["ratio"] >= 0.98
+    assert "foreign_world" not in [warning["code"] for warning in result["warnings"]]
     assert shown.err == ""
 
 
@@ -49,6 +50,14 @@ def test_every_task_writes_its_files_for_a_real_clip(capsys):
         result = json.loads(Path(name).read_text())
         jsonschema.validate(result, results.schema())
         assert result["input"]["digest"].startswith("sha256:")
+
+
+def test_the_built_in_model_says_that_it_knows_nothing_of_real_videos(capsys):
+    zoo.av(Path(), "clip.mp4")
+    assert omnimem("summarize", "clip.mp4", *NANO, "-o", "-", "-f", "json") == 0
+    (result,) = lines(capsys.readouterr().out)
+    (warning,) = [w for w in result["warnings"] if w["code"] == "foreign_world"]
+    assert "choose a model for real ones with -m" in warning["message"]
 
 
 BAD = (zoo.text, zoo.random_bytes, zoo.empty, zoo.truncated_mp4, zoo.missing)

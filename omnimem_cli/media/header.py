@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from omnimem_cli.media.segment import AudioStream, VideoStream
 
 DURATION = re.compile(r"^  Duration: (\S+), (?:start: (-?[\d.]+), )?", re.M)
+COMMENT = re.compile(r"^ {4}comment +: (.*)$", re.M)
 STREAM = re.compile(r"^  (?:  )?Stream #0:(\d+)(?:\[0x\w+\])?(?:\((\w[\w-]*)\))?: (Video|Audio): (.*)$")
 ROTATION = re.compile(r"rotation of (-?[\d.]+) degrees")
 SIZE = re.compile(r"(?:^|, )(\d{1,6})x(\d{1,6})(?=[, ]|$)")
@@ -34,6 +35,7 @@ class Header:
     videos: tuple[VideoStream, ...]
     audios: tuple[AudioStream, ...]
     defaults: frozenset[int]
+    comment: str | None = None  # the container's own
 
 
 def parse_header(text: str) -> Header | None:
@@ -53,7 +55,9 @@ def parse_header(text: str) -> Header | None:
         if stream is not None:
             (videos if kind == "Video" else audios).append(stream)
     duration_s, origin_s = _clock(text)
-    return Header(opened[1], duration_s, origin_s, tuple(videos), tuple(audios), frozenset(defaults))
+    comment = COMMENT.search(text.split("  Stream #0", 1)[0])
+    marks = (frozenset(defaults), comment and comment[1])
+    return Header(opened[1], duration_s, origin_s, tuple(videos), tuple(audios), *marks)
 
 
 def _stream_lines(text: str) -> list[tuple[re.Match[str], float]]:

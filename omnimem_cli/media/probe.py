@@ -50,7 +50,7 @@ def probe(
     audio = None if no_audio else _track(path, header, audio_track)
     if video is None and audio is None:
         raise _nothing_left(path, header)
-    return Media(path, video, audio, header.audios, origin_s=None if live else header.origin_s)
+    return Media(path, video, audio, header.audios, None if live else header.origin_s, header.comment)
 
 
 def _check_file(path: str) -> None:

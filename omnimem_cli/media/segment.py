@@ -48,6 +48,7 @@ class Media:
     audio: AudioStream | None
     audio_tracks: tuple[AudioStream, ...] = ()
     origin_s: float | None = 0.0  # the file's own time stamp at 0 of the clock; None for live input
+    comment: str | None = None  # what the container says about itself
 
     @property
     def duration_s(self) -> float | None:

@@ -22,7 +22,8 @@ class Row:
     over layers; ``av_ratio``: visual : audio prior r; ``visual_rate``, ``audio_rate``: tokens per second of
     640x360 video at ``fps``; ``layers``, ``kv_heads``, ``head_dim``: of the language model;
     ``trained_positions``: positions seen in training; None where unknown; ``window_s``: the longest stretch of
-    speech it is asked to write down at once.
+    speech it is asked to write down at once; ``world``: the comment that marks the only files it understands,
+    None for a model of the world at large.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Row:
     av_ratio: float = 5.0
     trained_positions: int | None = None
     window_s: float = 30.0
+    world: str | None = None
 
     def weights_gb(self, dtype: str) -> float:
         """10^9 bytes of weights in memory."""
@@ -190,6 +192,7 @@ ROWS = (
         budget=512,
         av_ratio=1.0,
         window_s=4.0,
+        world="omnimem world",
     ),
 )
 

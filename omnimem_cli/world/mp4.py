@@ -1,4 +1,4 @@
-"""Writes a generated video as a real H.264/AAC mp4, with its true script as JSON beside it where wanted.
+"""Writes a generated video as a real H.264/AAC mp4 that says so, with its true script as JSON beside it where wanted.
 
 Any length: pictures and sound are rendered segment by segment.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from omnimem_cli.media.ffmpeg import ffmpeg_path
+from omnimem_cli.models.catalogue import row
 from omnimem_cli.world.video import Video
 from omnimem_cli.world.words import SAMPLE_RATE
 
@@ -56,7 +57,8 @@ def _command(sound: Path, path: Path, size: int) -> list[str]:
     command = [ffmpeg_path(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size}x{size}"]
     command += ["-r", str(FILE_FPS), "-i", "-", "-i", str(sound)]
     command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "28", "-pix_fmt", "yuv420p", "-threads", "1"]
-    command += ["-c:a", "aac", "-b:a", "64k", "-movflags", "+faststart", "-fflags", "+bitexact", str(path)]
+    command += ["-c:a", "aac", "-b:a", "64k", "-movflags", "+faststart", "-fflags", "+bitexact"]
+    command += ["-metadata", f"comment={row('nano').world}", str(path)]
     return command
 
 
