@@ -7,6 +7,7 @@ import torch
 from transformers import (
     AutoTokenizer,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     Qwen2_5OmniThinkerForConditionalGeneration,
     Qwen3OmniMoeThinkerForConditionalGeneration,
 )
@@ -28,11 +29,17 @@ FAMILIES = {
 
 def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: torch.dtype) -> QwenOmniAdapter:
     """Raises MissingError where keys are missing or of another shape, DoesNotFitError where memory runs out."""
-    model_class, adapter_class = FAMILIES[row.family]
     with quiet():
-        model = _thinker(model_class, checkpoint, device, dtype)
+        model = _thinker(FAMILIES[row.family][0], checkpoint, device, dtype)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-    adapter = adapter_class(
+    return adapter_of(model, tokenizer, checkpoint, row)
+
+
+def adapter_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, row: Row
+) -> QwenOmniAdapter:
+    """A loaded Thinker as an adapter with its folder's settings. Raises MissingError where these contradict it."""
+    adapter = FAMILIES[row.family][1](
         model,
         tokenizer,
         mel=_mel_settings(checkpoint),

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.checkpoint import Checkpoint, broken
@@ -57,9 +57,16 @@ def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: 
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
         model = _model(family.model_class, config, tensors, checkpoint.folder, device, dtype)
         tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(checkpoint.folder), local_files_only=True)
+    return adapter_of(model, tokenizer, checkpoint, row)
+
+
+def adapter_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, row: Row
+) -> SalmonnAdapter:
+    """A loaded model as an adapter."""
     ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     revision = checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None
-    return family(model, tokenizer, row, tuple(ends), revision)
+    return FAMILIES[checkpoint.model_type](model, tokenizer, row, tuple(ends), revision)
 
 
 def read_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:

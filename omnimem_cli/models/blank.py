@@ -1,0 +1,80 @@
+"""A model of a published shape with random weights, drawn on the device itself: for timing, never for answers.
+
+Knows the shapes (``geometry/NAME/config.json``, or any folder with a config) and the families; reads no weights and
+uses no network. Where a folder has no tokenizer the built-in model's stands in, with the family's marks added.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from omnimem_cli.errors import DoesNotFitError
+from omnimem_cli.models import thinker
+from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.models.catalogue import Row, row, unlisted
+from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint
+from omnimem_cli.models.loader import DTYPES, NANO, dtype_name, family_of, find_device
+from omnimem_cli.models.quiet import quiet
+from omnimem_cli.models.salmonn import weights as salmonn
+
+GEOMETRY = Path(__file__).parent / "geometry"
+_MARKS = ("vision_start", "vision_end", "audio_start", "audio_end", "image_pad", "video_pad", "audio_pad")
+
+
+def random_adapter(model: str, *, device: str = "auto", dtype: str | None = None) -> Adapter:
+    """The adapter of a catalogue name or of a folder with a config, with weights that mean nothing.
+
+    Raises UsageError (unknown name), MissingError (no such device, a config of another kind), DoesNotFitError.
+    """
+    where = find_device(device)
+    known, checkpoint = _shape(model)
+    kind, adapter_of = _family(checkpoint)
+    with quiet():
+        drawn = _drawn(kind, config_of(kind, checkpoint), where, DTYPES[dtype_name(dtype, where)])
+    return adapter_of(drawn, _tokenizer(checkpoint), checkpoint, known)
+
+
+def config_of(kind: type[PreTrainedModel], checkpoint: Checkpoint) -> PreTrainedConfig:
+    """The folder's config; of a Thinker inside a whole model its own part."""
+    return kind.config_class.from_pretrained(checkpoint.folder, local_files_only=True)
+
+
+def _family(checkpoint: Checkpoint) -> tuple[type[PreTrainedModel], Callable[..., Adapter]]:
+    """The library's class of this architecture, and what makes an adapter of it."""
+    family = family_of(checkpoint)
+    if family in thinker.FAMILIES:
+        return thinker.FAMILIES[family][0], thinker.adapter_of
+    return salmonn.FAMILIES[checkpoint.model_type].model_class, salmonn.adapter_of
+
+
+def _shape(model: str) -> tuple[Row, Checkpoint]:
+    if model != "nano" and Path(model).is_dir():
+        checkpoint = read_checkpoint(Path(model))
+        return unlisted(Path(model).resolve().name, family_of(checkpoint)), checkpoint
+    known = row(model)
+    return known, read_checkpoint(NANO if known.name == "nano" else GEOMETRY / known.name)
+
+
+def _drawn(
+    kind: type[PreTrainedModel], config: PreTrainedConfig, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
+    """Weights that the library finds missing it makes where they belong: nothing is built on the host first."""
+    try:
+        model = kind.from_pretrained(
+            None, config=config, state_dict={}, dtype=dtype, device_map={"": device}, attn_implementation="sdpa"
+        )
+    except torch.OutOfMemoryError as error:
+        raise DoesNotFitError(
+            f"A model of this shape does not fit on {device}.", "Choose a smaller one, or --device cpu."
+        ) from error
+    return model.eval()
+
+
+def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    own = (checkpoint.folder / "tokenizer_config.json").exists()
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder if own else NANO, local_files_only=True)
+    if not own:
+        tokenizer.add_tokens([f"<|{mark}|>" for mark in _MARKS], special_tokens=True)
+    return tokenizer

@@ -1,0 +1,86 @@
+"""Models of a published shape with random weights: the shape is right, and the engine runs on them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from salmonn_tiny import FAMILIES, tiny_salmonn
+from streams import frames_of, media_of, segments_of, sound_of
+from tiny_qwen3 import tiny_qwen3_omni
+
+from omnimem_cli.errors import MissingError, UsageError
+from omnimem_cli.fitting import fit
+from omnimem_cli.models import blank
+from omnimem_cli.models.adapter import WatchOptions
+from omnimem_cli.models.blank import GEOMETRY, random_adapter
+from omnimem_cli.models.catalogue import ROWS
+from omnimem_cli.models.checkpoint import read_checkpoint
+from omnimem_cli.models.loader import family_of, load
+from omnimem_cli.session import Session
+from omnimem_cli.settings import Settings
+
+LISTED = [row for row in ROWS if row.hub_id]
+
+
+def on_meta(name: str) -> torch.nn.Module:
+    """The model of a shipped shape, without a single weight."""
+    checkpoint = read_checkpoint(GEOMETRY / name)
+    kind, _ = blank._family(checkpoint)
+    with torch.device("meta"):
+        return kind(blank.config_of(kind, checkpoint))
+
+
+@pytest.mark.parametrize("row", LISTED, ids=lambda row: row.name)
+def test_a_shipped_shape_is_what_the_catalogue_says(row):
+    model = on_meta(row.name)
+    text = model.config.text_config
+    assert family_of(read_checkpoint(GEOMETRY / row.name)) == row.family
+    assert (text.num_hidden_layers, text.num_key_value_heads) == (row.layers, row.kv_heads)
+    assert (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads) == row.head_dim
+    parameters = sum(p.numel() for _, p in model.named_parameters(remove_duplicate=False))
+    assert parameters / 1e9 == pytest.approx(row.params_b, rel=0.01)
+
+
+@pytest.fixture(params=["omni", "omni-full", "qwen3-omni", *FAMILIES])
+def folder(request, tmp_path, tiny_folder, tiny_full_folder):
+    """A tiny checkpoint of every family, its weights taken away."""
+    kind = request.param
+    if kind in FAMILIES:
+        made = tiny_salmonn(tmp_path / "m", kind)
+    elif kind == "qwen3-omni":
+        made = tiny_qwen3_omni(tmp_path / "m")
+    else:
+        made = Path(shutil.copytree(tiny_folder if kind == "omni" else tiny_full_folder, tmp_path / "m"))
+    for weights in made.glob("*.safetensors"):
+        weights.unlink()
+    return made
+
+
+def test_a_folder_without_weights_is_drawn_and_watches(folder):
+    adapter = random_adapter(str(folder), device="cpu")
+    media = media_of(30, 30, 112, 84)
+    plan = adapter.plan(media, WatchOptions(max_pixels=112 * 84))
+    settings = Settings(budget="40", max_pixels=112 * 84)
+    fitted = fit(settings, adapter, plan, media)
+    session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens)
+    frames = frames_of(30, plan.format.fps, plan.format.width, plan.format.height)
+    list(session.watch(segments_of(plan.format, frames, sound_of(30))))
+    assert session.memory.tokens_seen > 100 and session.ask(["What?"], max_tokens=2)[0].tokens >= 0
+
+
+def test_weights_are_drawn_in_the_type_asked_for_and_buffers_are_the_librarys(tiny_folder):
+    drawn, loaded = (make(str(tiny_folder), device="cpu", dtype="bfloat16").model for make in (random_adapter, load))
+    assert drawn.dtype == torch.bfloat16
+    for (name, one), (_, other) in zip(drawn.named_buffers(), loaded.named_buffers(), strict=True):
+        assert torch.equal(one, other), name
+    spread = [p.float().std().item() for p in drawn.parameters() if p.dim() > 1]
+    assert min(spread) > 0.0 and all(torch.isfinite(p).all() for p in drawn.parameters())
+
+
+def test_a_wrong_name_and_a_folder_of_another_kind_are_named(tmp_path):
+    with pytest.raises(UsageError):
+        random_adapter("qwen9")
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(MissingError):
+        random_adapter(str(tmp_path))
