@@ -1,55 +1,131 @@
-"""Damaged media on purpose: small files with bytes flipped, cut and repeated, through probe and decode.
+"""Damaged media through probe and decode, case after case, in one process or several.
 
 Knows media; knows no model. Every input must end in segments or in one typed error, in bounded time and memory;
 anything else is counted as a crash or a hang and its file is kept.
 """
 
-import subprocess
+import os
+import resource
+import signal
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from omnimem_cli.errors import InputError, MissingError
+from omnimem_cli.bench.damage import make_seeds, mutated
+from omnimem_cli.errors import InputError
 from omnimem_cli.media.decode import Source
-from omnimem_cli.media.ffmpeg import ffmpeg_path
+from omnimem_cli.media.ffmpeg import waited_s
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import Format
+from omnimem_cli.settings import Progress
 
 LAYOUT = Format(segment_s=2.0, fps=2, width=32, height=32, lookahead=200)
 SEGMENTS = 30  # a damaged time stamp may promise hours: so many are watched, the rest is left
 STALL_S = 20.0
 HANG_S = 120.0
-PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=10:d=2")
-SOUND = ("-f", "lavfi", "-i", "sine=r=16000:d=2")
-SEEDS = {
-    "seed.mp4": (*PICTURE, *SOUND, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac"),
-    "seed.mkv": (*PICTURE, *SOUND, "-c:v", "mpeg4", "-c:a", "aac"),
-    "seed.wav": (*SOUND, "-c:a", "pcm_s16le"),
-    "seed.mp3": (*SOUND, "-c:a", "libmp3lame"),
-}
+CRASH, HANG = "crash", "hang"
+
+
+@dataclass(frozen=True)
+class Case:
+    """How one damaged file ended: "watched", "watched with warnings", the code of an error, CRASH or HANG.
+
+    ``grown_mib``: resident memory of the process that read it, since it began; ``ffmpeg_mib``: that of the largest
+    ffmpeg so far (at least this process's own, which every child inherits for a moment).
+    """
+
+    number: int
+    end: str
+    told: str = ""
+    grown_mib: float = 0.0
+    ffmpeg_mib: float = 0.0
 
 
 @dataclass
 class Outcome:
-    """What became of all cases. ``outcomes`` counts "watched", "watched with warnings" and codes of errors."""
+    """What became of all cases; memory is that of the largest process."""
 
     cases: int = 0
     seconds: float = 0.0
-    peak_mib: float = 0.0  # resident memory of this process, the largest growth since the beginning
+    workers: int = 1
+    peak_mib: float = 0.0
+    ffmpeg_peak_mib: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)
     crashes: list[str] = field(default_factory=list)
     hangs: list[str] = field(default_factory=list)
 
+    def add(self, case: Case) -> None:
+        """Count one more."""
+        self.cases += 1
+        self.peak_mib = max(self.peak_mib, case.grown_mib)
+        self.ffmpeg_peak_mib = max(self.ffmpeg_peak_mib, case.ffmpeg_mib)
+        if case.end == CRASH:
+            self.crashes.append(case.told)
+        elif case.end == HANG:
+            self.hangs.append(case.told)
+        else:
+            self.outcomes[case.end] += 1
+
     def as_dict(self) -> dict:
         """Plain values, outcomes by falling count."""
         return asdict(self) | {"outcomes": dict(self.outcomes.most_common())}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The cases ``first``, ``first + step``, ... below ``cases``, until ``end_s`` on the monotonic clock.
+
+    The damage of a case depends on ``seed`` and its number alone.
+    """
+
+    folder: Path
+    originals: Mapping[str, bytes]
+    seed: int
+    first: int
+    step: int
+    cases: int | None
+    end_s: float | None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        late = self.end_s is not None and time.monotonic() >= self.end_s
+        return late or (self.cases is not None and self.first >= self.cases)
+
+    @property
+    def path(self) -> Path:
+        """Where the first case is written."""
+        return self.folder / f"case-{self.first}{Path(self._name).suffix}"
+
+    @property
+    def _name(self) -> str:
+        return sorted(self.originals)[self.first % len(self.originals)]
+
+    def rest(self) -> "Slice":
+        """All but the first case."""
+        return replace(self, first=self.first + self.step)
+
+    def run(self) -> Iterator[Case]:
+        """Watch every case; the files of crashes and hangs stay."""
+        left, resident = self, resident_mib()
+        while not left.over:
+            chance = np.random.default_rng([left.seed, left.first])
+            left.path.write_bytes(mutated(left.originals[left._name], chance))
+            end, told = _end_of(left.path)
+            if end not in (CRASH, HANG):
+                left.path.unlink()
+            yield Case(left.first, end, told, resident_mib() - resident, _ffmpeg_mib())
+            left = left.rest()
 
 
 def fuzz(
@@ -58,101 +134,99 @@ def fuzz(
     cases: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    workers: int = 1,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
     """Run ``cases`` damaged files, or as many as fit in ``seconds``, in ``folder``; the same seed, the same files.
 
-    Raises MissingError where ffmpeg cannot write the seeds.
+    ``workers``: processes that share the cases. Raises MissingError where ffmpeg cannot write the whole files.
     """
-    originals = make_seeds(folder)
-    outcome, begun, resident = Outcome(), time.monotonic(), resident_mib()
-    while _more(outcome.cases, cases, time.monotonic() - begun, seconds):
-        name = sorted(originals)[outcome.cases % len(originals)]
-        damaged = mutated(originals[name], np.random.default_rng([seed, outcome.cases]))
-        path = folder / f"case-{outcome.cases}{Path(name).suffix}"
-        path.write_bytes(damaged)
-        if _run_case(path, outcome):
-            path.unlink()
-        outcome.cases += 1
-        outcome.peak_mib = max(outcome.peak_mib, resident_mib() - resident)
-    outcome.seconds = time.monotonic() - begun
+    outcome, begun = Outcome(workers=workers), time.monotonic()
+    originals, end_s = make_seeds(folder), None if seconds is None else begun + seconds
+    slices = [Slice(folder, originals, seed, first, workers, cases, end_s) for first in range(workers)]
+    for case in slices[0].run() if workers == 1 else _by_workers(slices):
+        outcome.add(case)
+        outcome.seconds = time.monotonic() - begun
+        report(_progress(outcome, cases, seconds))
     return outcome
 
 
-def _more(done: int, cases: int | None, spent_s: float, seconds: float | None) -> bool:
-    return (cases is None or done < cases) and (seconds is None or spent_s < seconds)
+def _progress(outcome: Outcome, cases: int | None, seconds: float | None) -> Progress:
+    total_s = outcome.seconds * cases / outcome.cases if cases else seconds
+    stage = f"{outcome.cases} files, {len(outcome.crashes)} crashes, {len(outcome.hangs)} hangs:"
+    return Progress(stage, outcome.seconds, total_s)
 
 
-def make_seeds(folder: Path) -> dict[str, bytes]:
-    """The whole files that are damaged: name to content."""
-    found = {}
-    for name, options in SEEDS.items():
-        path = folder / name
-        quiet = [ffmpeg_path(), "-hide_banner", "-nostdin", "-v", "error", "-y"]
-        done = subprocess.run([*quiet, *options, str(path)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        if done.returncode:
-            raise MissingError(f"This ffmpeg cannot write {name}.", "Install a complete ffmpeg.", code="no_ffmpeg")
-        found[name] = path.read_bytes()
-    return found
+def _by_workers(slices: Sequence[Slice]) -> Iterator[Case]:
+    """One process per slice. One that dies has crashed on the case it held; another goes on behind it."""
+    workers = dict(_start(part) for part in slices)
+    try:
+        while workers:
+            for pipe in wait(list(workers)):
+                process, part = workers[pipe]
+                try:
+                    yield pipe.recv()
+                    workers[pipe] = process, part.rest()
+                except EOFError:
+                    del workers[pipe]
+                    process.join()
+                    if process.exitcode:
+                        yield Case(part.first, CRASH, f"{part.path}: the process ended with {process.exitcode}")
+                        workers |= [_start(part.rest())]
+    finally:
+        for process, _ in workers.values():
+            process.terminate()
+            process.join()
 
 
-def mutated(data: bytes, chance: np.random.Generator) -> bytes:
-    """One to three damages: bytes flipped, a stretch cut out, repeated, overwritten, or the end cut off."""
-    for _ in range(chance.integers(1, 4)):
-        data = DAMAGES[chance.integers(len(DAMAGES))](bytearray(data), chance)
-    return data
+def _start(part: Slice) -> tuple[Connection, tuple[Any, Slice]]:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, part), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, (process, part)
 
 
-def _flip(data: bytearray, chance: np.random.Generator) -> bytes:
-    # Headers lie at the ends of a file: half of the flips go there.
-    reach = len(data) if chance.random() < 0.5 else min(len(data), 600)
-    for place in chance.integers(0, max(1, reach), chance.integers(1, 30)):
-        if data:
-            data[place if chance.random() < 0.5 else len(data) - 1 - place] = chance.integers(256)
-    return bytes(data)
+def _work(pipe: Connection, part: Slice) -> None:
+    """The body of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers
+    with suppress(BrokenPipeError):
+        for case in part.run():
+            pipe.send(case)
 
 
-def _stretch(data: bytearray, chance: np.random.Generator) -> slice:
-    begin = int(chance.integers(0, max(1, len(data))))
-    return slice(begin, begin + int(chance.integers(1, 2000)))
-
-
-def _cut(data: bytearray, chance: np.random.Generator) -> bytes:
-    del data[_stretch(data, chance)]
-    return bytes(data)
-
-
-def _repeat(data: bytearray, chance: np.random.Generator) -> bytes:
-    part = _stretch(data, chance)
-    return bytes(data[: part.stop] + data[part] + data[part.stop :])
-
-
-def _overwrite(data: bytearray, chance: np.random.Generator) -> bytes:
-    part = _stretch(data, chance)
-    data[part] = chance.bytes(len(data[part]))
-    return bytes(data)
-
-
-def _end(data: bytearray, chance: np.random.Generator) -> bytes:
-    return bytes(data[: chance.integers(1, max(2, len(data)))])
-
-
-DAMAGES: Sequence[Callable[[bytearray, np.random.Generator], bytes]] = (_flip, _cut, _repeat, _overwrite, _end)
-
-
-def _run_case(path: Path, outcome: Outcome) -> bool:
-    """Watch one file in a thread of its own, so that a hang is noticed; whether all went well."""
+def _end_of(path: Path) -> tuple[str, str]:
+    """Watch one file in a thread of its own, so that a hang is noticed; how it ended, and what to tell of it."""
     result: list[str | Exception] = []
+    others = set(_children())
     thread = threading.Thread(target=lambda: result.append(_watch(path)), daemon=True)
     thread.start()
-    thread.join(HANG_S)
-    if not result:
-        outcome.hangs.append(str(path))
-        return False
-    if isinstance(result[0], Exception):
-        outcome.crashes.append(f"{path}: {result[0]!r}")
-        return False
-    outcome.outcomes[result[0]] += 1
-    return True
+    if not _ends(thread, HANG_S):
+        for child in set(_children()) - others:
+            os.kill(child, signal.SIGKILL)
+        return HANG, str(path)
+    return (CRASH, f"{path}: {result[0]!r}") if isinstance(result[0], Exception) else (result[0], "")
+
+
+def _ends(thread: threading.Thread, limit_s: float) -> bool:
+    """Whether the thread ends in time. What its ffmpegs wait for a busy processor does not count."""
+    spent_s, waited = 0.0, 0.0
+    while thread.is_alive() and spent_s < limit_s:
+        begun = time.monotonic()
+        thread.join(min(1.0, limit_s))
+        before, waited = waited, max(map(waited_s, _children()), default=0.0)
+        spent_s += max(0.0, time.monotonic() - begun - max(0.0, waited - before))
+    return not thread.is_alive()
+
+
+def _children() -> list[int]:
+    """Process ids of this process's children; none where the system does not tell."""
+    pids = []
+    for task in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            pids += map(int, task.read_text().split())
+    return pids
 
 
 def _watch(path: Path) -> str | Exception:
@@ -182,7 +256,11 @@ def resident_mib() -> float:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
         return 0.0
-    return pages * 4096 / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _ffmpeg_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 @contextmanager
@@ -199,5 +277,6 @@ def kept_folder(keep: str | None) -> Iterator[Path]:
 def fuzz_table(outcome: Outcome) -> str:
     """Counts per outcome, and every crash and hang, as lines of text."""
     rows = [*outcome.outcomes.most_common(), ("crashes", len(outcome.crashes)), ("hangs", len(outcome.hangs))]
-    head = f"{outcome.cases} damaged files in {outcome.seconds:.0f} s, host RAM +{outcome.peak_mib:.0f} MiB"
+    size = f"host RAM +{outcome.peak_mib:.0f} MiB, largest ffmpeg {outcome.ffmpeg_peak_mib:.0f} MiB"
+    head = f"{outcome.cases} damaged files in {outcome.seconds:.0f} s, {size}"
     return "\n".join([head, *(f"{count:8d}  {name}" for name, count in rows), *outcome.crashes, *outcome.hangs])

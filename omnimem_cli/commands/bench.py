@@ -227,6 +227,7 @@ def fuzz(
     ] = None,
     seconds: Annotated[float | None, option(MODEL, "--seconds S", "Time to spend: 60 unless --cases is given.")] = None,
     keep: Annotated[str | None, option(ADVANCED, "--keep FOLDER", "Where files that crash or hang are kept.")] = None,
+    workers: Annotated[int, option(MODEL, "--workers N", "Processes that share the cases.", min=1)] = 1,
     seed: Seed = 0,
     format: Format = "table",
     quiet: Quiet = False,
@@ -239,8 +240,8 @@ def fuzz(
     talk.configure(quiet=quiet)
     if cases is None and seconds is None:
         seconds = 60.0
-    with kept_folder(keep) as folder:
-        outcome = run(folder, cases=cases, seconds=seconds, seed=seed)
+    with kept_folder(keep) as folder, talk.progress("bench fuzz") as report:
+        outcome = run(folder, cases=cases, seconds=seconds, seed=seed, workers=workers, report=report)
     _print(outcome.as_dict(), fuzz_table(outcome), format)
     if outcome.crashes or outcome.hangs:
         raise typer.Exit(1)

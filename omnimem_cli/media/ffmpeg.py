@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -269,30 +270,44 @@ def _start(args: Sequence[str], pipes: Sequence[int]) -> subprocess.Popen:
 
 
 class _Patience:
-    """Tells a stalled source (no data, no work) from a slow decoder (no data yet, but work)."""
+    """Tells a stalled source (no data, no work) from a slow decoder (no data yet, but work, or no processor for it)."""
 
     def __init__(self, pid: int, stall_s: float):
         self._pid = pid
         self._stall_s = stall_s
         self._begun = self._mark = time.monotonic()
-        self._cpu_s: float | None = None
+        self._busy_s: float | None = None
 
     def lost(self) -> bool:
         now = time.monotonic()
-        if self._cpu_s is None:
-            self._mark, self._cpu_s = now, _cpu_seconds(self._pid)
+        if self._busy_s is None:
+            self._mark, self._busy_s = now, _busy_s(self._pid)
         if now - self._mark < self._stall_s:
             return False
-        worked = _cpu_seconds(self._pid) - self._cpu_s
+        worked = _busy_s(self._pid) - self._busy_s
         idle = worked < IDLE * (now - self._mark)
-        self._mark, self._cpu_s = now, self._cpu_s + worked
+        self._mark, self._busy_s = now, self._busy_s + worked
         return idle or now - self._begun > BUSY_STALLS * self._stall_s
 
 
-def _cpu_seconds(pid: int) -> float:
+def _busy_s(pid: int) -> float:
+    """Seconds that a process has worked, or has wanted to while others held the processor."""
+    return _cpu_s(pid) + waited_s(pid)
+
+
+def _cpu_s(pid: int) -> float:
     """Processor time that a process has used; 0 where the system does not tell."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def waited_s(pid: int) -> float:
+    """The longest that a thread of a process has waited for a processor; 0 where the system does not tell."""
+    waited_ns = [0]
+    with suppress(OSError, IndexError):  # it may end meanwhile
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            waited_ns.append(int((task / "schedstat").read_text().split()[1]))
+    return max(waited_ns) / 1e9
