@@ -133,3 +133,40 @@ def overlap_table(result: dict) -> str:
     rows = [(r["policy"], f"{r['overlap']:.1%}", f"{r['least']:.1%}", size(r["bytes"])) for r in result["rows"]]
     note = f"of what {result['reference']} keeps, after {result['chunks']} chunks or more, {result['videos']} videos"
     return aligned(("policy", "keeps too", "least", "memory"), rows) + "\n\n" + note
+
+
+def throughput_table(result: dict) -> str:
+    """Rates by policy and length, then where the time and the memory went, then what ended early."""
+    rows = result["rows"]
+    rates = [(*_named(r), *(f"{r[name]:g}" for name in _RATES), f"{r['of_matmul']:.1%}") for r in rows]
+    shares = [(*_named(r), *(f"{share:.1%}" for share in r["shares"].values())) for r in rows]
+    sizes = [(*_named(r), *(size(r[name]) for name in _SIZES if name in r)) for r in rows]
+    parts = [
+        aligned(("policy", "minutes", "video s/s", "with decoding", "tokens/s", "of matmul rate"), rates),
+        aligned(("policy", "minutes", "decode", "encoders", "prefill", "scoring"), shares),
+        aligned(("policy", "minutes", *(_SIZES[name] for name in _SIZES if name in rows[0])), sizes) if rows else "",
+        aligned(("policy", "minutes", "first token", "tokens/s of 1", "of 32"), [_answering(r) for r in rows]),
+    ]
+    ended = [f"{s['policy']} stopped after {s['at_s']:g} s of video: {s['why']}" for s in result["stopped"]]
+    place = f"{result['model']} with random weights, {result['dtype']}, {result['device_name']}"
+    rate = f"matmul {result['matmul_flops'] / 1e12:.3g} TFLOP/s; decoding {result['decode_rate']:g} video s/s"
+    return "\n\n".join([*(part for part in parts if part), "\n".join([*ended, place, rate])])
+
+
+_RATES = ("video_seconds_per_second", "with_decoding", "tokens_per_second")
+_SIZES = {
+    "bytes": "memory",
+    "peak_bytes": "peak in a chunk",
+    "device_peak_bytes": "allocator's peak",
+    "device_reserved_bytes": "reserved",
+    "rss_peak_bytes": "host RAM peak",
+}
+
+
+def _named(row: dict) -> tuple[str, str]:
+    return row["policy"], f"{row['minutes']:g}"
+
+
+def _answering(row: dict) -> tuple[str, ...]:
+    rates = (f"{row[f'answer_tokens_per_second_{count}']:g}" for count in (1, 32))
+    return (*_named(row), f"{row['first_token_s']:.3f} s", *rates)

@@ -153,7 +153,13 @@ def _ranges(text: str) -> list[tuple[int, int]]:
 
 
 @app.command(
-    "speed", epilog=examples(["omnimem bench speed", "omnimem bench speed --policies omnimem,full --chunk 512"])
+    "speed",
+    epilog=examples(
+        [
+            "omnimem bench speed --policies omnimem,full --chunk 512",
+            "omnimem bench speed -m qwen2.5-omni-7b --random-weights --policies omnimem,full,carry",
+        ]
+    ),
 )
 def speed(
     model: Model = "nano",
@@ -161,6 +167,17 @@ def speed(
     share: Annotated[str, option(MODEL, "--share SHARE", "Entries per layer as a share of the tokens: 1/4.")] = "1/4",
     events: Annotated[int, option(MODEL, "--events N", "Slides of the video.")] = 20,
     repeats: Annotated[int, option(MODEL, "--repeats N", "Runs of which the best counts.")] = 5,
+    random_weights: Annotated[
+        bool, option(MODEL, "--random-weights", "A long 640x360 stream through the model's shape; needs no download.")
+    ] = False,
+    minutes: Annotated[
+        str, option(MODEL, "--minutes M,...", "With --random-weights: lengths of video to report.")
+    ] = "10,60,180",
+    limit: Annotated[
+        float | None, option(MODEL, "--limit SECONDS", "With --random-weights: stop a policy after so much watching.")
+    ] = None,
+    budget: Budget = None,
+    max_pixels: Annotated[int | None, option(ADVANCED, "--max-pixels N", "Pixels per frame, at most.")] = None,
     chunk: Chunk = None,
     seed: Seed = EVALUATION_SEED,
     device: Device = "auto",
@@ -173,12 +190,42 @@ def speed(
     from omnimem_cli.bench.tables import speed_table
 
     _check(format)
-    wanted = Speed(_names(policies), _shares(share)[0], events, repeats, seed)
-    settings = Settings(model=model, chunk=chunk, device=device, dtype=dtype)
+    settings = Settings(
+        model=model, budget=budget, max_pixels=max_pixels, chunk=chunk, device=device, dtype=dtype, seed=seed
+    )
     talk.configure(quiet=quiet)
+    if random_weights:
+        return _throughput(policies, _minutes(minutes), limit, settings, format)
+    if budget is not None:
+        raise UsageError("--budget goes with --random-weights.", "Without it the budget is --share of the tokens.")
+    wanted = Speed(_names(policies), _shares(share)[0], events, repeats, seed)
     with talk.progress("bench speed") as report:
         result = bench_speed(_adapter(settings), wanted, settings, report)
     _print(result, speed_table(result), format)
+
+
+def _throughput(policies: str, minutes: list[float], limit: float | None, settings: Settings, format: str) -> None:
+    from omnimem_cli.bench.tables import throughput_table
+    from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
+    from omnimem_cli.models.blank import random_adapter
+
+    names = [name.strip() for name in policies.split(",") if name.strip()]
+    _names(",".join(name for name in names if name != CARRY) or "omnimem")
+    adapter = random_adapter(settings.model, device=settings.device, dtype=settings.dtype)
+    with talk.progress("bench speed") as report:
+        result = bench_throughput(adapter, Lengths(names, minutes, limit), settings, report)
+    _print(result, throughput_table(result), format)
+
+
+def _minutes(text: str) -> list[float]:
+    """ "10,60" to [10.0, 60.0]. Raises UsageError."""
+    try:
+        minutes = [float(part) for part in text.split(",")]
+    except ValueError:
+        minutes = []
+    if not minutes or min(minutes) <= 0:
+        raise UsageError(f"--minutes {text} is no list of lengths.", "Write, for example, 10,60,180.")
+    return minutes
 
 
 SETTINGS = (

@@ -1,0 +1,236 @@
+"""How fast the engine takes in a long 640x360 stream, and what of the device's arithmetic that is.
+
+One watch per policy to the longest length, with a reading at every length on the way; lengths are those of the video
+that had gone in. What is timed is the real session, adapter and memory; decoding has its own figure (``clip``). Every
+stage waits for the device, so that a stage's seconds are its own. Knows no answer to be right or wrong.
+"""
+
+import platform
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from statistics import median
+
+import torch
+
+from omnimem_cli.bench.carry import CarryMemory
+from omnimem_cli.bench.clip import Clip, make_clip
+from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate, seconds
+from omnimem_cli.fitting import Fitted, fit, free_bytes
+from omnimem_cli.media.segment import Segment
+from omnimem_cli.memory.cache import Memory
+from omnimem_cli.memory.piece import Piece
+from omnimem_cli.models.adapter import Adapter, WatchOptions
+from omnimem_cli.session import Session
+from omnimem_cli.settings import Progress, Settings
+
+CARRY = "carry"
+"""The name, among policies, of the released carry: OmniMem's scores over kept layer inputs."""
+
+QUESTION = "What is shown, and what is said?"
+BATCH, ANSWER_TOKENS, FIRST_TOKENS = 32, 16, 3
+WARM_CHUNKS = 2
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What to run: ``minutes`` of video to read at, and the wall seconds after which a policy is stopped."""
+
+    policies: list[str]
+    minutes: list[float]
+    limit_s: float | None = None
+
+
+def bench_throughput(adapter: Adapter, lengths: Lengths, settings: Settings, report: Report) -> dict:
+    """Readings per policy and length; what `omnimem bench speed --random-weights` prints."""
+    options = WatchOptions(settings.fps, settings.max_pixels)
+    clip = make_clip(adapter, 60 * max(lengths.minutes), options)
+    rate = matmul_rate(adapter.device, adapter.dtype)
+    rows, stopped = [], []
+    for policy in lengths.policies:
+        chosen = replace(settings, policy="omnimem" if policy == CARRY else policy)
+        _Watch(policy, adapter, clip, chosen, rate).warm_up()
+        watch = _Watch(policy, adapter, clip, chosen, rate)
+        rows += watch.read(lengths, report)
+        stopped += watch.stopped
+        del watch  # its memory must not stand beside the next one's
+    return {
+        "rows": rows,
+        "stopped": stopped,
+        "model": adapter.name,
+        "dtype": str(adapter.dtype).removeprefix("torch."),
+        "decode_rate": round(clip.decode_rate, 2),
+        "matmul_flops": rate,
+        "tokens_per_video_second": round(clip.plan.tokens_per_segment / clip.plan.format.segment_s, 2),
+        **machine(adapter.device),
+    }
+
+
+def machine(device: torch.device) -> dict:
+    """What the figures belong to."""
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine()
+    versions = {package: metadata.version(package) for package in ("torch", "transformers")}
+    return {"device": str(device), "device_name": name, "threads": torch.get_num_threads(), **versions}
+
+
+class _Timed:
+    """An adapter whose encoding waits for the device and is counted."""
+
+    def __init__(self, adapter: Adapter):
+        self._adapter, self.encode_s = adapter, 0.0
+
+    def __getattr__(self, name: str):
+        return getattr(self._adapter, name)
+
+    def encode(self, segments: Sequence[Segment]) -> list[Piece]:
+        """As the adapter's."""
+        pieces: list[Piece] = []
+        self.encode_s += seconds(self._adapter.device, lambda: pieces.extend(self._adapter.encode(segments)))
+        return pieces
+
+
+@dataclass
+class _Watch:
+    """One policy on its way through the clip."""
+
+    policy: str
+    adapter: Adapter
+    clip: Clip
+    settings: Settings
+    matmul: float
+    stopped: list[dict] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.timed, self.device = _Timed(self.adapter), self.adapter.device
+        self.fitted = fit(self.settings, self.adapter, self.clip.plan, self.clip.media)
+        memory = self._memory(self.fitted)
+        memory.waits_for_device = True
+        self.session = Session(self.timed, memory, self.clip.media, self.clip.plan, self.fitted.chunk_tokens)
+        self.watched_s = self.flops = 0.0
+
+    def _memory(self, fitted: Fitted) -> Memory:
+        if self.policy == CARRY:
+            return CarryMemory(
+                self.adapter.decoder, fitted.budgets, dtype=self.adapter.dtype, device=self.adapter.device
+            )
+        return fitted.memory(self.adapter)
+
+    def warm_up(self) -> None:
+        """A few chunks and an answer: kernels are chosen, the allocator has its blocks."""
+        for moment, _ in self.session.watch(self.clip):
+            if moment.chunk + 1 == WARM_CHUNKS:
+                break
+        self.session.ask([QUESTION], max_tokens=2)
+
+    def read(self, lengths: Lengths, report: Report) -> Iterator[dict]:
+        """A row at every length that is reached; why it ended early goes to ``stopped``."""
+        reset_peak(self.device)
+        left = sorted(lengths.minutes)
+        try:
+            for end_s in self._chunks():
+                report(Progress(self.policy, end_s, self.clip.length_s))
+                while left and end_s >= min(60 * left[0], self.clip.length_s) - 1e-6:
+                    yield self._row(left.pop(0))
+                if left and (why := self._must_stop(lengths.limit_s)):
+                    return self._stop(why)
+        except torch.OutOfMemoryError:
+            self._stop("the device's memory ran out")
+
+    def _chunks(self) -> Iterator[float]:
+        """Seconds of video that have gone in, after every chunk; only the engine's own time counts."""
+        encoding = self._encoding_flops()
+        self.timed.encode_s = 0.0
+        linear, stores = linear_flops(self.adapter.decoder), self.session.memory.stores
+        watch = self.session.watch(self.clip)
+        while True:
+            held, before, step = [len(store) for store in stores], self.session.memory.tokens_seen, []
+            self.watched_s += seconds(self.device, lambda step=step: step.extend(_next(watch)))
+            if not step:
+                return
+            moment, segments = step
+            new = self.session.memory.tokens_seen - before
+            self.flops += len(segments) * encoding + new * linear
+            self.flops += attention_flops(self.adapter.decoder, new, held)
+            yield moment.end_s
+
+    def _encoding_flops(self) -> int:
+        self.adapter.open(self.clip.media, self.clip.plan)
+        return encoder_flops(lambda: self.adapter.encode(self.clip.segments[:1]))
+
+    def _must_stop(self, limit_s: float | None) -> str | None:
+        if limit_s is not None and self.watched_s > limit_s:
+            return f"the limit of {limit_s:g} s was reached"
+        shape, memory = self.fitted.geometry, self.session.memory
+        grows = max(self.fitted.chunk_tokens, memory.tokens_seen // 4)  # stores grow by a quarter at a time
+        if not self.fitted.policy.bounded and grows * shape.layers * shape.entry_bytes > free_bytes(self.device):
+            return f"its {memory.nbytes / 2**30:.1f} GiB of entries leave no room for more"
+        return None
+
+    def _stop(self, why: str) -> None:
+        self.stopped.append({"policy": self.policy, "at_s": round(self.session.end_s, 1), "why": why})
+
+    def _row(self, minutes: float) -> dict:
+        memory, video_s = self.session.memory, self.session.end_s
+        seconds_of = {
+            "decode": video_s / self.clip.decode_rate,
+            "encode": self.timed.encode_s,
+            "prefill": self.watched_s - self.timed.encode_s - memory.scoring_s,
+            "scoring": memory.scoring_s,
+        }
+        whole, rate = sum(seconds_of.values()), self.flops / self.watched_s
+        peaks = {"bytes": memory.nbytes, "peak_bytes": memory.peak_bytes, **device_peak(self.device)}
+        return {
+            "policy": self.policy,
+            "minutes": minutes,
+            "video_s": round(video_s, 1),
+            "watched_s": round(self.watched_s, 3),
+            "tokens": memory.tokens_seen,
+            "entries": self.fitted.entries,
+            "chunk": self.session.segments_per_chunk * self.clip.plan.tokens_per_segment,
+            "video_seconds_per_second": round(video_s / self.watched_s, 2),
+            "with_decoding": round(min(video_s / self.watched_s, self.clip.decode_rate), 2),
+            "tokens_per_second": round(memory.tokens_seen / self.watched_s),
+            "flops_per_second": rate,
+            "of_matmul": round(rate / self.matmul, 4),
+            "shares": {stage: round(spent / whole, 4) for stage, spent in seconds_of.items()},
+            **peaks,
+            **self._answers(),
+        }
+
+    def _answers(self) -> dict:
+        """Seconds to the first token (median), and answer tokens a second for one question and for many."""
+        first = median(seconds(self.device, lambda: self._ask(1, 1)) for _ in range(FIRST_TOKENS))
+        return {"first_token_s": round(first, 4)} | {
+            f"answer_tokens_per_second_{count}": round(self._answer_rate(count), 1) for count in (1, BATCH)
+        }
+
+    def _answer_rate(self, count: int) -> float:
+        written: list[int] = []
+        spent = seconds(self.device, lambda: written.append(self._ask(count, ANSWER_TOKENS)))
+        return written[0] / spent
+
+    def _ask(self, count: int, tokens: int) -> int:
+        return sum(answer.tokens for answer in self.session.ask([QUESTION] * count, max_tokens=tokens))
+
+
+def _next(watch: Iterator) -> Sequence:
+    """The next moment and its segments; nothing at the end."""
+    return next(watch, ())
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin a new peak, where the device counts one."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def device_peak(device: torch.device) -> dict:
+    """Most bytes at once: of the allocator on CUDA since the last reset, else of this process since it began."""
+    if device.type == "cuda":
+        reserved = torch.cuda.max_memory_reserved(device)
+        return {"device_peak_bytes": torch.cuda.max_memory_allocated(device), "device_reserved_bytes": reserved}
+    return {"rss_peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
