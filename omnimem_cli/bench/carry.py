@@ -1,4 +1,4 @@
-"""The carry of the released OmniMem, for comparison: what a layer keeps between chunks is its input, not keys and values.
+"""The carry of the released OmniMem, for comparison: a layer keeps its input between chunks, not keys and values.
 
 Every chunk runs each layer once more over the kept inputs, which yields their keys and values, and lets go of these
 afterwards (arXiv 2606.07577; bytedance/SALMONN, branch omni_mem). Keys and values are functions of that input, so
