@@ -14,7 +14,7 @@ from omnimem_cli.checkpoint import Checkpoint
 from omnimem_cli.errors import InputError
 from omnimem_cli.fitting import Fitted, fit
 from omnimem_cli.media.decode import Source
-from omnimem_cli.media.probe import probe
+from omnimem_cli.media.probe import STALL_S, probe
 from omnimem_cli.media.segment import Media
 from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL
@@ -49,6 +49,11 @@ class Watch:
             end = min(end, self.media.duration_s)
         return max(0.0, end - (self.settings.start_s or 0.0))
 
+    @property
+    def stall_s(self) -> float:
+        """How long the source may deliver nothing."""
+        return _stall_s(self.settings)
+
     def tell(self, stage: str, done_s: float = 0.0) -> None:
         """Report progress, and stop at the time limit."""
         self.report(Progress(stage, done_s, self.total_s))
@@ -82,7 +87,7 @@ def watch_one(
         audio_track=settings.audio_track,
         no_audio=settings.no_audio,
         no_video=settings.no_video,
-        timeout_s=settings.timeout_s,
+        timeout_s=_stall_s(settings),
     )
     watched = media.within(settings.start_s, settings.end_s)
     plan = adapter.plan(watched, WatchOptions(settings.fps, settings.max_pixels))
@@ -98,12 +103,17 @@ def watch_one(
     return results.done(task.name, part, preset=preset, **_facts(watch, session, source, digest))
 
 
+def _stall_s(settings: Settings) -> float:
+    return min(STALL_S, settings.timeout_s or STALL_S)
+
+
 def _listen(watch: Watch) -> None:
     """First pass over a file's sound: the model's log-mel maximum. A live source cannot be heard twice."""
     if not watch.adapter.learns_sound or watch.media.audio is None or watch.media.duration_s is None:
         return
     heard_s, rate = 0.0, watch.plan.format.sample_rate
-    for block in sound_blocks(watch.media, start_s=watch.settings.start_s, end_s=watch.settings.end_s):
+    span = {"start_s": watch.settings.start_s, "end_s": watch.settings.end_s}
+    for block in sound_blocks(watch.media, **span, stall_s=watch.stall_s):
         watch.adapter.listen(torch.from_numpy(block))
         heard_s += len(block) / rate
         watch.tell("listening", heard_s)
@@ -122,7 +132,7 @@ def _watch(watch: Watch, checkpoint: Checkpoint | None, saved: dict | None) -> t
     )
     first = 0 if saved is None else _go_on(watch, session, saved)
     span = {"start_s": settings.start_s, "end_s": settings.end_s}
-    with Source(watch.media, watch.plan.format, **span, first_segment=first) as source:
+    with Source(watch.media, watch.plan.format, **span, stall_s=watch.stall_s, first_segment=first) as source:
         for moment, segments in session.watch(source):
             task.on_moment(session, moment, segments)
             if checkpoint is not None and not moment.last and checkpoint.due():

@@ -1,7 +1,6 @@
 """ffmpeg is found, read within bounds, timed out, and reaped, however a consumer leaves."""
 
 import gc
-import http.server
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import zoo
+from served import Server
 
 from omnimem_cli.errors import InputError, MissingError
 from omnimem_cli.media import ffmpeg as ffmpeg_module
@@ -210,45 +210,6 @@ def test_an_ffmpeg_that_cannot_run_is_a_missing_one(clip, monkeypatch):
     monkeypatch.setattr(ffmpeg_module, "ffmpeg_path", lambda: "/nonexistent/ffmpeg")
     with pytest.raises(MissingError):
         probe(clip)
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves one file with ranges; ``stop_at``: sends no byte beyond this position and keeps the line open."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, data: bytes, stop_at: int | None = None):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.data, self.stop_at, self.released = data, stop_at, threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/film.mp4"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        data, begin = self.server.data, 0
-        wanted = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
-        begin = int(wanted[0])
-        end = int(wanted[1]) + 1 if wanted[1] else len(data)
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(data)}")
-        self.send_header("Content-Length", str(end - begin))
-        self.end_headers()
-        try:
-            stop = self.server.stop_at
-            self.wfile.write(data[begin:end] if stop is None else data[begin : min(end, stop)])
-            if stop is not None and stop < end:
-                self.server.released.wait(30)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture

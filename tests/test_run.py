@@ -1,14 +1,19 @@
 """One input from file to result, with a tiny random model on real media files."""
 
 import json
+import threading
 import time
+from dataclasses import replace
 
 import jsonschema
 import pytest
 import zoo
+from served import Server
 
 from omnimem_cli import fitting, results, run
 from omnimem_cli.errors import DoesNotFitError, InputError, UsageError
+from omnimem_cli.media.decode import Source
+from omnimem_cli.media.probe import probe
 from omnimem_cli.preset_file import Question
 from omnimem_cli.settings import Settings
 from omnimem_cli.tasks.ask import Ask
@@ -82,6 +87,35 @@ def test_a_time_limit_ends_one_input(clip, tiny_adapter):
     with pytest.raises(InputError) as error:
         summarize(clip, tiny_adapter, report=lambda progress: time.sleep(0.6), timeout_s=1.5)
     assert error.value.code == "timeout"
+
+
+@pytest.mark.parametrize("no_audio", [True, False])  # both passes over the file
+def test_a_stalled_source_is_given_up_within_the_time_limit(no_audio, clip, tiny_adapter, tmp_path, monkeypatch):
+    zoo.copy(clip, tmp_path / "fast.mp4", "-movflags", "+faststart")
+    data = (tmp_path / "fast.mp4").read_bytes()
+    server = Server(data, stop_at=len(data) // 2)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    media = probe(str(clip), no_audio=no_audio)
+    monkeypatch.setattr(run, "probe", lambda path, **options: replace(media, path=server.url))
+    begun = time.monotonic()
+    with pytest.raises(InputError) as error:
+        summarize(clip, tiny_adapter, timeout_s=2.0, no_audio=no_audio)
+    spent_s = time.monotonic() - begun
+    server.released.set()
+    server.shutdown()
+    server.server_close()
+    assert error.value.code in ("stalled", "timeout") and spent_s < 15
+
+
+def test_a_long_time_limit_does_not_make_a_stall_longer(clip, tiny_adapter, monkeypatch):
+    stalls = []
+    monkeypatch.setattr(run, "probe", lambda path, **options: stalls.append(options["timeout_s"]) or probe(path))
+    monkeypatch.setattr(
+        run, "Source", lambda media, layout, **options: stalls.append(options["stall_s"]) or Source(media, layout)
+    )
+    for limit_s in (None, 3600.0):
+        summarize(clip, tiny_adapter, timeout_s=limit_s)
+    assert stalls == [60.0] * 4
 
 
 def test_only_the_range_is_watched(clip, tiny_adapter):

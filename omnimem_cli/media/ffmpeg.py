@@ -29,6 +29,7 @@ COMPLAINT = re.compile(r"\[(error|fatal|panic)\] ")
 TAIL_LINES = 40
 LINE_CHARS = 400
 IDLE = 0.01  # share of a processor: less is waiting, not work
+STARVED = 0.5  # share of the time spent waiting for a processor: less is what anything waits that wakes now and then
 BUSY_STALLS = 10  # a decoder that works but shows nothing may take this many stall times
 DEVICES = ("alsa", "avfoundation", "dshow", "lavfi", "pulse", "v4l2", "x11grab")
 
@@ -98,7 +99,7 @@ def _veiled(name: str) -> str:
 
 def command(output: ffmpeg.nodes.OutputStream, level: str = "error") -> list[str]:
     """Compile an ffmpeg-python output node to an argument list that never reads the terminal."""
-    args = ffmpeg.compile(output.global_args("-hide_banner", "-nostdin", "-v", level), cmd=ffmpeg_path())
+    args = ffmpeg.compile(output.global_args("-hide_banner", "-nostdin", "-nostats", "-v", level), cmd=ffmpeg_path())
     name = args.index("-i") + 1
     args[name] = os.fsdecode(args[name].encode("latin-1"))
     return args
@@ -276,23 +277,20 @@ class _Patience:
         self._pid = pid
         self._stall_s = stall_s
         self._begun = self._mark = time.monotonic()
-        self._busy_s: float | None = None
+        self._used: tuple[float, float] | None = None  # seconds of processor, and of waiting for it
 
     def lost(self) -> bool:
         now = time.monotonic()
-        if self._busy_s is None:
-            self._mark, self._busy_s = now, _busy_s(self._pid)
-        if now - self._mark < self._stall_s:
+        if self._used is None:
+            self._mark, self._used = now, (_cpu_s(self._pid), waited_s(self._pid))
+        passed_s = now - self._mark
+        if passed_s < self._stall_s:
             return False
-        worked = _busy_s(self._pid) - self._busy_s
-        idle = worked < IDLE * (now - self._mark)
-        self._mark, self._busy_s = now, self._busy_s + worked
+        used = _cpu_s(self._pid), waited_s(self._pid)
+        worked, waited = used[0] - self._used[0], used[1] - self._used[1]
+        idle = worked < IDLE * passed_s and waited < STARVED * passed_s
+        self._mark, self._used = now, used
         return idle or now - self._begun > BUSY_STALLS * self._stall_s
-
-
-def _busy_s(pid: int) -> float:
-    """Seconds that a process has worked, or has wanted to while others held the processor."""
-    return _cpu_s(pid) + waited_s(pid)
 
 
 def _cpu_s(pid: int) -> float:
