@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from omnimem_cli.clock import clock
 from omnimem_cli.errors import UserError
 
 if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
@@ -61,6 +62,7 @@ WARNING_CODES = {
     "duration_unknown": "the length of the input is unknown, and so is its coverage",
     "truncated_input": "a stream ends earlier than the file says",
     "decode_errors": "ffmpeg reported errors while decoding",
+    "positions_beyond": "the video is longer than the positions that the model was trained on; see --positions retime",
     "no_sound": "the input has no sound to transcribe",
     "silent": "no speech was found: the transcript is empty",
     "repetition": "the model repeated itself; the repeats were cut",
@@ -147,6 +149,17 @@ def coverage_warnings(part: dict) -> list[dict]:
     if ratio >= FULL_COVERAGE:
         return []
     return [warning("coverage_low", f"Only {ratio:.2%} of a stream of the input entered the model.")]
+
+
+def position_warnings(reached: int, trained: int | None, watched_s: float) -> list[dict]:
+    """What to say of a watch of ``watched_s`` that used ``reached`` positions of a model trained on ``trained``."""
+    if trained is None or reached <= trained:
+        return []
+    message = (
+        f"After about {clock(watched_s * trained / reached)} of video the positions passed {trained}, the most that the "
+        f"model was trained on (they reached {reached}); --positions retime keeps them within."
+    )
+    return [warning("positions_beyond", message)]
 
 
 def done(

@@ -169,7 +169,7 @@ def _facts(watch: Watch, session: Session, source: Source, digest: str | None) -
         "model": _model_facts(watch.adapter),
         "memory": _memory_facts(watch, session),
         "coverage": results.coverage(watch.media, seen["video_s"], seen["audio_s"], **span),
-        "warnings": [*_misplaced(watch), *source.warnings, *watch.task.warnings],
+        "warnings": [*_misplaced(watch), *source.warnings, *_beyond(watch, session), *watch.task.warnings],
         "timing": _timing(watch, session, source),
     }
 
@@ -218,6 +218,14 @@ def _memory_facts(watch: Watch, session: Session) -> dict:
 
 def _by_kind(counts: dict[int, float]) -> dict:
     return {"visual": counts[VISUAL], "audio": counts[AUDIO], "text": counts[TEXT] + counts[PREFIX]}
+
+
+def _beyond(watch: Watch, session: Session) -> list[dict]:
+    """The warning that positions passed the trained range: only ``keep`` lets them grow with the video."""
+    if watch.settings.positions != "keep":
+        return []
+    trained = watch.adapter.row.trained_positions
+    return results.position_warnings(session.memory.next_position, trained, session.end_s - (session.start_s or 0.0))
 
 
 def _timing(watch: Watch, session: Session, source: Source) -> dict:

@@ -167,3 +167,11 @@ def test_every_code_in_the_source_is_listed():
     warnings = set(re.findall(r"\"code\": \"(\w+)\"", source)) | set(re.findall(r"\bwarning\(\"(\w+)\"", source))
     assert errors <= set(results.ERROR_CODES)
     assert warnings <= set(results.WARNING_CODES)
+
+
+def test_a_video_past_the_trained_positions_is_told_and_how_to_stay_within():
+    assert results.position_warnings(32_768, 32_768, 1310.0) == []
+    assert results.position_warnings(90_000, None, 3600.0) == []
+    (told,) = results.position_warnings(90_000, 32_768, 3600.0)
+    assert told["code"] == "positions_beyond" and "--positions retime" in told["message"]
+    assert "21:51" in told["message"] or "21:50" in told["message"]
