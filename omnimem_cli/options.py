@@ -7,6 +7,7 @@ are left out of ``--help``; ``--help-all`` shows them, and every option can stan
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -222,8 +223,8 @@ class RunOptions:
             dtype=_one_of(self.dtype, DTYPES, "--dtype"),
             offline=self.offline,
             budget=_budget(self.budget),
-            policy=self.policy,
-            plan=self.plan,
+            policy=_policy(self.policy),
+            plan=_plan(self.plan),
             av_ratio=_positive(self.av_ratio, "--av-ratio"),
             positions=_one_of(self.positions, POSITIONS, "--positions") or "keep",
             chunk=_positive(self.chunk, "--chunk"),
@@ -322,3 +323,25 @@ def _budget(text: str | None) -> str | None:
     if text is not None:
         parse_budget(text)
     return text
+
+
+def _policy(text: str) -> str:
+    """A policy as typed, with settings that it has. Raises UsageError. The default costs no import of torch."""
+    if text != Settings.policy:
+        from omnimem_cli.memory.policies import make_policy
+
+        make_policy(text)
+    return text
+
+
+def _plan(file: str | None) -> str | None:
+    """A file that looks like a plan; whether it is one for the model shows when that is there. Raises UsageError."""
+    if file is None:
+        return None
+    try:
+        looks_right = {"model", "budgets"} <= set(json.loads(Path(file).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        looks_right = False
+    if not looks_right:
+        raise UsageError(f"--plan {file} is not a plan.", "`omnimem calibrate` writes one.")
+    return file

@@ -81,6 +81,13 @@ def test_every_example_in_the_help_parses(fake: FakeRun):
         (["summarize", "a.mp4", "--device", "tpu"], "cuda"),
         (["summarize", "a.mp4", "--no-audio", "--no-video"], "nothing to watch"),
         (["summarize", "a.mp4", "--av-ratio", "-1"], "above 0"),
+        (["summarize", "a.mp4", "--policy", "best"], "sliding-window"),
+        (["summarize", "a.mp4", "--policy", "omnimem:colour=red"], "stride"),
+        (["summarize", "a.mp4", "--policy", "snapkv:pool=round"], "pool"),
+        (["summarize", "a.mp4", "folder/b.mp4", "-o", "-", "--policy", "best"], "sliding-window"),
+        (["summarize", "a.mp4", "--plan", "gone.json"], "omnimem calibrate"),
+        (["summarize", "a.mp4", "--plan", "a.mp4"], "omnimem calibrate"),
+        (["summarize", "a.mp4", "folder/b.mp4", "-o", "out", "--plan", "a.mp4"], "omnimem calibrate"),
         (["summarize", "folder"], "-r"),
         (["summarize", "-"], "--files-from"),
         (["ask", "a.mp4"], "-Q"),
@@ -97,7 +104,7 @@ def test_a_wrong_command_line_is_2_in_one_sentence_with_the_next_step(fake: Fake
     first, *rest = shown.err.strip().splitlines()
     assert first.startswith("error: ") and said in shown.err
     assert len(rest) <= 1 and "Traceback" not in shown.err
-    assert fake.watched == []
+    assert fake.watched == [] and not Path("out").exists()
 
 
 def test_no_input_is_2_so_that_an_empty_variable_in_a_script_is_noticed(fake: FakeRun, capsys):
