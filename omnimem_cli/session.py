@@ -102,17 +102,19 @@ class Session:
         max_tokens: int = 512,
         window: tuple[float, float] | None = None,
         stop: Sequence[str] = (),
+        penalty: float = 1.0,
         observer: Observer | None = None,
     ) -> list[Answer]:
         """Answer every text, all in one batch over one uncopied memory.
 
         ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and
-        are cut off.
+        are cut off; ``penalty`` above 1 makes each answer repeat itself less.
         """
         if not texts:
             return []
         began = time.perf_counter()
-        asking = _Asking(self.adapter, self.memory.fork(window), self.adapter.question(texts), self.sampling, observer)
+        questions, fork = self.adapter.question(texts), self.memory.fork(window)
+        asking = _Asking(self.adapter, fork, questions, self.sampling, penalty, observer)
         answers = asking.run(max_tokens, stop)
         self.clock.answer_s += time.perf_counter() - began
         return answers
@@ -172,9 +174,15 @@ class _Asking:
     """One batch of questions being answered."""
 
     def __init__(
-        self, adapter: Adapter, fork: Fork, pieces: list[Piece], sampling: Sampling, observer: Observer | None
+        self,
+        adapter: Adapter,
+        fork: Fork,
+        pieces: list[Piece],
+        sampling: Sampling,
+        penalty: float,
+        observer: Observer | None,
     ):
-        self.adapter, self.fork, self.observer = adapter, fork, observer
+        self.adapter, self.fork, self.penalty, self.observer = adapter, fork, penalty, observer
         self.sampling, self.generator = sampling, torch.Generator().manual_seed(sampling.seed)
         self.positions = torch.stack([piece.positions[:, -1] for piece in pieces], dim=1)  # [3, B]
         self.written: list[list[int]] = [[] for _ in pieces]
@@ -200,13 +208,23 @@ class _Asking:
 
     def _choose(self) -> Tensor:
         """Token ids [B] on the CPU."""
-        logits = self.logits.float().cpu()
+        logits = self._penalised(self.logits.float().cpu())
         if not self.sampling.temperature:
             return logits.argmax(-1)
         shares = (logits / self.sampling.temperature).softmax(-1)
         ranked, order = shares.sort(dim=-1, descending=True)
         ranked[ranked.cumsum(-1) - ranked > self.sampling.top_p] = 0.0
         return order.gather(1, torch.multinomial(ranked, 1, generator=self.generator))[:, 0]
+
+    def _penalised(self, logits: Tensor) -> Tensor:
+        """Logits [B, V] with those of tokens that the row has written lowered (arXiv 1909.05858, section 4.1)."""
+        if self.penalty == 1.0:
+            return logits
+        written = torch.zeros_like(logits, dtype=torch.bool)
+        for row, tokens in enumerate(self.written):
+            written[row, tokens] = True
+        lowered = torch.where(logits > 0, logits / self.penalty, logits * self.penalty)
+        return torch.where(written, lowered, logits)
 
     def _write(self, row: int, token: int, stop: Sequence[str]) -> None:
         if not self.open[row]:

@@ -21,6 +21,7 @@ class Asked:
     window: tuple[float, float] | None
     max_tokens: int
     at_s: float  # video time that had gone in
+    penalty: float = 1.0
 
 
 @dataclass
@@ -32,9 +33,16 @@ class ScriptedSession:
     now_s: float = 0.0
 
     def ask(
-        self, texts: Sequence[str], *, max_tokens: int = 512, window=None, stop: Sequence[str] = (), observer=None
+        self,
+        texts: Sequence[str],
+        *,
+        max_tokens: int = 512,
+        window=None,
+        stop: Sequence[str] = (),
+        penalty: float = 1.0,
+        observer=None,
     ) -> list[Answer]:
-        self.asked.append(Asked(list(texts), window, max_tokens, self.now_s))
+        self.asked.append(Asked(list(texts), window, max_tokens, self.now_s, penalty))
         return [self._answer(text) for text in texts]
 
     def _answer(self, text: str) -> Answer:

@@ -1,11 +1,13 @@
 """Watching and asking through a real (tiny, random) Thinker, against the library's own one-shot pass."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from streams import frames_of, media_of, segments_of, sound_of
 from test_qwen_omni import QUESTION_TEXT, one_shot_inputs
+from transformers import RepetitionPenaltyLogitsProcessor
 
 from omnimem_cli.memory.budget import even_budgets
 from omnimem_cli.memory.cache import Memory
@@ -13,7 +15,7 @@ from omnimem_cli.memory.piece import AUDIO, VISUAL
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.loader import load
-from omnimem_cli.session import Sampling, Session
+from omnimem_cli.session import Sampling, Session, _Asking
 
 WATCHES = {  # fps, seconds of picture, seconds of sound
     "1 fps": (1, 8.0, 8.0),
@@ -140,6 +142,23 @@ def test_sampling_follows_its_seed(tiny_adapter):
         return session.ask(["What?"], max_tokens=24)
 
     assert sampled(1) == sampled(1) != sampled(2)
+
+
+def test_a_penalty_keeps_an_answer_from_repeating_itself(tiny_adapter):
+    session, _, _ = session_of(tiny_adapter, 4.0, 4.0)
+    written = []
+    decode, tiny_adapter.decode = tiny_adapter.decode, lambda ids: written.append(list(ids)) or decode(ids)
+    session.ask(["What?"], max_tokens=40)
+    session.ask(["What?"], max_tokens=40, penalty=1e9)
+    plain, penalised = written
+    assert len(set(plain)) < len(plain) and len(set(penalised)) == len(penalised)
+
+
+def test_the_penalty_is_the_librarys():
+    logits, written = torch.randn(2, 50), [[3, 3, 7, 49], []]
+    theirs = RepetitionPenaltyLogitsProcessor(1.2)(torch.tensor([written[0]]), logits[:1].clone())
+    ours = _Asking._penalised(SimpleNamespace(penalty=1.2, written=written), logits)
+    assert torch.equal(ours[:1], theirs) and torch.equal(ours[1], logits[1])
 
 
 def test_a_stop_text_ends_an_answer(tiny_adapter):

@@ -127,7 +127,7 @@ def test_what_is_cut_empty_or_repeated_is_said():
         (Answer("", 0, True), "answer_empty"),
         (Answer("and so on " * 100, 300, False), "repetition"),
     ]:
-        _, _, task = run("brief", 10.0, [reply])
+        _, _, task = run("brief", 10.0, [reply] * 2)
         assert [w["code"] for w in task.warnings] == [code]
 
 

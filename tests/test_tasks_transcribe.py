@@ -119,7 +119,7 @@ def test_nothing_said_gives_no_segment(reply):
 
 
 def test_a_loop_is_cut_and_flagged_with_its_time():
-    transcript, _, task = run([(10.0, LOUD)], reply=[Answer("thank you " * 90, 384, False)])
+    transcript, _, task = run([(10.0, LOUD)], reply=[Answer("thank you " * 90, 384, False)] * 2)
     assert transcript["segments"][0]["text"] == "thank you"
     assert [w["code"] for w in task.warnings] == ["repetition"]
     assert "0:00–0:10" in task.warnings[0]["message"]

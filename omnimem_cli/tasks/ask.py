@@ -11,8 +11,9 @@ from omnimem_cli import answer_schema
 from omnimem_cli.preset_file import Question
 from omnimem_cli.results import warning
 from omnimem_cli.settings import Settings
+from omnimem_cli.tasks.asking import answers_to
 from omnimem_cli.tasks.clean import Reply, read, stopped
-from omnimem_cli.tasks.prompts import REPAIR, SCHEMA, STOPS, instruct
+from omnimem_cli.tasks.prompts import REPAIR, SCHEMA, instruct
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -37,9 +38,14 @@ class Ask(Task):
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"answers": [{id, question, answer, data}]}`` in the order of the questions."""
         asked = [self._text(question) for question in self.questions]
-        tried = [_Tried(q, a) for q, a in zip(self.questions, self._ask(session, asked), strict=True)]
+        tokens = self.settings.max_tokens or ANSWER_TOKENS
+        # Repeats may be right in data: what a schema tells of the answer decides whether it is put again.
+        data = [i for i, question in enumerate(self.questions) if question.schema is not None]
+        answers = answers_to(session, asked, max_tokens=tokens, once=data)
+        tried = [_Tried(q, a) for q, a in zip(self.questions, answers, strict=True)]
         wrong = [i for i, attempt in enumerate(tried) if attempt.problem]
-        again = self._ask(session, [f"{asked[i]}\n\n{tried[i].complaint}" for i in wrong])
+        repairs = [f"{asked[i]}\n\n{tried[i].complaint}" for i in wrong]
+        again = answers_to(session, repairs, max_tokens=tokens, once=range(len(wrong)))
         for i, answer in zip(wrong, again, strict=True):
             tried[i] = _Tried(self.questions[i], answer)
         return {"answers": [self._record(attempt) for attempt in tried]}
@@ -49,11 +55,6 @@ class Ask(Task):
         if question.schema is None:
             return text
         return f"{text}\n\n{SCHEMA}\n{json.dumps(question.schema, ensure_ascii=False)}"
-
-    def _ask(self, session: "Session", texts: list[str]) -> "list[Answer]":
-        if not texts:
-            return []
-        return session.ask(texts, max_tokens=self.settings.max_tokens or ANSWER_TOKENS, stop=STOPS)
 
     def _record(self, attempt: "_Tried") -> dict:
         question, reply = attempt.question, attempt.reply

@@ -39,6 +39,12 @@ def stopped(text: str, stops: Sequence[str] = STOPS) -> str:
     return text[: min(ends, default=len(text))].strip()
 
 
+def loops(text: str) -> bool:
+    """Whether something in the text, before any invented turn, repeats on end."""
+    ended = stopped(text)
+    return without_loops(ended) != ended
+
+
 def without_loops(text: str) -> str:
     """The text with each passage that repeats on end left standing once.
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from omnimem_cli.clock import span
 from omnimem_cli.settings import Settings
+from omnimem_cli.tasks.asking import answers_to
 from omnimem_cli.tasks.clean import read
-from omnimem_cli.tasks.prompts import NOTE, OUTLINE, STOPS, SUMMARY, TITLE, instruct
+from omnimem_cli.tasks.prompts import NOTE, OUTLINE, SUMMARY, TITLE, instruct
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Summarize(Task):
     ) -> list[str]:
         wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
         texts = [instruct(question, **wishes) for question in questions]
-        answers = session.ask(texts, max_tokens=max_tokens, window=window, stop=STOPS)
+        answers = answers_to(session, texts, max_tokens=max_tokens, window=window)
         replies = [read(answer.text, answer.finished, what) for answer in answers]
         self.warnings += [note for reply in replies for note in reply.warnings]
         return [reply.text for reply in replies]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from omnimem_cli.clock import span
 from omnimem_cli.results import warning
 from omnimem_cli.settings import Settings
+from omnimem_cli.tasks.asking import answers_to
 from omnimem_cli.tasks.clean import read
 from omnimem_cli.tasks.pauses import Loudness
-from omnimem_cli.tasks.prompts import NOTHING_SAID, STOPS, TRANSCRIBE, instruct
+from omnimem_cli.tasks.prompts import NOTHING_SAID, TRANSCRIBE, instruct
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Transcribe(Task):
         wishes = {"spoken_language": self.settings.spoken_language, "glossary": self.settings.glossary}
         tokens = self.settings.max_tokens or WINDOW_TOKENS
         question = instruct(TRANSCRIBE, **wishes)
-        (answer,) = session.ask([question], max_tokens=tokens, window=window, stop=STOPS)
+        (answer,) = answers_to(session, [question], max_tokens=tokens, window=window)
         reply = read(answer.text, answer.finished, f"The transcript of {span(*window)}")
         text = " ".join(reply.text.split())
         if text:  # to write nothing about a noise is a good answer
