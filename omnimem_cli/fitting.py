@@ -3,8 +3,11 @@
 Knows settings, a plan of the media and the decoder's geometry; loads nothing and decodes nothing.
 """
 
+import bisect
 import json
+import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +29,13 @@ from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.positions import make_clock
 from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.models.footprint import tail_bytes, transient_bytes, widths
 from omnimem_cli.settings import Settings
 
 PLAN_SCHEMA = "omnimem/plan/1"
 CHUNK_FACTOR = 2  # the paper's 16,384-token chunks at 8,192 entries
 AUTO_MOST = 32 * 1024  # entries; more has not been measured by anyone
-AUTO_SHARE = 0.6  # of the free bytes: encoders, activations and answers need the rest
+AUTO_SHARE = 0.9  # of the free bytes: allocators leave gaps
 LEAST = 2  # entries: one of each kind
 
 
@@ -69,43 +73,98 @@ def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_
     shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
     prefix = len(adapter.open(media, plan))
     flight_layers = shape.layers if policy.decides_late else 1
-    entries = _entries(budget, shape, prefix, plan, flight_layers, free_bytes(adapter.device), settings.chunk)
+    beside = _beside(adapter, plan, policy)
+    room = Room(shape, prefix, plan, flight_layers, settings.chunk, beside, _tokens(media, plan))
+    entries = _entries(budget, room, free_bytes(adapter.device))
     budgets = _layer_budgets(settings, adapter, plan, shape.layers, entries)
     return Fitted(
         policy=policy,
         budget=budget,
         entries=entries if policy.bounded else None,
         budgets=budgets,
-        chunk_tokens=settings.chunk or max(CHUNK_FACTOR * entries, plan.tokens_per_segment),
+        chunk_tokens=room.flight(entries),
         reserve_s=_reserve(reserve_s, budgets, plan),
         geometry=shape,
         positions=settings.positions,
     )
 
 
-def _entries(
-    budget: Budget, shape: Geometry, prefix: int, plan: Plan, layers: int, free: int, chunk: int | None
-) -> int:
-    """Visual + audio entries per layer; ``layers`` hold a chunk in flight, ``free`` bytes are left on the device."""
+@dataclass(frozen=True)
+class Room:
+    """What a watch takes of the device, weights aside. ``layers`` hold a chunk in flight; ``chunk``: tokens asked for;
+    ``beside``: tokens of a chunk to bytes that are no entries (encoders, activations, questions)."""
+
+    shape: Geometry
+    prefix: int
+    plan: Plan
+    layers: int
+    chunk: int | None
+    beside: Callable[[int], int]
+    whole: int | None = None  # tokens of all of the input
+
+    def flight(self, entries: int) -> int:
+        """Tokens of a chunk."""
+        return self.chunk or max(CHUNK_FACTOR * entries, self.plan.tokens_per_segment)
+
+    def needed(self, entries: int) -> int:
+        """Bytes of a watch with so many entries per layer, at the worst moment."""
+        return self._bytes(entries, self.flight(entries))
+
+    def needed_here(self, entries: int) -> int:
+        """The same for this input, which may be shorter than the memory or a chunk."""
+        whole = self.flight(entries) if self.whole is None else self.whole
+        return self._bytes(min(entries, whole), min(self.flight(entries), whole))
+
+    def _bytes(self, entries: int, chunk: int) -> int:
+        held = self.shape.layers * (self.prefix + entries) + self.layers * chunk
+        return self.shape.entry_bytes * held + self.beside(chunk)
+
+    def most(self, free: int) -> int:
+        """The most entries per layer that ``free`` bytes hold, at most AUTO_MOST; 0 where none do."""
+        return bisect.bisect_right(range(1, AUTO_MOST + 1), free, key=self.needed)
+
+
+def _tokens(media: Media, plan: Plan) -> int | None:
+    """Tokens of all of an input; None where its length is unknown."""
+    if media.duration_s is None:
+        return None
+    start_s = min(stream.start_s for stream in (media.video, media.audio) if stream is not None)
+    return math.ceil((media.duration_s - start_s) / plan.format.segment_s + 1) * plan.tokens_per_segment
+
+
+def _beside(adapter: Adapter, plan: Plan, policy: Policy) -> Callable[[int], int]:
+    sizes, itemsize = widths(adapter.model.config), adapter.dtype.itemsize
+    stride, tail = getattr(policy, "stride", 1), tail_bytes(sizes, itemsize)
+    return lambda chunk: transient_bytes(sizes, plan, chunk, itemsize, stride) + tail
+
+
+def _entries(budget: Budget, room: Room, free: int) -> int:
+    """Visual + audio entries per layer. Raises DoesNotFitError naming what would fit."""
     if budget.auto:
-        return min(_entries_within(int(free * AUTO_SHARE), shape, prefix, plan, layers, chunk), AUTO_MOST)
-    entries = budget.entries or _entries_within(budget.bytes, shape, prefix, plan, layers, chunk)
-    flight = chunk or max(CHUNK_FACTOR * entries, plan.tokens_per_segment)
-    needed = shape.entry_bytes * (shape.layers * (prefix + entries) + layers * flight)
-    if needed > free:
-        most = _entries_within(free, shape, prefix, plan, layers, chunk)
-        raise DoesNotFitError(
-            f"A memory of {entries} entries takes {needed / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are free.",
-            f"--budget {min(most, AUTO_MOST)} fits, or use --budget auto.",
-        )
-    return entries
+        return _checked(room.most(int(free * AUTO_SHARE)), room, int(free * AUTO_SHARE))
+    entries = budget.entries or _entries_within(budget.bytes, room)
+    return _checked(entries, room, free)
 
 
-def _entries_within(size: int, shape: Geometry, prefix: int, plan: Plan, layers: int, chunk: int | None) -> int:
+def _checked(entries: int, room: Room, free: int) -> int:
+    """``entries`` as they are. Raises DoesNotFitError where ``free`` bytes do not hold them."""
+    needed, most = room.needed_here(max(entries, LEAST)), room.most(free)
+    if entries >= LEAST and needed <= free:
+        return entries
+    fits = f"--budget {most} fits, or use --budget auto." if most >= LEAST else "Use a smaller --chunk or --max-pixels."
+    raise DoesNotFitError(
+        f"A watch with a memory of {max(entries, LEAST)} entries takes {needed / 2**30:.1f} GiB beside the weights; "
+        f"{free / 2**30:.1f} GiB are free.",
+        fits,
+    )
+
+
+def _entries_within(size: int, room: Room) -> int:
     """Entries per layer of which ``size`` bytes hold at every moment. Raises DoesNotFitError naming the least."""
-    flight = chunk or plan.tokens_per_segment
+    shape, prefix, layers = room.shape, room.prefix, room.layers
+    flight = room.chunk or room.plan.tokens_per_segment
     entries = entries_for_bytes(size, shape, prefix, flight, layers)
-    if chunk is None and CHUNK_FACTOR * entries > flight:  # a larger chunk is the tool's own wish: it shares the bytes
+    if room.chunk is None and CHUNK_FACTOR * entries > flight:  # a larger chunk is the tool's own wish: it shares
         held = size // shape.entry_bytes - shape.layers * prefix
         entries = max(held // (shape.layers + CHUNK_FACTOR * layers), flight // CHUNK_FACTOR)
     if entries < LEAST:
@@ -119,10 +178,15 @@ def _entries_within(size: int, shape: Geometry, prefix: int, plan: Plan, layers:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of the device that nothing uses yet."""
+    """Memory of the device that can be had: what the allocator keeps unused and what only caches files counts."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def _layer_budgets(settings: Settings, adapter: Adapter, plan: Plan, layers: int, entries: int) -> list[LayerBudget]:

@@ -156,8 +156,8 @@ def position_warnings(reached: int, trained: int | None, watched_s: float) -> li
     if trained is None or reached <= trained:
         return []
     message = (
-        f"After about {clock(watched_s * trained / reached)} of video the positions passed {trained}, the most that the "
-        f"model was trained on (they reached {reached}); --positions retime keeps them within."
+        f"After about {clock(watched_s * trained / reached)} of video the positions passed {trained}, the most that "
+        f"the model was trained on (they reached {reached}); --positions retime keeps them within."
     )
     return [warning("positions_beyond", message)]
 

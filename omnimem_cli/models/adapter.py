@@ -39,6 +39,7 @@ class Plan:
 class Adapter(Protocol):
     """A model family, seen by the engine. One instance watches one input at a time (``open`` starts anew)."""
 
+    model: nn.Module  # all of it; ``model.config`` is the checkpoint's
     decoder: nn.Module  # (inputs_embeds, position_ids [3, B, n], past_key_values, **kw) -> last_hidden_state
     device: torch.device
     dtype: torch.dtype
