@@ -13,7 +13,7 @@ HIDDEN = 192
 LAYERS = 5
 BINDING_LAYER = 2
 ORDER_LAYER = 3
-NAME_LAYER = 0  # names in a question are read before layers write over them
+NAME_LAYER = 2
 EVIDENCE_LAYER = 3
 VOCABULARY = 832
 

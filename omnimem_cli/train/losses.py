@@ -98,30 +98,6 @@ def name_loss(trace: Trace, batch: Batch) -> Tensor:
     return torch.cat(losses).mean() if losses else queries.new_zeros(())
 
 
-class Asking(nn.Module):
-    """What every answer token should carry when it looks for the evidence: the names it has to look for.
-
-    Read out with the token embeddings, as what media tokens carry is: so like can find like.
-    """
-
-    def __init__(self, tokenizer: Qwen2Tokenizer):
-        super().__init__()
-        self.groups = name_ids(tokenizer)
-
-    def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> Tensor:
-        """Mean cross-entropy over names, each among the names of its kind."""
-        asking = lm.norm(trace.hidden[EVIDENCE_LAYER - 1])
-        losses = []
-        for b, pairs in enumerate(batch.names):
-            rows, columns = pairs.unbind(1)
-            for ids in self.groups:
-                place = batch.ids[b, columns, None] == ids
-                named = place.any(1)
-                logits = asking[b, rows[named]] @ lm.embed_tokens.weight[ids].T
-                losses.append(F.cross_entropy(logits, place[named].long().argmax(1), reduction="none"))
-        return torch.cat(losses).mean()
-
-
 def answer_loss(lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, Tensor]:
     """Weighted cross-entropy of the answer tokens, and whether each of them is the most likely one."""
     sample, row, token = batch.answers[:, 0], batch.answers[:, 1], batch.answers[:, 2]

@@ -18,12 +18,11 @@ from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 from omnimem_cli.train.architecture import build
 from omnimem_cli.train.checkpoint import save_checkpoint
 from omnimem_cli.train.encoders import train_audio, train_vision
-from omnimem_cli.train.start import settle
-from omnimem_cli.train.text import TextStage
+from omnimem_cli.train.text import TextStage, settle
 from omnimem_cli.train.tokenizer import build_tokenizer, token_ids
 
 MINUTES = 100
-VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE = 16, 30, 16
+VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE = 16, 30, 26
 
 
 def logger(folder: Path) -> Callable[[dict], None]:
@@ -78,7 +77,7 @@ def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerFor
         model.load_state_dict(state.pop("model"))
         stage.load_state(state)
     else:
-        settle(model, tokenizer, stage.binding.before, seed)
+        settle(model, tokenizer, seed)
 
     def save(state: dict) -> None:
         partial = saved.with_suffix(".partial")

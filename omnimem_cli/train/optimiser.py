@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 WARM_UP = 40
-EMBEDDING_RATE = 10.0  # embeddings are some ten times as large as other parameters
 
 
 def rate(step: int, steps: int, decay: float = 0.6) -> float:
@@ -16,24 +15,17 @@ def rate(step: int, steps: int, decay: float = 0.6) -> float:
 
 
 class Optimiser:
-    """One step of both optimisers over the parameters of some modules that ask for gradients.
+    """One step of both optimisers over the parameters of some modules that ask for gradients."""
 
-    decay: weight decay of the matrices; what a layer can write grows without it.
-    """
-
-    def __init__(self, modules: Iterable[nn.Module], steps: int, muon_lr: float, adam_lr: float, decay: float = 0.0):
+    def __init__(self, modules: Iterable[nn.Module], steps: int, muon_lr: float, adam_lr: float):
         named = [item for module in modules for item in module.named_parameters() if item[1].requires_grad]
         matrices = [p for name, p in named if p.ndim == 2 and ("layers." in name or "blocks." in name)]
         known = {id(p) for p in matrices}
-        rest = [(name, p) for name, p in named if id(p) not in known]
-        embeddings = [p for name, p in rest if name.startswith("embed_tokens.")]
-        others = [p for name, p in rest if not name.startswith("embed_tokens.")]
+        others = [p for _, p in named if id(p) not in known]
         self.parameters = [p for _, p in named]
         self.steps = steps
-        self.pairs = [(torch.optim.Muon(matrices, lr=muon_lr, weight_decay=decay), muon_lr)]
-        for parameters, lr in ((others, adam_lr), (embeddings, EMBEDDING_RATE * adam_lr)):
-            if parameters:
-                self.pairs.append((torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.0), lr))
+        self.pairs = [(torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.0), muon_lr)]
+        self.pairs.append((torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0), adam_lr))
 
     def step(self, loss: Tensor, step: int) -> None:
         """Back-propagate `loss`, clip the gradient to norm 1 and update at the rate of `step`."""

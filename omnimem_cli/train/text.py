@@ -13,10 +13,12 @@ from transformers import Qwen2Tokenizer
 from omnimem_cli.train.architecture import HIDDEN
 from omnimem_cli.train.curriculum import Curriculum, training_sample, training_video
 from omnimem_cli.train.decoder import Trace, decode
-from omnimem_cli.train.losses import Asking, Binding, answer_loss, evidence_loss, name_loss
+from omnimem_cli.train.encoders import IGNORE, audio_batch, vision_batch
+from omnimem_cli.train.losses import Binding, answer_loss, evidence_loss, name_ids, name_loss
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.train.packing import Batch, Packer, Sample, Task
 from omnimem_cli.train.render import Encoded, encode
+from omnimem_cli.train.towers import hear, see
 from omnimem_cli.world.questions import KINDS, questions
 from omnimem_cli.world.video import make_video
 
@@ -24,8 +26,55 @@ TOKENS = 4_500
 REPLAY = 600
 FRESH = 0.15
 ATTENTION_WEIGHT, BINDING_WEIGHT = 0.5, 0.8
+MEDIA_SCALE, TEXT_SCALE, NAME_NORM = 0.3, 0.05, 0.7
 DENIAL_FROM, DENIAL = 0.6, 0.6
 LOG_EVERY, SAVE_EVERY, TEST_EVERY = 20, 200, 300
+
+
+@torch.no_grad()
+def settle(model: nn.Module, tokenizer: Qwen2Tokenizer, seed: int) -> None:
+    """Give the text model a start at which media tokens can be read.
+
+    The towers' outputs are centred and scaled; the embedding of every name (" red", "7", " apple", " nothing") is the
+    direction that tells it best from the others in the towers' outputs, by ridge regression; "apple" is " apple" plus
+    a direction common to all first words.
+    """
+    rng = np.random.default_rng(seed)
+    pictures, slides = (torch.cat(x) for x in zip(*(vision_batch(rng) for _ in range(14)), strict=True))
+    sounds, words = (torch.cat(x) for x in zip(*(audio_batch(rng) for _ in range(28)), strict=True))
+    seen = _centre(see(model.model.visual, pictures), model.model.visual.merger.mlp[2]).flatten(0, 1)
+    heard = _centre(hear(model.model.audio_tower, sounds), model.model.audio_tower.proj).flatten(0, 1)
+    table = model.model.language_model.embed_tokens.weight
+    table.normal_(0, TEXT_SCALE)
+    nothing = torch.zeros(table.shape[1])
+    names = name_ids(tokenizer)
+    for ids, labels in zip(names, [*slides.repeat_interleave(4, 0).unbind(1), words.flatten()], strict=True):
+        known = labels != IGNORE
+        directions = _telling(seen if len(labels) == len(seen) else heard, labels, known, len(ids))
+        table[ids[1:]] = NAME_NORM * directions[1:]
+        nothing += NAME_NORM * directions[0] / len(names)
+    table[names[0][0]] = nothing
+    vocabulary, offset = tokenizer.get_vocab(), torch.zeros(table.shape[1]).normal_(0, TEXT_SCALE)
+    for token, number in vocabulary.items():
+        if token.startswith("Ġ") and token.removeprefix("Ġ") in vocabulary:
+            table[vocabulary[token.removeprefix("Ġ")]] = table[number] + offset
+
+
+def _centre(tokens: Tensor, last: nn.Linear) -> Tensor:
+    """Change a tower's last layer so that its outputs have mean 0 and deviation MEDIA_SCALE; its outputs then."""
+    scale = MEDIA_SCALE / (tokens - tokens.mean((0, 1))).std()
+    mean = tokens.mean((0, 1))
+    last.weight.mul_(scale)
+    last.bias.sub_(mean).mul_(scale)
+    return (tokens - mean) * scale
+
+
+def _telling(tokens: Tensor, labels: Tensor, known: Tensor, classes: int) -> Tensor:
+    """Directions of norm 1 [classes, hidden] along which tokens of a class stand out."""
+    x, y = tokens[known], torch.nn.functional.one_hot(labels[known], classes).float()
+    normal = x.T @ x / len(x)
+    ridge = 0.01 * normal.diagonal().mean() * torch.eye(len(normal))
+    return torch.nn.functional.normalize(torch.linalg.solve(normal + ridge, x.T @ (y - y.mean(0))).T)
 
 
 def forward(model: nn.Module, batch: Batch) -> Trace:
@@ -42,10 +91,10 @@ class TextStage:
         self.model, self.steps, self.seed, self.log = model, steps, seed, log
         self.lm = model.model.language_model
         self.packer = Packer(tokenizer, HIDDEN)
-        self.binding, self.asking = Binding(tokenizer), Asking(tokenizer)
+        self.binding = Binding(tokenizer)
         for tower in (model.model.visual, model.model.audio_tower):
             tower.requires_grad_(False)
-        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.02, adam_lr=1e-3, decay=0.3)
+        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.02, adam_lr=1e-3)
         self.curriculum = Curriculum(steps)
         self.replay: list[Encoded] = []
         self.step, self.seconds, self.tokens = 0, 0.0, 0
@@ -73,14 +122,13 @@ class TextStage:
         binding, known = self.binding(self.lm, trace, batch)
         evidence = evidence_loss(trace, batch)
         names = name_loss(trace, batch)
-        asking = self.asking(self.lm, trace, batch)
-        loss = answers + ATTENTION_WEIGHT * (evidence + names + asking) + BINDING_WEIGHT * binding
+        loss = answers + ATTENTION_WEIGHT * (evidence + names) + BINDING_WEIGHT * binding
         self.optimiser.step(loss, self.step)
         for task, whole in zip(batch.tasks, whole_answers(batch, right), strict=True):
             self.curriculum.note(task.question.kind, whole)
         self.curriculum.advance(self.step)
         self.tokens += batch.tokens
-        return {"answers": answers, "evidence": evidence, "names": names, "asking": asking, "binding": binding, **known}
+        return {"answers": answers, "evidence": evidence, "names": names, "binding": binding, **known}
 
     def _samples(self, rng: np.random.Generator) -> list[Sample]:
         """Videos of about the same length for about TOKENS tokens, some new and some met before, with new questions."""
