@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 import time
+import wave
 
 import numpy as np
 import psutil
@@ -16,6 +17,7 @@ from omnimem_cli.app import app
 from omnimem_cli.bench import damage as damaging
 from omnimem_cli.bench import fuzz as fuzzing
 from omnimem_cli.errors import InputError
+from omnimem_cli.media.probe import probe
 
 
 def test_damaged_files_neither_crash_nor_hang(tmp_path):
@@ -103,6 +105,17 @@ def test_what_a_case_waits_for_the_processor_does_not_make_it_hang(busy, end, tm
     monkeypatch.setattr(fuzzing, "waited_s", lambda pid: time.monotonic() if busy else 0.0)
     assert fuzzing._end_of(tmp_path)[0] == end
     time.sleep(0 if busy else 2)  # its thread ends with this test
+
+
+def test_a_sample_rate_that_no_sound_has_is_damage_and_never_resampled(tmp_path):
+    for rate in (768_000, 2_000_000_000):
+        with wave.open(str(tmp_path / f"{rate}.wav"), "wb") as file:
+            file.setparams((1, 2, rate, 0, "NONE", ""))
+            file.writeframes(bytes(64_000))
+    assert probe(str(tmp_path / "768000.wav")).audio.sample_rate == 768_000
+    with pytest.raises(InputError) as error:  # for resampling it ffmpeg would take gigabytes
+        probe(str(tmp_path / "2000000000.wav"))
+    assert error.value.code == "no_stream"
 
 
 def test_the_command_ends_within_its_time_and_prints_counts():

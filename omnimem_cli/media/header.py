@@ -19,6 +19,7 @@ RATE = re.compile(r"([\d.]+k?) fps\b")
 BASE_RATE = re.compile(r"([\d.]+k?) tbr\b")
 PIXELS = re.compile(r"\byuvj?\d+p\w*\(([^)]*)\)")
 SOUND_RATE = re.compile(r"\b(\d+) Hz, ([^,]+)")
+MOST_HZ = 10_000_000  # DSD has a quarter of it; beyond is damage, and ffmpeg's resampler would take gigabytes for it
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 STILLS = ("(attached pic)", "(timed thumbnails)")
 TEXT = ("ansi", "bintext", "xbin", "idf")  # what ffmpeg makes of a .txt or .nfo file
@@ -128,9 +129,9 @@ def _codec(facts: str) -> str:
 
 
 def _audio(index: int, facts: str, language: str | None) -> AudioStream | None:
-    """A sound stream; None where ffmpeg could not tell its rate (it cannot be decoded)."""
+    """A sound stream; None where ffmpeg could not tell its rate, or tells one that no sound has."""
     rate = SOUND_RATE.search(facts)
-    if rate is None or int(rate[1]) == 0 or _codec(facts) == "none":
+    if rate is None or not 0 < int(rate[1]) <= MOST_HZ or _codec(facts) == "none":
         return None
     language = None if language in (None, "und") else language
     return AudioStream(index, _codec(facts), _channels(rate[2]), int(rate[1]), None, language=language)
