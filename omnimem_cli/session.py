@@ -115,6 +115,8 @@ class Session:
         began = time.perf_counter()
         questions, fork = self.adapter.question(texts), self.memory.fork(window)
         asking = _Asking(self.adapter, fork, questions, self.sampling, penalty, observer)
+        if self.adapter.penalty != 1.0:
+            asking.prompts = [self.adapter.prompt_ids(text) for text in texts]
         answers = asking.run(max_tokens, stop)
         self.clock.answer_s += time.perf_counter() - began
         return answers
@@ -185,6 +187,7 @@ class _Asking:
         self.adapter, self.fork, self.penalty, self.observer = adapter, fork, penalty, observer
         self.sampling, self.generator = sampling, torch.Generator().manual_seed(sampling.seed)
         self.positions = torch.stack([piece.positions[:, -1] for piece in pieces], dim=1)  # [3, B]
+        self.prompts: list[list[int]] = [[] for _ in pieces]
         self.written: list[list[int]] = [[] for _ in pieces]
         self.open = [True] * len(pieces)
         self.logits = self._step(*left_padded(pieces))
@@ -208,7 +211,7 @@ class _Asking:
 
     def _choose(self) -> Tensor:
         """Token ids [B] on the CPU."""
-        logits = self._penalised(self.logits.float().cpu())
+        logits = self._penalised(self._as_released(self.logits.float().cpu()))
         if not self.sampling.temperature:
             return logits.argmax(-1)
         shares = (logits / self.sampling.temperature).softmax(-1)
@@ -217,14 +220,13 @@ class _Asking:
         return order.gather(1, torch.multinomial(ranked, 1, generator=self.generator))[:, 0]
 
     def _penalised(self, logits: Tensor) -> Tensor:
-        """Logits [B, V] with those of tokens that the row has written lowered (arXiv 1909.05858, section 4.1)."""
-        if self.penalty == 1.0:
-            return logits
-        written = torch.zeros_like(logits, dtype=torch.bool)
-        for row, tokens in enumerate(self.written):
-            written[row, tokens] = True
-        lowered = torch.where(logits > 0, logits / self.penalty, logits * self.penalty)
-        return torch.where(written, lowered, logits)
+        """Logits [B, V] with those of tokens that the row has written lowered."""
+        return _lowered(logits, self.written, self.penalty)
+
+    def _as_released(self, logits: Tensor) -> Tensor:
+        """The checkpoint's own penalty counts the prompt too, as the library's ``generate`` does."""
+        rows = [prompt + written for prompt, written in zip(self.prompts, self.written, strict=True)]
+        return _lowered(logits, rows, self.adapter.penalty)
 
     def _write(self, row: int, token: int, stop: Sequence[str]) -> None:
         if not self.open[row]:
@@ -240,6 +242,16 @@ class _Asking:
         text = self.adapter.decode(self.written[row])
         cut = _cut(text, stop)
         return Answer((text if cut is None else text[:cut]).strip(), len(self.written[row]), not self.open[row])
+
+
+def _lowered(logits: Tensor, rows: Sequence[Sequence[int]], penalty: float) -> Tensor:
+    """Logits [B, V] with those of every row's tokens lowered (arXiv 1909.05858, section 4.1)."""
+    if penalty == 1.0:
+        return logits
+    held = torch.zeros_like(logits, dtype=torch.bool)
+    for row, tokens in enumerate(rows):
+        held[row, list(tokens)] = True
+    return torch.where(held, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def _cut(text: str, stop: Sequence[str]) -> int | None:

@@ -1,6 +1,9 @@
 """Watching and asking through a real (tiny, random) Thinker, against the library's own one-shot pass."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -159,6 +162,22 @@ def test_the_penalty_is_the_librarys():
     theirs = RepetitionPenaltyLogitsProcessor(1.2)(torch.tensor([written[0]]), logits[:1].clone())
     ours = _Asking._penalised(SimpleNamespace(penalty=1.2, written=written), logits)
     assert torch.equal(ours[:1], theirs) and torch.equal(ours[1], logits[1])
+
+
+def test_a_checkpoints_own_penalty_is_that_of_generate(tiny_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    settings = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(settings | {"repetition_penalty": 1.5}))
+    library, adapter = load(str(folder), device="cpu"), load(str(folder), device="cpu")
+    session, _, media = session_of(adapter, 5.0, 5.0, 2, chunk=80)
+    inputs = one_shot_inputs(library, 2, *media)
+    with torch.no_grad():
+        out = library.model.generate(**inputs, max_new_tokens=16, do_sample=False, repetition_penalty=1.5)
+    expected = [t for t in out[0, inputs["input_ids"].shape[1] :].tolist() if t not in adapter.eos_ids]
+    (answer,) = session.ask([QUESTION_TEXT], max_tokens=16)
+    assert adapter.penalty == 1.5 and answer.text == adapter.decode(expected).strip()
+    adapter.penalty = 1.0
+    assert session.ask([QUESTION_TEXT], max_tokens=16)[0].text != answer.text
 
 
 def test_a_stop_text_ends_an_answer(tiny_adapter):

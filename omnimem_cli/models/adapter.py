@@ -44,6 +44,7 @@ class Adapter(Protocol):
     device: torch.device
     dtype: torch.dtype
     eos_ids: tuple[int, ...]
+    penalty: float  # on tokens that prompt and answer hold already, as the checkpoint asks for; 1: none
     learns_sound: bool  # ``listen`` to the whole of a file first makes its sound exact
 
     def plan(self, media: Media, options: WatchOptions) -> Plan:
@@ -60,6 +61,9 @@ class Adapter(Protocol):
 
     def question(self, texts: Sequence[str]) -> list[Piece]:
         """Closing marks, question and answer header, positioned after all tokens so far. No state changes."""
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Token ids of the prompt around a question, in any order, for the penalty."""
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [...] to embeddings [..., D]."""

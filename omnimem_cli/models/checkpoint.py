@@ -32,6 +32,11 @@ class Checkpoint:
         """The architecture that config.json names."""
         return str(self.config.get("model_type", ""))
 
+    @property
+    def repetition_penalty(self) -> float:
+        """What generation_config.json asks for; 1 where it is silent."""
+        return float(_read(self.folder / "generation_config.json").get("repetition_penalty") or 1.0)
+
     def settings(self, part: str) -> dict:
         """``part`` ("image_processor", "video_processor", "feature_extractor") of the preprocessing settings.
 

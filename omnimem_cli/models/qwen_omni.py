@@ -37,6 +37,7 @@ class QwenOmniAdapter:
     """Picture and sound marks stand at one position."""
 
     learns_sound = True
+    penalty = 1.0
 
     def __init__(
         self,
@@ -226,6 +227,12 @@ class QwenOmniAdapter:
         self._set_marks(closing.positions)
         asked = self._embeds(self.prompt.question(text))
         return join([closing, text_piece(asked, int(closing.positions[0, -1]) + 1, QUESTION, self._end_s)])
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """The chat frame, the question and what stands for picture and sound."""
+        pads = [self.config.video_token_id] * self._picture + [self.config.audio_token_id] * self._sound
+        marks = self.prompt.opening(self._picture, self._sound) + self.prompt.closing(self._picture, self._sound)
+        return self.prompt.system + marks + pads + self.prompt.question(text)
 
     def _embeds(self, ids: list[int]) -> Tensor:
         return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))

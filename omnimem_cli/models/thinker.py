@@ -48,6 +48,7 @@ def adapter_of(
         eos_ids=_ends(checkpoint.folder, tokenizer),
         revision=checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None,
     )
+    adapter.penalty = checkpoint.repetition_penalty
     _check_clock(checkpoint.folder, adapter)
     return adapter
 

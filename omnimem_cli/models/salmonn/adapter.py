@@ -40,6 +40,7 @@ class SalmonnAdapter(ABC):
     opens: ClassVar[str]  # between the user's header and the first media token
     closes: ClassVar[str]  # between the media and a question, beyond the layout's own marks
     learns_sound: ClassVar[bool] = False
+    penalty = 1.0
 
     def __init__(
         self,
@@ -126,10 +127,17 @@ class SalmonnAdapter(ABC):
         """Sound that still waits, closing marks, the question, the answer's header. Nothing changes."""
         return [self._stream.ask(self._question(text), self._text) for text in texts]
 
+    def prompt_ids(self, text: str) -> list[int]:
+        """The chat frame and the question; not the timestamps of the Qwen3-VL family, which has no penalty."""
+        return self._ids(SYSTEM + self.opens) + self._asked(text)
+
     def _question(self, text: str) -> Tensor:
+        return self._embeds(self._asked(text))
+
+    def _asked(self, text: str) -> list[int]:
         """Names of special tokens in ``text`` stay plain text."""
         plain = self.tokenizer("\n" + text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return self._embeds(self._ids(self.closes) + plain + self._ids(ANSWER))
+        return self._ids(self.closes) + plain + self._ids(ANSWER)
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:

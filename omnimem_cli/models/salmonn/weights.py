@@ -66,7 +66,9 @@ def adapter_of(
     """A loaded model as an adapter."""
     ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     revision = checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None
-    return FAMILIES[checkpoint.model_type](model, tokenizer, row, tuple(ends), revision)
+    adapter = FAMILIES[checkpoint.model_type](model, tokenizer, row, tuple(ends), revision)
+    adapter.penalty = checkpoint.repetition_penalty
+    return adapter
 
 
 def read_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
