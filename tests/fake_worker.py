@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omnimem_cli.batch import Work
 from omnimem_cli.engine import Engine
-from omnimem_cli.errors import InputError
+from omnimem_cli.errors import InputError, MissingError
 from omnimem_cli.results import bare_input
 
 
@@ -22,7 +22,7 @@ class NoEngine(Engine):
 
 
 class TextWork(Work):
-    """``die`` kills the process, ``fail`` raises, ``wait`` takes a minute; anything else is done."""
+    """``die`` kills the process, ``fail`` and ``gone`` raise, ``wait`` takes a minute; anything else is done."""
 
     def engine(self) -> Engine:
         return NoEngine(self.settings)
@@ -33,6 +33,8 @@ class TextWork(Work):
             os.kill(os.getpid(), signal.SIGKILL)
         if told == "fail":
             raise InputError(f"{path} is not media.", "Check it.", code="not_media")
+        if told == "gone":
+            raise MissingError("No ffmpeg was found.", "Install it.")
         if told == "wait":
             Path(path + ".begun").touch()
             time.sleep(60)

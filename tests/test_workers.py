@@ -11,6 +11,7 @@ import pytest
 from fake_worker import TextWork
 
 from omnimem_cli.batch import Batch
+from omnimem_cli.errors import MissingError
 from omnimem_cli.inputs import find_inputs
 from omnimem_cli.outcomes import Outcome
 from omnimem_cli.settings import Settings
@@ -54,6 +55,13 @@ def test_two_workers_share_the_work_and_a_failure_or_a_death_costs_one_input(sha
     assert len(processes) >= 2 and os.getpid() not in processes
     assert len(list(tmp_path.glob("*.summary.json"))) == 4
     assert list((tmp_path / ".omnimem").glob("*.lock")) in ([], [tmp_path / ".omnimem" / "2.summary.lock"])
+
+
+def test_what_a_worker_misses_on_the_machine_ends_the_run(shared):
+    outcomes: list[Outcome] = []
+    with pytest.raises(MissingError):
+        shared(["gone", "a", "b", "c", "d", "e"], outcomes)
+    assert [o.status for o in outcomes].count("failed") == 1 and len(outcomes) < 6
 
 
 def test_an_interrupt_stops_every_worker_and_records_what_it_held(shared, tmp_path):
