@@ -167,17 +167,17 @@ def test_the_penalty_is_the_librarys():
 def test_a_checkpoints_own_penalty_is_that_of_generate(tiny_folder, tmp_path):
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
     settings = json.loads((folder / "generation_config.json").read_text())
-    (folder / "generation_config.json").write_text(json.dumps(settings | {"repetition_penalty": 1.5}))
+    (folder / "generation_config.json").write_text(json.dumps(settings | {"repetition_penalty": 6.0}))
     library, adapter = load(str(folder), device="cpu"), load(str(folder), device="cpu")
     session, _, media = session_of(adapter, 5.0, 5.0, 2, chunk=80)
     inputs = one_shot_inputs(library, 2, *media)
     with torch.no_grad():
-        out = library.model.generate(**inputs, max_new_tokens=16, do_sample=False, repetition_penalty=1.5)
+        out = library.model.generate(**inputs, max_new_tokens=32, do_sample=False, repetition_penalty=6.0)
     expected = [t for t in out[0, inputs["input_ids"].shape[1] :].tolist() if t not in adapter.eos_ids]
-    (answer,) = session.ask([QUESTION_TEXT], max_tokens=16)
-    assert adapter.penalty == 1.5 and answer.text == adapter.decode(expected).strip()
+    (answer,) = session.ask([QUESTION_TEXT], max_tokens=32)
+    assert adapter.penalty == 6.0 and answer.text == adapter.decode(expected).strip()
     adapter.penalty = 1.0
-    assert session.ask([QUESTION_TEXT], max_tokens=16)[0].text != answer.text
+    assert session.ask([QUESTION_TEXT], max_tokens=32)[0].text != answer.text
 
 
 def test_a_stop_text_ends_an_answer(tiny_adapter):
