@@ -6,6 +6,7 @@ are left out of ``--help``; ``--help-all`` shows them, and every option can stan
 """
 
 import functools
+import importlib.util
 import inspect
 import json
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from omnimem_cli.errors import UsageError
+from omnimem_cli.errors import MissingError, UsageError
 from omnimem_cli.memory.budget import parse_budget
 from omnimem_cli.settings import Settings
 from omnimem_cli.times import parse_span, parse_time
@@ -158,6 +159,9 @@ class RunOptions:
     glossary: Annotated[
         Path | None, option(ADVANCED, "--glossary FILE", "Names and terms to spell right, one per line.")
     ] = None
+    vad: Annotated[
+        str, option(ADVANCED, "--vad NAME", "What transcripts take for speech: energy, or silero (an extra).")
+    ] = "energy"
     max_tokens: Annotated[int | None, option(ADVANCED, "--max-tokens N", "Longest answer.")] = None
     format: Annotated[
         list[str] | None,
@@ -208,7 +212,10 @@ class RunOptions:
     ] = False
 
     def settings(self, allowed: tuple[str, ...]) -> Settings:
-        """Check every value and resolve them. ``allowed``: the formats the task can write. Raises UsageError."""
+        """Check every value and resolve them. ``allowed``: the formats the task can write.
+
+        Raises UsageError, and MissingError for an extra that is not installed.
+        """
         start_s = parse_time(self.start, "--start") if self.start else None
         end_s = parse_time(self.end, "--end") if self.end else None
         if end_s is not None and end_s <= (start_s or 0.0):
@@ -239,6 +246,7 @@ class RunOptions:
             language=self.language,
             spoken_language=self.spoken_language,
             glossary=_glossary(self.glossary),
+            vad=_vad(self.vad),
             max_tokens=_positive(self.max_tokens, "--max-tokens"),
             seed=self.seed,
             formats=self._formats(allowed),
@@ -317,6 +325,13 @@ def _glossary(file: Path | None) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--glossary {file} cannot be read.", "Name a text file with one term per line.") from error
     return tuple(line.strip() for line in lines if line.strip())
+
+
+def _vad(name: str) -> str:
+    _one_of(name, ("energy", "silero"), "--vad")
+    if name == "silero" and importlib.util.find_spec("silero_vad") is None:
+        raise MissingError("--vad silero needs silero-vad.", 'pip install "omnimem-cli[vad]", or leave out --vad.')
+    return name
 
 
 def _budget(text: str | None) -> str | None:

@@ -35,6 +35,7 @@ class Settings:
     language: str | None = None
     spoken_language: str | None = None
     glossary: tuple[str, ...] = ()
+    vad: str = "energy"  # energy | silero: what counts as speech
     max_tokens: int | None = None
     temperature: float = 0.0
     seed: int = 0

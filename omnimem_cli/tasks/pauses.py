@@ -3,6 +3,8 @@
 Knows samples and seconds; remembers only what has not been dropped, so it is as long as one window.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 BLOCK_S = 0.1
@@ -13,9 +15,13 @@ LEAST_BLOCKS = 2  # a loud single block is a click, not a word
 
 
 class Loudness:
-    """Level of each 0.1 s in dB relative to full scale (rms), from ``start_s`` on."""
+    """Level of each 0.1 s in dB relative to full scale (rms), from ``start_s`` on.
 
-    def __init__(self) -> None:
+    ``speech``: tells of samples [n] which blocks are speech; the others count as silence. None: any sound may be.
+    """
+
+    def __init__(self, speech: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self.speech = speech
         self.start_s = 0.0
         self.levels = np.zeros(0)
 
@@ -29,8 +35,10 @@ class Loudness:
         if not len(self.levels):
             self.start_s = start_s
         missing = round((start_s - self.end_s) / BLOCK_S)
-        gap = np.full(max(missing, 0), SILENCE_DB)
-        self.levels = np.concatenate([self.levels, gap, levels(audio)])
+        gap, heard = np.full(max(missing, 0), SILENCE_DB), levels(audio)
+        if self.speech is not None:
+            heard = np.where(self.speech(audio), heard, SILENCE_DB)
+        self.levels = np.concatenate([self.levels, gap, heard])
 
     def forget(self, before_s: float) -> None:
         """Drop what was heard before this time."""

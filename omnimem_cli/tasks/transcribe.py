@@ -4,7 +4,7 @@ Knows loudness, windows and questions. Hours of words cannot come out of a few t
 every window is asked before anything of it is evicted; silence is never asked about.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from omnimem_cli.clock import span
@@ -17,6 +17,8 @@ from omnimem_cli.tasks.prompts import NOTHING_SAID, TRANSCRIBE, instruct
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from omnimem_cli.media.segment import Segment
     from omnimem_cli.session import Moment, Session
 
@@ -41,7 +43,7 @@ class Transcribe(Task):
         self._fit(window_s, 0.0)
         self.warnings: list[dict] = []
         self.segments: list[dict] = []
-        self.heard = Loudness()
+        self.heard = Loudness(_detector(settings.vad))
         self._open_s: float | None = None  # where the window that was not yet asked about begins
         self._sound = False
 
@@ -115,6 +117,14 @@ class Transcribe(Task):
         if text:  # to write nothing about a noise is a good answer
             self.warnings += reply.warnings
         return "" if _bare(text) == _bare(NOTHING_SAID) else text
+
+
+def _detector(vad: str) -> "Callable[[np.ndarray], np.ndarray] | None":
+    if vad == "energy":
+        return None
+    from omnimem_cli.tasks.speech import Speech  # an extra
+
+    return Speech()
 
 
 def _bare(text: str) -> str:
