@@ -67,7 +67,7 @@ def _ffmpeg() -> Finding:
 def _devices(device: str) -> Iterator[Finding]:
     import torch
 
-    from omnimem_cli.models.loader import find_device, total_memory
+    from omnimem_cli.models.device import find_device, total_memory
 
     cpu = torch.device("cpu")
     yield Finding("cpu", f"{total_memory(cpu) / GB:.1f} GB memory, {torch.get_num_threads()} threads")
@@ -92,7 +92,8 @@ def _model(model: str, device: str) -> tuple[Row | None, Finding]:
 
 
 def _fitting(device: str) -> Iterator[Finding]:
-    from omnimem_cli.models.loader import OVERHEAD_GB, dtype_name, find_device, installed, total_memory
+    from omnimem_cli.models.device import dtype_name, find_device, total_memory
+    from omnimem_cli.models.loader import OVERHEAD_GB, installed
 
     try:
         where = find_device(device)

@@ -6,12 +6,9 @@ Knows settings, a plan of the media and the decoder's geometry; loads nothing an
 import bisect
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from omnimem_cli.errors import DoesNotFitError, UsageError
 from omnimem_cli.media.segment import Media
@@ -29,6 +26,7 @@ from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.positions import make_clock
 from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.models.device import free_bytes
 from omnimem_cli.models.footprint import tail_bytes, transient_bytes, widths
 from omnimem_cli.settings import Settings
 
@@ -175,18 +173,6 @@ def _entries_within(size: int, room: Room) -> int:
             code="budget_too_small",
         )
     return entries
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory of the device that can be had: what the allocator keeps unused and what only caches files counts."""
-    if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):  # not Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def _layer_budgets(settings: Settings, adapter: Adapter, plan: Plan, layers: int, entries: int) -> list[LayerBudget]:

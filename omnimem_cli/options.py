@@ -26,7 +26,7 @@ ADVANCED = "Advanced"
 PANELS = (INPUT, MODEL, ANSWER, OUTPUT, TALK, ADVANCED)
 FORMATS = ("md", "json", "srt", "vtt", "txt")
 POSITIONS = ("keep", "lazy", "eager", "retime")
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "int8", "int4")
 Number = TypeVar("Number", int, float)
 
 
@@ -135,7 +135,9 @@ class RunOptions:
         str | None, option(ADVANCED, "--workers DEVICE,...", "One process per device: cuda:0,cuda:1.")
     ] = None
     ray: Annotated[str | None, option(ADVANCED, "--ray ADDRESS", "Work on a Ray cluster: auto, or its address.")] = None
-    dtype: Annotated[str | None, option(ADVANCED, "--dtype TYPE", "float32, bfloat16 or float16.")] = None
+    dtype: Annotated[
+        str | None, option(ADVANCED, "--dtype TYPE", "float32, bfloat16, float16; int8, int4 (an extra).")
+    ] = None
     offline: Annotated[bool, option(ADVANCED, "--offline", "Never use the network.")] = False
     yes: Annotated[bool, option(ADVANCED, "-y --yes", "Download missing weights without asking.")] = False
     policy: Annotated[

@@ -187,7 +187,7 @@ def _model_facts(adapter: Adapter) -> dict:
     return {
         "name": adapter.name,
         "revision": adapter.revision,
-        "dtype": str(adapter.dtype).removeprefix("torch."),
+        "dtype": adapter.weights,
         "device": str(adapter.device),
     }
 

@@ -5,9 +5,10 @@ import torch
 from peak import Peak
 from streams import frames_of, media_of, segments_of, sound_of
 
-from omnimem_cli.fitting import fit, free_bytes
+from omnimem_cli.fitting import fit
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.blank import random_adapter
+from omnimem_cli.models.device import free_bytes
 from omnimem_cli.models.footprint import tail_bytes, transient_bytes, widths
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Settings

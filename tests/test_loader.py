@@ -1,5 +1,6 @@
 """Loading a model: names, folders, and what can be wrong with them."""
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -8,10 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from omnimem_cli.errors import MissingError, UsageError
+from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import hub, loader
 from omnimem_cli.models.catalogue import row
-from omnimem_cli.models.loader import find_device, installed, load, resolve
+from omnimem_cli.models.device import find_device
+from omnimem_cli.models.loader import installed, load, resolve
+from omnimem_cli.models.quantized import quantization
 
 
 @pytest.fixture
@@ -173,3 +176,29 @@ def test_a_device_that_is_not_there_is_named():
         find_device("cuda:77")
     with pytest.raises(UsageError):
         find_device("toaster")
+
+
+def test_weights_that_exceed_what_is_free_are_not_read(tiny_full_folder, monkeypatch):
+    held = sum(p.numel() for p in load(str(tiny_full_folder), device="cpu").model.parameters())
+    monkeypatch.setattr(loader, "free_bytes", lambda device: 4 * held - 1)
+    with pytest.raises(DoesNotFitError, match="as float32; cpu has") as raised:
+        load(str(tiny_full_folder), device="cpu")
+    assert "omnimem doctor" in raised.value.hint
+    load(str(tiny_full_folder), device="cpu", dtype="bfloat16")
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("int8", "Linear8bitLt"), ("int4", "Linear4bit")])
+def test_quantized_weights_are_those_of_the_language_model_alone(tiny_folder, dtype, kind):
+    pytest.importorskip("bitsandbytes")
+    adapter = load(str(tiny_folder), device="cpu", dtype=dtype)
+    assert adapter.weights == dtype and adapter.dtype == torch.bfloat16
+    inside = [name for name, part in adapter.model.named_modules() if type(part).__name__ == kind]
+    assert inside and not any(part in name for name in inside for part in ("visual", "audio", "lm_head"))
+
+
+def test_quantized_weights_without_the_extra_are_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None)
+    with pytest.raises(MissingError) as raised:
+        quantization("int4")
+    assert 'pip install "omnimem-cli[quant]"' in raised.value.hint
+    assert quantization("bfloat16") is None

@@ -13,7 +13,7 @@ from transformers import Qwen2_5_VLConfig, Qwen3VLConfig
 from omnimem_cli.errors import MissingError
 from omnimem_cli.models import hub
 from omnimem_cli.models.catalogue import row
-from omnimem_cli.models.loader import installed, resolve
+from omnimem_cli.models.loader import installed, load, resolve
 from omnimem_cli.models.salmonn.qwen3 import Qwen3Salmonn
 from omnimem_cli.models.salmonn.qwen25 import Qwen25Salmonn
 from omnimem_cli.models.salmonn.weights import renamed
@@ -142,6 +142,15 @@ def test_half_precision_loads_whole(folder):
     adapter = load(str(folder), device="cpu", dtype="bfloat16")
     assert {weight.dtype for weight in adapter.model.parameters()} == {torch.bfloat16}
     assert adapter.hear(torch.zeros(1, 16, 3000)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("folder", FAMILIES, indirect=True)
+@pytest.mark.parametrize(("dtype", "kind"), [("int8", "Linear8bitLt"), ("int4", "Linear4bit")])
+def test_quantized_weights_are_those_of_the_language_model_alone(folder, dtype, kind):
+    pytest.importorskip("bitsandbytes")
+    adapter = load(str(folder), device="cpu", dtype=dtype)
+    inside = [name for name, part in adapter.model.named_modules() if type(part).__name__ == kind]
+    assert inside and not any(part in name for name in inside for part in ("visual", "audio", "lm_head"))
 
 
 def lora_release(base, path, **config):

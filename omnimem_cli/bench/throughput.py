@@ -17,11 +17,12 @@ import torch
 from omnimem_cli.bench.carry import CarryMemory
 from omnimem_cli.bench.clip import Clip, make_clip
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate, seconds
-from omnimem_cli.fitting import Fitted, fit, free_bytes
+from omnimem_cli.fitting import Fitted, fit
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.memory.piece import Piece
 from omnimem_cli.models.adapter import Adapter, WatchOptions
+from omnimem_cli.models.device import free_bytes
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Progress, Settings
 
@@ -193,6 +194,7 @@ class _Watch:
             "video_seconds_per_second": round(video_s / self.watched_s, 2),
             "with_decoding": round(min(video_s / self.watched_s, self.clip.decode_rate), 2),
             "tokens_per_second": round(memory.tokens_seen / self.watched_s),
+            "flops": self.flops,
             "flops_per_second": rate,
             "of_matmul": round(rate / self.matmul, 4),
             "shares": {stage: round(spent / whole, 4) for stage, spent in seconds_of.items()},

@@ -43,6 +43,7 @@ class Adapter(Protocol):
     decoder: nn.Module  # (inputs_embeds, position_ids [3, B, n], past_key_values, **kw) -> last_hidden_state
     device: torch.device
     dtype: torch.dtype
+    weights: str  # the type that most weights are held in, as `--dtype` names it
     eos_ids: tuple[int, ...]
     penalty: float  # on tokens that prompt and answer hold already, as the checkpoint asks for; 1: none
     learns_sound: bool  # ``listen`` to the whole of a file first makes its sound exact

@@ -15,7 +15,8 @@ from omnimem_cli.models import thinker
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.models.catalogue import Row, row, unlisted
 from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint
-from omnimem_cli.models.loader import DTYPES, NANO, dtype_name, family_of, find_device
+from omnimem_cli.models.device import DTYPES, dtype_name, find_device
+from omnimem_cli.models.loader import NANO, family_of
 from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.salmonn import weights as salmonn
 

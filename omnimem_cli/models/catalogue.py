@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 from omnimem_cli.errors import UsageError
 
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1.3, "int4": 1.0}
+"""Bytes per parameter; of int8 and int4 with the towers and embeddings that stay in bfloat16 (a quarter of 7B)."""
+
 GB = 1_000_000_000
 
 

@@ -5,6 +5,7 @@ folder and the next step (exit code 5).
 """
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from omnimem_cli.models import hub
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 LORA_WEIGHTS = "adapter_model.safetensors"
+VOICE = ("talker.", "token2wav.", "code2wav.")
 NESTED = "vs2_checkpoint"  # where the OmniMem repository keeps its model
 
 
@@ -57,6 +59,12 @@ class Checkpoint:
             _check_file(self.folder / name, "which its index names")
         if self.lora is not None:
             _check_file(self.lora / LORA_WEIGHTS, "the adapter itself")
+
+    @property
+    def values(self) -> int:
+        """How many numbers a loaded model holds: all weights but those of an Omni model's own voice."""
+        tensors = [item for name in self.weight_files() for item in (_header(self.folder / name) or {}).items()]
+        return sum(math.prod(tensor["shape"]) for name, tensor in tensors if not name.startswith(VOICE))
 
     def weight_files(self) -> list[str]:
         """Names of the safetensors files that hold the weights; empty where there are none."""
@@ -110,15 +118,27 @@ def _check_file(file: Path, what: str) -> None:
 
 
 def _is_whole(file: Path) -> bool:
-    """A safetensors file is 8 bytes of header length, the header, and the data that the header lays out."""
+    header = _header(file)
+    if header is None:
+        return False
+    with file.open("rb") as data:
+        length = int.from_bytes(data.read(8), "little")
+    ends = [tensor["data_offsets"][1] for tensor in header.values()]
+    return file.stat().st_size >= 8 + length + max(ends, default=0)
+
+
+def _header(file: Path) -> dict[str, dict] | None:
+    """Tensors by name: a safetensors file is 8 bytes of header length, the header, and the data that it lays out.
+
+    None where the file is shorter than its header.
+    """
     size = file.stat().st_size
     with file.open("rb") as data:
         length = int.from_bytes(data.read(8), "little")
         if size < 8 or length > size - 8:
-            return False
+            return None
         try:
             header = json.loads(data.read(length))
         except ValueError:
-            return False
-    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    return size >= 8 + length + max(ends, default=0)
+            return None
+    return {name: tensor for name, tensor in header.items() if name != "__metadata__"}

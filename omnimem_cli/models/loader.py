@@ -4,25 +4,24 @@ Knows the catalogue, the hub's cache and which family a config belongs to; knows
 safetensors are read, and no code of a checkpoint is ever run.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from omnimem_cli.errors import MissingError, UsageError
+from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import hub
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.models.catalogue import GB, ROWS, Row, row, unlisted
+from omnimem_cli.models.catalogue import DTYPE_BYTES, GB, ROWS, Row, row, unlisted
 from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint
+from omnimem_cli.models.device import DTYPES, dtype_name, find_device, free_bytes, total_memory
+from omnimem_cli.models.quantized import quantization
 
 NANO = Path(__file__).parent / "nano"
 OVERHEAD_GB = 2.0
 """Beside the weights: encoder peak, memory and workspace of a default watch."""
 
 DEMO = "`omnimem demo` shows the tool at work with the built-in model."
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,28 @@ def load(model: str, *, device: str = "auto", dtype: str | None = None, offline:
     """The adapter of a catalogue name, hub id, folder or ``auto``.
 
     ``offline`` changes nothing here: weights that are not on this machine are never fetched by loading.
-    Raises UsageError (unknown name) and MissingError (no weights, broken folder, no such device).
+    Raises UsageError (unknown name), MissingError (no weights, broken folder, no such device, no extra) and
+    DoesNotFitError.
     """
     where = find_device(device)
     found = resolve(model, device=device, dtype=dtype)
     checkpoint = read_checkpoint(found.folder)
     checkpoint.check_weights()
-    loads = _families()[family_of(checkpoint)]
-    return loads(checkpoint, found.row, where, DTYPES[dtype_name(dtype, where)])
+    loads, kind = _families()[family_of(checkpoint)], dtype_name(dtype, where)
+    _check_room(checkpoint, kind, where)
+    adapter = loads(checkpoint, found.row, where, DTYPES[kind], quantization(kind))
+    adapter.weights = kind
+    return adapter
+
+
+def _check_room(checkpoint: Checkpoint, kind: str, device: torch.device) -> None:
+    """Raises DoesNotFitError, before anything is read, where the weights alone exceed what is free."""
+    needed, free = checkpoint.values * DTYPE_BYTES[kind], free_bytes(device)
+    if needed > free:
+        raise DoesNotFitError(
+            f"The weights in {checkpoint.folder} take {needed / GB:.1f} GB as {kind}; {device} has {free / GB:.1f} GB.",
+            "`omnimem doctor` says which models fit; --dtype int8 and int4 (an extra) take less.",
+        )
 
 
 def resolve(model: str, *, device: str = "auto", dtype: str | None = None) -> Found:
@@ -70,32 +83,6 @@ def installed(candidate: Row) -> Path | None:
     except MissingError:
         return None
     return folder
-
-
-def find_device(device: str) -> torch.device:
-    """``auto``: the first CUDA device, else the CPU. Raises MissingError where there is no such device."""
-    if device == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(f"There is no device named {device!r}.", "Use auto, cpu, cuda or cuda:N.") from error
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        hint = "Use --device cpu, or check the driver with nvidia-smi."
-        raise MissingError(f"This machine has no device {device!r}.", hint, code="device")
-    return wanted
-
-
-def dtype_name(dtype: str | None, device: torch.device) -> str:
-    """bfloat16 on CUDA, float32 elsewhere, unless asked otherwise."""
-    return dtype or ("bfloat16" if device.type == "cuda" else "float32")
-
-
-def total_memory(device: torch.device) -> int:
-    """Bytes of the device's memory, whatever is in use."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def family_of(checkpoint: Checkpoint) -> str:

@@ -55,6 +55,7 @@ class QwenOmniAdapter:
         towers = model if hasattr(model, "visual") else model.model  # transformers 5.17 keeps them on the former
         self._vision, self._audio = self.encoders(towers)
         self.device, self.dtype = model.device, model.dtype
+        self.weights = str(model.dtype).removeprefix("torch.")
         marks = {name: tokenizer.convert_tokens_to_ids(token) for name, token in self.marks.items()}
         self.prompt = Prompt(tokenizer, marks)
         self.patches = patches

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen2_5OmniThinkerForConditionalGeneration,
@@ -27,10 +28,16 @@ FAMILIES = {
 }
 
 
-def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: torch.dtype) -> QwenOmniAdapter:
+def load_adapter(
+    checkpoint: Checkpoint,
+    row: Row,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantized: BitsAndBytesConfig | None = None,
+) -> QwenOmniAdapter:
     """Raises MissingError where keys are missing or of another shape, DoesNotFitError where memory runs out."""
     with quiet():
-        model = _thinker(FAMILIES[row.family][0], checkpoint, device, dtype)
+        model = _thinker(FAMILIES[row.family][0], checkpoint, device, dtype, quantized)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
     return adapter_of(model, tokenizer, checkpoint, row)
 
@@ -54,12 +61,17 @@ def adapter_of(
 
 
 def _thinker(
-    model_class: type[PreTrainedModel], checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+    model_class: type[PreTrainedModel],
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantized: BitsAndBytesConfig | None,
 ) -> PreTrainedModel:
     try:
         model, report = model_class.from_pretrained(
             checkpoint.folder,
             dtype=dtype,
+            quantization_config=quantized,
             device_map={"": device},
             attn_implementation="sdpa",
             use_safetensors=True,

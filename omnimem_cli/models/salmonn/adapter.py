@@ -54,6 +54,7 @@ class SalmonnAdapter(ABC):
         self.row, self.name, self.revision, self.eos_ids = row, row.name, revision, eos_ids
         self.decoder = model.model.language_model
         self.device, self.dtype = model.device, model.dtype
+        self.weights = str(model.dtype).removeprefix("torch.")
         self._stream: Stream | None = None
 
     @abstractmethod

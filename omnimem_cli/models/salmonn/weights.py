@@ -12,7 +12,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.checkpoint import Checkpoint, broken
@@ -44,7 +51,13 @@ def renamed(key: str) -> str:
     return key
 
 
-def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: torch.dtype) -> SalmonnAdapter:
+def load_adapter(
+    checkpoint: Checkpoint,
+    row: Row,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantized: BitsAndBytesConfig | None = None,
+) -> SalmonnAdapter:
     """The model of a folder, with its LoRA release merged into it.
 
     Raises MissingError where keys are missing, not ours, or of another shape.
@@ -55,7 +68,7 @@ def load_adapter(checkpoint: Checkpoint, row: Row, device: torch.device, dtype: 
         merge_adapter(tensors, checkpoint.lora)
     with quiet():
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-        model = _model(family.model_class, config, tensors, checkpoint.folder, device, dtype)
+        model = _model(family.model_class, config, tensors, checkpoint.folder, device, dtype, quantized)
         tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(checkpoint.folder), local_files_only=True)
     return adapter_of(model, tokenizer, checkpoint, row)
 
@@ -86,6 +99,7 @@ def _model(
     folder: Path,
     device: torch.device,
     dtype: torch.dtype,
+    quantized: BitsAndBytesConfig | None,
 ) -> PreTrainedModel:
     tensors = {renamed(key): value for key, value in stored.items()}
     tensors.pop(_BUFFER, None)
@@ -94,6 +108,7 @@ def _model(
         config=config,
         state_dict=tensors,
         dtype=dtype,
+        quantization_config=quantized,
         device_map={"": device},
         attn_implementation="sdpa",
         ignore_mismatched_sizes=True,

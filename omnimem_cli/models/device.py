@@ -1,0 +1,55 @@
+"""Devices: which there are, how much memory they have, and in which types numbers are held there."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from omnimem_cli.errors import MissingError, UsageError
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.bfloat16,
+    "int4": torch.bfloat16,
+}
+"""`--dtype` to the type of activations, keys and values."""
+
+
+def find_device(device: str) -> torch.device:
+    """``auto``: the first CUDA device, else the CPU. Raises MissingError where there is no such device."""
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"There is no device named {device!r}.", "Use auto, cpu, cuda or cuda:N.") from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        hint = "Use --device cpu, or check the driver with nvidia-smi."
+        raise MissingError(f"This machine has no device {device!r}.", hint, code="device")
+    return wanted
+
+
+def dtype_name(dtype: str | None, device: torch.device) -> str:
+    """bfloat16 on CUDA, float32 elsewhere, unless asked otherwise."""
+    return dtype or ("bfloat16" if device.type == "cuda" else "float32")
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of the device's memory, whatever is in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of the device that can be had: what the allocator keeps unused and what only caches files counts."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
