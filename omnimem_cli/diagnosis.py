@@ -8,33 +8,47 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from omnimem_cli.clock import clock
-from omnimem_cli.errors import InputError, MissingError
+from omnimem_cli.errors import DoesNotFitError, InputError, MissingError
 from omnimem_cli.memory.budget import Budget, parse_budget
-from omnimem_cli.models.catalogue import GB, ROWS, Row
+from omnimem_cli.models.catalogue import DTYPE_BYTES, GB, ROWS, Row
+
+if TYPE_CHECKING:
+    from omnimem_cli.media.segment import Media
+    from omnimem_cli.models.loader import Found
+
+
+PROMPT_TOKENS = 64
+"""More than any family's tokens before the first frame."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. ``hint`` is the next step where something needed is missing, else empty."""
+    """One line of the report. ``hint`` is the next step where something needed is missing, else empty.
+
+    ``exit_code``: of a run that would fail for it.
+    """
 
     about: str
     text: str
     hint: str = ""
+    exit_code: int = 5
 
 
 def diagnose(source: str | None, model: str, budget: str | None, device: str) -> list[Finding]:
     """Everything worth saying, in order. Raises UsageError for a wrong name or budget."""
     wanted = parse_budget(budget) if budget else None
     findings = [*_versions(), _ffmpeg(), *_devices(device)]
-    chosen, finding = _model(model, device)
+    found, finding = _model(model, device)
+    chosen = found.row if found is not None else None
     findings.append(finding)
     findings += _fitting(device)
     if chosen is not None:
         findings.append(_budget(chosen, wanted))
     if source is not None:
-        findings += _input(source, chosen, wanted)
+        findings += _input(source, found, wanted, device)
     return findings
 
 
@@ -81,14 +95,14 @@ def _devices(device: str) -> Iterator[Finding]:
         yield Finding("device", error.message, error.hint)
 
 
-def _model(model: str, device: str) -> tuple[Row | None, Finding]:
+def _model(model: str, device: str) -> "tuple[Found | None, Finding]":
     from omnimem_cli.models.loader import resolve
 
     try:
         found = resolve(model, device=device)
     except MissingError as error:
         return None, Finding("model", error.message, error.hint)
-    return found.row, Finding("model", f"{found.row.name} ({found.folder})")
+    return found, Finding("model", f"{found.row.name} ({found.folder})")
 
 
 def _fitting(device: str) -> Iterator[Finding]:
@@ -117,7 +131,7 @@ def _budget(row: Row, wanted: Budget | None) -> Finding:
     return Finding("budget", f"{budget.entries} entries per layer{size}, for any length of video")
 
 
-def _input(source: str, row: Row | None, wanted: Budget | None) -> Iterator[Finding]:
+def _input(source: str, found: "Found | None", wanted: Budget | None, device: str) -> Iterator[Finding]:
     from omnimem_cli.media.probe import probe
 
     try:
@@ -131,9 +145,43 @@ def _input(source: str, row: Row | None, wanted: Budget | None) -> Iterator[Find
     picture = f"{media.video.width}x{media.video.height} {media.video.codec}" if media.video else "no picture"
     sound = f"{media.audio.codec} sound, {len(media.audio_tracks) or 1} track(s)" if media.audio else "no sound"
     yield Finding("input", f"{length}, {picture}, {sound}")
-    if row is not None and media.duration_s is not None:
+    if found is not None:
+        yield from _amount(media, found.row, wanted)
+        yield _verdict(media, found, wanted, device)
+
+
+def _amount(media: "Media", row: Row, wanted: Budget | None) -> Iterator[Finding]:
+    if media.duration_s is not None:
         rate = (row.visual_rate if media.video else 0) + (row.audio_rate if media.audio else 0)
         tokens = round(rate * media.duration_s)
         entries = (wanted.entries if wanted else None) or row.budget
         kept = "all are kept" if tokens <= entries else f"{entries / tokens:.1%} are kept"
         yield Finding("tokens", f"about {tokens} go in; {kept}")
+
+
+def _verdict(media: "Media", found: "Found", wanted: Budget | None, device: str) -> Finding:
+    """Whether weights and watch fit what is free, from the model's shape alone: nothing is loaded."""
+    from omnimem_cli.fitting import LEAST, room_of
+    from omnimem_cli.models.adapter import WatchOptions
+    from omnimem_cli.models.blank import random_adapter
+    from omnimem_cli.models.checkpoint import read_checkpoint
+    from omnimem_cli.models.device import dtype_name, find_device, free_bytes
+    from omnimem_cli.settings import Settings
+
+    where = find_device(device)
+    kind = dtype_name(None, where)
+    shape = random_adapter(str(found.folder), device="meta", dtype=kind)
+    shape.row = found.row
+    room = room_of(Settings(), shape, shape.plan(media, WatchOptions()), media, PROMPT_TOKENS)
+    weights, free = int(read_checkpoint(found.folder).values * DTYPE_BYTES[kind]), free_bytes(where)
+    try:
+        entries = room.entries(wanted or Budget(entries=found.row.budget), free - weights)
+    except DoesNotFitError as error:
+        return Finding("room", error.message, error.hint, error.exit_code)
+    needed = weights + room.needed_here(max(entries, LEAST))
+    text = f"{needed / GB:.2f} GB at the worst moment, {weights / GB:.2f} of them weights; {free / GB:.2f} are free"
+    if needed <= free and entries >= LEAST:
+        return Finding("room", f"{text}: it fits")
+    most = room.most(free - weights)
+    hint = f"Use --budget {most}." if most >= LEAST else "Use a smaller model, or --dtype int8 or int4."
+    return Finding("room", f"{text}: it does not fit", hint, DoesNotFitError.exit_code)

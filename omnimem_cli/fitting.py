@@ -68,13 +68,9 @@ def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_
     """Raises UsageError for what cannot be meant, DoesNotFitError for a budget that the prefix alone exceeds."""
     policy = make_policy(settings.policy)
     budget = parse_budget(settings.budget or str(adapter.row.budget))
-    shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
-    prefix = len(adapter.open(media, plan))
-    flight_layers = shape.layers if policy.decides_late else 1
-    beside = _beside(adapter, plan, policy)
-    room = Room(shape, prefix, plan, flight_layers, settings.chunk, beside, _tokens(media, plan))
+    room = room_of(settings, adapter, plan, media, len(adapter.open(media, plan)))
     entries = _entries(budget, room, free_bytes(adapter.device))
-    budgets = _layer_budgets(settings, adapter, plan, shape.layers, entries)
+    budgets = _layer_budgets(settings, adapter, plan, room.shape.layers, entries)
     return Fitted(
         policy=policy,
         budget=budget,
@@ -82,7 +78,7 @@ def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_
         budgets=budgets,
         chunk_tokens=room.flight(entries),
         reserve_s=_reserve(reserve_s, budgets, plan),
-        geometry=shape,
+        geometry=room.shape,
         positions=settings.positions,
     )
 
@@ -117,9 +113,24 @@ class Room:
         held = self.shape.layers * (self.prefix + entries) + self.layers * chunk
         return self.shape.entry_bytes * held + self.beside(chunk)
 
+    def entries(self, budget: Budget, free: int) -> int:
+        """Entries per layer that a budget means where ``free`` bytes are free; 0 where it holds none."""
+        if budget.auto:
+            return self.most(int(free * AUTO_SHARE))
+        return budget.entries or _entries_within(budget.bytes, self)
+
     def most(self, free: int) -> int:
         """The most entries per layer that ``free`` bytes hold, at most AUTO_MOST; 0 where none do."""
         return bisect.bisect_right(range(1, AUTO_MOST + 1), free, key=self.needed)
+
+
+def room_of(settings: Settings, adapter: Adapter, plan: Plan, media: Media, prefix: int) -> Room:
+    """What watching this input takes after a prompt of ``prefix`` tokens; no weight is looked at."""
+    policy = make_policy(settings.policy)
+    shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
+    flight_layers = shape.layers if policy.decides_late else 1
+    beside = _beside(adapter, plan, policy)
+    return Room(shape, prefix, plan, flight_layers, settings.chunk, beside, _tokens(media, plan))
 
 
 def _tokens(media: Media, plan: Plan) -> int | None:
@@ -138,10 +149,7 @@ def _beside(adapter: Adapter, plan: Plan, policy: Policy) -> Callable[[int], int
 
 def _entries(budget: Budget, room: Room, free: int) -> int:
     """Visual + audio entries per layer. Raises DoesNotFitError naming what would fit."""
-    if budget.auto:
-        return _checked(room.most(int(free * AUTO_SHARE)), room, int(free * AUTO_SHARE))
-    entries = budget.entries or _entries_within(budget.bytes, room)
-    return _checked(entries, room, free)
+    return _checked(room.entries(budget, free), room, int(free * AUTO_SHARE) if budget.auto else free)
 
 
 def _checked(entries: int, room: Room, free: int) -> int:

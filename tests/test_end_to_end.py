@@ -10,6 +10,7 @@ from fake_run import lines, omnimem
 
 from omnimem_cli import results
 from omnimem_cli.media import ffmpeg
+from omnimem_cli.models import device
 
 NANO = ("-m", "nano", "--device", "cpu")
 
@@ -128,6 +129,17 @@ def test_doctor_tells_versions_devices_budget_and_what_a_file_takes(capsys):
     out = capsys.readouterr().out
     for word in ("omnimem", "python", "torch", "transformers", "ffmpeg", "cpu", "nano", "budget", "tokens", "0:06"):
         assert word in out
+
+
+def test_doctor_says_6_and_what_would_fit_for_a_file_that_does_not(monkeypatch: pytest.MonkeyPatch, capsys):
+    zoo.av(Path(), "clip.mp4")
+    monkeypatch.setattr(device, "free_bytes", lambda where: 300 * 2**20)
+    assert omnimem("doctor", "clip.mp4", *NANO) == 0
+    assert "it fits" in capsys.readouterr().out
+    monkeypatch.setattr(device, "free_bytes", lambda where: 60 * 2**20)
+    assert omnimem("doctor", "clip.mp4", *NANO) == 6
+    shown = capsys.readouterr()
+    assert "it does not fit" in shown.out and "Use --budget" in shown.err
 
 
 def test_the_same_command_again_does_nothing_and_the_text_is_the_same_for_a_copy():

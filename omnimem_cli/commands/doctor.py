@@ -21,7 +21,7 @@ def doctor(
     device: Annotated[str, option(MODEL, "--device DEVICE", "auto, cuda, cuda:1 or cpu.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
 ) -> None:
-    """Say what is installed, what fits and what the budget will be; exit 5 if something is missing."""
+    """Say what is installed, what fits and what the budget will be; exit 5 if something is missing, 6 if too large."""
     from omnimem_cli.diagnosis import diagnose
 
     findings = diagnose(source, model, budget, device)
@@ -34,7 +34,7 @@ def doctor(
     missing = [finding for finding in findings if finding.hint]
     for finding in missing:
         talk.warn(f"{finding.about}: {finding.hint}")
-    raise typer.Exit(5 if missing else 0)
+    raise typer.Exit(max((finding.exit_code for finding in missing), default=0))
 
 
 def register(app: typer.Typer) -> None:
