@@ -3,12 +3,15 @@
 Knows tensors only. Never holds a queries x keys matrix: blocks of keys, given the log-sum-exp of every query.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import fold_groups
 
 BLOCK = 1024  # keys at a time
+LOG2_E = math.log2(math.e)  # powers of 2 are some three times as fast as powers of e on CPUs
 
 
 def column_sums(
@@ -27,11 +30,11 @@ def column_sums(
     """
     n, groups, heads = q.shape[2], chunk.shape[1], q.shape[1]
     rows = sampled_rows(n, stride, q.device)
-    folded = fold_groups(q[:, :, rows], groups)[0].float() * scaling  # [G, H / G * r, d]
-    level = lse[:, :, rows].reshape(groups, -1, 1)
+    folded = fold_groups(q[:, :, rows], groups)[0].float() * (scaling * LOG2_E)  # [G, H / G * r, d]
+    level = lse[:, :, rows].reshape(groups, -1, 1) * LOG2_E
     sums = []
     for past, keys, start in _blocks(memory, chunk):
-        weights = torch.baddbmm(level, folded, keys[0].float().transpose(-1, -2), beta=-1).exp_()
+        weights = torch.baddbmm(level, folded, keys[0].float().transpose(-1, -2), beta=-1).exp2_()
         if not past:
             later = _later(rows, start, keys.shape[2]).repeat(heads // groups, 1)
             weights.masked_fill_(later, 0.0)

@@ -193,6 +193,7 @@ ROWS = (
         fps=2.0,
         budget=512,
         av_ratio=1.0,
+        trained_positions=1_150,  # 110 s of video and a question
         window_s=4.0,
         world="omnimem world",
     ),
