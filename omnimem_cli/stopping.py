@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from omnimem_cli.clock import clock
 from omnimem_cli.errors import DoesNotFitError, InputError
+from omnimem_cli.host import available_bytes, resident_bytes, total_bytes
 
 GROWTH = 2**30  # bytes that one input may take, however little is left for others
 LAST_SHARE = 0.03  # of the machine's memory, below which nothing is safe
@@ -55,13 +55,13 @@ def limits(timeout_s: float | None) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    begun, held = time.monotonic(), _resident_bytes()
+    begun, held = time.monotonic(), resident_bytes()
 
     def look(number: int, frame: FrameType | None) -> None:
         if timeout_s is not None and time.monotonic() - begun >= timeout_s:
             message = f"It took longer than the limit of {clock(timeout_s)}."
             raise InputError(message, "Give it more time with --timeout.", code="timeout")
-        if _resident_bytes() - held > GROWTH and _available_share() < LAST_SHARE:
+        if resident_bytes() - held > GROWTH and _available_share() < LAST_SHARE:
             message = "It took the machine's last memory, and was stopped before the system would."
             raise DoesNotFitError(message, "Use a smaller --budget or --chunk, or free memory.")
 
@@ -74,12 +74,6 @@ def limits(timeout_s: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def _available_share() -> float:
     """Memory that can be had without swapping, over all of it."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines[:5]}
-    return sizes["MemAvailable"] / sizes["MemTotal"]
+    return available_bytes() / total_bytes()

@@ -23,6 +23,7 @@ import numpy as np
 
 from omnimem_cli.bench.damage import make_seeds, mutated
 from omnimem_cli.errors import InputError
+from omnimem_cli.host import resident_bytes
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import waited_s
 from omnimem_cli.media.probe import probe
@@ -252,11 +253,7 @@ def _first(source: Source, count: int) -> Iterator[None]:
 
 def resident_mib() -> float:
     """Resident memory of this process; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return resident_bytes() / 2**20
 
 
 def _ffmpeg_mib() -> float:

@@ -6,12 +6,11 @@ encoders, language model and memory are the real ones. Knows Linux's /proc.
 
 import ctypes
 import gc
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
+from omnimem_cli import host
 from omnimem_cli.bench.stream import facts_of, segments_of
 from omnimem_cli.fitting import Fitted, fit
 from omnimem_cli.memory.cache import Memory
@@ -58,8 +57,7 @@ def resident_bytes() -> int:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return host.resident_bytes()
 
 
 def side_bytes(memory: Memory, fitted: Fitted) -> int:

@@ -63,7 +63,8 @@ class Checkpoint:
     @property
     def values(self) -> int:
         """How many numbers a loaded model holds: all weights but those of an Omni model's own voice."""
-        tensors = [item for name in self.weight_files() for item in (_header(self.folder / name) or {}).items()]
+        headers = [_header(self.folder / name) or (0, {}) for name in self.weight_files()]
+        tensors = [item for _, header in headers for item in header.items()]
         return sum(math.prod(tensor["shape"]) for name, tensor in tensors if not name.startswith(VOICE))
 
     def weight_files(self) -> list[str]:
@@ -121,16 +122,14 @@ def _is_whole(file: Path) -> bool:
     header = _header(file)
     if header is None:
         return False
-    with file.open("rb") as data:
-        length = int.from_bytes(data.read(8), "little")
-    ends = [tensor["data_offsets"][1] for tensor in header.values()]
-    return file.stat().st_size >= 8 + length + max(ends, default=0)
+    begin, tensors = header
+    return file.stat().st_size >= begin + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
 
 
-def _header(file: Path) -> dict[str, dict] | None:
-    """Tensors by name: a safetensors file is 8 bytes of header length, the header, and the data that it lays out.
+def _header(file: Path) -> tuple[int, dict[str, dict]] | None:
+    """Where the data begins, and the tensors by name; None where the file is shorter than its header.
 
-    None where the file is shorter than its header.
+    A safetensors file is 8 bytes of header length, the header, and the data that it lays out.
     """
     size = file.stat().st_size
     with file.open("rb") as data:
@@ -141,4 +140,4 @@ def _header(file: Path) -> dict[str, dict] | None:
             header = json.loads(data.read(length))
         except ValueError:
             return None
-    return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+    return 8 + length, {name: tensor for name, tensor in header.items() if name != "__metadata__"}

@@ -1,11 +1,9 @@
 """Devices: which there are, how much memory they have, and in which types numbers are held there."""
 
-import os
-from pathlib import Path
-
 import torch
 
 from omnimem_cli.errors import MissingError, UsageError
+from omnimem_cli.host import available_bytes, total_bytes
 
 DTYPES = {
     "float32": torch.float32,
@@ -40,7 +38,7 @@ def total_memory(device: torch.device) -> int:
     """Bytes of the device's memory, whatever is in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total_bytes()
 
 
 def free_bytes(device: torch.device) -> int:
@@ -48,8 +46,4 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):  # not Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return available_bytes()
