@@ -14,7 +14,7 @@ from omnimem_cli.models import hub, loader
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.device import find_device
 from omnimem_cli.models.loader import installed, load, resolve
-from omnimem_cli.models.quantized import quantization
+from omnimem_cli.models.placement import quantization
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from omnimem_cli.models import hub
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.models.catalogue import DTYPE_BYTES, GB, ROWS, Row, row, unlisted
 from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint
-from omnimem_cli.models.device import DTYPES, dtype_name, find_device, free_bytes, total_memory
-from omnimem_cli.models.quantized import quantization
+from omnimem_cli.models.device import dtype_name, find_device, free_bytes, total_memory
+from omnimem_cli.models.placement import Placement
 
 NANO = Path(__file__).parent / "nano"
 OVERHEAD_GB = 2.0
@@ -43,19 +43,20 @@ def load(model: str, *, device: str = "auto", dtype: str | None = None, offline:
     found = resolve(model, device=device, dtype=dtype)
     checkpoint = read_checkpoint(found.folder)
     checkpoint.check_weights()
-    loads, kind = _families()[family_of(checkpoint)], dtype_name(dtype, where)
-    _check_room(checkpoint, kind, where)
-    adapter = loads(checkpoint, found.row, where, DTYPES[kind], quantization(kind))
-    adapter.weights = kind
+    load_adapter, placement = _families()[family_of(checkpoint)], Placement(where, dtype_name(dtype, where))
+    _check_room(checkpoint, placement)
+    adapter = load_adapter(checkpoint, found.row, placement)
+    adapter.weights = placement.weights
     return adapter
 
 
-def _check_room(checkpoint: Checkpoint, kind: str, device: torch.device) -> None:
+def _check_room(checkpoint: Checkpoint, placement: Placement) -> None:
     """Raises DoesNotFitError, before anything is read, where the weights alone exceed what is free."""
-    needed, free = checkpoint.values * DTYPE_BYTES[kind], free_bytes(device)
+    needed, free = checkpoint.values * DTYPE_BYTES[placement.weights], free_bytes(placement.device)
     if needed > free:
         raise DoesNotFitError(
-            f"The weights in {checkpoint.folder} take {needed / GB:.1f} GB as {kind}; {device} has {free / GB:.1f} GB.",
+            f"The weights in {checkpoint.folder} take {needed / GB:.1f} GB as {placement.weights}; {placement.device} "
+            f"has {free / GB:.1f} GB.",
             "`omnimem doctor` says which models fit; --dtype int8 and int4 (an extra) take less.",
         )
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoTokenizer,
-    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen2_5OmniThinkerForConditionalGeneration,
@@ -18,6 +17,7 @@ from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.checkpoint import Checkpoint, broken
 from omnimem_cli.models.mel import MelSettings
 from omnimem_cli.models.patches import CELLS_MAX, PatchSettings
+from omnimem_cli.models.placement import Placement
 from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.qwen3_omni import Qwen3OmniAdapter
 from omnimem_cli.models.qwen_omni import QwenOmniAdapter
@@ -28,16 +28,10 @@ FAMILIES = {
 }
 
 
-def load_adapter(
-    checkpoint: Checkpoint,
-    row: Row,
-    device: torch.device,
-    dtype: torch.dtype,
-    quantized: BitsAndBytesConfig | None = None,
-) -> QwenOmniAdapter:
+def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> QwenOmniAdapter:
     """Raises MissingError where keys are missing or of another shape, DoesNotFitError where memory runs out."""
     with quiet():
-        model = _thinker(FAMILIES[row.family][0], checkpoint, device, dtype, quantized)
+        model = _thinker(FAMILIES[row.family][0], checkpoint, placement)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
     return adapter_of(model, tokenizer, checkpoint, row)
 
@@ -60,20 +54,11 @@ def adapter_of(
     return adapter
 
 
-def _thinker(
-    model_class: type[PreTrainedModel],
-    checkpoint: Checkpoint,
-    device: torch.device,
-    dtype: torch.dtype,
-    quantized: BitsAndBytesConfig | None,
-) -> PreTrainedModel:
+def _thinker(model_class: type[PreTrainedModel], checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
     try:
         model, report = model_class.from_pretrained(
             checkpoint.folder,
-            dtype=dtype,
-            quantization_config=quantized,
-            device_map={"": device},
-            attn_implementation="sdpa",
+            **placement.options(),
             use_safetensors=True,
             local_files_only=True,
             ignore_mismatched_sizes=True,
@@ -81,7 +66,7 @@ def _thinker(
         )
     except torch.OutOfMemoryError as error:
         raise DoesNotFitError(
-            f"The weights in {checkpoint.folder} do not fit on {device}.",
+            f"The weights in {checkpoint.folder} do not fit on {placement.device}.",
             "`omnimem doctor` says which models fit; --device cpu is slow but has more memory.",
         ) from error
     except (OSError, ValueError, RuntimeError) as error:

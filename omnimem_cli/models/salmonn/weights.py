@@ -9,13 +9,11 @@ and precision apply and no version-dependent renaming does.
 import re
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoTokenizer,
-    BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -23,6 +21,7 @@ from transformers import (
 
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.checkpoint import Checkpoint, broken
+from omnimem_cli.models.placement import Placement
 from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
 from omnimem_cli.models.salmonn.lora import merge_adapter
@@ -51,13 +50,7 @@ def renamed(key: str) -> str:
     return key
 
 
-def load_adapter(
-    checkpoint: Checkpoint,
-    row: Row,
-    device: torch.device,
-    dtype: torch.dtype,
-    quantized: BitsAndBytesConfig | None = None,
-) -> SalmonnAdapter:
+def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> SalmonnAdapter:
     """The model of a folder, with its LoRA release merged into it.
 
     Raises MissingError where keys are missing, not ours, or of another shape.
@@ -68,7 +61,7 @@ def load_adapter(
         merge_adapter(tensors, checkpoint.lora)
     with quiet():
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-        model = _model(family.model_class, config, tensors, checkpoint.folder, device, dtype, quantized)
+        model = _model(family.model_class, config, tensors, checkpoint.folder, placement)
         tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(checkpoint.folder), local_files_only=True)
     return adapter_of(model, tokenizer, checkpoint, row)
 
@@ -97,9 +90,7 @@ def _model(
     config: PreTrainedConfig,
     stored: dict[str, Tensor],
     folder: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-    quantized: BitsAndBytesConfig | None,
+    placement: Placement,
 ) -> PreTrainedModel:
     tensors = {renamed(key): value for key, value in stored.items()}
     tensors.pop(_BUFFER, None)
@@ -107,10 +98,7 @@ def _model(
         None,
         config=config,
         state_dict=tensors,
-        dtype=dtype,
-        quantization_config=quantized,
-        device_map={"": device},
-        attn_implementation="sdpa",
+        **placement.options(),
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )

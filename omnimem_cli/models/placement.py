@@ -1,19 +1,39 @@
-"""Weights in 8 or 4 bits, by bitsandbytes: an extra, `pip install "omnimem-cli[quant]"`.
+"""Where a model's weights are held and in which type, as the library's `from_pretrained` wants to be told.
 
-Only the language model's linear layers are held so; towers, embeddings and the output layer stay in bfloat16, as do
-activations, keys and values. Knows names of types and of modules.
+8 and 4 bits are bitsandbytes', an extra, `pip install "omnimem-cli[quant]"`: only the language model's linear layers
+are held so; towers, embeddings and the output layer stay in bfloat16, as do activations, keys and values. Knows names
+of types and of modules.
 """
 
 import importlib.util
+from dataclasses import dataclass
 
 import torch
 from transformers import BitsAndBytesConfig
 
 from omnimem_cli.errors import MissingError
+from omnimem_cli.models.device import DTYPES
 
 BITS = {"int8": 8, "int4": 4}
 WHOLE = ("visual", "audio", "audio_tower", "lm_head")
 """What stays in bfloat16: a token of sound or picture passes the towers once, and errors there reach every layer."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """weights: the type that most of them are held in, as `--dtype` names it."""
+
+    device: torch.device
+    weights: str
+
+    def options(self) -> dict:
+        """Arguments of `from_pretrained`. Raises MissingError where bitsandbytes is needed and not installed."""
+        return {
+            "dtype": DTYPES[self.weights],
+            "quantization_config": quantization(self.weights),
+            "device_map": {"": self.device},
+            "attn_implementation": "sdpa",
+        }
 
 
 def quantization(dtype: str) -> BitsAndBytesConfig | None:
