@@ -1,4 +1,4 @@
-"""What nano's training shows and asks of each token: positions, labels, evidence."""
+"""What nano's training shows and asks of each token: positions, labels, lookups."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import torch
 from omnimem_cli.train.architecture import HIDDEN
 from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.layout import layout
+from omnimem_cli.train.lookups import AFTER, Names
 from omnimem_cli.train.packing import LABELS, Packer, Sample, Task, moment_labels
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.tokenizer import build_tokenizer
@@ -46,18 +47,32 @@ def test_a_leap_of_the_clock_moves_what_comes_after_it_and_no_patch(packer):
 
 def test_what_is_not_there_is_told_by_the_first_token(packer):
     batch = packer.pack([_sample("absent")])
-    rows, evidence = batch.evidence_rows[0], batch.evidence[0]
-    answer = len(packer.encode(ABSENT))
-    assert len(rows) == answer and evidence[:, 0].all() and evidence.sum() == answer
+    (row,), found = batch.lookup_rows[0].tolist(), batch.lookups[0][:, 0]
+    assert found[:, 0][found.any(-1)].all() and found.sum() == found.any(-1).sum() >= 3
+    assert (batch.reads[0][:, 1] == row).all() and len(batch.reads[0]) == len(packer.encode(ABSENT))
 
 
 def test_a_list_ends_where_nothing_comes_after(packer):
     batch = packer.pack([_sample("transcribe")])
-    rows, evidence = batch.evidence_rows[0], batch.evidence[0]
+    after = batch.lookups[0][AFTER][batch.lookup_rows[0].argsort()]
     words = sum(1 for event in VIDEO.events if event.word)
-    assert len(rows) == words + 1, "one row per word, and the end"
-    assert evidence[-1, 0] and evidence[-1].sum() == 1
-    assert not evidence[:-1, 0].any() and (evidence[:-1].sum(1) > 0).all()
+    assert len(after) == words + 1, "what leads to the first word, then one row per word"
+    assert after[-1, 0] and after[-1].sum() == 1
+    assert not after[:-1, 0].any() and (after[:-1].sum(1) > 0).all()
+
+
+def test_an_answer_reads_at_the_name_it_is_about(packer):
+    batch = packer.pack([_sample("digit", "note")])
+    ids, names = batch.ids[0].tolist(), Names(packer.tokenizer)
+    completes = {name.column for name in names.find(ids)}
+    digit, note = (sorted(r for _, r, _, n, _ in batch.answers.tolist() if n == number) for number in (0, 1))
+    reads = dict(batch.reads[0].tolist())
+    assert set(reads.values()) <= completes
+    assert reads[digit[0]] == max(c for c in completes if c <= digit[0]), "the name in the question"
+    assert set(note) - set(reads) == set(note[:3]), "nothing leads to the first slide's dash and name"
+    assert all(
+        reads[row] == max(c for c in completes if note[0] < c <= row) or row - reads[row] < 8 for row in note[3:]
+    )
 
 
 def test_labels_count_slides_and_words_and_tell_the_time():

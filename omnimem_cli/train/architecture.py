@@ -10,11 +10,11 @@ by less than about a radian over the video can carry what it is, at this base 18
 from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
 HIDDEN = 192
-LAYERS = 5
+LAYERS = 6
 BINDING_LAYER = 2
 ORDER_LAYER = 3
-NAME_LAYER = 2
-EVIDENCE_LAYER = 3
+LOOKUP_LAYER = 3
+READ_LAYER = 4
 VOCABULARY = 832
 
 TEXT = {

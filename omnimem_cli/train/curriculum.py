@@ -15,9 +15,9 @@ from omnimem_cli.world.video import STYLES, Video, make_video
 
 EVALUATION_SEEDS = 60_000
 LEVELS = ((2, 4), (3, 6), (5, 10), (8, 16), (12, 28))
-LEVEL_SHARE = (0.25, 0.20, 0.20, 0.20)
+LEVEL_SHARE = (0.14, 0.18, 0.20, 0.20)
 GOOD_ENOUGH = 0.90
-LATER = ("absent", "count_slides", "count_words", "when", "previous_slide", "previous_word")  # not on the first level
+LATER = ("count_slides", "count_words", "when", "previous_slide", "previous_word")  # not on the first level
 PROBES = ("digit", "word_at", "slide_at")
 QUESTIONS = 14
 LONGEST_S = 150

@@ -192,7 +192,7 @@ def _batches(make: Callable, seed: int) -> Iterator:
 def _train(
     tower: nn.Module, head: nn.Module, loss: Callable, batches: Iterator, steps: int, stage: str, log: Callable
 ) -> None:
-    optimiser = Optimiser([tower, head], steps, muon_lr=0.02, adam_lr=2e-3)
+    optimiser = Optimiser([tower, head], steps, muon_lr=0.02, adam_lr=2e-3, decay=0.6)
     began = time.monotonic()
     for step in range(steps):
         value, right = loss(next(batches))

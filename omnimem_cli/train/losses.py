@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.train.architecture import BINDING_LAYER, EVIDENCE_LAYER, HIDDEN, NAME_LAYER, ORDER_LAYER
+from omnimem_cli.train.architecture import BINDING_LAYER, HIDDEN, LOOKUP_LAYER, ORDER_LAYER, READ_LAYER
 from omnimem_cli.train.decoder import Trace
 from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.packing import CLOCK_S, COUNTED, LABELS, Batch
@@ -19,7 +19,6 @@ from omnimem_cli.train.tokenizer import one_token
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES
 from omnimem_cli.world.words import WORDS
 
-HEAD_SHARPNESS = 2.0
 FIRST_COUNT = LABELS.index("slides_so_far")
 NOTHING_WEIGHT = 0.2  # most moments are silent, and what is said matters more than that nothing is
 
@@ -37,13 +36,14 @@ class Binding(nn.Module):
         super().__init__()
         self.ids = name_ids(tokenizer)
         self.before = nn.Linear(HIDDEN, HIDDEN)
-        self.progress = nn.ModuleList(nn.Linear(HIDDEN, n) for n in (COUNTED, COUNTED, CLOCK_S // 10, 10))
+        self.progress = nn.ModuleList(nn.Linear(HIDDEN, n) for n in (COUNTED, COUNTED, CLOCK_S // 10, 10, 2))
 
     def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over the labels and the share of tokens that are right, by label."""
-        labels = batch.labels[batch.is_media]
-        now = lm.norm(trace.hidden[BINDING_LAYER - 1][batch.is_media])
-        later = lm.norm(trace.hidden[ORDER_LAYER - 1][batch.is_media])
+        told = (batch.labels != IGNORE).any(-1)
+        labels = batch.labels[told]
+        now = lm.norm(trace.hidden[BINDING_LAYER - 1][told])
+        later = lm.norm(trace.hidden[ORDER_LAYER - 1][told])
         before = self.before(later)
         logits = [now @ lm.embed_tokens.weight[ids].T for ids in self.ids]
         logits += [before @ lm.embed_tokens.weight[self.ids[i]].T for i in (0, 1, 3)]
@@ -60,42 +60,38 @@ class Binding(nn.Module):
         return torch.stack(losses).mean(), right
 
 
-def evidence_loss(trace: Trace, batch: Batch) -> Tensor:
-    """Mean of -log(attention mass on the evidence), over answer tokens and heads.
+def lookup_loss(trace: Trace, batch: Batch) -> Tensor:
+    """Mean of -log(attention mass where it should lie), over rows and heads of which that is known."""
+    losses = []
+    for b, (rows, found) in enumerate(zip(batch.lookup_rows, batch.lookups, strict=True)):
+        if len(rows):
+            scores = _scores(trace, batch, LOOKUP_LAYER, b, rows)
+            mass = scores.masked_fill(~found, float("-inf")).logsumexp(-1) - scores.logsumexp(-1)
+            losses.append(-mass[found.any(-1)])
+    return torch.cat(losses).mean()
+
+
+def read_loss(trace: Trace, batch: Batch) -> Tensor:
+    """Mean of -log(attention on the name an answer token is about), over answer tokens and heads.
 
     All heads: one that looks elsewhere brings along what it finds there, and the answer becomes a guess among events.
     """
     losses = []
-    queries, keys = trace.queries[EVIDENCE_LAYER], trace.keys[EVIDENCE_LAYER]
-    stem = queries.shape[2] - batch.mask.shape[2]
-    for b, (rows, evidence) in enumerate(zip(batch.evidence_rows, batch.evidence, strict=True)):
-        if len(rows):
-            q = queries[b][:, rows]
-            k = keys[b].repeat_interleave(len(q) // len(keys[b]), 0)
-            scores = q @ k.transpose(1, 2) * q.shape[-1] ** -0.5 + batch.mask[b, :, rows - stem]
-            mass = scores.masked_fill(~evidence, float("-inf")).logsumexp(-1) - scores.logsumexp(-1)
-            losses.append(-mass.mean(0))
+    for b, pairs in enumerate(batch.reads):
+        if len(pairs):
+            rows, columns = pairs.unbind(1)
+            mass = _scores(trace, batch, READ_LAYER, b, rows).log_softmax(-1)
+            losses.append(-mass[:, torch.arange(len(rows)), columns].flatten())
     return torch.cat(losses).mean()
 
 
-def name_loss(trace: Trace, batch: Batch) -> Tensor:
-    """Mean of -log(attention on a name in the question), over answer tokens and names, of the head that looks best.
-
-    Before an answer token can look for what the question names, it must know the names.
-    """
-    losses = []
-    queries, keys = trace.queries[NAME_LAYER], trace.keys[NAME_LAYER]
+def _scores(trace: Trace, batch: Batch, layer: int, b: int, rows: Tensor) -> Tensor:
+    """Attention scores [heads, rows, s] of some rows of a sample."""
+    queries, keys = trace.queries[layer], trace.keys[layer]
+    q = queries[b][:, rows]
+    k = keys[b].repeat_interleave(len(q) // len(keys[b]), 0)
     stem = queries.shape[2] - batch.mask.shape[2]
-    for b, pairs in enumerate(batch.names):
-        if len(pairs):
-            rows, columns = pairs.unbind(1)
-            q = queries[b][:, rows]
-            k = keys[b].repeat_interleave(len(q) // len(keys[b]), 0)
-            scores = q @ k.transpose(1, 2) * q.shape[-1] ** -0.5 + batch.mask[b, :, rows - stem]
-            mass = scores.log_softmax(-1)[:, torch.arange(len(rows)), columns]
-            share = torch.softmax(HEAD_SHARPNESS * mass.detach(), 0)
-            losses.append(-(share * mass).sum(0))
-    return torch.cat(losses).mean() if losses else queries.new_zeros(())
+    return (q @ k.transpose(1, 2)).float() * q.shape[-1] ** -0.5 + batch.mask[b, :, rows - stem]
 
 
 def answer_loss(lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, Tensor]:

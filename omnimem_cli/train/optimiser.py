@@ -8,8 +8,8 @@ from torch import Tensor, nn
 WARM_UP = 40
 
 
-def rate(step: int, steps: int, decay: float = 0.6) -> float:
-    """Share of the full learning rate: linear warm-up, a plateau, linear decay over the last `decay` of the run."""
+def rate(step: int, steps: int, decay: float) -> float:
+    """Share of the full learning rate: linear warm-up, linear decay over the last `decay` of the run."""
     left = (steps - step) / max(1.0, decay * steps)
     return min(1.0, (step + 1) / WARM_UP, max(left, 0.02))
 
@@ -17,13 +17,13 @@ def rate(step: int, steps: int, decay: float = 0.6) -> float:
 class Optimiser:
     """One step of both optimisers over the parameters of some modules that ask for gradients."""
 
-    def __init__(self, modules: Iterable[nn.Module], steps: int, muon_lr: float, adam_lr: float):
+    def __init__(self, modules: Iterable[nn.Module], steps: int, muon_lr: float, adam_lr: float, decay: float):
         named = [item for module in modules for item in module.named_parameters() if item[1].requires_grad]
         matrices = [p for name, p in named if p.ndim == 2 and ("layers." in name or "blocks." in name)]
         known = {id(p) for p in matrices}
         others = [p for _, p in named if id(p) not in known]
         self.parameters = [p for _, p in named]
-        self.steps = steps
+        self.steps, self.decay = steps, decay
         self.pairs = [(torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.0), muon_lr)]
         self.pairs.append((torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0), adam_lr))
 
@@ -35,7 +35,7 @@ class Optimiser:
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for optimiser, peak in self.pairs:
             for group in optimiser.param_groups:
-                group["lr"] = peak * rate(step, self.steps)
+                group["lr"] = peak * rate(step, self.steps, self.decay)
             optimiser.step()
 
     def state_dict(self) -> list[dict]:

@@ -5,7 +5,7 @@ would have alone. One packed pass equals separate passes (tests/test_nano_decode
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from transformers import Qwen2Tokenizer
 
 from omnimem_cli.train.encoders import IGNORE, slide_labels
 from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, PER_SECOND, SYSTEM, Layout, layout
+from omnimem_cli.train.lookups import HEADS, Name, Names, look_up
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.tokenizer import TURN_END
 from omnimem_cli.world.questions import LISTS, NOWHERE, WORD_ECHO_S, Question
@@ -22,9 +23,9 @@ from omnimem_cli.world.words import WORDS
 
 LABELS = (
     *("colour", "shape", "digit", "word", "colour_before", "shape_before", "word_before"),
-    *("slides_so_far", "words_so_far", "tens_of_seconds", "ones_of_seconds"),
+    *("slides_so_far", "words_so_far", "tens_of_seconds", "ones_of_seconds", "begins"),
 )
-COUNTED, CLOCK_S = 40, 100
+COUNTED, CLOCK_S, BEGINNING_S = 40, 100, 1.0
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class Batch:
     is_media: Tensor  # [b, s]
     positions: Tensor  # [3, b, s]
     mask: Tensor  # additive [b, 1, q, s], for the last q tokens: those of the questions
-    labels: Tensor  # [b, s, 11], IGNORE where nothing is to be known
+    labels: Tensor  # [b, s, 12], IGNORE where nothing is to be known
     answers: Tensor  # [a, 5]: sample, row, token id, task number in the batch, 1 for the task's last token
     weights: Tensor  # [a]
-    evidence_rows: list[Tensor]  # per sample [e]
-    evidence: list[Tensor]  # per sample [e, s] bool
-    names: list[Tensor]  # per sample [k, 2]: an answer token's row, the column of a name in its question
+    lookup_rows: list[Tensor]  # per sample [e]
+    lookups: list[Tensor]  # per sample [heads, e, s] bool: where a row should look; a row without any is not known
+    reads: list[Tensor]  # per sample [k, 2]: an answer token's row, the column of the name it is about
     tasks: list[Task]
 
     @property
@@ -78,7 +79,7 @@ class Batch:
 
 
 def moment_labels(video: Video, plan: Layout, time: np.ndarray) -> np.ndarray:
-    """What a media token should know once it has been read: [tokens, 11] class numbers, 0 for nothing.
+    """What a media token should know once it has been read: [tokens, 12] class numbers, 0 for nothing.
 
     time: the tokens' temporal positions.
     """
@@ -90,6 +91,7 @@ def moment_labels(video: Video, plan: Layout, time: np.ndarray) -> np.ndarray:
         labels[(middle >= event.start_s) & (middle < event.end_s), :3] = now
         labels[(middle >= event.start_s) & (middle < event.end_s), 4:6] = before[:2]
         labels[middle >= event.start_s, 7] += 1
+        labels[(middle >= event.start_s) & (middle < min(event.start_s + BEGINNING_S, event.end_s)), 11] = 1
         before = now
         if event.word:
             word = WORDS.index(event.word) + 1
@@ -103,11 +105,11 @@ def moment_labels(video: Video, plan: Layout, time: np.ndarray) -> np.ndarray:
     labels[labels[:, 3] <= 0, 6] = IGNORE
     labels[~plan.is_sound, 3] = labels[~plan.is_sound, 6] = labels[~plan.is_sound, 8] = IGNORE
     if plan.mode == "a":
-        labels[:, [0, 1, 2, 4, 5, 7]] = IGNORE
+        labels[:, [0, 1, 2, 4, 5, 7, 11]] = IGNORE
     labels[:, 7:9] = np.minimum(labels[:, 7:9], COUNTED - 1)
     second = time // PER_SECOND
     clock = np.stack([second // 10, second % 10], 1)
-    labels[:, 9:] = np.where((second < CLOCK_S)[:, None], clock, IGNORE)
+    labels[:, 9:11] = np.where((second < CLOCK_S)[:, None], clock, IGNORE)
     return labels
 
 
@@ -135,6 +137,7 @@ class Packer:
         self.tokenizer = tokenizer
         self.hidden = hidden
         self.turn_end = tokenizer.convert_tokens_to_ids(TURN_END)
+        self.names = Names(tokenizer)
         self.encode = functools.lru_cache(100_000)(self._encode)
 
     def _encode(self, text: str) -> tuple[int, ...]:
@@ -161,9 +164,9 @@ class Packer:
             labels=torch.from_numpy(stack("labels", IGNORE)),
             answers=torch.tensor(answers),
             weights=torch.tensor(weights),
-            evidence_rows=[torch.tensor(p["evidence_rows"], dtype=torch.long) for p in packed],
-            evidence=[torch.from_numpy(_pad_columns(p["evidence"], length)) for p in packed],
-            names=[torch.tensor(p["names"], dtype=torch.long).view(-1, 2) for p in packed],
+            lookup_rows=[torch.tensor(p["lookup_rows"], dtype=torch.long) for p in packed],
+            lookups=[torch.from_numpy(_pad_columns(p["lookups"], length)) for p in packed],
+            reads=[torch.tensor(p["reads"], dtype=torch.long).view(-1, 2) for p in packed],
             tasks=[task for sample in samples for task in sample.tasks],
         )
 
@@ -185,7 +188,7 @@ class Packer:
         tokens = len(plan.index)
         ids = [*prefix, *[0] * (stem - len(prefix))]
         positions = [np.tile(at, (3, 1)), media_positions + first, np.zeros((3, stem - media_at - tokens), int)]
-        answers, weights, rows, evidence, spans, names = [], [], [], [], [], []
+        answers, weights, lookups, spans, reads, named = [], [], [], [], [], []
         for number, task in enumerate(sample.tasks):
             begin = len(ids)
             text, count = self._task_ids(task, sample.mode)
@@ -195,21 +198,23 @@ class Packer:
             rows_now = range(len(ids) - count - 1, len(ids) - 1)
             answers += [(row, ids[row + 1], number, int(row == rows_now[-1])) for row in rows_now]
             weights += [1 / count**0.5] * count
-            self._add_evidence(task, plan, rows_now, rows, evidence)
-            names += [(row, begin + column) for row in rows_now for column in self._name_columns(task, text)]
-            names += self._lead_columns(task, rows_now)
+            found = [replace(name, column=begin + name.column) for name in self.names.find(text)]
+            named += found
+            lookups += [(name.column, *look_up(name, labels, visible(task, plan))) for name in found]
+            lookups += self._unnamed(task, plan, rows_now)
+            reads += self._reads(task, rows_now, [name.column for name in found])
         return {
             "ids": np.array(ids),
             "media": self._media(sample.encoded, plan, media_at, len(ids)),
             "is_media": (np.arange(len(ids)) >= media_at) & (np.arange(len(ids)) < media_at + tokens),
             "positions": np.concatenate(positions, 1).T,
             "allowed": _allowed(len(ids), stem, media_at, spans),
-            "labels": _around(labels, media_at, len(ids), IGNORE),
+            "labels": _named(_around(labels, media_at, len(ids), IGNORE), named),
             "answers": answers,
             "weights": weights,
-            "evidence_rows": rows,
-            "names": names,
-            "evidence": _evidence_matrix(evidence, media_at, len(ids)),
+            "lookup_rows": [row for row, _, _ in lookups],
+            "lookups": _lookup_matrix(lookups, media_at, len(ids)),
+            "reads": reads,
         }
 
     def _task_ids(self, task: Task, mode: str) -> tuple[list[int], int]:
@@ -223,39 +228,37 @@ class Packer:
         at = np.arange(length) + start
         return np.maximum(at - 1, start) if sample.mode == "av" else at
 
-    def _name_columns(self, task: Task, text: list[int]) -> list[int]:
-        """Where in a question's tokens its names stand."""
-        return [text.index(self.encode(f" {name}")[0]) for name in task.question.names]
+    def _unnamed(self, task: Task, plan: Layout, rows_now: range) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        """Lookups of answer tokens that no name leads to ("first", "how many"): what tells them, by all heads.
 
-    def _lead_columns(self, task: Task, rows_now: range) -> list[tuple[int, int]]:
-        """(row, column of a token of the part that leads to the row's part)."""
-        counts = [len(self.encode(part.text)) for part in task.question.parts]
-        starts = [rows_now[0] + sum(counts[:number]) for number in range(len(counts))]
-        pairs = []
-        for number, part in enumerate(task.question.parts):
-            if part.leads is not None:
-                columns = range(starts[part.leads] + 1, starts[part.leads] + 1 + counts[part.leads])
-                pairs += [(starts[number] + i, column) for i in range(counts[number]) for column in columns]
-        return pairs
-
-    def _add_evidence(
-        self, task: Task, plan: Layout, rows_now: range, rows: list[int], evidence: list[np.ndarray]
-    ) -> None:
-        """Per answer token the media tokens that tell it; none of them (so the first token of all) for `NOWHERE`.
-
-        What ends a list is told by nothing coming after it.
+        Nothing tells `NOWHERE`; of evidence that is denied nothing is known.
         """
-        row = rows_now[0]
+        lookups, row = [], rows_now[0]
         for number, part in enumerate(task.question.parts):
             count = len(self.encode(part.text))
-            found = holds_evidence(task, number, plan)
-            if found.any() or NOWHERE in part.evidence:
-                rows += range(row, row + count)
-                evidence += [found] * count
+            if part.leads is None and not task.question.names:
+                found = holds_evidence(task, number, plan)
+                known = np.full(HEADS, found.any() or NOWHERE in part.evidence)
+                lookups += [(row + i, np.tile(found, (HEADS, 1)), known) for i in range(count)]
             row += count
-        if task.question.kind in LISTS:
-            rows.append(rows_now[-1])
-            evidence.append(np.zeros(len(plan.index), bool))
+        return lookups
+
+    def _reads(self, task: Task, rows_now: range, named: list[int]) -> list[tuple[int, int]]:
+        """(row, column of the name it is about): that of the part that leads to the row's part, else the question's.
+
+        How a list ends is read at its last name.
+        """
+        counts = [len(self.encode(part.text)) for part in task.question.parts]
+        starts = [rows_now[0] + sum(counts[:number]) for number in range(len(counts))]
+        asked = [column for column in named if column <= rows_now[0]]
+        pairs = []
+        for number, part in enumerate(task.question.parts):
+            if part.leads is not None or task.question.names:
+                column = asked[-1] if part.leads is None else starts[part.leads] + counts[part.leads]
+                pairs += [(starts[number] + i, column) for i in range(counts[number])]
+        if task.question.kind in LISTS and named:
+            pairs.append((rows_now[-1], named[-1]))
+        return pairs
 
     def _media(self, encoded: Encoded, plan: Layout, media_at: int, length: int) -> np.ndarray:
         flat = np.zeros((length, self.hidden), np.float32)
@@ -282,11 +285,19 @@ def _around(values: np.ndarray, at: int, length: int, fill: int) -> np.ndarray:
     return whole
 
 
-def _evidence_matrix(found: list[np.ndarray], media_at: int, length: int) -> np.ndarray:
-    matrix = np.zeros((len(found), length), bool)
-    for row, tokens in zip(matrix, found, strict=True):
-        row[media_at : media_at + len(tokens)] = tokens
-        row[0] = not tokens.any()
+def _named(labels: np.ndarray, names: list[Name]) -> np.ndarray:
+    """`labels` with those of the names in the texts."""
+    for name in names:
+        labels[name.column] = name.labels(labels.shape[1])
+    return labels
+
+
+def _lookup_matrix(lookups: list[tuple[int, np.ndarray, np.ndarray]], media_at: int, length: int) -> np.ndarray:
+    """bool [heads, lookups, length]: where each head should look, the first token where nothing is found."""
+    matrix = np.zeros((HEADS, len(lookups), length), bool)
+    for number, (_, found, known) in enumerate(lookups):
+        matrix[:, number, media_at : media_at + found.shape[1]] = found & known[:, None]
+        matrix[:, number, 0] = known & ~found.any(1)
     return matrix
 
 
@@ -300,7 +311,7 @@ def _pad(values: np.ndarray, length: int, fill: float) -> np.ndarray:
 
 
 def _pad_columns(values: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(values, ((0, 0), (0, length - values.shape[1])))
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])])
 
 
 def _pad_mask(values: np.ndarray, rows: int, columns: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from omnimem_cli.train.architecture import HIDDEN
 from omnimem_cli.train.curriculum import Curriculum, training_sample, training_video
 from omnimem_cli.train.decoder import Trace, decode
 from omnimem_cli.train.encoders import IGNORE, audio_batch, vision_batch
-from omnimem_cli.train.losses import Binding, answer_loss, evidence_loss, name_ids, name_loss
+from omnimem_cli.train.losses import Binding, answer_loss, lookup_loss, name_ids, read_loss
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.train.packing import Batch, Packer, Sample, Task
 from omnimem_cli.train.render import Encoded, encode
@@ -25,7 +25,7 @@ from omnimem_cli.world.video import make_video
 TOKENS = 4_500
 REPLAY = 600
 FRESH = 0.15
-ATTENTION_WEIGHT, BINDING_WEIGHT = 0.5, 0.8
+LOOKUP_WEIGHT, READ_WEIGHT, BINDING_WEIGHT = 1.0, 0.3, 0.8
 MEDIA_SCALE, TEXT_SCALE, NAME_NORM = 0.3, 0.05, 0.7
 DENIAL_FROM, DENIAL = 0.6, 0.6
 LOG_EVERY, SAVE_EVERY, TEST_EVERY = 20, 200, 300
@@ -94,7 +94,7 @@ class TextStage:
         self.binding = Binding(tokenizer)
         for tower in (model.model.visual, model.model.audio_tower):
             tower.requires_grad_(False)
-        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.02, adam_lr=1e-3)
+        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.012, adam_lr=5e-4, decay=1.0)
         self.curriculum = Curriculum(steps)
         self.replay: list[Encoded] = []
         self.step, self.seconds, self.tokens = 0, 0.0, 0
@@ -120,15 +120,14 @@ class TextStage:
             trace = forward(self.model, batch)
         answers, right = answer_loss(self.lm, trace, batch)
         binding, known = self.binding(self.lm, trace, batch)
-        evidence = evidence_loss(trace, batch)
-        names = name_loss(trace, batch)
-        loss = answers + ATTENTION_WEIGHT * (evidence + names) + BINDING_WEIGHT * binding
+        lookups, reads = lookup_loss(trace, batch), read_loss(trace, batch)
+        loss = answers + LOOKUP_WEIGHT * lookups + READ_WEIGHT * reads + BINDING_WEIGHT * binding
         self.optimiser.step(loss, self.step)
         for task, whole in zip(batch.tasks, whole_answers(batch, right), strict=True):
             self.curriculum.note(task.question.kind, whole)
         self.curriculum.advance(self.step)
         self.tokens += batch.tokens
-        return {"answers": answers, "evidence": evidence, "names": names, "binding": binding, **known}
+        return {"answers": answers, "lookups": lookups, "reads": reads, "binding": binding, **known}
 
     def _samples(self, rng: np.random.Generator) -> list[Sample]:
         """Videos of about the same length for about TOKENS tokens, some new and some met before, with new questions."""

@@ -1,0 +1,80 @@
+"""Where a name in a text should look in the video."""
+
+import numpy as np
+import pytest
+
+from omnimem_cli.train.encoders import IGNORE, slide_labels
+from omnimem_cli.train.layout import layout
+from omnimem_cli.train.lookups import AFTER, BEGINNING, HERE, WORD, Name, Names, look_up
+from omnimem_cli.train.packing import LABELS, moment_labels
+from omnimem_cli.train.tokenizer import build_tokenizer
+from omnimem_cli.world.slides import COLOURS, SHAPES
+from omnimem_cli.world.video import make_video
+from omnimem_cli.world.words import WORDS
+
+VIDEO = make_video(11, 5, "even")
+PLAN = layout(round(VIDEO.duration_s))
+LABELLED = moment_labels(VIDEO, PLAN, PLAN.positions[0])
+ALL = np.ones(len(PLAN.index), bool)
+MIDDLE = PLAN.start_s + np.where(PLAN.is_sound, 0.05, 0.5)
+
+
+def _slide(event):
+    return Name(0, *slide_labels(event.slide)[:2])
+
+
+def _during(event):
+    return (event.start_s <= MIDDLE) & (event.end_s > MIDDLE)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+@pytest.mark.parametrize(("text", "count"), [("apple river", 2), ("What is on the red circle?", 1), ("a circle", 0)])
+def test_names_are_found_with_and_without_a_space_in_front(tokenizer, text, count):
+    ids = tokenizer.encode(text)
+    assert len(Names(tokenizer).find(ids)) == count
+
+
+def test_a_name_knows_itself(tokenizer):
+    (slide,) = Names(tokenizer).find(tokenizer.encode(f" {list(COLOURS)[3]} {SHAPES[2]}"))
+    (word,) = Names(tokenizer).find(tokenizer.encode(WORDS[7]))
+    assert slide.labels(len(LABELS)).tolist()[:4] == [4, 3, IGNORE, IGNORE] and slide.column == 1
+    assert word.labels(len(LABELS)).tolist()[:4] == [IGNORE, IGNORE, IGNORE, 8]
+
+
+def test_a_slide_looks_at_itself_at_its_word_and_at_what_comes_after_it():
+    spoken = next(e for e in VIDEO.events[:-1] if e.word)
+    after = VIDEO.events[VIDEO.events.index(spoken) + 1]
+    found, known = look_up(_slide(spoken), LABELLED, ALL)
+    assert known.all()
+    assert (found[HERE] == _during(spoken)).all() and (found[AFTER] == _during(after)).all()
+    assert (
+        found[WORD].any()
+        and (MIDDLE[found[WORD]] >= spoken.word_start_s + 0.2).all()
+        and PLAN.is_sound[found[WORD]].all()
+    )
+    assert (found[BEGINNING] == _during(spoken) & (spoken.start_s + 1 > MIDDLE)).all()
+
+
+def test_a_word_looks_where_it_is_said_and_at_the_next_one():
+    first, second = [e for e in VIDEO.events if e.word][:2]
+    found, _ = look_up(Name(0, word=WORDS.index(first.word) + 1), LABELLED, ALL)
+    assert found[WORD].any() and PLAN.is_sound[found[WORD]].all() and (_during(first) >= found[HERE]).all()
+    assert found[AFTER].any() and (MIDDLE[found[AFTER]] >= second.word_start_s).all()
+
+
+def test_what_is_not_in_view_is_not_found():
+    event = VIDEO.events[0]
+    found, known = look_up(_slide(event), LABELLED, ~_during(event))
+    assert known.all() and not found[[HERE, WORD, BEGINNING]].any() and found[AFTER].any()
+
+
+def test_sound_alone_tells_nothing_of_pictures():
+    plan = layout(round(VIDEO.duration_s), "a")
+    labels = moment_labels(VIDEO, plan, plan.positions[0])
+    word = next(e.word for e in VIDEO.events if e.word)
+    _, known = look_up(Name(0, word=WORDS.index(word) + 1), labels, np.ones(len(plan.index), bool))
+    assert known.tolist() == [False, True, True, False]
