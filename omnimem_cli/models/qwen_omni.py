@@ -10,12 +10,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omnimem_cli.errors import UsageError
 from omnimem_cli.media.segment import Format, Media, Segment
 from omnimem_cli.memory.piece import AUDIO, PREFIX, QUESTION, VISUAL, Piece, join, text_piece
 from omnimem_cli.models.adapter import Plan, WatchOptions
+from omnimem_cli.models.base import BaseAdapter
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.mel import MelSettings, StreamingLogMel
 from omnimem_cli.models.patches import PatchSettings, patch_rows
@@ -24,8 +25,8 @@ from omnimem_cli.models.prompt import Prompt
 from omnimem_cli.models.towers import AudioTower, VisionTower
 
 
-class QwenOmniAdapter:
-    """One Thinker and the state of one stream. ``row``: its defaults; ``name``, ``revision``: its origin."""
+class QwenOmniAdapter(BaseAdapter):
+    """One Thinker and the state of one stream."""
 
     marks: ClassVar[dict[str, str]] = {
         "vision_bos": "<|vision_bos|>",
@@ -37,11 +38,10 @@ class QwenOmniAdapter:
     """Picture and sound marks stand at one position."""
 
     learns_sound = True
-    penalty = 1.0
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         mel: MelSettings,
         patches: PatchSettings,
@@ -49,13 +49,9 @@ class QwenOmniAdapter:
         eos_ids: tuple[int, ...],
         revision: str | None = None,
     ):
-        self.model, self.tokenizer = model, tokenizer
-        self.row, self.name, self.revision, self.eos_ids = row, row.name, revision, eos_ids
-        self.decoder = model.get_decoder()
+        super().__init__(model, tokenizer, row, eos_ids, revision)
         towers = model if hasattr(model, "visual") else model.model  # transformers 5.17 keeps them on the former
         self._vision, self._audio = self.encoders(towers)
-        self.device, self.dtype = model.device, model.dtype
-        self.weights = str(model.dtype).removeprefix("torch.")
         marks = {name: tokenizer.convert_tokens_to_ids(token) for name, token in self.marks.items()}
         self.prompt = Prompt(tokenizer, marks)
         self.patches = patches
@@ -78,7 +74,7 @@ class QwenOmniAdapter:
     def plan(self, media: Media, options: WatchOptions) -> Plan:
         """Segments of ``segment_s``. Raises UsageError: frame rate or pixel limit out of range."""
         fps = self.frame_rate(self.row.fps if options.fps is None else options.fps)
-        width, height = (0, 0) if media.video is None else self._grid(media, options)
+        width, height = self._frame_size(media, options)
         visual = 0
         if media.video is not None:
             pairs = fps * self.segment_s / self.patches.temporal_patch_size
@@ -97,17 +93,6 @@ class QwenOmniAdapter:
                 f"Use --fps {nearest}.",
             )
         return float(fps)
-
-    def _grid(self, media: Media, options: WatchOptions) -> tuple[int, int]:
-        least = self.patches.cell**2
-        if options.max_pixels is not None and options.max_pixels < least:
-            raise UsageError(
-                f"{self.name} needs at least {least} pixels per frame, not {options.max_pixels}.",
-                f"Use --max-pixels {least} or more.",
-            )
-        assert media.video is not None, "a grid is planned for a picture"
-        limit = options.max_pixels or self.row.max_pixels
-        return self.patches.grid(media.video.width, media.video.height, limit)
 
     @staticmethod
     def tokens_of(mel_frames: int) -> int:
@@ -234,23 +219,6 @@ class QwenOmniAdapter:
         pads = [self.config.video_token_id] * self._picture + [self.config.audio_token_id] * self._sound
         marks = self.prompt.opening(self._picture, self._sound) + self.prompt.closing(self._picture, self._sound)
         return self.prompt.system + marks + pads + self.prompt.question(text)
-
-    def _embeds(self, ids: list[int]) -> Tensor:
-        return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
-
-    @torch.no_grad()
-    def embed(self, ids: Tensor) -> Tensor:
-        """Token ids [...] to embeddings [..., D]."""
-        return self.decoder.get_input_embeddings()(ids)
-
-    @torch.no_grad()
-    def head(self, hidden: Tensor) -> Tensor:
-        """Final hidden states [..., D] to logits [..., V] in fp32."""
-        return self.model.lm_head(hidden).float()
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids, special tokens skipped."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def state(self) -> dict:
         """Plain tensors and numbers that resume the stream after ``open`` with the same plan."""

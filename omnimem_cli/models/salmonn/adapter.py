@@ -18,6 +18,7 @@ from omnimem_cli.errors import UsageError
 from omnimem_cli.media.segment import Format, Media, Segment
 from omnimem_cli.memory.piece import PREFIX, Piece, text_piece
 from omnimem_cli.models.adapter import Plan, WatchOptions
+from omnimem_cli.models.base import BaseAdapter
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.patches import PatchSettings, patch_rows
 from omnimem_cli.models.prompt import ANSWER, SYSTEM
@@ -32,15 +33,14 @@ MOST_SLICES = 4
 """Slices per segment, where the frame rate asks for more than one."""
 
 
-class SalmonnAdapter(ABC):
-    """A video-SALMONN 2+ model as the engine sees it (``models.adapter.Adapter``). ``row``: its defaults."""
+class SalmonnAdapter(BaseAdapter, ABC):
+    """A video-SALMONN 2+ model as the engine sees it (``models.adapter.Adapter``)."""
 
     model_class: ClassVar[type[PreTrainedModel]]
     patches: ClassVar[PatchSettings]
     opens: ClassVar[str]  # between the user's header and the first media token
     closes: ClassVar[str]  # between the media and a question, beyond the layout's own marks
     learns_sound: ClassVar[bool] = False
-    penalty = 1.0
 
     def __init__(
         self,
@@ -50,11 +50,7 @@ class SalmonnAdapter(ABC):
         eos_ids: tuple[int, ...],
         revision: str | None = None,
     ):
-        self.model, self.tokenizer = model, tokenizer
-        self.row, self.name, self.revision, self.eos_ids = row, row.name, revision, eos_ids
-        self.decoder = model.model.language_model
-        self.device, self.dtype = model.device, model.dtype
-        self.weights = str(model.dtype).removeprefix("torch.")
+        super().__init__(model, tokenizer, row, eos_ids, revision)
         self._stream: Stream | None = None
 
     @abstractmethod
@@ -69,28 +65,18 @@ class SalmonnAdapter(ABC):
         """Segments of one or a few 30 s slices. Raises UsageError: frame rate or pixel limit out of range."""
         fps = options.fps or self.row.fps
         segment_s = _segment_s(fps)
-        width, height = (0, 0) if media.video is None else self._pixels(media, options)
+        width, height = self._frame_size(media, options)
         pairs = round(fps * segment_s / 2) if media.video else 0
         visual = pairs * (width // self.patches.cell) * (height // self.patches.cell)
         audio = round(segment_s * TOKENS_PER_S) if media.audio else 0
         text = self._stamp_tokens(self.layout(2 / fps, grid_steps(media, fps)), pairs)
         return Plan(Format(segment_s, fps, width, height), visual + audio + text, visual, audio)
 
-    def _pixels(self, media: Media, options: WatchOptions) -> tuple[int, int]:
-        least = self.patches.cell**2
-        if options.max_pixels is not None and options.max_pixels < least:
-            raise UsageError(
-                f"{self.name} needs at least {least} pixels per frame, not {options.max_pixels}.",
-                f"Use --max-pixels {least} or more.",
-            )
-        limit = options.max_pixels or self.row.max_pixels
-        return self.patches.grid(media.video.width, media.video.height, limit)
-
     def _stamp_tokens(self, layout: Layout, pairs: int) -> int:
         spans = math.ceil(pairs / layout.per_span) if layout.spans else 0
         return spans * (len(self._ids("<1000.0 seconds>")) + 2)
 
-    def listen(self, audio: Tensor) -> None:  # noqa: B027
+    def listen(self, audio: Tensor) -> None:
         """Nothing to learn: the log-mel floor is that of each 30 s slice."""
 
     def open(self, media: Media, plan: Plan) -> Piece:
@@ -139,20 +125,6 @@ class SalmonnAdapter(ABC):
         """Names of special tokens in ``text`` stay plain text."""
         plain = self.tokenizer("\n" + text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return self._ids(self.closes) + plain + self._ids(ANSWER)
-
-    @torch.no_grad()
-    def embed(self, ids: Tensor) -> Tensor:
-        """Token ids [...] to embeddings [..., D]."""
-        return self.decoder.embed_tokens(ids)
-
-    @torch.no_grad()
-    def head(self, hidden: Tensor) -> Tensor:
-        """Final hidden states [..., D] to logits [..., V] in fp32."""
-        return self.model.lm_head(hidden).float()
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids, special tokens skipped."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def state(self) -> dict:
         """Plain tensors and numbers that resume the stream."""
@@ -206,9 +178,6 @@ class SalmonnAdapter(ABC):
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def _embeds(self, ids: list[int]) -> Tensor:
-        return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
 
 
 def grid_steps(media: Media, fps: float) -> int | None:
