@@ -1,9 +1,10 @@
-"""What nano's text model is trained on, besides the answers: what each moment means, and where each answer is.
+"""What nano's text model is trained on, besides the answers: what each moment means, and where each name is found.
 
-Binding: after an early layer every media token should say the slide and word of its moment, read out with the
-token embeddings themselves; one layer on, what came before (read out with the same embeddings, after one map), how
-much there was so far and what time it is. Evidence: one layer later the attention of an answer
-token should lie on the tokens that hold the answer. Both only teach; nothing of them is left in the checkpoint.
+Binding: after an early layer every media token should say the slide and word of its moment, read out with the token
+embeddings themselves, and every name in a text should say itself; one layer on, what came before (read out with the
+same embeddings, after one map), how much there was so far, what time it is and whether the slide is new. Lookups: one
+layer later every name attends to where it is in the video (`lookups`). Reads: one layer later an answer attends to the
+name it is about. All of it only teaches; nothing of it is left in the checkpoint.
 """
 
 import torch

@@ -5,7 +5,7 @@ would have alone. One packed pass equals separate passes (tests/test_nano_decode
 """
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -147,26 +147,25 @@ class Packer:
         """One batch of `samples`, padded to the longest."""
         stem = max(self._stem(sample) for sample in samples)
         packed = [self._pack_one(sample, stem) for sample in samples]
-        length = max(len(p["ids"]) for p in packed)
-        stack = lambda name, fill: np.stack([_pad(p[name], length, fill) for p in packed])  # noqa: E731
-        answers, weights, first_task = [], [], 0
-        for b, p in enumerate(packed):
-            answers += [(b, row, token, first_task + task, last) for row, token, task, last in p["answers"]]
-            weights += p["weights"]
-            first_task += len(samples[b].tasks)
-        mask = np.stack([_pad_mask(p["allowed"], length - stem, length) for p in packed])[:, None]
+        length = max(len(p.ids) for p in packed)
+        answers, first_task = [], 0
+        for b, (p, sample) in enumerate(zip(packed, samples, strict=True)):
+            answers += [(b, row, token, first_task + task, last) for row, token, task, last in p.answers]
+            first_task += len(sample.tasks)
+        media = [self._media(p, sample.encoded) for p, sample in zip(packed, samples, strict=True)]
+        mask = np.stack([_pad_mask(p.allowed(stem), length - stem, length) for p in packed])[:, None]
         return Batch(
-            ids=torch.from_numpy(stack("ids", 0)),
-            media=torch.from_numpy(stack("media", 0)),
-            is_media=torch.from_numpy(stack("is_media", False)),
-            positions=torch.from_numpy(stack("positions", 0)).permute(2, 0, 1),
+            ids=_stack([np.array(p.ids) for p in packed], length, 0),
+            media=_stack(media, length, 0),
+            is_media=_stack([p.is_media() for p in packed], length, False),
+            positions=_stack([np.concatenate(p.positions, 1).T for p in packed], length, 0).permute(2, 0, 1),
             mask=torch.zeros(mask.shape).masked_fill_(~torch.from_numpy(mask), float("-inf")),
-            labels=torch.from_numpy(stack("labels", IGNORE)),
+            labels=_stack([p.labels() for p in packed], length, IGNORE),
             answers=torch.tensor(answers),
-            weights=torch.tensor(weights),
-            lookup_rows=[torch.tensor(p["lookup_rows"], dtype=torch.long) for p in packed],
-            lookups=[torch.from_numpy(_pad_columns(p["lookups"], length)) for p in packed],
-            reads=[torch.tensor(p["reads"], dtype=torch.long).view(-1, 2) for p in packed],
+            weights=torch.tensor([weight for p in packed for weight in p.weights]),
+            lookup_rows=[torch.tensor([row for row, _, _ in p.lookups], dtype=torch.long) for p in packed],
+            lookups=[torch.from_numpy(_pad_columns(p.lookup_matrix(), length)) for p in packed],
+            reads=[torch.tensor(p.reads, dtype=torch.long).view(-1, 2) for p in packed],
             tasks=[task for sample in samples for task in sample.tasks],
         )
 
@@ -175,47 +174,43 @@ class Packer:
         prefix = self.encode(SYSTEM) + self.encode(OPENING[sample.mode])
         return len(prefix) + len(layout(round(sample.encoded.video.duration_s), sample.mode).index)
 
-    def _pack_one(self, sample: Sample, stem: int) -> dict:
-        """Arrays of one sample, its prefix and media padded to `stem` tokens."""
+    def _pack_one(self, sample: Sample, stem: int) -> "_Packed":
+        """One sample, its prefix and media padded to `stem` tokens."""
         plan = layout(round(sample.encoded.video.duration_s), sample.mode)
-        media_positions = plan.positions + sample.ahead(plan.start_s) * _is_time(plan)
-        labels = moment_labels(sample.encoded.video, plan, media_positions[0])
         prefix = self.encode(SYSTEM) + self.encode(OPENING[sample.mode])
         at = np.arange(len(prefix))
         if sample.mode == "av":
             at[-1] -= 1
-        first, media_at = int(at[-1]) + 1, len(prefix)
-        tokens = len(plan.index)
-        ids = [*prefix, *[0] * (stem - len(prefix))]
-        positions = [np.tile(at, (3, 1)), media_positions + first, np.zeros((3, stem - media_at - tokens), int)]
-        answers, weights, lookups, spans, reads, named = [], [], [], [], [], []
+        moved = plan.positions + sample.ahead(plan.start_s) * _is_time(plan)
+        waste = np.zeros((3, stem - len(prefix) - len(plan.index)), int)
+        packed = _Packed(
+            plan=plan,
+            media_at=len(prefix),
+            media_position=int(at[-1]) + 1,
+            moments=moment_labels(sample.encoded.video, plan, moved[0]),
+            ids=[*prefix, *[0] * (stem - len(prefix))],
+            positions=[np.tile(at, (3, 1)), moved + int(at[-1]) + 1, waste],
+        )
         for number, task in enumerate(sample.tasks):
-            begin = len(ids)
-            text, count = self._task_ids(task, sample.mode)
-            ids += text
-            positions.append(np.tile(self._task_positions(len(text), plan, task, sample) + first, (3, 1)))
-            spans.append((begin, len(ids), visible(task, plan)))
-            rows_now = range(len(ids) - count - 1, len(ids) - 1)
-            answers += [(row, ids[row + 1], number, int(row == rows_now[-1])) for row in rows_now]
-            weights += [1 / count**0.5] * count
-            found = [replace(name, column=begin + name.column) for name in self.names.find(text)]
-            named += found
-            lookups += [(name.column, *look_up(name, labels, visible(task, plan))) for name in found]
-            lookups += self._unnamed(task, plan, rows_now)
-            reads += self._reads(task, rows_now, [name.column for name in found])
-        return {
-            "ids": np.array(ids),
-            "media": self._media(sample.encoded, plan, media_at, len(ids)),
-            "is_media": (np.arange(len(ids)) >= media_at) & (np.arange(len(ids)) < media_at + tokens),
-            "positions": np.concatenate(positions, 1).T,
-            "allowed": _allowed(len(ids), stem, media_at, spans),
-            "labels": _named(_around(labels, media_at, len(ids), IGNORE), named),
-            "answers": answers,
-            "weights": weights,
-            "lookup_rows": [row for row, _, _ in lookups],
-            "lookups": _lookup_matrix(lookups, media_at, len(ids)),
-            "reads": reads,
-        }
+            self._add(packed, number, task, sample)
+        return packed
+
+    def _add(self, packed: "_Packed", number: int, task: Task, sample: Sample) -> None:
+        """Append a question with its answer, and what is taught about them."""
+        begin, seen = len(packed.ids), visible(task, packed.plan)
+        text, count = self._task_ids(task, sample.mode)
+        packed.ids += text
+        at = self._task_positions(len(text), packed.plan, task, sample) + packed.media_position
+        packed.positions.append(np.tile(at, (3, 1)))
+        packed.spans.append((begin, len(packed.ids), seen))
+        rows = range(len(packed.ids) - count - 1, len(packed.ids) - 1)
+        packed.answers += [(row, packed.ids[row + 1], number, int(row == rows[-1])) for row in rows]
+        packed.weights += [1 / count**0.5] * count
+        names = [replace(name, column=begin + name.column) for name in self.names.find(text)]
+        packed.names += names
+        packed.lookups += [(name.column, *look_up(name, packed.moments, seen)) for name in names]
+        packed.lookups += self._unnamed(task, packed.plan, rows)
+        packed.reads += self._reads(task, rows, [name.column for name in names])
 
     def _task_ids(self, task: Task, mode: str) -> tuple[list[int], int]:
         """The ids of a whole question with its answer, and how many of them are the answer (with its end)."""
@@ -260,45 +255,62 @@ class Packer:
             pairs.append((rows_now[-1], named[-1]))
         return pairs
 
-    def _media(self, encoded: Encoded, plan: Layout, media_at: int, length: int) -> np.ndarray:
-        flat = np.zeros((length, self.hidden), np.float32)
+    def _media(self, packed: "_Packed", encoded: Encoded) -> np.ndarray:
+        plan, flat = packed.plan, np.zeros((len(packed.ids), self.hidden), np.float32)
         visual, sound = encoded.visual.flatten(0, 1).numpy(), encoded.sound.flatten(0, 1).numpy()
-        block = flat[media_at : media_at + len(plan.index)]
+        block = flat[packed.media_at : packed.media_at + len(plan.index)]
         block[~plan.is_sound] = visual[plan.index[~plan.is_sound]]
         block[plan.is_sound] = sound[plan.index[plan.is_sound]]
         return flat
 
 
-def _allowed(length: int, stem: int, media_at: int, spans: list[tuple[int, int, np.ndarray]]) -> np.ndarray:
-    """bool [length - stem, length]: who among the questions' tokens may look at whom."""
-    allowed = np.zeros((length - stem, length), bool)
-    allowed[:, :media_at] = True
-    for begin, end, seen in spans:
-        allowed[begin - stem : end - stem, media_at : media_at + len(seen)] = seen
-        allowed[begin - stem : end - stem, begin:end] = np.tri(end - begin, dtype=bool)
-    return allowed
+@dataclass
+class _Packed:
+    """One sample's tokens while its questions are appended. Columns and rows count from the sample's first token."""
 
+    plan: Layout
+    media_at: int  # column
+    media_position: int
+    moments: np.ndarray  # [media tokens, 12]
+    ids: list[int]
+    positions: list[np.ndarray]  # [3, n] each
+    spans: list[tuple[int, int, np.ndarray]] = field(default_factory=list)  # of a question: begin, end, what it sees
+    answers: list[tuple[int, int, int, int]] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    names: list[Name] = field(default_factory=list)
+    lookups: list[tuple[int, np.ndarray, np.ndarray]] = field(default_factory=list)  # row, found, known
+    reads: list[tuple[int, int]] = field(default_factory=list)
 
-def _around(values: np.ndarray, at: int, length: int, fill: int) -> np.ndarray:
-    whole = np.full((length, *values.shape[1:]), fill)
-    whole[at : at + len(values)] = values
-    return whole
+    def is_media(self) -> np.ndarray:
+        """bool [tokens]."""
+        at = np.arange(len(self.ids)) - self.media_at
+        return (at >= 0) & (at < len(self.plan.index))
 
+    def allowed(self, stem: int) -> np.ndarray:
+        """bool [tokens - stem, tokens]: who among the questions' tokens may look at whom."""
+        allowed = np.zeros((len(self.ids) - stem, len(self.ids)), bool)
+        allowed[:, : self.media_at] = True
+        for begin, end, seen in self.spans:
+            rows = slice(begin - stem, end - stem)
+            allowed[rows, self.media_at : self.media_at + len(seen)] = seen
+            allowed[rows, begin:end] = np.tri(end - begin, dtype=bool)
+        return allowed
 
-def _named(labels: np.ndarray, names: list[Name]) -> np.ndarray:
-    """`labels` with those of the names in the texts."""
-    for name in names:
-        labels[name.column] = name.labels(labels.shape[1])
-    return labels
+    def labels(self) -> np.ndarray:
+        """[tokens, 12]: of the moments, and of the names in the texts."""
+        labels = np.full((len(self.ids), len(LABELS)), IGNORE)
+        labels[self.media_at : self.media_at + len(self.moments)] = self.moments
+        for name in self.names:
+            labels[name.column] = name.labels(len(LABELS))
+        return labels
 
-
-def _lookup_matrix(lookups: list[tuple[int, np.ndarray, np.ndarray]], media_at: int, length: int) -> np.ndarray:
-    """bool [heads, lookups, length]: where each head should look, the first token where nothing is found."""
-    matrix = np.zeros((HEADS, len(lookups), length), bool)
-    for number, (_, found, known) in enumerate(lookups):
-        matrix[:, number, media_at : media_at + found.shape[1]] = found & known[:, None]
-        matrix[:, number, 0] = known & ~found.any(1)
-    return matrix
+    def lookup_matrix(self) -> np.ndarray:
+        """bool [heads, lookups, tokens]: where each head should look, the first token where nothing is found."""
+        matrix = np.zeros((HEADS, len(self.lookups), len(self.ids)), bool)
+        for number, (_, found, known) in enumerate(self.lookups):
+            matrix[:, number, self.media_at : self.media_at + found.shape[1]] = found & known[:, None]
+            matrix[:, number, 0] = known & ~found.any(1)
+        return matrix
 
 
 def _is_time(plan: Layout) -> np.ndarray:
@@ -306,8 +318,10 @@ def _is_time(plan: Layout) -> np.ndarray:
     return np.stack([np.ones(len(plan.index), int), plan.is_sound, plan.is_sound])
 
 
-def _pad(values: np.ndarray, length: int, fill: float) -> np.ndarray:
-    return np.pad(values, [(0, length - len(values))] + [(0, 0)] * (values.ndim - 1), constant_values=fill)
+def _stack(arrays: list[np.ndarray], length: int, fill: float) -> Tensor:
+    """Arrays [n, ...] padded at their ends to [arrays, length, ...]."""
+    pads = [[(0, length - len(array))] + [(0, 0)] * (array.ndim - 1) for array in arrays]
+    return torch.from_numpy(np.stack([np.pad(a, p, constant_values=fill) for a, p in zip(arrays, pads, strict=True)]))
 
 
 def _pad_columns(values: np.ndarray, length: int) -> np.ndarray:
