@@ -1,5 +1,6 @@
 """One process per device: the work is shared, a worker that dies costs one input, a stop stops all."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -68,6 +69,9 @@ def test_an_interrupt_stops_every_worker_and_records_what_it_held(shared, tmp_pa
     def interrupt_when_both_have_begun() -> None:
         while len(list(tmp_path.glob("*.begun"))) < 2:
             time.sleep(0.1)
+        for worker in multiprocessing.active_children():  # a terminal interrupts all of them, the workers first or not
+            os.kill(worker.pid, signal.SIGINT)
+        time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGINT)
 
     outcomes: list[Outcome] = []
