@@ -36,7 +36,7 @@ def test_nanos_row_is_that_of_its_config():
     text = read_checkpoint(NANO).config["text_config"]
     nano = row("nano")
     assert (nano.layers, nano.kv_heads) == (text["num_hidden_layers"], text["num_key_value_heads"])
-    assert nano.head_dim == text["hidden_size"] // text["num_attention_heads"]
+    assert nano.head_dim == text["head_dim"]
 
 
 def test_names_and_hub_ids_find_rows_whatever_their_case():

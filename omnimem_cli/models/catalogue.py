@@ -184,17 +184,17 @@ ROWS = (
         licence="Apache-2.0",
         params_b=0.003,
         download_gb=0.0,
-        layers=5,
+        layers=6,
         kv_heads=2,
-        head_dim=48,
+        head_dim=64,
         visual_rate=4,
         audio_rate=10,
         max_pixels=56 * 56,
         fps=2.0,
         budget=512,
         av_ratio=1.0,
-        trained_positions=1_150,  # 110 s of video and a question
-        window_s=4.0,
+        trained_positions=1_550,  # 150 s of video and a question
+        window_s=15.0,
         world="omnimem world",
     ),
 )
