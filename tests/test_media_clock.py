@@ -140,11 +140,17 @@ def test_resuming_behind_the_last_segment_delivers_nothing(clip):
     assert segments(clip, first_segment=6) == []
 
 
+LAST_FRAMES = 2 * 16_000 * 1024 // 44_100 + 1
+"""Of joined recordings ffmpeg, when it is busy, delivers all but up to two AAC frames at the very end."""
+
+
 @pytest.mark.parametrize("where", [{}, {"start_s": 1.7, "end_s": 8.3}])
 def test_the_first_pass_hears_what_decoding_delivers(folder, where):
     for path in (zoo.av(folder, "lossy.mp4", video_s=9, audio_s=9), zoo.joined_recordings(folder)):
         blocks = list(sound_blocks(probe(str(path)), block_s=1.3, **where))
-        assert np.array_equal(np.concatenate(blocks), sound(segments(path, **where)))
+        first, decoded = np.concatenate(blocks), sound(segments(path, **where))
+        assert 0 <= len(first) - len(decoded) <= (LAST_FRAMES if path.suffix == ".ts" else 0)
+        assert np.array_equal(first[: len(decoded)], decoded)
         assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
 
 
