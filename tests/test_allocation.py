@@ -79,7 +79,7 @@ def test_an_absent_stream_gives_its_whole_share_away():
 
 
 def test_signals_are_the_entropy_and_redundancy_of_each_kind():
-    policy = Calibrating(skip=0, carry=100)
+    policy = Calibrating(skip=0, stride=1, carry=100)
     memory = Memory(omni_decoder(), policy, even_budgets(4, 10_000, 1.0, True, True), dtype=torch.float32)
     memory.absorb(stream(6, patches=6, slots=10))
     (first, *_), table = policy.signals(), memory.stores[0].table

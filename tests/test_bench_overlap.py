@@ -7,7 +7,7 @@ from omnimem_cli.bench.tables import overlap_table
 from omnimem_cli.models.loader import load
 from omnimem_cli.settings import Settings
 
-EXACT = "omnimem:carry=100"
+EXACT = "omnimem:stride=1:carry=100"
 
 
 def test_shared_is_the_mean_over_layers_of_what_the_reference_keeps():

@@ -70,7 +70,7 @@ def answered(adapter, memory: Memory, stream: Piece, count: int) -> tuple[torch.
 
 def released() -> OmniMem:
     """Released ranking and importance, no approximation of ours."""
-    return OmniMem(score="code", heads="averaged", carry=100)
+    return OmniMem(score="code", heads="averaged", stride=1, carry=100)
 
 
 def test_the_stream_is_the_released_prompt(adapter, stream, case):

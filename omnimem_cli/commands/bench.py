@@ -230,11 +230,12 @@ def _minutes(text: str) -> list[float]:
 
 SETTINGS = (
     *(f"omnimem:stride={n}:carry=100" for n in (2, 4, 8, 16, 32)),
-    "omnimem:heads=averaged:carry=100",
+    "omnimem:stride=1:heads=averaged:carry=100",
     "omnimem:exponent=0:carry=100",
-    *(f"omnimem:carry={share}" for share in ("0.25", "0.125", "0.0625", "0.03125")),
+    *(f"omnimem:stride=1:carry={share}" for share in ("0.25", "0.125", "0.0625", "0.03125")),
+    "omnimem",
 )
-EXACT = "omnimem:carry=100"
+EXACT = "omnimem:stride=1:carry=100"
 
 
 @app.command("overlap", epilog=examples(["omnimem bench overlap", "omnimem bench overlap --policies omnimem:stride=4"]))

@@ -29,7 +29,7 @@ class OmniMem:
     score: str = "paper"
     exponent: float = 0.02
     heads: str = "exact"
-    stride: int = 1
+    stride: int = 8
     neighbours: str = "sequence"
     carry: float = 0.125
     vector: str = "int8"
