@@ -12,14 +12,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from omnimem_cli.errors import UsageError
 from omnimem_cli.media.segment import Format, Media, Segment
 from omnimem_cli.memory.piece import PREFIX, Piece, text_piece
 from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.base import BaseAdapter
-from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.patches import PatchSettings, patch_rows
 from omnimem_cli.models.prompt import ANSWER, SYSTEM
 from omnimem_cli.models.salmonn.audio import SLICE_S, TOKENS_PER_S, TOKENS_PER_SLICE, log_mel, slices
@@ -41,17 +40,7 @@ class SalmonnAdapter(BaseAdapter, ABC):
     opens: ClassVar[str]  # between the user's header and the first media token
     closes: ClassVar[str]  # between the media and a question, beyond the layout's own marks
     learns_sound: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        row: Row,
-        eos_ids: tuple[int, ...],
-        revision: str | None = None,
-    ):
-        super().__init__(model, tokenizer, row, eos_ids, revision)
-        self._stream: Stream | None = None
+    _stream: Stream | None = None
 
     @abstractmethod
     def layout(self, step_s: float, steps: int | None) -> Layout:
