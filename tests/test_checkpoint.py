@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+import footage
 import pytest
 import torch
-import zoo
 
 from omnimem_cli import run
 from omnimem_cli.checkpoint import Checkpoint
@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.av(tmp_path_factory.mktemp("clip"), video_s=9, audio_s=9)
+    return footage.av(tmp_path_factory.mktemp("clip"), video_s=9, audio_s=9)
 
 
 def checkpoint(folder: Path, work: str = "this", every_s: float = 0.0) -> Checkpoint:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import footage
 import jsonschema
 import pytest
 import zoo
@@ -40,7 +41,7 @@ def test_the_demo_as_json_is_a_valid_result_that_saw_all_of_it(capsys):
 
 
 def test_every_task_writes_its_files_for_a_real_clip(capsys):
-    zoo.av(Path(), "clip.mp4")
+    footage.av(Path(), "clip.mp4")
     assert omnimem("summarize", "clip.mp4", *NANO, "-f", "md,json,txt") == 0
     assert omnimem("transcribe", "clip.mp4", *NANO, "-f", "srt,vtt") == 0
     assert omnimem("ask", "clip.mp4", *NANO, "-Q", "What is shown?", "-f", "json") == 0
@@ -54,7 +55,7 @@ def test_every_task_writes_its_files_for_a_real_clip(capsys):
 
 
 def test_the_built_in_model_says_that_it_knows_nothing_of_real_videos(capsys):
-    zoo.av(Path(), "clip.mp4")
+    footage.av(Path(), "clip.mp4")
     assert omnimem("summarize", "clip.mp4", *NANO, "-o", "-", "-f", "json") == 0
     (result,) = lines(capsys.readouterr().out)
     (warning,) = [w for w in result["warnings"] if w["code"] == "foreign_world"]
@@ -75,7 +76,7 @@ def test_a_bad_file_alone_is_4_in_two_lines(make, capsys):
 
 
 def test_bad_files_among_others_are_3_and_cost_nothing_but_themselves(capsys):
-    bad, good = [str(make(Path())) for make in BAD], str(zoo.av(Path(), "good.mp4"))
+    bad, good = [str(make(Path())) for make in BAD], str(footage.av(Path(), "good.mp4"))
     assert omnimem("summarize", *bad, good, *NANO) == 3
     assert capsys.readouterr().out == "good.summary.md\n"
     assert {path.suffix for path in Path(".omnimem").iterdir()} == {".json"}
@@ -102,7 +103,7 @@ def test_a_file_cut_short_is_done_with_its_true_coverage_and_7_under_strict(caps
     ],
 )
 def test_what_cannot_be_done_says_what_can(flags: list[str], code: int, said: str, capsys):
-    zoo.av(Path(), "clip.mp4")
+    footage.av(Path(), "clip.mp4")
     assert omnimem("summarize", "clip.mp4", *NANO, *flags) == code
     shown = capsys.readouterr().err
     assert said in shown and "Traceback" not in shown
@@ -115,7 +116,7 @@ def test_without_any_ffmpeg_it_is_5_with_the_next_step(monkeypatch: pytest.Monke
     def none() -> str:
         raise RuntimeError("No ffmpeg exe could be found.")
 
-    zoo.av(Path(), "clip.mp4")
+    footage.av(Path(), "clip.mp4")
     monkeypatch.setattr(ffmpeg.shutil, "which", lambda name: None)
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", none)
     assert omnimem("summarize", "clip.mp4", *NANO) == 5
@@ -124,7 +125,7 @@ def test_without_any_ffmpeg_it_is_5_with_the_next_step(monkeypatch: pytest.Monke
 
 
 def test_doctor_tells_versions_devices_budget_and_what_a_file_takes(capsys):
-    zoo.av(Path(), "clip.mp4")
+    footage.av(Path(), "clip.mp4")
     assert omnimem("doctor", "clip.mp4", *NANO) == 0
     out = capsys.readouterr().out
     for word in ("omnimem", "python", "torch", "transformers", "ffmpeg", "cpu", "nano", "budget", "tokens", "0:06"):
@@ -132,7 +133,7 @@ def test_doctor_tells_versions_devices_budget_and_what_a_file_takes(capsys):
 
 
 def test_doctor_says_6_and_what_would_fit_for_a_file_that_does_not(monkeypatch: pytest.MonkeyPatch, capsys):
-    zoo.av(Path(), "clip.mp4")
+    footage.av(Path(), "clip.mp4")
     monkeypatch.setattr(device, "free_bytes", lambda where: 300 * 2**20)
     assert omnimem("doctor", "clip.mp4", *NANO) == 0
     assert "it fits" in capsys.readouterr().out
@@ -143,7 +144,7 @@ def test_doctor_says_6_and_what_would_fit_for_a_file_that_does_not(monkeypatch: 
 
 
 def test_the_same_command_again_does_nothing_and_the_text_is_the_same_for_a_copy():
-    zoo.av(Path(), "clip.mp4")
+    footage.av(Path(), "clip.mp4")
     Path("copy.mp4").write_bytes(Path("clip.mp4").read_bytes())
     assert omnimem("summarize", "clip.mp4", "copy.mp4", *NANO, "-f", "json") == 0
     first = json.loads(Path("clip.summary.json").read_text())
@@ -156,7 +157,7 @@ def test_the_same_command_again_does_nothing_and_the_text_is_the_same_for_a_copy
 @pytest.mark.slow
 def test_two_workers_with_the_real_model_give_what_one_process_gives():
     for name in ("a.mp4", "b.mp4", "c.mp4"):
-        zoo.av(Path(), name)
+        footage.av(Path(), name)
     assert omnimem("summarize", "a.mp4", "b.mp4", "c.mp4", *NANO, "-f", "json", "-o", "one") == 0
     workers = ("--workers", "cpu,cpu")
     assert omnimem("summarize", "a.mp4", "b.mp4", "c.mp4", *NANO, "-f", "json", "-o", "two", *workers) == 0

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import footage
 import psutil
 import pytest
-import zoo
 from served import Server
 
 from omnimem_cli.errors import InputError, MissingError
@@ -29,7 +29,7 @@ ENDLESS = "lavfi:testsrc2=s=160x96:r=10[out0];sine=r=16000[out1]"
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return str(zoo.av(tmp_path_factory.mktemp("process"), video_s=30, audio_s=30))
+    return str(footage.av(tmp_path_factory.mktemp("process"), video_s=30, audio_s=30))
 
 
 @pytest.fixture(autouse=True)
@@ -241,7 +241,7 @@ def test_a_url_is_watched_like_a_file(clip, served):
 
 
 def test_a_url_that_stalls_times_out(clip, served, tmp_path):
-    zoo.copy(Path(clip), tmp_path / "fast.mp4", "-movflags", "+faststart")
+    footage.copy(Path(clip), tmp_path / "fast.mp4", "-movflags", "+faststart")
     data = (tmp_path / "fast.mp4").read_bytes()
     media = probe(served(data))
     stalling = served(data, stop_at=len(data) // 2)
@@ -253,7 +253,7 @@ def test_a_url_that_stalls_times_out(clip, served, tmp_path):
 
 
 def test_leaving_a_stalled_source_does_not_wait_for_it(clip, served, tmp_path):
-    zoo.copy(Path(clip), tmp_path / "fast.mp4", "-movflags", "+faststart")
+    footage.copy(Path(clip), tmp_path / "fast.mp4", "-movflags", "+faststart")
     data = (tmp_path / "fast.mp4").read_bytes()
     media = probe(served(data))
     media = type(media)(served(data, stop_at=len(data) // 2), media.video, media.audio, media.audio_tracks)

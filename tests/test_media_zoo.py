@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import footage
 import numpy as np
 import psutil
 import pytest
@@ -28,7 +29,7 @@ class Watched:
 
     @property
     def numbers(self) -> list[int]:
-        return [zoo.read_number(frame) for segment in self.segments for frame in segment.frames]
+        return [footage.read_number(frame) for segment in self.segments for frame in segment.frames]
 
     @property
     def sound(self) -> np.ndarray:
@@ -56,16 +57,16 @@ class Outcome:
     check: Callable[[Watched], bool] = lambda watched: True
 
 
-def shown(runs: list[zoo.Run], end_s: float) -> list[int]:
-    return zoo.expected_numbers(runs, np.arange(0, end_s - 0.001, 1 / LAYOUT.fps))
+def shown(runs: list[footage.Run], end_s: float) -> list[int]:
+    return footage.expected_numbers(runs, np.arange(0, end_s - 0.001, 1 / LAYOUT.fps))
 
 
 def quiet(sound: np.ndarray, begin_s: float, end_s: float) -> bool:
-    return not np.abs(sound[round(begin_s * zoo.RATE) : round(end_s * zoo.RATE)]).max()
+    return not np.abs(sound[round(begin_s * footage.RATE) : round(end_s * footage.RATE)]).max()
 
 
 HEALTHY: dict[Callable[[Path], Path], Outcome] = {
-    zoo.av: Outcome(numbers=EVERY_HALF),
+    footage.av: Outcome(numbers=EVERY_HALF),
     zoo.no_audio: Outcome(audio_s=0, numbers=EVERY_HALF, check=lambda w: w.media.audio is None),
     zoo.no_video: Outcome(video_s=0, check=lambda w: w.media.video is None),
     zoo.rotated: Outcome(check=lambda w: (w.media.video.width, w.media.video.height) == (96, 160)),
@@ -94,7 +95,7 @@ HEALTHY: dict[Callable[[Path], Path], Outcome] = {
     zoo.two_pictures: Outcome(6, 0, EVERY_HALF, check=lambda w: w.media.video.width == 320),
     zoo.transport_stream: Outcome(6, 6.04),
     zoo.changed_size: Outcome(5.92, 0, [0, 12, 25, 37, 50, 62, 2, 14, 27, 39, 52, 64]),
-    zoo.changed_channels: Outcome(0, 8, check=lambda w: abs(len(w.sound) - 8 * zoo.RATE) < 100),
+    zoo.changed_channels: Outcome(0, 8, check=lambda w: abs(len(w.sound) - 8 * footage.RATE) < 100),
     zoo.joined_recordings: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
     zoo.webm: Outcome(numbers=EVERY_HALF),
     zoo.avi: Outcome(6.04, 6.03),
@@ -180,13 +181,13 @@ def test_the_zoo_has_at_least_thirty_traits():
 def test_a_rotated_picture_stands_upright(folder):
     watched = watch(zoo.rotated(folder), Format(2.0, 1, 48, 80))
     upright = [np.rot90(frame, 3) for segment in watched.segments for frame in segment.frames]
-    assert [zoo.read_number(frame) for frame in upright] == EVERY_HALF[::2]
+    assert [footage.read_number(frame) for frame in upright] == EVERY_HALF[::2]
     assert watched.media.video.rotation == 270
 
 
 def test_the_track_asked_for_is_heard(folder):
     path = zoo.two_languages(folder)
-    english, japanese = zoo.noise(6), zoo.noise(6, seed=8)
+    english, japanese = footage.noise(6), footage.noise(6, seed=8)
     for track, wanted in ((None, english), ("1", english), ("2", japanese), ("jpn", japanese), ("ja", japanese)):
         sound = watch(path, audio_track=track).sound
         assert np.corrcoef(sound[:90_000], wanted[:90_000])[0, 1] > 0.99

@@ -6,10 +6,10 @@ import threading
 import time
 from dataclasses import replace
 
+import footage
 import jsonschema
 import pytest
 import torch
-import zoo
 from served import Server
 
 from omnimem_cli import fitting, results, run
@@ -27,7 +27,7 @@ from omnimem_cli.tasks.transcribe import Transcribe
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return zoo.av(tmp_path_factory.mktemp("clip"), video_s=21, audio_s=21)
+    return footage.av(tmp_path_factory.mktemp("clip"), video_s=21, audio_s=21)
 
 
 def summarize(path, adapter, report=lambda progress: None, **kw):
@@ -51,7 +51,7 @@ def test_the_same_run_twice_gives_the_same_text(clip, tiny_adapter):
 def test_a_second_input_does_not_hear_the_first(clip, tiny_folder, tmp_path):
     from omnimem_cli.models.loader import load
 
-    quiet = zoo.av(tmp_path, extra=("-af", "volume=0.01"))
+    quiet = footage.av(tmp_path, extra=("-af", "volume=0.01"))
     alone = load(str(tiny_folder), device="cpu")
     after = load(str(tiny_folder), device="cpu")
     summarize(clip, after)
@@ -112,7 +112,7 @@ def test_a_time_limit_ends_one_input(clip, tiny_adapter):
 
 @pytest.mark.parametrize("no_audio", [True, False])  # both passes over the file
 def test_a_stalled_source_is_given_up_within_the_time_limit(no_audio, clip, tiny_adapter, tmp_path, monkeypatch):
-    zoo.copy(clip, tmp_path / "fast.mp4", "-movflags", "+faststart")
+    footage.copy(clip, tmp_path / "fast.mp4", "-movflags", "+faststart")
     data = (tmp_path / "fast.mp4").read_bytes()
     server = Server(data, stop_at=len(data) // 2)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -155,7 +155,7 @@ def test_a_stream_that_is_switched_off_gives_its_budget_to_the_other(clip, tiny_
 
 
 def test_a_truncated_file_is_done_with_its_true_coverage(tiny_adapter, tmp_path):
-    whole = zoo.av(tmp_path, video_s=20, audio_s=20, extra=("-movflags", "+faststart"))
+    whole = footage.av(tmp_path, video_s=20, audio_s=20, extra=("-movflags", "+faststart"))
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     result = summarize(cut, tiny_adapter)

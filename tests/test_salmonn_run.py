@@ -1,8 +1,8 @@
 """video-SALMONN 2+ from file to result: real media, bounded memory, every task."""
 
+import footage
 import jsonschema
 import pytest
-import zoo
 from salmonn_tiny import FAMILIES, load_tiny, tiny_salmonn
 
 from omnimem_cli import results, run
@@ -15,7 +15,7 @@ from omnimem_cli.tasks.transcribe import Transcribe
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return zoo.av(tmp_path_factory.mktemp("clip"), video_s=40, audio_s=40)
+    return footage.av(tmp_path_factory.mktemp("clip"), video_s=40, audio_s=40)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

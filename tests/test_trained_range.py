@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+import footage
 import jsonschema
 import pytest
-import zoo
 
 from omnimem_cli import results, run
 from omnimem_cli.models.catalogue import ROWS, row
@@ -14,7 +14,7 @@ from omnimem_cli.tasks.summarize import Summarize
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return zoo.av(tmp_path_factory.mktemp("clip"), video_s=8, audio_s=8)
+    return footage.av(tmp_path_factory.mktemp("clip"), video_s=8, audio_s=8)
 
 
 @pytest.mark.parametrize(
