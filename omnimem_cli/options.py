@@ -18,6 +18,7 @@ import typer
 
 from omnimem_cli.errors import MissingError, UsageError
 from omnimem_cli.memory.budget import parse_budget
+from omnimem_cli.models.catalogue import shipped_plan
 from omnimem_cli.settings import Settings
 from omnimem_cli.times import parse_span, parse_time
 
@@ -26,6 +27,7 @@ ADVANCED = "Advanced"
 PANELS = (INPUT, MODEL, ANSWER, OUTPUT, TALK, ADVANCED)
 FORMATS = ("md", "json", "srt", "vtt", "txt")
 POSITIONS = ("keep", "lazy", "eager", "retime")
+PLAN_HELP = "Budget allocation: a file of `omnimem calibrate`, or nano for the one it comes with."
 DTYPES = ("float32", "bfloat16", "float16", "int8", "int4")
 Number = TypeVar("Number", int, float)
 
@@ -143,7 +145,7 @@ class RunOptions:
     policy: Annotated[
         str, option(ADVANCED, "--policy NAME[:KEY=VALUE]...", "The rule that says which entries stay.")
     ] = "omnimem"
-    plan: Annotated[str | None, option(ADVANCED, "--plan FILE", "Budget allocation from `omnimem calibrate`.")] = None
+    plan: Annotated[str | None, option(ADVANCED, "--plan FILE", PLAN_HELP)] = None
     av_ratio: Annotated[float | None, option(ADVANCED, "--av-ratio R", "Visual to audio budget, without a plan.")] = (
         None
     )
@@ -233,7 +235,7 @@ class RunOptions:
             offline=self.offline,
             budget=_budget(self.budget),
             policy=_policy(self.policy),
-            plan=_plan(self.plan),
+            plan=plan_file(self.plan),
             av_ratio=_positive(self.av_ratio, "--av-ratio"),
             positions=_one_of(self.positions, POSITIONS, "--positions") or "keep",
             chunk=_positive(self.chunk, "--chunk"),
@@ -351,14 +353,18 @@ def _policy(text: str) -> str:
     return text
 
 
-def _plan(file: str | None) -> str | None:
-    """A file that looks like a plan; whether it is one for the model shows when that is there. Raises UsageError."""
-    if file is None:
+def plan_file(named: str | None) -> str | None:
+    """A file that looks like a plan, or the one that comes with a model. Raises UsageError.
+
+    Whether it is one for the model in use shows when that is there.
+    """
+    if named is None:
         return None
+    file = Path(named) if Path(named).is_file() else shipped_plan(named) or Path(named)
     try:
-        looks_right = {"model", "budgets"} <= set(json.loads(Path(file).read_text("utf-8")))
+        looks_right = {"model", "budgets"} <= set(json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         looks_right = False
     if not looks_right:
-        raise UsageError(f"--plan {file} is not a plan.", "`omnimem calibrate` writes one.")
-    return file
+        raise UsageError(f"--plan {named} is not a plan.", "`omnimem calibrate` writes one.")
+    return str(file)

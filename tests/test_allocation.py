@@ -15,6 +15,8 @@ from omnimem_cli.memory.allocation import Allocation, Calibrating, Signal
 from omnimem_cli.memory.budget import even_budgets, fit_plan
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.models.adapter import WatchOptions
+from omnimem_cli.models.loader import NANO
+from omnimem_cli.options import plan_file as named_plan
 from omnimem_cli.settings import Settings
 
 
@@ -153,3 +155,11 @@ class _Played(list):
 
     def __exit__(self, *error):
         return None
+
+
+def test_nano_comes_with_a_plan_that_is_named_like_it():
+    layers = json.loads((NANO / "config.json").read_text())["text_config"]["num_hidden_layers"]
+    plan = read_plan(named_plan("nano"), layers, "nano")
+    assert min(min(pair) for pair in plan) >= 1
+    with pytest.raises(UsageError, match="is not a plan"):
+        named_plan("qwen2.5-omni-7b")

@@ -5,8 +5,8 @@ import pytest
 
 from omnimem_cli.train.encoders import IGNORE, slide_labels
 from omnimem_cli.train.layout import layout
-from omnimem_cli.train.lookups import AFTER, BEGINNING, HERE, WORD, Name, Names, look_up
-from omnimem_cli.train.packing import LABELS, moment_labels
+from omnimem_cli.train.lookups import AFTER, BEGINNING, FINDINGS, HERE, WORD, Name, Names, look_up
+from omnimem_cli.train.moments import LABELS, moment_labels
 from omnimem_cli.train.tokenizer import build_tokenizer
 from omnimem_cli.world.slides import COLOURS, SHAPES
 from omnimem_cli.world.video import make_video
@@ -25,6 +25,15 @@ def _slide(event):
 
 def _during(event):
     return (event.start_s <= MIDDLE) & (event.end_s > MIDDLE)
+
+
+def _three(fit):
+    """The first three events in a row that fit."""
+    return next(three for three in zip(VIDEO.events, VIDEO.events[1:], VIDEO.events[2:], strict=False) if fit(three))
+
+
+def _findings(lookup):
+    return dict(zip(FINDINGS, lookup.findings.tolist(), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -48,33 +57,56 @@ def test_a_name_knows_itself(tokenizer):
 def test_a_slide_looks_at_itself_at_its_word_and_at_what_comes_after_it():
     spoken = next(e for e in VIDEO.events[:-1] if e.word)
     after = VIDEO.events[VIDEO.events.index(spoken) + 1]
-    found, known = look_up(_slide(spoken), LABELLED, ALL)
-    assert known.all()
-    assert (found[HERE] == _during(spoken)).all() and (found[AFTER] == _during(after)).all()
-    assert (
-        found[WORD].any()
-        and (MIDDLE[found[WORD]] >= spoken.word_start_s + 0.2).all()
-        and PLAN.is_sound[found[WORD]].all()
-    )
-    assert (found[BEGINNING] == _during(spoken) & (spoken.start_s + 1 > MIDDLE)).all()
+    looked = look_up(_slide(spoken), LABELLED, ALL)
+    assert looked.known.all()
+    assert (looked.found[HERE] == _during(spoken)).all() and (looked.found[AFTER] == _during(after)).all()
+    assert looked.found[WORD].any() and PLAN.is_sound[looked.found[WORD]].all()
+    assert (MIDDLE[looked.found[WORD]] >= spoken.word_start_s + 0.2).all()
+    assert (looked.found[BEGINNING] == _during(spoken) & (spoken.start_s + 1 > MIDDLE)).all()
 
 
 def test_a_word_looks_where_it_is_said_and_at_the_next_one():
     first, second = [e for e in VIDEO.events if e.word][:2]
-    found, _ = look_up(Name(0, word=WORDS.index(first.word) + 1), LABELLED, ALL)
-    assert found[WORD].any() and PLAN.is_sound[found[WORD]].all() and (_during(first) >= found[HERE]).all()
-    assert found[AFTER].any() and (MIDDLE[found[AFTER]] >= second.word_start_s).all()
+    looked = look_up(Name(0, word=WORDS.index(first.word) + 1), LABELLED, ALL)
+    assert looked.found[WORD].any() and PLAN.is_sound[looked.found[WORD]].all()
+    assert (_during(first) >= looked.found[HERE]).all()
+    assert looked.found[AFTER].any() and (MIDDLE[looked.found[AFTER]] >= second.word_start_s).all()
+
+
+def test_a_slide_should_know_what_it_found():
+    before, spoken, after = _three(lambda events: events[1].word)
+    findings = _findings(look_up(_slide(spoken), LABELLED, ALL))
+    assert findings[HERE, "digit"] == slide_labels(spoken.slide)[2]
+    assert findings[WORD, "word"] == WORDS.index(spoken.word) + 1
+    assert (findings[AFTER, "colour"], findings[AFTER, "shape"]) == slide_labels(after.slide)[:2]
+    assert (findings[BEGINNING, "colour_before"], findings[BEGINNING, "shape_before"]) == slide_labels(before.slide)[:2]
+    second = 10 * findings[BEGINNING, "tens_of_seconds"] + findings[BEGINNING, "ones_of_seconds"]
+    assert second == int(spoken.start_s)
+
+
+def test_a_word_should_know_its_slide_and_its_neighbours():
+    before, spoken, after = _three(lambda events: all(event.word for event in events))
+    findings = _findings(look_up(Name(0, word=WORDS.index(spoken.word) + 1), LABELLED, ALL))
+    assert (findings[HERE, "colour"], findings[HERE, "shape"]) == slide_labels(spoken.slide)[:2]
+    assert findings[AFTER, "word"] == WORDS.index(after.word) + 1
+    assert findings[BEGINNING, "word_before"] == WORDS.index(before.word) + 1
+
+
+def test_nothing_is_known_of_what_is_nowhere_and_no_second_either():
+    event = VIDEO.events[0]
+    findings = _findings(look_up(_slide(event), LABELLED, ~_during(event)))
+    assert findings[HERE, "digit"] == 0 and findings[BEGINNING, "tens_of_seconds"] == IGNORE
 
 
 def test_what_is_not_in_view_is_not_found():
     event = VIDEO.events[0]
-    found, known = look_up(_slide(event), LABELLED, ~_during(event))
-    assert known.all() and not found[[HERE, WORD, BEGINNING]].any() and found[AFTER].any()
+    looked = look_up(_slide(event), LABELLED, ~_during(event))
+    assert looked.known.all() and not looked.found[[HERE, WORD, BEGINNING]].any() and looked.found[AFTER].any()
 
 
 def test_sound_alone_tells_nothing_of_pictures():
     plan = layout(round(VIDEO.duration_s), "a")
     labels = moment_labels(VIDEO, plan, plan.positions[0])
     word = next(e.word for e in VIDEO.events if e.word)
-    _, known = look_up(Name(0, word=WORDS.index(word) + 1), labels, np.ones(len(plan.index), bool))
-    assert known.tolist() == [False, True, True, False]
+    looked = look_up(Name(0, word=WORDS.index(word) + 1), labels, np.ones(len(plan.index), bool))
+    assert looked.known.tolist() == [False, True, True, True]

@@ -7,8 +7,9 @@ import torch
 from omnimem_cli.train.architecture import HIDDEN
 from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.layout import layout
-from omnimem_cli.train.lookups import AFTER, Names
-from omnimem_cli.train.packing import LABELS, Packer, Sample, Task, moment_labels
+from omnimem_cli.train.lookups import AFTER, BEGINNING, HERE, WORD, Names
+from omnimem_cli.train.moments import LABELS, moment_labels
+from omnimem_cli.train.packing import Packer, Sample, Task
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.tokenizer import build_tokenizer
 from omnimem_cli.world.questions import ABSENT, question
@@ -29,6 +30,15 @@ def _sample(*kinds, jumps=()):
     return Sample(encoded, "av", [Task(question(kind, VIDEO, rng), SECONDS) for kind in kinds], jumps)
 
 
+def _columns(batch):
+    """Row to the column of the name that it reads."""
+    return {r: int(w[:, 1:].any(0).nonzero()[0, 0]) + 1 for r, w in _reads(batch)}
+
+
+def _reads(batch):
+    return zip(batch.reads.rows[0].tolist(), batch.reads.where[0].unbind(1), strict=True)
+
+
 def _label(labels, name):
     return labels[:, LABELS.index(name)]
 
@@ -47,14 +57,16 @@ def test_a_leap_of_the_clock_moves_what_comes_after_it_and_no_patch(packer):
 
 def test_what_is_not_there_is_told_by_the_first_token(packer):
     batch = packer.pack([_sample("absent")])
-    (row,), found = batch.lookup_rows[0].tolist(), batch.lookups[0][:, 0]
+    (row,), found = batch.lookups.rows[0].tolist(), batch.lookups.where[0][:, 0]
     assert found[:, 0][found.any(-1)].all() and found.sum() == found.any(-1).sum() >= 3
-    assert (batch.reads[0][:, 1] == row).all() and len(batch.reads[0]) == len(packer.encode(ABSENT))
+    reads = batch.reads.where[0]
+    assert reads.shape[1] == len(packer.encode(ABSENT))
+    assert reads[..., [0, row]].all() and reads.sum() == 2 * reads[..., 0].numel(), "any head may look at the name"
 
 
 def test_a_list_ends_where_nothing_comes_after(packer):
     batch = packer.pack([_sample("transcribe")])
-    after = batch.lookups[0][AFTER][batch.lookup_rows[0].argsort()]
+    after = batch.lookups.where[0][AFTER][batch.lookups.rows[0].argsort()]
     words = sum(1 for event in VIDEO.events if event.word)
     assert len(after) == words + 1, "what leads to the first word, then one row per word"
     assert after[-1, 0] and after[-1].sum() == 1
@@ -66,13 +78,40 @@ def test_an_answer_reads_at_the_name_it_is_about(packer):
     ids, names = batch.ids[0].tolist(), Names(packer.tokenizer)
     completes = {name.column for name in names.find(ids)}
     digit, note = (sorted(r for _, r, _, n, _ in batch.answers.tolist() if n == number) for number in (0, 1))
-    reads = dict(batch.reads[0].tolist())
+    reads = _columns(batch)
     assert set(reads.values()) <= completes
     assert reads[digit[0]] == max(c for c in completes if c <= digit[0]), "the name in the question"
     assert set(note) - set(reads) == set(note[:3]), "nothing leads to the first slide's dash and name"
     assert all(
         reads[row] == max(c for c in completes if note[0] < c <= row) or row - reads[row] < 8 for row in note[3:]
     )
+
+
+def test_each_head_reads_what_it_found(packer):
+    batch = packer.pack([_sample("previous_slide")])
+    column = set(_columns(batch).values()).pop()
+    where = batch.reads.where[0]
+    assert where[BEGINNING, :, column].all() and not where[BEGINNING, :, 0].any()
+    others = [HERE, WORD, AFTER]
+    assert where[others][..., 0].all() and not where[others][..., 1:].any(), "the others look at the first token"
+
+
+def test_a_list_asks_for_the_digit_then_for_the_word_then_for_what_comes_next(packer):
+    batch = packer.pack([_sample("summary")])
+    heads = {}
+    for row, where in _reads(batch):
+        told = packer.tokenizer.decode([batch.ids[0, row + 1]]).strip()
+        heads.setdefault(told, set()).update(where[:, 1:].any(-1).nonzero()[:, 0].tolist())
+    event = next(e for e in VIDEO.events[1:] if e.word)
+    assert heads[event.slide.digit] == {HERE} and heads[event.word] == {WORD}
+    assert heads[event.slide.shape] == {AFTER} and heads[","] == {WORD, AFTER} == heads["<|im_end|>"]
+
+
+def test_a_count_is_read_where_as_much_has_been(packer):
+    batch = packer.pack([_sample("count_words")])
+    where, labels = batch.reads.where[0], batch.labels[0, :, LABELS.index("words_so_far")]
+    assert (where == (labels == len(VIDEO.words))).all() and where.any()
+    assert where.shape[1] == len(str(len(VIDEO.words))) and not len(batch.lookups.rows[0])
 
 
 def test_labels_count_slides_and_words_and_tell_the_time():

@@ -10,7 +10,7 @@ import typer
 from omnimem_cli.commands.examples import examples
 from omnimem_cli.console import talk
 from omnimem_cli.errors import OutputError, UsageError
-from omnimem_cli.options import ADVANCED, MODEL, TALK, option
+from omnimem_cli.options import ADVANCED, MODEL, PLAN_HELP, TALK, option, plan_file
 from omnimem_cli.settings import Settings
 
 app = typer.Typer(help="Measure policies: accuracy, speed, memory.", no_args_is_help=True)
@@ -78,7 +78,7 @@ def needle(
         float | None, option(MODEL, "--seconds S", "Stretch the videos to this length with a few long slides and gaps.")
     ] = None,
     mp4: Annotated[bool, option(ADVANCED, "--mp4", "Write, probe and decode real files on the way.")] = False,
-    plan: Annotated[str | None, option(ADVANCED, "--plan FILE", "Budget allocation from `omnimem calibrate`.")] = None,
+    plan: Annotated[str | None, option(ADVANCED, "--plan FILE", PLAN_HELP)] = None,
     av_ratio: Annotated[float | None, option(ADVANCED, "--av-ratio R", "Visual to audio budget.")] = None,
     positions: Annotated[str, option(ADVANCED, "--positions RULE", "keep, lazy, eager or retime.")] = "keep",
     plot: Annotated[str, option(TALK, "--plot FILE", "Where the plot goes; '' for none.")] = "needle.svg",
@@ -98,7 +98,13 @@ def needle(
     _check_plot(plot)
     chosen = Needle(_names(policies), _shares(budgets), videos, seed, events, seconds, mp4)
     settings = Settings(
-        model=model, plan=plan, av_ratio=av_ratio, positions=positions, chunk=chunk, device=device, dtype=dtype
+        model=model,
+        plan=plan_file(plan),
+        av_ratio=av_ratio,
+        positions=positions,
+        chunk=chunk,
+        device=device,
+        dtype=dtype,
     )
     talk.configure(quiet=quiet)
     with talk.progress("bench needle") as report:

@@ -6,6 +6,7 @@ which ``auto`` looks for an installed model.
 
 import difflib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from omnimem_cli.errors import UsageError
 
@@ -182,10 +183,10 @@ ROWS = (
         hub_id=None,
         family="qwen2.5-omni",
         licence="Apache-2.0",
-        params_b=0.003,
+        params_b=0.004,
         download_gb=0.0,
         layers=6,
-        kv_heads=2,
+        kv_heads=4,
         head_dim=64,
         visual_rate=4,
         audio_rate=10,
@@ -210,6 +211,12 @@ def row(name: str) -> Row:
     near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.4)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise UsageError(f"There is no model named {name!r}.", hint + "`omnimem models list` shows all names.")
+
+
+def shipped_plan(name: str) -> Path | None:
+    """The budget plan that comes with the model of that name, None where there is none."""
+    file = Path(__file__).parent / name / "plan.json"
+    return file if name in [r.name for r in ROWS] and file.exists() else None
 
 
 def unlisted(name: str, family: str, hub_id: str | None = None) -> Row:

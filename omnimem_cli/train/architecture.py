@@ -23,7 +23,7 @@ TEXT = {
     "intermediate_size": 320,
     "num_hidden_layers": LAYERS,
     "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+    "num_key_value_heads": 4,
     "head_dim": 64,
     "max_position_embeddings": 1_000_000,
     "rope_parameters": {"rope_type": "default", "rope_theta": 10_000_000.0, "mrope_section": [20, 6, 6]},

@@ -2,8 +2,9 @@
 
 A law for every name in a question or an answer, whatever is asked: the token that completes a slide's name ("circle"
 of "red circle") or is a word attends, one head each, to the tokens of that slide or word, to the word said meanwhile,
-to what comes right after, and to the beginning. What is not there is the first token's. So a name learns from every
-sentence it stands in, and an answer has only to read what was found at its name.
+to what comes right after, and to the beginning. What is not there is the first token's. And the name should know what
+it found there: digit and word, what comes after, what came before, the second. So a name learns from every sentence it
+stands in, and an answer has only to read what was found at its name.
 
 Knows labels of moments and ids of names, not how samples are packed.
 """
@@ -14,12 +15,21 @@ import numpy as np
 from transformers import Qwen2Tokenizer
 
 from omnimem_cli.train.encoders import IGNORE
+from omnimem_cli.train.moments import LABELS
 from omnimem_cli.train.tokenizer import one_token
 from omnimem_cli.world.slides import COLOURS, SHAPES
 from omnimem_cli.world.words import WORDS
 
 HEADS = 4
 HERE, WORD, AFTER, BEGINNING = range(HEADS)
+FINDINGS = (
+    *((HERE, label) for label in ("colour", "shape", "digit")),
+    (WORD, "word"),
+    *((AFTER, label) for label in ("colour", "shape", "word")),
+    *((BEGINNING, label) for label in ("colour_before", "shape_before", "word_before")),
+    *((BEGINNING, label) for label in ("tens_of_seconds", "ones_of_seconds")),
+)
+"""What a name should know: the head that finds it, and the label of the first token found that tells it."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +71,38 @@ class Names:
         return found
 
 
-def look_up(name: Name, labels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each head should look among media tokens: bool [HEADS, tokens], and for which heads that is known.
+@dataclass(frozen=True)
+class Lookup:
+    """Where each head should look among media tokens, bool [HEADS, tokens]; for which heads that is known; findings."""
+
+    found: np.ndarray
+    known: np.ndarray
+    findings: np.ndarray
+
+
+def look_up(name: Name, labels: np.ndarray, seen: np.ndarray) -> Lookup:
+    """What a name should look up.
 
     labels: [tokens, labels] of moments. seen: bool [tokens], what the question may look at.
     """
-    colour, shape, _, word, colour_before, shape_before, word_before, *_, begins = labels.T
+    of = dict(zip(LABELS, labels.T, strict=True))
     if name.word:
-        here = word == name.word
-        found = np.stack([here & (colour > 0), here, word_before == name.word, here])
-        known = np.array([bool((colour != IGNORE).any()), True, True, False])
+        here = of["word"] == name.word
+        found = np.stack([here & (of["colour"] > 0), here, of["word_before"] == name.word, here])
+        known = np.array([bool((of["colour"] != IGNORE).any()), True, True, True])
     else:
-        here = (colour == name.colour) & (shape == name.shape)
-        after = (colour_before == name.colour) & (shape_before == name.shape)
-        found = np.stack([here, here & (word > 0), after, here & (begins > 0)])
+        here = (of["colour"] == name.colour) & (of["shape"] == name.shape)
+        after = (of["colour_before"] == name.colour) & (of["shape_before"] == name.shape)
+        found = np.stack([here, here & (of["word"] > 0), after, here & (of["slide_begins"] > 0)])
         known = np.ones(HEADS, bool)
-    return found & seen, known
+    found &= seen
+    findings = [_finding(of[label][found[head]], label) if known[head] else IGNORE for head, label in FINDINGS]
+    return Lookup(found, known, np.array(findings))
+
+
+def _finding(values: np.ndarray, label: str) -> int:
+    """The first value that is told; nothing (0) is known of what is nowhere, but not when it is."""
+    told = values[values != IGNORE]
+    if len(told):
+        return int(told[0])
+    return IGNORE if len(values) or label.endswith("seconds") else 0

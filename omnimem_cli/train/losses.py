@@ -2,25 +2,33 @@
 
 Binding: after an early layer every media token should say the slide and word of its moment, read out with the token
 embeddings themselves, and every name in a text should say itself; one layer on, what came before (read out with the
-same embeddings, after one map), how much there was so far, what time it is and whether the slide is new. Lookups: one
-layer later every name attends to where it is in the video (`lookups`). Reads: one layer later an answer attends to the
-name it is about. All of it only teaches; nothing of it is left in the checkpoint.
+same embeddings, after one map), what time it is and whether slide or word are new; one layer later, how many there
+were so far. Lookups: in that layer every name attends to where it is in the video (`lookups`). Findings: after it the
+name knows what it found. Reads: one layer later an answer attends to the name it is about, with the heads
+that found what is asked (`reads`). All of it only teaches; nothing of it is left in the checkpoint.
 """
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.train.architecture import BINDING_LAYER, HIDDEN, LOOKUP_LAYER, ORDER_LAYER, READ_LAYER
+from omnimem_cli.train.architecture import BINDING_LAYER, HIDDEN, LOOKUP_LAYER, ORDER_LAYER
 from omnimem_cli.train.decoder import Trace
 from omnimem_cli.train.encoders import IGNORE
-from omnimem_cli.train.packing import CLOCK_S, COUNTED, LABELS, Batch
+from omnimem_cli.train.lookups import FINDINGS, HEADS
+from omnimem_cli.train.moments import CLOCK_S, COUNTED, LABELS
+from omnimem_cli.train.packing import Batch, Targets
 from omnimem_cli.train.tokenizer import one_token
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES
 from omnimem_cli.world.words import WORDS
 
-FIRST_COUNT = LABELS.index("slides_so_far")
+COUNTS = ("slides_so_far", "words_so_far")
+CLOCK = {"tens_of_seconds": CLOCK_S // 10, "ones_of_seconds": 10}
+NAMES = {"colour": 0, "shape": 1, "digit": 2, "word": 3}
+"""Which group of name ids a label is read out with."""
 NOTHING_WEIGHT = 0.2  # most moments are silent, and what is said matters more than that nothing is
 
 
@@ -30,59 +38,103 @@ def name_ids(tokenizer: Qwen2Tokenizer) -> list[Tensor]:
     return [torch.tensor([one_token(tokenizer, text) for text in (" nothing", *group)]) for group in groups]
 
 
+class Readout(nn.Module):
+    """Reads labels out of hidden states, names with the token embeddings, and tells how well.
+
+    labels: which. Their classes are those of a name ("colour", "colour_before": the same names), of a digit of the
+    clock, of yes and no, or a number, which is read as the count of thresholds that it passes.
+    """
+
+    def __init__(self, tokenizer: Qwen2Tokenizer, labels: Iterable[str]):
+        super().__init__()
+        self.names = name_ids(tokenizer)
+        self.heads = nn.ModuleDict({label: nn.Linear(HIDDEN, _classes(label)) for label in labels if not _group(label)})
+
+    def logits(self, label: str, x: Tensor, lm: nn.Module) -> Tensor:
+        """[n, hidden] -> [n, classes]."""
+        group = _group(label)
+        return x @ lm.embed_tokens.weight[self.names[NAMES[group]]].T if group else self.heads[label](x)
+
+    def loss(self, label: str, x: Tensor, told: Tensor, lm: nn.Module) -> tuple[Tensor, Tensor]:
+        """The loss, and the share of right ones among those that are something. told: class numbers [n]."""
+        values = self.logits(label, x, lm)
+        if label in COUNTS:
+            passed = told[:, None] > torch.arange(COUNTED)
+            loss = F.binary_cross_entropy_with_logits(values, passed.float(), reduction="none").sum(-1).mean()
+            return loss, ((values > 0).sum(-1) == told).float().mean()
+        weights = torch.ones(values.shape[1])
+        weights[0] = NOTHING_WEIGHT if _group(label) else 1.0
+        something = told > 0 if _group(label) else told >= 0
+        return F.cross_entropy(values, told, weights), (values.argmax(-1) == told)[something].float().mean()
+
+
+def _group(label: str) -> str | None:
+    """The kind of name a label is, None for what is no name."""
+    name = label.removesuffix("_before")
+    return name if name in NAMES else None
+
+
+def _classes(label: str) -> int:
+    return COUNTED if label in COUNTS else CLOCK.get(label, 2)
+
+
 class Binding(nn.Module):
     """The binding losses. The map to what came before and the heads that count are parameters of this module."""
 
     def __init__(self, tokenizer: Qwen2Tokenizer):
         super().__init__()
-        self.ids = name_ids(tokenizer)
+        self.readout = Readout(tokenizer, LABELS)
         self.before = nn.Linear(HIDDEN, HIDDEN)
-        self.progress = nn.ModuleList(nn.Linear(HIDDEN, n) for n in (COUNTED, COUNTED, CLOCK_S // 10, 10, 2))
 
     def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over the labels and the share of tokens that are right, by label."""
         told = (batch.labels != IGNORE).any(-1)
         labels = batch.labels[told]
-        now = lm.norm(trace.hidden[BINDING_LAYER - 1][told])
-        later = lm.norm(trace.hidden[ORDER_LAYER - 1][told])
+        now, later, last = (
+            lm.norm(trace.hidden[layer][told]) for layer in (BINDING_LAYER - 1, ORDER_LAYER - 1, LOOKUP_LAYER)
+        )
         before = self.before(later)
-        logits = [now @ lm.embed_tokens.weight[ids].T for ids in self.ids]
-        logits += [before @ lm.embed_tokens.weight[self.ids[i]].T for i in (0, 1, 3)]
-        logits += [head(later) for head in self.progress]
         losses, right = [], {}
-        for i, (name, values) in enumerate(zip(LABELS, logits, strict=True)):
-            known = labels[:, i] != IGNORE
+        for label, values in zip(LABELS, labels.unbind(1), strict=True):
+            known = values != IGNORE
             if known.any():
-                weights = torch.ones(values.shape[1])
-                weights[0] = NOTHING_WEIGHT if i < FIRST_COUNT else 1.0
-                losses.append(F.cross_entropy(values[known], labels[known, i], weights))
-                something = known if i >= FIRST_COUNT else labels[:, i] > 0
-                right[name] = (values.argmax(-1) == labels[:, i])[something].float().mean()
+                x = now if label in NAMES else before if _group(label) else last if label in COUNTS else later
+                loss, right[label] = self.readout.loss(label, x[known], values[known], lm)
+                losses.append(loss)
         return torch.stack(losses).mean(), right
 
 
-def lookup_loss(trace: Trace, batch: Batch) -> Tensor:
-    """Mean of -log(attention mass where it should lie), over rows and heads of which that is known."""
+class Found(nn.Module):
+    """The losses on findings: what each head found is read out of a name's state after its own map."""
+
+    def __init__(self, tokenizer: Qwen2Tokenizer):
+        super().__init__()
+        self.readout = Readout(tokenizer, [label for _, label in FINDINGS])
+        self.maps = nn.ModuleList(nn.Linear(HIDDEN, HIDDEN) for _ in range(HEADS))
+
+    def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss over the findings and the share that is right, by what was found."""
+        states = [trace.hidden[LOOKUP_LAYER][b][rows] for b, rows in enumerate(batch.lookups.rows)]
+        state, findings = lm.norm(torch.cat(states)), torch.cat(batch.findings)
+        mapped = [to(state) for to in self.maps]
+        losses, right = [], {}
+        for (head, label), values in zip(FINDINGS, findings.unbind(1), strict=True):
+            known = values != IGNORE
+            if known.any():
+                loss, share = self.readout.loss(label, mapped[head][known], values[known], lm)
+                losses.append(loss)
+                right[f"found_{label}_{head}"] = share
+        return torch.stack(losses).mean(), right
+
+
+def attention_loss(trace: Trace, batch: Batch, targets: Targets, layer: int) -> Tensor:
+    """Mean of -log(a layer's attention mass where it should lie), over rows and heads of which that is known."""
     losses = []
-    for b, (rows, found) in enumerate(zip(batch.lookup_rows, batch.lookups, strict=True)):
+    for b, (rows, where) in enumerate(zip(targets.rows, targets.where, strict=True)):
         if len(rows):
-            scores = _scores(trace, batch, LOOKUP_LAYER, b, rows)
-            mass = scores.masked_fill(~found, float("-inf")).logsumexp(-1) - scores.logsumexp(-1)
-            losses.append(-mass[found.any(-1)])
-    return torch.cat(losses).mean()
-
-
-def read_loss(trace: Trace, batch: Batch) -> Tensor:
-    """Mean of -log(attention on the name an answer token is about), over answer tokens and heads.
-
-    All heads: one that looks elsewhere brings along what it finds there, and the answer becomes a guess among events.
-    """
-    losses = []
-    for b, pairs in enumerate(batch.reads):
-        if len(pairs):
-            rows, columns = pairs.unbind(1)
-            mass = _scores(trace, batch, READ_LAYER, b, rows).log_softmax(-1)
-            losses.append(-mass[:, torch.arange(len(rows)), columns].flatten())
+            scores = _scores(trace, batch, layer, b, rows)
+            mass = scores.masked_fill(~where, float("-inf")).logsumexp(-1) - scores.logsumexp(-1)
+            losses.append(-mass[where.any(-1)])
     return torch.cat(losses).mean()
 
 

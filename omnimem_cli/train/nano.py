@@ -22,7 +22,7 @@ from omnimem_cli.train.text import TextStage, settle
 from omnimem_cli.train.tokenizer import build_tokenizer, token_ids
 
 MINUTES = 100
-VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE = 16, 30, 26
+VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE = 16, 30, 21
 
 
 def logger(folder: Path) -> Callable[[dict], None]:

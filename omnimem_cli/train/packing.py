@@ -12,20 +12,14 @@ import torch
 from torch import Tensor
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.train.encoders import IGNORE, slide_labels
-from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, PER_SECOND, SYSTEM, Layout, layout
-from omnimem_cli.train.lookups import HEADS, Name, Names, look_up
+from omnimem_cli.train.encoders import IGNORE
+from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, SYSTEM, Layout, layout
+from omnimem_cli.train.lookups import FINDINGS, HEADS, Lookup, Name, Names, look_up
+from omnimem_cli.train.moments import LABELS, moment_labels
+from omnimem_cli.train.reads import COUNTS, end_leads, heads_asked, name_or_first
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.tokenizer import TURN_END
-from omnimem_cli.world.questions import LISTS, NOWHERE, WORD_ECHO_S, Question
-from omnimem_cli.world.video import Video
-from omnimem_cli.world.words import WORDS
-
-LABELS = (
-    *("colour", "shape", "digit", "word", "colour_before", "shape_before", "word_before"),
-    *("slides_so_far", "words_so_far", "tens_of_seconds", "ones_of_seconds", "begins"),
-)
-COUNTED, CLOCK_S, BEGINNING_S = 40, 100, 1.0
+from omnimem_cli.world.questions import LISTS, NOWHERE, Question
 
 
 @dataclass(frozen=True)
@@ -56,6 +50,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Targets:
+    """Where some rows should look, per sample: rows [e]; bool [heads, e, s], a row without any is not known."""
+
+    rows: list[Tensor]
+    where: list[Tensor]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Padded samples. Lengths: b samples, s tokens, a answer tokens, e answer tokens with evidence."""
 
@@ -64,53 +66,18 @@ class Batch:
     is_media: Tensor  # [b, s]
     positions: Tensor  # [3, b, s]
     mask: Tensor  # additive [b, 1, q, s], for the last q tokens: those of the questions
-    labels: Tensor  # [b, s, 12], IGNORE where nothing is to be known
+    labels: Tensor  # [b, s, labels], IGNORE where nothing is to be known
     answers: Tensor  # [a, 5]: sample, row, token id, task number in the batch, 1 for the task's last token
     weights: Tensor  # [a]
-    lookup_rows: list[Tensor]  # per sample [e]
-    lookups: list[Tensor]  # per sample [heads, e, s] bool: where a row should look; a row without any is not known
-    reads: list[Tensor]  # per sample [k, 2]: an answer token's row, the column of the name it is about
+    lookups: "Targets"
+    findings: list[Tensor]  # per sample [e, findings]: what a row of the lookups should know, IGNORE where nothing
+    reads: "Targets"
     tasks: list[Task]
 
     @property
     def tokens(self) -> int:
         """Tokens, padding included."""
         return self.ids.numel()
-
-
-def moment_labels(video: Video, plan: Layout, time: np.ndarray) -> np.ndarray:
-    """What a media token should know once it has been read: [tokens, 12] class numbers, 0 for nothing.
-
-    time: the tokens' temporal positions.
-    """
-    middle = plan.start_s + np.where(plan.is_sound, 0.05, 0.5)
-    labels = np.zeros((len(middle), len(LABELS)), int)
-    before, last_word = (0, 0, 0), 0
-    for event in video.events:
-        now = slide_labels(event.slide)
-        labels[(middle >= event.start_s) & (middle < event.end_s), :3] = now
-        labels[(middle >= event.start_s) & (middle < event.end_s), 4:6] = before[:2]
-        labels[middle >= event.start_s, 7] += 1
-        labels[(middle >= event.start_s) & (middle < min(event.start_s + BEGINNING_S, event.end_s)), 11] = 1
-        before = now
-        if event.word:
-            word = WORDS.index(event.word) + 1
-            end_s = max(event.word_end_s, min(event.word_end_s + WORD_ECHO_S, event.end_s))
-            labels[(middle >= event.word_start_s) & (middle < end_s), 3] = word
-            labels[(middle >= event.word_start_s) & (middle < end_s), 6] = last_word
-            labels[(middle >= event.word_start_s) & (middle < event.word_start_s + 0.2), 3] = IGNORE
-            labels[middle >= event.word_start_s + 0.2, 8] += 1
-            last_word = word
-    labels[labels[:, 0] == 0, 4:6] = IGNORE
-    labels[labels[:, 3] <= 0, 6] = IGNORE
-    labels[~plan.is_sound, 3] = labels[~plan.is_sound, 6] = labels[~plan.is_sound, 8] = IGNORE
-    if plan.mode == "a":
-        labels[:, [0, 1, 2, 4, 5, 7, 11]] = IGNORE
-    labels[:, 7:9] = np.minimum(labels[:, 7:9], COUNTED - 1)
-    second = time // PER_SECOND
-    clock = np.stack([second // 10, second % 10], 1)
-    labels[:, 9:11] = np.where((second < CLOCK_S)[:, None], clock, IGNORE)
-    return labels
 
 
 def visible(task: Task, plan: Layout) -> np.ndarray:
@@ -163,9 +130,9 @@ class Packer:
             labels=_stack([p.labels() for p in packed], length, IGNORE),
             answers=torch.tensor(answers),
             weights=torch.tensor([weight for p in packed for weight in p.weights]),
-            lookup_rows=[torch.tensor([row for row, _, _ in p.lookups], dtype=torch.long) for p in packed],
-            lookups=[torch.from_numpy(_pad_columns(p.lookup_matrix(), length)) for p in packed],
-            reads=[torch.tensor(p.reads, dtype=torch.long).view(-1, 2) for p in packed],
+            lookups=_targets([([row for row, _ in p.lookups], p.lookup_matrix()) for p in packed], length),
+            findings=[torch.from_numpy(p.findings()) for p in packed],
+            reads=_targets([([row for row, _ in p.reads], p.read_matrix()) for p in packed], length),
             tasks=[task for sample in samples for task in sample.tasks],
         )
 
@@ -208,9 +175,10 @@ class Packer:
         packed.weights += [1 / count**0.5] * count
         names = [replace(name, column=begin + name.column) for name in self.names.find(text)]
         packed.names += names
-        packed.lookups += [(name.column, *look_up(name, packed.moments, seen)) for name in names]
+        packed.lookups += [(name.column, look_up(name, packed.moments, seen)) for name in names]
         packed.lookups += self._unnamed(task, packed.plan, rows)
         packed.reads += self._reads(task, rows, [name.column for name in names])
+        packed.reads += self._counts(task, packed, rows)
 
     def _task_ids(self, task: Task, mode: str) -> tuple[list[int], int]:
         """The ids of a whole question with its answer, and how many of them are the answer (with its end)."""
@@ -223,37 +191,47 @@ class Packer:
         at = np.arange(length) + start
         return np.maximum(at - 1, start) if sample.mode == "av" else at
 
-    def _unnamed(self, task: Task, plan: Layout, rows_now: range) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """Lookups of answer tokens that no name leads to ("first", "how many"): what tells them, by all heads.
+    def _unnamed(self, task: Task, plan: Layout, rows_now: range) -> list[tuple[int, Lookup]]:
+        """Lookups of answer tokens that no name leads to ("first", "last"): what tells them, by all heads.
 
-        Nothing tells `NOWHERE`; of evidence that is denied nothing is known.
+        Nothing tells `NOWHERE`; of evidence that is denied nothing is known. How to count is left to the model.
         """
         lookups, row = [], rows_now[0]
         for number, part in enumerate(task.question.parts):
             count = len(self.encode(part.text))
-            if part.leads is None and not task.question.names:
+            if part.leads is None and not task.question.names and task.question.kind not in COUNTS:
                 found = holds_evidence(task, number, plan)
                 known = np.full(HEADS, found.any() or NOWHERE in part.evidence)
-                lookups += [(row + i, np.tile(found, (HEADS, 1)), known) for i in range(count)]
+                lookup = Lookup(np.tile(found, (HEADS, 1)), known, np.full(len(FINDINGS), IGNORE))
+                lookups += [(row + i, lookup) for i in range(count)]
             row += count
         return lookups
 
-    def _reads(self, task: Task, rows_now: range, named: list[int]) -> list[tuple[int, int]]:
-        """(row, column of the name it is about): that of the part that leads to the row's part, else the question's.
-
-        How a list ends is read at its last name.
-        """
-        counts = [len(self.encode(part.text)) for part in task.question.parts]
-        starts = [rows_now[0] + sum(counts[:number]) for number in range(len(counts))]
+    def _reads(self, task: Task, rows_now: range, named: list[int]) -> list[tuple[int, np.ndarray]]:
+        """Where answer tokens that are about a name read: that of the part that leads there, else the question's."""
+        kind, parts = task.question.kind, task.question.parts
+        counts = [len(self.encode(part.text)) for part in parts]
+        starts = [rows_now[0] + sum(counts[:number]) for number in range(len(counts) + 1)]
         asked = [column for column in named if column <= rows_now[0]]
-        pairs = []
-        for number, part in enumerate(task.question.parts):
+        reads = []
+        for number, part in enumerate(parts):
             if part.leads is not None or task.question.names:
-                column = asked[-1] if part.leads is None else starts[part.leads] + counts[part.leads]
-                pairs += [(starts[number] + i, column) for i in range(counts[number])]
-        if task.question.kind in LISTS and named:
-            pairs.append((rows_now[-1], named[-1]))
-        return pairs
+                column = asked[-1] if part.leads is None else starts[part.leads + 1]
+                where = name_or_first(column, heads_asked(kind, parts, number))
+                reads += [(starts[number] + i, where) for i in range(counts[number])]
+        if kind in LISTS and len(named) > len(asked):
+            column = starts[end_leads(kind, parts) + 1]
+            reads.append((rows_now[-1], name_or_first(column, heads_asked(kind, parts, len(parts)))))
+        return reads
+
+    def _counts(self, task: Task, packed: "_Packed", rows_now: range) -> list[tuple[int, np.ndarray]]:
+        """Where the digits of a count are read: at all moments that have as much behind them."""
+        kind = task.question.kind
+        if kind not in COUNTS:
+            return []
+        told = packed.moments[:, LABELS.index(COUNTS[kind])] == int(task.question.answer)
+        where = np.concatenate([np.zeros(packed.media_at, bool), told & visible(task, packed.plan)])
+        return [(row, np.tile(where, (HEADS, 1))) for row in rows_now[:-1] if where.any()]
 
     def _media(self, packed: "_Packed", encoded: Encoded) -> np.ndarray:
         plan, flat = packed.plan, np.zeros((len(packed.ids), self.hidden), np.float32)
@@ -271,15 +249,15 @@ class _Packed:
     plan: Layout
     media_at: int  # column
     media_position: int
-    moments: np.ndarray  # [media tokens, 12]
+    moments: np.ndarray  # [media tokens, labels]
     ids: list[int]
     positions: list[np.ndarray]  # [3, n] each
     spans: list[tuple[int, int, np.ndarray]] = field(default_factory=list)  # of a question: begin, end, what it sees
     answers: list[tuple[int, int, int, int]] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     names: list[Name] = field(default_factory=list)
-    lookups: list[tuple[int, np.ndarray, np.ndarray]] = field(default_factory=list)  # row, found, known
-    reads: list[tuple[int, int]] = field(default_factory=list)
+    lookups: list[tuple[int, Lookup]] = field(default_factory=list)  # row, lookup
+    reads: list[tuple[int, np.ndarray]] = field(default_factory=list)  # row, bool [heads, columns from the first]
 
     def is_media(self) -> np.ndarray:
         """bool [tokens]."""
@@ -297,7 +275,7 @@ class _Packed:
         return allowed
 
     def labels(self) -> np.ndarray:
-        """[tokens, 12]: of the moments, and of the names in the texts."""
+        """[tokens, labels]: of the moments, and of the names in the texts."""
         labels = np.full((len(self.ids), len(LABELS)), IGNORE)
         labels[self.media_at : self.media_at + len(self.moments)] = self.moments
         for name in self.names:
@@ -307,10 +285,22 @@ class _Packed:
     def lookup_matrix(self) -> np.ndarray:
         """bool [heads, lookups, tokens]: where each head should look, the first token where nothing is found."""
         matrix = np.zeros((HEADS, len(self.lookups), len(self.ids)), bool)
-        for number, (_, found, known) in enumerate(self.lookups):
-            matrix[:, number, self.media_at : self.media_at + found.shape[1]] = found & known[:, None]
-            matrix[:, number, 0] = known & ~found.any(1)
+        for number, (_, lookup) in enumerate(self.lookups):
+            end = self.media_at + lookup.found.shape[1]
+            matrix[:, number, self.media_at : end] = lookup.found & lookup.known[:, None]
+            matrix[:, number, 0] = lookup.known & ~lookup.found.any(1)
         return matrix
+
+    def read_matrix(self) -> np.ndarray:
+        """bool [heads, reads, tokens]: where each head should look."""
+        matrix = np.zeros((HEADS, len(self.reads), len(self.ids)), bool)
+        for number, (_, where) in enumerate(self.reads):
+            matrix[:, number, : where.shape[1]] = where
+        return matrix
+
+    def findings(self) -> np.ndarray:
+        """[lookups, findings]."""
+        return np.array([lookup.findings for _, lookup in self.lookups], int).reshape(-1, len(FINDINGS))
 
 
 def _is_time(plan: Layout) -> np.ndarray:
@@ -322,6 +312,12 @@ def _stack(arrays: list[np.ndarray], length: int, fill: float) -> Tensor:
     """Arrays [n, ...] padded at their ends to [arrays, length, ...]."""
     pads = [[(0, length - len(array))] + [(0, 0)] * (array.ndim - 1) for array in arrays]
     return torch.from_numpy(np.stack([np.pad(a, p, constant_values=fill) for a, p in zip(arrays, pads, strict=True)]))
+
+
+def _targets(samples: list[tuple[list[int], np.ndarray]], length: int) -> Targets:
+    """Rows and where they should look, bool [heads, rows, tokens], of every sample."""
+    where = [torch.from_numpy(_pad_columns(matrix, length)) for _, matrix in samples]
+    return Targets([torch.tensor(rows, dtype=torch.long) for rows, _ in samples], where)
 
 
 def _pad_columns(values: np.ndarray, length: int) -> np.ndarray:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.train.architecture import HIDDEN
+from omnimem_cli.train.architecture import HIDDEN, LOOKUP_LAYER, READ_LAYER
 from omnimem_cli.train.curriculum import Curriculum, training_sample, training_video
 from omnimem_cli.train.decoder import Trace, decode
 from omnimem_cli.train.encoders import IGNORE, audio_batch, vision_batch
-from omnimem_cli.train.losses import Binding, answer_loss, lookup_loss, name_ids, read_loss
+from omnimem_cli.train.losses import Binding, Found, answer_loss, attention_loss, name_ids
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.train.packing import Batch, Packer, Sample, Task
 from omnimem_cli.train.render import Encoded, encode
@@ -25,7 +25,7 @@ from omnimem_cli.world.video import make_video
 TOKENS = 4_500
 REPLAY = 600
 FRESH = 0.15
-LOOKUP_WEIGHT, READ_WEIGHT, BINDING_WEIGHT = 1.0, 0.3, 0.8
+LOOKUP_WEIGHT, FOUND_WEIGHT, READ_WEIGHT, BINDING_WEIGHT = 1.0, 0.5, 0.3, 0.8
 MEDIA_SCALE, TEXT_SCALE, NAME_NORM = 0.3, 0.05, 0.7
 DENIAL_FROM, DENIAL = 0.6, 0.6
 LOG_EVERY, SAVE_EVERY, TEST_EVERY = 20, 200, 300
@@ -91,10 +91,10 @@ class TextStage:
         self.model, self.steps, self.seed, self.log = model, steps, seed, log
         self.lm = model.model.language_model
         self.packer = Packer(tokenizer, HIDDEN)
-        self.binding = Binding(tokenizer)
+        self.binding, self.found = Binding(tokenizer), Found(tokenizer)
         for tower in (model.model.visual, model.model.audio_tower):
             tower.requires_grad_(False)
-        self.optimiser = Optimiser([self.lm, self.binding], steps, muon_lr=0.012, adam_lr=5e-4, decay=1.0)
+        self.optimiser = Optimiser([self.lm, self.binding, self.found], steps, muon_lr=0.012, adam_lr=5e-4, decay=1.0)
         self.curriculum = Curriculum(steps)
         self.replay: list[Encoded] = []
         self.step, self.seconds, self.tokens = 0, 0.0, 0
@@ -120,14 +120,18 @@ class TextStage:
             trace = forward(self.model, batch)
         answers, right = answer_loss(self.lm, trace, batch)
         binding, known = self.binding(self.lm, trace, batch)
-        lookups, reads = lookup_loss(trace, batch), read_loss(trace, batch)
-        loss = answers + LOOKUP_WEIGHT * lookups + READ_WEIGHT * reads + BINDING_WEIGHT * binding
+        lookups = attention_loss(trace, batch, batch.lookups, LOOKUP_LAYER)
+        reads = attention_loss(trace, batch, batch.reads, READ_LAYER)
+        found, findings = self.found(self.lm, trace, batch)
+        loss = answers + LOOKUP_WEIGHT * lookups + FOUND_WEIGHT * found
+        loss = loss + READ_WEIGHT * reads + BINDING_WEIGHT * binding
         self.optimiser.step(loss, self.step)
         for task, whole in zip(batch.tasks, whole_answers(batch, right), strict=True):
             self.curriculum.note(task.question.kind, whole)
         self.curriculum.advance(self.step)
         self.tokens += batch.tokens
-        return {"answers": answers, "lookups": lookups, "reads": reads, "binding": binding, **known}
+        losses = {"answers": answers, "lookups": lookups, "found": found, "reads": reads, "binding": binding}
+        return losses | known | findings
 
     def _samples(self, rng: np.random.Generator) -> list[Sample]:
         """Videos of about the same length for about TOKENS tokens, some new and some met before, with new questions."""
@@ -170,6 +174,7 @@ class TextStage:
         return {
             "optimiser": self.optimiser.state_dict(),
             "binding": self.binding.state_dict(),
+            "found": self.found.state_dict(),
             "curriculum": vars(self.curriculum),
             "replay": self.replay,
             "counters": (self.step, self.seconds, self.tokens),
@@ -179,6 +184,7 @@ class TextStage:
         """Go on where `state` was taken."""
         self.optimiser.load_state_dict(state["optimiser"])
         self.binding.load_state_dict(state["binding"])
+        self.found.load_state_dict(state["found"])
         self.curriculum = Curriculum(**state["curriculum"])
         self.replay = state["replay"]
         self.step, self.seconds, self.tokens = state["counters"]

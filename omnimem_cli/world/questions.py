@@ -275,7 +275,7 @@ def _when(scene: _Scene, rng: np.random.Generator) -> Question | None:
     if event is None:
         return None
     begins = Evidence(event.start_s, min(event.start_s + 2.0, event.end_s), "slide")
-    part = Part(f"{event.start_s:.0f} seconds", (begins,))
+    part = Part(f"{int(event.start_s)} seconds", (begins,))
     return _ask("when", "visual->time", scene, rng, part, slide=_name(event))
 
 
