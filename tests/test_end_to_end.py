@@ -137,7 +137,7 @@ def test_doctor_says_6_and_what_would_fit_for_a_file_that_does_not(monkeypatch: 
     monkeypatch.setattr(device, "free_bytes", lambda where: 300 * 2**20)
     assert omnimem("doctor", "clip.mp4", *NANO) == 0
     assert "it fits" in capsys.readouterr().out
-    monkeypatch.setattr(device, "free_bytes", lambda where: 86 * 2**20)
+    monkeypatch.setattr(device, "free_bytes", lambda where: 160 * 2**20)
     assert omnimem("doctor", "clip.mp4", *NANO) == 6
     shown = capsys.readouterr()
     assert "it does not fit" in shown.out and "Use --budget" in shown.err
