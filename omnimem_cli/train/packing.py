@@ -59,7 +59,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded samples. Lengths: b samples, s tokens, a answer tokens, e answer tokens with evidence."""
+    """Padded samples. Lengths: b samples, s tokens, a answer tokens, e lookups."""
 
     ids: Tensor  # [b, s], 0 at media tokens
     media: Tensor  # [b, s, hidden], 0 at text tokens
@@ -69,9 +69,9 @@ class Batch:
     labels: Tensor  # [b, s, labels], IGNORE where nothing is to be known
     answers: Tensor  # [a, 5]: sample, row, token id, task number in the batch, 1 for the task's last token
     weights: Tensor  # [a]
-    lookups: "Targets"
+    lookups: Targets  # of names, and of answer tokens that no name leads to
     findings: list[Tensor]  # per sample [e, findings]: what a row of the lookups should know, IGNORE where nothing
-    reads: "Targets"
+    reads: Targets  # of answer tokens
     tasks: list[Task]
 
     @property
