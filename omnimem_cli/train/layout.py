@@ -28,6 +28,11 @@ class Layout:
     start_s: np.ndarray
     positions: np.ndarray
 
+    @property
+    def middle_s(self) -> np.ndarray:
+        """The middle of the time each token covers, in seconds: a sound token 0.1 s, a picture's a second."""
+        return self.start_s + np.where(self.is_sound, 0.05, 0.5)
+
     def closing_position(self, asked_s: int) -> int:
         """The position of the closing brackets, from the first media position, when asked after `asked_s` seconds."""
         if self.mode == "v":

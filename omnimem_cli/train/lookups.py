@@ -79,6 +79,15 @@ class Lookup:
     known: np.ndarray
     findings: np.ndarray
 
+    def columns(self, media_at: int) -> np.ndarray:
+        """Where to look among a sample's columns, of which the media's begin at `media_at`: bool [HEADS, columns].
+
+        What is found nowhere is the first column's; a head of which nothing is known has none.
+        """
+        where = np.pad(self.found & self.known[:, None], [(0, 0), (media_at, 0)])
+        where[:, 0] = self.known & ~self.found.any(1)
+        return where
+
 
 def look_up(name: Name, labels: np.ndarray, seen: np.ndarray) -> Lookup:
     """What a name should look up.

@@ -19,13 +19,12 @@ from omnimem_cli.train.architecture import BINDING_LAYER, HIDDEN, LOOKUP_LAYER, 
 from omnimem_cli.train.decoder import Trace
 from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.lookups import FINDINGS, HEADS
-from omnimem_cli.train.moments import CLOCK_S, COUNTED, LABELS
+from omnimem_cli.train.moments import CLOCK_S, COUNTED, COUNTS, LABELS
 from omnimem_cli.train.packing import Batch, Targets
 from omnimem_cli.train.tokenizer import one_token
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES
 from omnimem_cli.world.words import WORDS
 
-COUNTS = ("slides_so_far", "words_so_far")
 CLOCK = {"tens_of_seconds": CLOCK_S // 10, "ones_of_seconds": 10}
 NAMES = {"colour": 0, "shape": 1, "digit": 2, "word": 3}
 """Which group of name ids a label is read out with."""

@@ -15,6 +15,7 @@ LABELS = (
     *("colour", "shape", "digit", "word", "colour_before", "shape_before", "word_before"),
     *("slides_so_far", "words_so_far", "tens_of_seconds", "ones_of_seconds", "slide_begins", "word_begins"),
 )
+COUNTS = ("slides_so_far", "words_so_far")
 COUNTED, CLOCK_S, BEGINNING_S, WORD_BEGINNING_S = 40, 100, 1.0, 0.5
 
 
@@ -23,7 +24,7 @@ def moment_labels(video: Video, plan: Layout, time: np.ndarray) -> np.ndarray:
 
     time: the tokens' temporal positions.
     """
-    middle = plan.start_s + np.where(plan.is_sound, 0.05, 0.5)
+    middle = plan.middle_s
     labels = np.zeros((len(middle), len(LABELS)), int)
     before, last_word = (0, 0, 0), 0
     for event in video.events:

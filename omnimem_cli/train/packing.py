@@ -16,7 +16,7 @@ from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, SYSTEM, Layout, layout
 from omnimem_cli.train.lookups import FINDINGS, HEADS, Lookup, Name, Names, look_up
 from omnimem_cli.train.moments import LABELS, moment_labels
-from omnimem_cli.train.reads import COUNTS, end_leads, heads_asked, name_or_first
+from omnimem_cli.train.reads import COUNT_LABELS, end_leads, heads_asked, name_or_first
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.tokenizer import TURN_END
 from omnimem_cli.world.questions import LISTS, NOWHERE, Question
@@ -89,7 +89,7 @@ def visible(task: Task, plan: Layout) -> np.ndarray:
 
 def holds_evidence(task: Task, part: int, plan: Layout) -> np.ndarray:
     """Which media tokens tell a part of a task's answer: bool [tokens]; none for `NOWHERE`."""
-    middle = plan.start_s + np.where(plan.is_sound, 0.05, 0.5)
+    middle = plan.middle_s
     found = np.zeros(len(middle), bool)
     for evidence in task.question.parts[part].evidence:
         inside = (middle >= evidence.start_s) & (middle < evidence.end_s)
@@ -130,9 +130,9 @@ class Packer:
             labels=_stack([p.labels() for p in packed], length, IGNORE),
             answers=torch.tensor(answers),
             weights=torch.tensor([weight for p in packed for weight in p.weights]),
-            lookups=_targets([([row for row, _ in p.lookups], p.lookup_matrix()) for p in packed], length),
-            findings=[torch.from_numpy(p.findings()) for p in packed],
-            reads=_targets([([row for row, _ in p.reads], p.read_matrix()) for p in packed], length),
+            lookups=_targets([p.lookups for p in packed], length),
+            findings=[torch.tensor(p.findings, dtype=torch.long).view(-1, len(FINDINGS)) for p in packed],
+            reads=_targets([p.reads for p in packed], length),
             tasks=[task for sample in samples for task in sample.tasks],
         )
 
@@ -175,9 +175,12 @@ class Packer:
         packed.weights += [1 / count**0.5] * count
         names = [replace(name, column=begin + name.column) for name in self.names.find(text)]
         packed.names += names
-        packed.lookups += [(name.column, look_up(name, packed.moments, seen)) for name in names]
-        packed.lookups += self._unnamed(task, packed.plan, rows)
-        packed.reads += self._reads(task, rows, [name.column for name in names])
+        parts = self._part_rows(task, rows[0])
+        lookups = [(name.column, look_up(name, packed.moments, seen)) for name in names]
+        lookups += self._unnamed(task, packed.plan, parts)
+        packed.lookups += [(row, lookup.columns(packed.media_at)) for row, lookup in lookups]
+        packed.findings += [lookup.findings.tolist() for _, lookup in lookups]
+        packed.reads += self._reads(task, parts, [name.column for name in names])
         packed.reads += self._counts(task, packed, rows)
 
     def _task_ids(self, task: Task, mode: str) -> tuple[list[int], int]:
@@ -191,45 +194,49 @@ class Packer:
         at = np.arange(length) + start
         return np.maximum(at - 1, start) if sample.mode == "av" else at
 
-    def _unnamed(self, task: Task, plan: Layout, rows_now: range) -> list[tuple[int, Lookup]]:
+    def _part_rows(self, task: Task, first: int) -> list[range]:
+        """The rows that predict each part of the answer, then the one that predicts its end."""
+        counts = [*(len(self.encode(part.text)) for part in task.question.parts), 1]
+        stops = first + np.cumsum(counts)
+        return [range(stop - count, stop) for stop, count in zip(stops.tolist(), counts, strict=True)]
+
+    def _unnamed(self, task: Task, plan: Layout, part_rows: list[range]) -> list[tuple[int, Lookup]]:
         """Lookups of answer tokens that no name leads to ("first", "last"): what tells them, by all heads.
 
         Nothing tells `NOWHERE`; of evidence that is denied nothing is known. How to count is left to the model.
         """
-        lookups, row = [], rows_now[0]
+        if task.question.names or task.question.kind in COUNT_LABELS:
+            return []
+        lookups = []
         for number, part in enumerate(task.question.parts):
-            count = len(self.encode(part.text))
-            if part.leads is None and not task.question.names and task.question.kind not in COUNTS:
+            if part.leads is None:
                 found = holds_evidence(task, number, plan)
                 known = np.full(HEADS, found.any() or NOWHERE in part.evidence)
                 lookup = Lookup(np.tile(found, (HEADS, 1)), known, np.full(len(FINDINGS), IGNORE))
-                lookups += [(row + i, lookup) for i in range(count)]
-            row += count
+                lookups += [(row, lookup) for row in part_rows[number]]
         return lookups
 
-    def _reads(self, task: Task, rows_now: range, named: list[int]) -> list[tuple[int, np.ndarray]]:
+    def _reads(self, task: Task, part_rows: list[range], named: list[int]) -> list[tuple[int, np.ndarray]]:
         """Where answer tokens that are about a name read: that of the part that leads there, else the question's."""
         kind, parts = task.question.kind, task.question.parts
-        counts = [len(self.encode(part.text)) for part in parts]
-        starts = [rows_now[0] + sum(counts[:number]) for number in range(len(counts) + 1)]
-        asked = [column for column in named if column <= rows_now[0]]
+        asked = [column for column in named if column <= part_rows[0].start]
         reads = []
         for number, part in enumerate(parts):
             if part.leads is not None or task.question.names:
-                column = asked[-1] if part.leads is None else starts[part.leads + 1]
+                column = asked[-1] if part.leads is None else part_rows[part.leads].stop
                 where = name_or_first(column, heads_asked(kind, parts, number))
-                reads += [(starts[number] + i, where) for i in range(counts[number])]
+                reads += [(row, where) for row in part_rows[number]]
         if kind in LISTS and len(named) > len(asked):
-            column = starts[end_leads(kind, parts) + 1]
-            reads.append((rows_now[-1], name_or_first(column, heads_asked(kind, parts, len(parts)))))
+            column = part_rows[end_leads(kind, parts)].stop
+            reads.append((part_rows[-1].start, name_or_first(column, heads_asked(kind, parts, len(parts)))))
         return reads
 
     def _counts(self, task: Task, packed: "_Packed", rows_now: range) -> list[tuple[int, np.ndarray]]:
         """Where the digits of a count are read: at all moments that have as much behind them."""
         kind = task.question.kind
-        if kind not in COUNTS:
+        if kind not in COUNT_LABELS:
             return []
-        told = packed.moments[:, LABELS.index(COUNTS[kind])] == int(task.question.answer)
+        told = packed.moments[:, LABELS.index(COUNT_LABELS[kind])] == int(task.question.answer)
         where = np.concatenate([np.zeros(packed.media_at, bool), told & visible(task, packed.plan)])
         return [(row, np.tile(where, (HEADS, 1))) for row in rows_now[:-1] if where.any()]
 
@@ -256,8 +263,9 @@ class _Packed:
     answers: list[tuple[int, int, int, int]] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     names: list[Name] = field(default_factory=list)
-    lookups: list[tuple[int, Lookup]] = field(default_factory=list)  # row, lookup
-    reads: list[tuple[int, np.ndarray]] = field(default_factory=list)  # row, bool [heads, columns from the first]
+    lookups: list[tuple[int, np.ndarray]] = field(default_factory=list)  # row, bool [heads, columns from the first]
+    findings: list[list[int]] = field(default_factory=list)  # of each lookup
+    reads: list[tuple[int, np.ndarray]] = field(default_factory=list)  # like lookups
 
     def is_media(self) -> np.ndarray:
         """bool [tokens]."""
@@ -282,26 +290,6 @@ class _Packed:
             labels[name.column] = name.labels(len(LABELS))
         return labels
 
-    def lookup_matrix(self) -> np.ndarray:
-        """bool [heads, lookups, tokens]: where each head should look, the first token where nothing is found."""
-        matrix = np.zeros((HEADS, len(self.lookups), len(self.ids)), bool)
-        for number, (_, lookup) in enumerate(self.lookups):
-            end = self.media_at + lookup.found.shape[1]
-            matrix[:, number, self.media_at : end] = lookup.found & lookup.known[:, None]
-            matrix[:, number, 0] = lookup.known & ~lookup.found.any(1)
-        return matrix
-
-    def read_matrix(self) -> np.ndarray:
-        """bool [heads, reads, tokens]: where each head should look."""
-        matrix = np.zeros((HEADS, len(self.reads), len(self.ids)), bool)
-        for number, (_, where) in enumerate(self.reads):
-            matrix[:, number, : where.shape[1]] = where
-        return matrix
-
-    def findings(self) -> np.ndarray:
-        """[lookups, findings]."""
-        return np.array([lookup.findings for _, lookup in self.lookups], int).reshape(-1, len(FINDINGS))
-
 
 def _is_time(plan: Layout) -> np.ndarray:
     """Which of the media's positions move with the clock: the temporal ones, and all of a sound token's."""
@@ -314,14 +302,14 @@ def _stack(arrays: list[np.ndarray], length: int, fill: float) -> Tensor:
     return torch.from_numpy(np.stack([np.pad(a, p, constant_values=fill) for a, p in zip(arrays, pads, strict=True)]))
 
 
-def _targets(samples: list[tuple[list[int], np.ndarray]], length: int) -> Targets:
-    """Rows and where they should look, bool [heads, rows, tokens], of every sample."""
-    where = [torch.from_numpy(_pad_columns(matrix, length)) for _, matrix in samples]
-    return Targets([torch.tensor(rows, dtype=torch.long) for rows, _ in samples], where)
-
-
-def _pad_columns(values: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])])
+def _targets(samples: list[list[tuple[int, np.ndarray]]], length: int) -> Targets:
+    """Rows and where they should look, bool [heads, columns], of every sample."""
+    rows = [torch.tensor([row for row, _ in looks], dtype=torch.long) for looks in samples]
+    where = [np.zeros((HEADS, len(looks), length), bool) for looks in samples]
+    for matrix, looks in zip(where, samples, strict=True):
+        for number, (_, columns) in enumerate(looks):
+            matrix[:, number, : columns.shape[1]] = columns
+    return Targets(rows, [torch.from_numpy(matrix) for matrix in where])
 
 
 def _pad_mask(values: np.ndarray, rows: int, columns: int) -> np.ndarray:

@@ -9,11 +9,12 @@ Knows questions and their parts, not how samples are packed.
 import numpy as np
 
 from omnimem_cli.train.lookups import AFTER, BEGINNING, HEADS, HERE, WORD
+from omnimem_cli.train.moments import COUNTS
 from omnimem_cli.world.questions import Part
 from omnimem_cli.world.slides import DIGITS
 
-COUNTS = {"count_slides": "slides_so_far", "count_words": "words_so_far"}
-"""The label that tells a count."""
+COUNT_LABELS = dict(zip(("count_slides", "count_words"), COUNTS, strict=True))
+"""The label that tells a count, by the kind of question."""
 
 _ASKED = {
     **{"digit": (HERE,), "slide_at": (HERE,), "word_at": (WORD,)},
