@@ -6,7 +6,7 @@ import pytest
 from omnimem_cli.train.encoders import IGNORE, slide_labels
 from omnimem_cli.train.layout import layout
 from omnimem_cli.train.lookups import AFTER, BEGINNING, FINDINGS, HERE, WORD, Name, Names, look_up
-from omnimem_cli.train.moments import LABELS, moment_labels
+from omnimem_cli.train.moments import LABELS, SECOND_FIGURES, moment_labels
 from omnimem_cli.train.tokenizer import build_tokenizer
 from omnimem_cli.world.slides import COLOURS, SHAPES
 from omnimem_cli.world.video import make_video
@@ -50,8 +50,8 @@ def test_names_are_found_with_and_without_a_space_in_front(tokenizer, text, coun
 def test_a_name_knows_itself(tokenizer):
     (slide,) = Names(tokenizer).find(tokenizer.encode(f" {list(COLOURS)[3]} {SHAPES[2]}"))
     (word,) = Names(tokenizer).find(tokenizer.encode(WORDS[7]))
-    assert slide.labels(len(LABELS)).tolist()[:4] == [4, 3, IGNORE, IGNORE] and slide.column == 1
-    assert word.labels(len(LABELS)).tolist()[:4] == [IGNORE, IGNORE, IGNORE, 8]
+    assert slide.labels(len(LABELS)).tolist()[:5] == [4, 3, IGNORE, IGNORE, IGNORE] and slide.column == 1
+    assert word.labels(len(LABELS)).tolist()[:5] == [IGNORE, IGNORE, IGNORE, IGNORE, 8]
 
 
 def test_a_slide_looks_at_itself_at_its_word_and_at_what_comes_after_it():
@@ -62,7 +62,14 @@ def test_a_slide_looks_at_itself_at_its_word_and_at_what_comes_after_it():
     assert (looked.found[HERE] == _during(spoken)).all() and (looked.found[AFTER] == _during(after)).all()
     assert looked.found[WORD].any() and PLAN.is_sound[looked.found[WORD]].all()
     assert (MIDDLE[looked.found[WORD]] >= spoken.word_start_s + 0.2).all()
-    assert (looked.found[BEGINNING] == _during(spoken) & (spoken.start_s + 1 > MIDDLE)).all()
+    assert (looked.found[BEGINNING] == _during(spoken) & (spoken.start_s + 1 > MIDDLE) & ~PLAN.is_sound).all()
+
+
+def test_a_slide_whose_beginning_is_gone_looks_at_what_is_left_of_it():
+    event = VIDEO.events[1]
+    left = ~_during(event) | (event.start_s + 1 < MIDDLE)
+    looked = look_up(_slide(event), LABELLED, left)
+    assert (looked.found[BEGINNING] == _during(event) & left).all() and looked.found[BEGINNING].any()
 
 
 def test_a_word_looks_where_it_is_said_and_at_the_next_one():
@@ -76,12 +83,12 @@ def test_a_word_looks_where_it_is_said_and_at_the_next_one():
 def test_a_slide_should_know_what_it_found():
     before, spoken, after = _three(lambda events: events[1].word)
     findings = _findings(look_up(_slide(spoken), LABELLED, ALL))
-    assert findings[HERE, "digit"] == slide_labels(spoken.slide)[2]
+    assert (findings[HERE, "digit"], findings[HERE, "title"]) == slide_labels(spoken.slide)[2:]
     assert findings[WORD, "word"] == WORDS.index(spoken.word) + 1
     assert (findings[AFTER, "colour"], findings[AFTER, "shape"]) == slide_labels(after.slide)[:2]
     assert (findings[BEGINNING, "colour_before"], findings[BEGINNING, "shape_before"]) == slide_labels(before.slide)[:2]
-    second = 10 * findings[BEGINNING, "tens_of_seconds"] + findings[BEGINNING, "ones_of_seconds"]
-    assert second == int(spoken.start_s)
+    figures = [findings[BEGINNING, figure] - 1 for figure in SECOND_FIGURES]
+    assert "".join(str(figure) for figure in figures if figure >= 0) == str(int(spoken.start_s))
 
 
 def test_a_word_should_know_its_slide_and_its_neighbours():
@@ -95,7 +102,7 @@ def test_a_word_should_know_its_slide_and_its_neighbours():
 def test_nothing_is_known_of_what_is_nowhere_and_no_second_either():
     event = VIDEO.events[0]
     findings = _findings(look_up(_slide(event), LABELLED, ~_during(event)))
-    assert findings[HERE, "digit"] == 0 and findings[BEGINNING, "tens_of_seconds"] == IGNORE
+    assert findings[HERE, "digit"] == 0 and findings[BEGINNING, SECOND_FIGURES[0]] == IGNORE
 
 
 def test_what_is_not_in_view_is_not_found():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from omnimem_cli.train.architecture import HIDDEN
+from omnimem_cli.train.architecture import HIDDEN, VOCABULARY
 from omnimem_cli.train.losses import Readout, attention_loss
 from omnimem_cli.train.packing import Targets
 from omnimem_cli.train.tokenizer import build_tokenizer
@@ -38,7 +38,7 @@ def test_attention_is_punished_by_what_lies_elsewhere():
 
 @pytest.fixture(scope="module")
 def lm():
-    return SimpleNamespace(embed_tokens=SimpleNamespace(weight=torch.eye(832, HIDDEN)))
+    return SimpleNamespace(embed_tokens=SimpleNamespace(weight=torch.eye(VOCABULARY, HIDDEN)))
 
 
 def test_a_number_is_read_as_the_thresholds_it_passes(lm):
@@ -57,7 +57,7 @@ def test_names_are_read_out_with_the_token_embeddings():
     tokenizer = build_tokenizer()
     readout = Readout(tokenizer, ["colour", "colour_before"])
     assert not len(readout.heads), "names need no parameters of their own"
-    table = torch.randn(832, HIDDEN, generator=torch.Generator().manual_seed(0))
+    table = torch.randn(VOCABULARY, HIDDEN, generator=torch.Generator().manual_seed(0))
     lm = SimpleNamespace(embed_tokens=SimpleNamespace(weight=table))
     x = table[[tokenizer.encode(f" {list(COLOURS)[2]}")[0]]]
     assert readout.logits("colour_before", x, lm).argmax() == 3

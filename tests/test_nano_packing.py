@@ -8,7 +8,7 @@ from omnimem_cli.train.architecture import HIDDEN
 from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.layout import layout
 from omnimem_cli.train.lookups import AFTER, BEGINNING, HERE, WORD, Names
-from omnimem_cli.train.moments import LABELS, moment_labels
+from omnimem_cli.train.moments import CLOCK, CLOCK_S, COUNT_FIGURES, LABELS, SECOND_FIGURES, figures, moment_labels
 from omnimem_cli.train.packing import Packer, Sample, Task
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.tokenizer import build_tokenizer
@@ -83,7 +83,7 @@ def test_an_answer_reads_at_the_name_it_is_about(packer):
     assert reads[digit[0]] == max(c for c in completes if c <= digit[0]), "the name in the question"
     assert set(note) - set(reads) == set(note[:3]), "nothing leads to the first slide's dash and name"
     assert all(
-        reads[row] == max(c for c in completes if note[0] < c <= row) or row - reads[row] < 8 for row in note[3:]
+        reads[row] == max(c for c in completes if note[0] < c <= row) or row - reads[row] < 9 for row in note[3:]
     )
 
 
@@ -96,22 +96,29 @@ def test_each_head_reads_what_it_found(packer):
     assert where[others][..., 0].all() and not where[others][..., 1:].any(), "the others look at the first token"
 
 
-def test_a_list_asks_for_the_digit_then_for_the_word_then_for_what_comes_next(packer):
+def test_a_list_asks_for_the_digit_and_title_then_for_the_word_then_for_what_comes_next(packer):
     batch = packer.pack([_sample("summary")])
     heads = {}
     for row, where in _reads(batch):
         told = packer.tokenizer.decode([batch.ids[0, row + 1]]).strip()
         heads.setdefault(told, set()).update(where[:, 1:].any(-1).nonzero()[:, 0].tolist())
     event = next(e for e in VIDEO.events[1:] if e.word)
-    assert heads[event.slide.digit] == {HERE} and heads[event.word] == {WORD}
+    assert heads[event.slide.digit] == {HERE} == heads[event.slide.title] and heads[event.word] == {WORD}
     assert heads[event.slide.shape] == {AFTER} and heads[","] == {WORD, AFTER} == heads["<|im_end|>"]
 
 
-def test_a_count_is_read_where_as_much_has_been(packer):
-    batch = packer.pack([_sample("count_words")])
-    where, labels = batch.reads.where[0], batch.labels[0, :, LABELS.index("words_so_far")]
-    assert (where == (labels == len(VIDEO.words))).all() and where.any()
-    assert where.shape[1] == len(str(len(VIDEO.words))) and not len(batch.lookups.rows[0])
+def test_each_figure_of_a_count_is_read_by_its_own_head_where_as_much_has_been(packer):
+    for kind, heads, count in (("count_slides", (0, 1), len(VIDEO.events)), ("count_words", (2, 3), len(VIDEO.words))):
+        batch = packer.pack([_sample(kind)])
+        label = {"count_slides": "slides_so_far", "count_words": "words_so_far"}[kind]
+        told = batch.labels[0, :, LABELS.index(label)] == count
+        where = batch.counts.where[0]
+        assert where.shape[1] == len(str(count)) + 1, "a row for every figure and one for the end"
+        for figure, head in enumerate(heads[: where.shape[1]]):
+            assert torch.equal(where[head, figure], told) and told.any()
+            others = [other for other in range(4) if other != head]
+            assert where[others, figure, 0].all() and where[others, figure].sum() == 3
+        assert not len(batch.lookups.rows[0]) and not len(batch.reads.rows[0])
 
 
 def test_labels_count_slides_and_words_and_tell_the_time():
@@ -120,14 +127,33 @@ def test_labels_count_slides_and_words_and_tell_the_time():
     assert _label(labels, "slides_so_far").max() == len(VIDEO.events)
     words = _label(labels, "words_so_far")
     assert words.max() == len(VIDEO.words) and (words[~plan.is_sound] == IGNORE).all()
-    seconds = 10 * _label(labels, "tens_of_seconds") + _label(labels, "ones_of_seconds")
-    assert (seconds == plan.start_s.astype(int)).all()
+    hundreds, tens, ones = (_label(labels, place) for place in CLOCK)
+    assert (100 * hundreds + 10 * tens + ones == plan.start_s.astype(int)).all()
+    for label, numbers in (
+        ("slides_so_far", COUNT_FIGURES["slides_so_far"]),
+        ("words_so_far", COUNT_FIGURES["words_so_far"]),
+    ):
+        heard = _label(labels, label) != IGNORE
+        written = np.stack([_label(labels, figure)[heard] for figure in numbers], 1)
+        assert [_number(row) for row in written] == _label(labels, label)[heard].tolist()
 
 
-def test_no_time_is_told_beyond_the_clocks_two_digits():
+def _number(figures):
+    return int("".join(str(figure - 1) for figure in figures if figure))
+
+
+def test_a_number_is_written_from_the_left():
+    numbers = np.array([0, 7, 10, 99, 100, 199])
+    written = np.stack(figures(numbers, 3), 1)
+    assert [_number(row) for row in written] == numbers.tolist()
+    assert written.tolist()[1] == [8, 0, 0] and written.tolist()[2] == [2, 1, 0]
+
+
+def test_no_time_is_told_beyond_the_clocks_figures():
     plan = layout(SECONDS)
-    labels = moment_labels(VIDEO, plan, plan.positions[0] + 1000)
-    assert (_label(labels, "tens_of_seconds") == IGNORE).all()
+    labels = moment_labels(VIDEO, plan, plan.positions[0] + 10 * CLOCK_S)
+    for label in (*CLOCK, *SECOND_FIGURES):
+        assert (_label(labels, label) == IGNORE).all()
 
 
 def test_what_came_before_a_slide_is_the_slide_before_it():

@@ -10,7 +10,7 @@ from omnimem_cli.train.tokenizer import build_tokenizer
 from omnimem_cli.world import words
 from omnimem_cli.world.questions import ABSENT, KINDS, WORDINGS, View, question, questions, window
 from omnimem_cli.world.scoring import parse_summary, score, slide_f1, word_error_rate
-from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, Look, Slide, draw
+from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slide, draw
 from omnimem_cli.world.video import make_video
 from omnimem_cli.world.words import SAMPLE_RATE, WORDS
 
@@ -65,13 +65,25 @@ def test_events_follow_each_other_and_words_lie_inside_their_slides():
         assert len({(e.slide.colour, e.slide.shape) for e in events}) == len(events)
 
 
-def test_every_colour_shape_and_digit_changes_the_picture():
+def test_every_colour_shape_digit_and_title_changes_the_picture():
     look = Look.random(np.random.default_rng(0))
-    pictures = [draw(Slide(c, "star", "3"), look, 56) for c in COLOURS]
-    pictures += [draw(Slide("red", s, "3"), look, 56) for s in SHAPES if s != "star"]
-    pictures += [draw(Slide("red", "star", d), look, 56) for d in DIGITS if d != "3"]
+    slides = [Slide(c, "star", "3", "plan") for c in COLOURS]
+    slides += [Slide("red", s, "3", "plan") for s in SHAPES if s != "star"]
+    slides += [Slide("red", "star", d, "plan") for d in DIGITS if d != "3"]
+    slides += [Slide("red", "star", "3", t) for t in TITLES if t != "plan"]
+    pictures = [draw(slide, look, 56) for slide in slides]
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
     assert all(picture.shape == (56, 56, 3) and picture.dtype == np.uint8 for picture in pictures)
+
+
+def test_no_title_is_cut_off():
+    rng = np.random.default_rng(0)
+    for title in TITLES * 4:
+        look = Look.random(rng)
+        slide = Slide("blue", "diamond", "8", title)
+        paper, full = draw(None, look, 112).astype(int), draw(slide, look, 112).astype(int)
+        inked = np.abs(full - paper).sum(-1) > 60
+        assert not inked[:, [0, -1]].any() and not inked[-1].any(), "the edges stay paper"
 
 
 def test_questions_are_the_same_for_a_seed_and_answered_within_the_video():
@@ -115,6 +127,15 @@ def test_the_list_answer_reads_back_as_slides_and_words():
     assert parse_summary(text) == ([str(s) for s in video.slides], video.words)
 
 
+def test_a_slide_that_begins_in_the_last_second_of_a_view_is_part_of_it():
+    video = next(v for v in map(make_video, range(50)) if any(e.start_s % 1 == 0.5 for e in v.events[1:]))
+    late = next(e for e in video.events[1:] if e.start_s % 1 == 0.5)
+    before = video.events.index(late)
+    for end_s, count in ((late.start_s, before + 1), (late.start_s - 0.5, before)):
+        q = question("count_slides", video, np.random.default_rng(0), View(0, end_s))
+        assert q.answer == str(count), "the token of that second shows it already"
+
+
 def test_absent_things_are_absent():
     rng, video = np.random.default_rng(0), make_video(10, 6)
     names = [f"{s.colour} {s.shape}" for s in video.slides] + video.words
@@ -135,7 +156,7 @@ def test_scores_know_right_from_wrong():
 
 def test_every_name_is_one_token_and_answers_are_the_sum_of_their_parts():
     tokenizer = build_tokenizer()
-    for name in (*WORDS, *COLOURS, *SHAPES):
+    for name in (*WORDS, *COLOURS, *SHAPES, *TITLES):
         assert len(tokenizer.encode(name)) == len(tokenizer.encode(f" {name}")) == 1
     for q in questions(make_video(12, 8), 0, tuple(KINDS)):
         parts = [token for part in q.parts for token in tokenizer.encode(part.text)]

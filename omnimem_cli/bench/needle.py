@@ -28,8 +28,8 @@ from omnimem_cli.world.video import make_video
 CHUNK_TOKENS = 128  # at least; whole segments
 EVENTS = 10
 RETRIEVAL, RETRIEVALS_EACH = ("digit", "word_at", "slide_at"), 3
-ORDER = (
-    "next_slide", "previous_slide", "next_word", "previous_word",
+ONCE = (
+    "written", "next_slide", "previous_slide", "next_word", "previous_word",
     "first_slide", "last_slide", "first_word", "last_word", "when",
 )  # fmt: skip
 ABSENT = ("absent",)  # not part of "all": who forgets everything gets these right
@@ -100,7 +100,7 @@ def asked_about(encoded: Encoded) -> list[Question]:
     """Every kind of question about the whole video, retrieval several times."""
     video = encoded.video
     often = questions(video, 0, RETRIEVAL, RETRIEVALS_EACH)
-    return often + questions(video, 1, ORDER + ABSENT)
+    return often + questions(video, 1, ONCE + ABSENT)
 
 
 def entries_within(allowed: int, encoded: Encoded, policy: str, settings: Settings) -> int:

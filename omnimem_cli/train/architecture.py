@@ -4,18 +4,25 @@ Rates: 56 x 56 frames at 2 per second make 4 visual tokens a second; a mel hop o
 a second; one audio attention window is exactly one 2-s segment.
 
 Heads are wide and the rotary base is high because a name is found by what it is, minutes away: only pairs that turn
-by less than about a radian over the video can carry what it is, at this base 18 of 32 over 100 s.
+by less than about a radian over the video can carry what it is, at this base 16 of 32 over 100 s. Among such bases it
+is the one at which a pair turns once in 10 s and another once in 100 s, as the figures of a clock do.
 """
+
+import math
 
 from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
 HIDDEN = 192
 LAYERS = 6
+HEAD_DIM = 64
+PER_SECOND, TEN_SECONDS_PAIR = 10, 6
+ROTARY_BASE = (10 * PER_SECOND / (2 * math.pi)) ** (HEAD_DIM / 2 / TEN_SECONDS_PAIR)
 BINDING_LAYER = 2
 ORDER_LAYER = 3
 LOOKUP_LAYER = 3
 READ_LAYER = 4
-VOCABULARY = 832
+COUNT_LAYER = 5
+VOCABULARY = 896
 
 TEXT = {
     "vocab_size": VOCABULARY,
@@ -24,9 +31,9 @@ TEXT = {
     "num_hidden_layers": LAYERS,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
-    "head_dim": 64,
+    "head_dim": HEAD_DIM,
     "max_position_embeddings": 1_000_000,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000_000.0, "mrope_section": [20, 6, 6]},
+    "rope_parameters": {"rope_type": "default", "rope_theta": ROTARY_BASE, "mrope_section": [20, 6, 6]},
     "tie_word_embeddings": True,
 }
 VISION = {
@@ -59,7 +66,7 @@ def build(token_ids: dict[str, int] | None = None) -> Qwen2_5OmniThinkerForCondi
         text_config=TEXT,
         vision_config=VISION,
         audio_config=AUDIO,
-        position_id_per_seconds=10,
+        position_id_per_seconds=PER_SECOND,
         seconds_per_chunk=2,
         tie_word_embeddings=True,
         **(token_ids or {}),

@@ -24,10 +24,10 @@ LONGEST_S = 150
 JUMPING = 0.3  # share of samples with jumps of the clock
 LATENESS = (0.45, 0.15, 0.10, 0.08, 0.06, 0.05, 0.05, 0.03, 0.03)  # by segments between a window and its question
 MIX = {
-    "transcribe": 0.18, "summary": 0.14, "note": 0.10, "title": 0.01, "digit": 0.03, "word_at": 0.06,
+    "transcribe": 0.18, "summary": 0.14, "note": 0.10, "title": 0.01, "digit": 0.03, "written": 0.03, "word_at": 0.06,
     "slide_at": 0.10, "next_slide": 0.05, "previous_slide": 0.04, "next_word": 0.07, "previous_word": 0.04,
-    "first_slide": 0.015, "last_slide": 0.015, "first_word": 0.015, "last_word": 0.015, "count_slides": 0.03,
-    "count_words": 0.03, "when": 0.05, "absent": 0.07,
+    "first_slide": 0.015, "last_slide": 0.015, "first_word": 0.015, "last_word": 0.015, "count_slides": 0.04,
+    "count_words": 0.04, "when": 0.06, "absent": 0.07,
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Stage 1 of nano's training: the vision and the audio tower, each alone, on single moments of the world.
 
-Linear heads on every output token name what is seen (colour, shape, digit) or heard (the word so far in this
+Linear heads on every output token name what is seen (colour, shape, digit, title) or heard (the word so far in this
 window); the heads are thrown away. A tower that already says what there is lets the text model learn from its
 first step.
 """
@@ -16,23 +16,23 @@ from torch.nn import functional as F
 from omnimem_cli.train.mel import MARGIN, log_mel, normalise
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.train.towers import hear, patches, see
-from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, Look, Slide, draw
+from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slide, draw
 from omnimem_cli.world.words import SAMPLE_RATE, WORDS, recording, takes
 
 NOTHING = 0
 IGNORE = -100
 WINDOW = 2 * SAMPLE_RATE
 VISION_BATCH, AUDIO_BATCH = 96, 48
-_CLASSES = (len(COLOURS), len(SHAPES), len(DIGITS))
-_NAMES = (list(COLOURS), list(SHAPES), list(DIGITS))
+SLIDE_LABELS = ("colour", "shape", "digit", "title")
+_NAMES = (tuple(COLOURS), SHAPES, DIGITS, TITLES)
 _EXPOSURE = ((0.93, 1.04), (-6, 6))
 
 
-def slide_labels(slide: Slide | None) -> tuple[int, int, int]:
-    """Class numbers of colour, shape and digit; 0 where there is no slide."""
+def slide_labels(slide: Slide | None) -> tuple[int, ...]:
+    """Class numbers of `SLIDE_LABELS`; 0 where there is no slide."""
     if slide is None:
-        return (NOTHING, NOTHING, NOTHING)
-    values = (slide.colour, slide.shape, slide.digit)
+        return (NOTHING,) * len(_NAMES)
+    values = (getattr(slide, label) for label in SLIDE_LABELS)
     return tuple(names.index(value) + 1 for names, value in zip(_NAMES, values, strict=True))
 
 
@@ -79,7 +79,7 @@ def random_changes(count: int, rng: np.random.Generator) -> list[tuple[Slide | N
 
 
 def vision_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Patches [batch, 16, 1176] and labels [batch, 3] of the later frame."""
+    """Patches [batch, 16, 1176] and labels [batch, 4] of the later frame."""
     slides = random_changes(VISION_BATCH, rng)
     labels = torch.tensor([slide_labels(now) for _, now in slides])
     return patches(frame_pairs(slides, rng)), labels
@@ -157,14 +157,15 @@ def audio_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
 
 def train_vision(tower: nn.Module, steps: int, seed: int, log: Callable[[dict], None]) -> None:
     """Train the vision tower in place."""
-    heads = nn.Linear(tower.config.out_hidden_size, sum(_CLASSES) + 3)
+    classes = [len(names) + 1 for names in _NAMES]
+    heads = nn.Linear(tower.config.out_hidden_size, sum(classes))
 
     def loss(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict]:
-        logits = heads(see(tower, batch[0])).split([n + 1 for n in _CLASSES], -1)
+        logits = heads(see(tower, batch[0])).split(classes, -1)
         targets = batch[1][:, None].expand(-1, 4, -1)
         losses = [F.cross_entropy(x.flatten(0, 1), targets[..., i].flatten()) for i, x in enumerate(logits)]
         right = [(x.argmax(-1) == targets[..., i]).float().mean() for i, x in enumerate(logits)]
-        return sum(losses), dict(zip(("colour", "shape", "digit"), right, strict=True))
+        return sum(losses), dict(zip(SLIDE_LABELS, right, strict=True))
 
     _train(tower, heads, loss, _batches(vision_batch, seed), steps, "vision", log)
 

@@ -2,9 +2,10 @@
 
 A law for every name in a question or an answer, whatever is asked: the token that completes a slide's name ("circle"
 of "red circle") or is a word attends, one head each, to the tokens of that slide or word, to the word said meanwhile,
-to what comes right after, and to the beginning. What is not there is the first token's. And the name should know what
-it found there: digit and word, what comes after, what came before, the second. So a name learns from every sentence it
-stands in, and an answer has only to read what was found at its name.
+to what comes right after, and to the beginning (to any of it where the beginning is gone). What is not there is the
+first token's. And the name should know what it found there: what the slide says and the word, what comes after, what
+came before, the second as it is written. So a name learns from every sentence it stands in, and an answer has only to
+read what was found at its name.
 
 Knows labels of moments and ids of names, not how samples are packed.
 """
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.train.encoders import IGNORE
-from omnimem_cli.train.moments import LABELS
+from omnimem_cli.train.encoders import IGNORE, SLIDE_LABELS
+from omnimem_cli.train.moments import BEFORE, LABELS, SECOND_FIGURES
 from omnimem_cli.train.tokenizer import one_token
 from omnimem_cli.world.slides import COLOURS, SHAPES
 from omnimem_cli.world.words import WORDS
@@ -23,11 +24,10 @@ from omnimem_cli.world.words import WORDS
 HEADS = 4
 HERE, WORD, AFTER, BEGINNING = range(HEADS)
 FINDINGS = (
-    *((HERE, label) for label in ("colour", "shape", "digit")),
+    *((HERE, label) for label in SLIDE_LABELS),
     (WORD, "word"),
     *((AFTER, label) for label in ("colour", "shape", "word")),
-    *((BEGINNING, label) for label in ("colour_before", "shape_before", "word_before")),
-    *((BEGINNING, label) for label in ("tens_of_seconds", "ones_of_seconds")),
+    *((BEGINNING, label) for label in (*BEFORE, *SECOND_FIGURES)),
 )
 """What a name should know: the head that finds it, and the label of the first token found that tells it."""
 
@@ -45,9 +45,9 @@ class Name:
         """What the token should know: class numbers [count], IGNORE where it tells nothing."""
         known = np.full(count, IGNORE)
         if self.word:
-            known[3] = self.word
+            known[LABELS.index("word")] = self.word
         else:
-            known[:2] = self.colour, self.shape
+            known[[LABELS.index("colour"), LABELS.index("shape")]] = self.colour, self.shape
         return known
 
 
@@ -102,7 +102,8 @@ def look_up(name: Name, labels: np.ndarray, seen: np.ndarray) -> Lookup:
     else:
         here = (of["colour"] == name.colour) & (of["shape"] == name.shape)
         after = (of["colour_before"] == name.colour) & (of["shape_before"] == name.shape)
-        found = np.stack([here, here & (of["word"] > 0), after, here & (of["slide_begins"] > 0)])
+        begins = here & (of["slide_begins"] > 0)
+        found = np.stack([here, here & (of["word"] > 0), after, begins if (begins & seen).any() else here])
         known = np.ones(HEADS, bool)
     found &= seen
     findings = [_finding(of[label][found[head]], label) if known[head] else IGNORE for head, label in FINDINGS]
@@ -114,4 +115,4 @@ def _finding(values: np.ndarray, label: str) -> int:
     told = values[values != IGNORE]
     if len(told):
         return int(told[0])
-    return IGNORE if len(values) or label.endswith("seconds") else 0
+    return IGNORE if len(values) or label in SECOND_FIGURES else 0

@@ -3,9 +3,10 @@
 Binding: after an early layer every media token should say the slide and word of its moment, read out with the token
 embeddings themselves, and every name in a text should say itself; one layer on, what came before (read out with the
 same embeddings, after one map), what time it is and whether slide or word are new; one layer later, how many there
-were so far. Lookups: in that layer every name attends to where it is in the video (`lookups`). Findings: after it the
-name knows what it found. Reads: one layer later an answer attends to the name it is about, with the heads
-that found what is asked (`reads`). All of it only teaches; nothing of it is left in the checkpoint.
+were so far, and then how that number is written. Lookups: in that layer every name attends to where it is in the video
+(`lookups`). Findings: after it the name knows what it found. Reads: one layer later an answer attends to the name it is
+about, with the heads that found what is asked, and in the last layer to a count (`reads`). How moments count is taught
+in `tallies`. All of it only teaches; nothing of it is left in the checkpoint.
 """
 
 from collections.abc import Iterable
@@ -15,33 +16,44 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.train.architecture import BINDING_LAYER, HIDDEN, LOOKUP_LAYER, ORDER_LAYER
+from omnimem_cli.train.architecture import BINDING_LAYER, HIDDEN, LOOKUP_LAYER, ORDER_LAYER, READ_LAYER
 from omnimem_cli.train.decoder import Trace
 from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.lookups import FINDINGS, HEADS
-from omnimem_cli.train.moments import CLOCK_S, COUNTED, COUNTS, LABELS
+from omnimem_cli.train.moments import BEFORE, CLOCK, COUNT_FIGURES, COUNTED, COUNTS, FIGURES, LABELS
 from omnimem_cli.train.packing import Batch, Targets
 from omnimem_cli.train.tokenizer import one_token
-from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES
+from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES
 from omnimem_cli.world.words import WORDS
 
-CLOCK = {"tens_of_seconds": CLOCK_S // 10, "ones_of_seconds": 10}
-NAMES = {"colour": 0, "shape": 1, "digit": 2, "word": 3}
+NAMES = {"colour": 0, "shape": 1, "digit": 2, "title": 3, "word": 4}
 """Which group of name ids a label is read out with."""
 NOTHING_WEIGHT = 0.2  # most moments are silent, and what is said matters more than that nothing is
+NUMBER_WEIGHT = 2.0  # a number is right only when all of its figures are
 
 
 def name_ids(tokenizer: Qwen2Tokenizer) -> list[Tensor]:
-    """Token ids of the names of colours, shapes, digits and words, each group led by " nothing"."""
-    groups = [[f" {name}" for name in COLOURS], [f" {name}" for name in SHAPES], list(DIGITS), [f" {w}" for w in WORDS]]
+    """Token ids of the names of colours, shapes, digits, titles and words, each group led by " nothing"."""
+    spaced = lambda names: [f" {name}" for name in names]  # noqa: E731
+    groups = [spaced(COLOURS), spaced(SHAPES), list(DIGITS), spaced(TITLES), spaced(WORDS)]
     return [torch.tensor([one_token(tokenizer, text) for text in (" nothing", *group)]) for group in groups]
+
+
+NUMBERS = (*CLOCK, *COUNTS, *FIGURES)
+KNOWN_AFTER = {
+    **dict.fromkeys(NAMES, BINDING_LAYER - 1),
+    **dict.fromkeys((*BEFORE, *CLOCK, "slide_begins", "word_begins"), ORDER_LAYER - 1),
+    **dict.fromkeys(COUNTS, LOOKUP_LAYER),
+    **dict.fromkeys((figure for figures in COUNT_FIGURES.values() for figure in figures), READ_LAYER),
+}
+"""After which layer a media token, or a name, should know a label. The figures of a second are only found."""
 
 
 class Readout(nn.Module):
     """Reads labels out of hidden states, names with the token embeddings, and tells how well.
 
-    labels: which. Their classes are those of a name ("colour", "colour_before": the same names), of a digit of the
-    clock, of yes and no, or a number, which is read as the count of thresholds that it passes.
+    labels: which. Their classes are those of a name ("colour", "colour_before": the same names), of a place of the
+    clock, of a figure, of yes and no, or a number, which is read as the count of thresholds that it passes.
     """
 
     def __init__(self, tokenizer: Qwen2Tokenizer, labels: Iterable[str]):
@@ -73,8 +85,14 @@ def _group(label: str) -> str | None:
     return name if name in NAMES else None
 
 
+def _weight(label: str) -> float:
+    return NUMBER_WEIGHT if label in NUMBERS else 1.0
+
+
 def _classes(label: str) -> int:
-    return COUNTED if label in COUNTS else CLOCK.get(label, 2)
+    if label in COUNTS:
+        return COUNTED
+    return 11 if label in FIGURES else 10 if label in CLOCK else 2
 
 
 class Binding(nn.Module):
@@ -82,29 +100,29 @@ class Binding(nn.Module):
 
     def __init__(self, tokenizer: Qwen2Tokenizer):
         super().__init__()
-        self.readout = Readout(tokenizer, LABELS)
+        self.readout = Readout(tokenizer, KNOWN_AFTER)
         self.before = nn.Linear(HIDDEN, HIDDEN)
 
     def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean loss over the labels and the share of tokens that are right, by label."""
+        """The weighted mean loss over the labels and the share of tokens that are right, by label."""
         told = (batch.labels != IGNORE).any(-1)
         labels = batch.labels[told]
-        now, later, last = (
-            lm.norm(trace.hidden[layer][told]) for layer in (BINDING_LAYER - 1, ORDER_LAYER - 1, LOOKUP_LAYER)
-        )
-        before = self.before(later)
-        losses, right = [], {}
-        for label, values in zip(LABELS, labels.unbind(1), strict=True):
+        states = {layer: lm.norm(trace.hidden[layer][told]) for layer in set(KNOWN_AFTER.values())}
+        before = self.before(states[ORDER_LAYER - 1])
+        losses, weights, right = [], [], {}
+        for label, layer in KNOWN_AFTER.items():
+            values = labels[:, LABELS.index(label)]
             known = values != IGNORE
             if known.any():
-                x = now if label in NAMES else before if _group(label) else last if label in COUNTS else later
+                x = before if label in BEFORE else states[layer]
                 loss, right[label] = self.readout.loss(label, x[known], values[known], lm)
-                losses.append(loss)
-        return torch.stack(losses).mean(), right
+                weights.append(_weight(label))
+                losses.append(weights[-1] * loss)
+        return torch.stack(losses).sum() / sum(weights), right
 
 
 class Found(nn.Module):
-    """The losses on findings: what each head found is read out of a name's state after its own map."""
+    """The losses on findings: what each head found is read out of a name's state, names after a map of the head's."""
 
     def __init__(self, tokenizer: Qwen2Tokenizer):
         super().__init__()
@@ -112,18 +130,19 @@ class Found(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(HIDDEN, HIDDEN) for _ in range(HEADS))
 
     def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean loss over the findings and the share that is right, by what was found."""
+        """The weighted mean loss over the findings and the share that is right, by what was found."""
         states = [trace.hidden[LOOKUP_LAYER][b][rows] for b, rows in enumerate(batch.lookups.rows)]
         state, findings = lm.norm(torch.cat(states)), torch.cat(batch.findings)
         mapped = [to(state) for to in self.maps]
-        losses, right = [], {}
+        losses, weights, right = [], [], {}
         for (head, label), values in zip(FINDINGS, findings.unbind(1), strict=True):
             known = values != IGNORE
             if known.any():
                 loss, share = self.readout.loss(label, mapped[head][known], values[known], lm)
-                losses.append(loss)
+                weights.append(_weight(label))
+                losses.append(weights[-1] * loss)
                 right[f"found_{label}_{head}"] = share
-        return torch.stack(losses).mean(), right
+        return torch.stack(losses).sum() / sum(weights), right
 
 
 def attention_loss(trace: Trace, batch: Batch, targets: Targets, layer: int) -> Tensor:
@@ -134,7 +153,7 @@ def attention_loss(trace: Trace, batch: Batch, targets: Targets, layer: int) -> 
             scores = _scores(trace, batch, layer, b, rows)
             mass = scores.masked_fill(~where, float("-inf")).logsumexp(-1) - scores.logsumexp(-1)
             losses.append(-mass[where.any(-1)])
-    return torch.cat(losses).mean()
+    return torch.cat(losses).mean() if losses else trace.final.new_zeros(())
 
 
 def _scores(trace: Trace, batch: Batch, layer: int, b: int, rows: Tensor) -> Tensor:

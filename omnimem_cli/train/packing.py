@@ -16,7 +16,7 @@ from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, SYSTEM, Layout, layout
 from omnimem_cli.train.lookups import FINDINGS, HEADS, Lookup, Name, Names, look_up
 from omnimem_cli.train.moments import LABELS, moment_labels
-from omnimem_cli.train.reads import COUNT_LABELS, end_leads, heads_asked, name_or_first
+from omnimem_cli.train.reads import COUNT_LABELS, count_head, end_leads, heads_asked, name_or_first
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.tokenizer import TURN_END
 from omnimem_cli.world.questions import LISTS, NOWHERE, Question
@@ -72,6 +72,7 @@ class Batch:
     lookups: Targets  # of names, and of answer tokens that no name leads to
     findings: list[Tensor]  # per sample [e, findings]: what a row of the lookups should know, IGNORE where nothing
     reads: Targets  # of answer tokens
+    counts: Targets  # of a count's figures
     tasks: list[Task]
 
     @property
@@ -133,6 +134,7 @@ class Packer:
             lookups=_targets([p.lookups for p in packed], length),
             findings=[torch.tensor(p.findings, dtype=torch.long).view(-1, len(FINDINGS)) for p in packed],
             reads=_targets([p.reads for p in packed], length),
+            counts=_targets([p.counts for p in packed], length),
             tasks=[task for sample in samples for task in sample.tasks],
         )
 
@@ -181,7 +183,7 @@ class Packer:
         packed.lookups += [(row, lookup.columns(packed.media_at)) for row, lookup in lookups]
         packed.findings += [lookup.findings.tolist() for _, lookup in lookups]
         packed.reads += self._reads(task, parts, [name.column for name in names])
-        packed.reads += self._counts(task, packed, rows)
+        packed.counts += self._counts(task, packed, rows)
 
     def _task_ids(self, task: Task, mode: str) -> tuple[list[int], int]:
         """The ids of a whole question with its answer, and how many of them are the answer (with its end)."""
@@ -232,13 +234,23 @@ class Packer:
         return reads
 
     def _counts(self, task: Task, packed: "_Packed", rows_now: range) -> list[tuple[int, np.ndarray]]:
-        """Where the digits of a count are read: at all moments that have as much behind them."""
+        """Where the figures of a count are read: by one head, at all moments that have as much behind them."""
         kind = task.question.kind
         if kind not in COUNT_LABELS:
             return []
         told = packed.moments[:, LABELS.index(COUNT_LABELS[kind])] == int(task.question.answer)
-        where = np.concatenate([np.zeros(packed.media_at, bool), told & visible(task, packed.plan)])
-        return [(row, np.tile(where, (HEADS, 1))) for row in rows_now[:-1] if where.any()]
+        told &= visible(task, packed.plan)
+        if not told.any():
+            return []
+        looks = []
+        for figure, row in enumerate(rows_now):
+            where = np.zeros((HEADS, packed.media_at + len(told)), bool)
+            where[:, 0] = True
+            head = count_head(kind, figure)
+            if head is not None:
+                where[head] = np.pad(told, (packed.media_at, 0))
+            looks.append((row, where))
+        return looks
 
     def _media(self, packed: "_Packed", encoded: Encoded) -> np.ndarray:
         plan, flat = packed.plan, np.zeros((len(packed.ids), self.hidden), np.float32)
@@ -266,6 +278,7 @@ class _Packed:
     lookups: list[tuple[int, np.ndarray]] = field(default_factory=list)  # row, bool [heads, columns from the first]
     findings: list[list[int]] = field(default_factory=list)  # of each lookup
     reads: list[tuple[int, np.ndarray]] = field(default_factory=list)  # like lookups
+    counts: list[tuple[int, np.ndarray]] = field(default_factory=list)  # like lookups
 
     def is_media(self) -> np.ndarray:
         """bool [tokens]."""

@@ -1,7 +1,9 @@
-"""Where an answer token should look one layer after the lookups: at the name it is about, or where a count is told.
+"""Where an answer token should look: one layer after the lookups at the name it is about, and in the last layer where
+a count is told.
 
 Only the heads that found what is asked for look at the name; the others look at the first token, which says nothing.
-So what a head reads is one finding, and no two of them have to be told apart.
+So what a head reads is one finding, and no two of them have to be told apart. The same holds for a count: each of
+its figures has its own head.
 
 Knows questions and their parts, not how samples are packed.
 """
@@ -11,13 +13,13 @@ import numpy as np
 from omnimem_cli.train.lookups import AFTER, BEGINNING, HEADS, HERE, WORD
 from omnimem_cli.train.moments import COUNTS
 from omnimem_cli.world.questions import Part
-from omnimem_cli.world.slides import DIGITS
+from omnimem_cli.world.slides import DIGITS, TITLES
 
 COUNT_LABELS = dict(zip(("count_slides", "count_words"), COUNTS, strict=True))
 """The label that tells a count, by the kind of question."""
 
 _ASKED = {
-    **{"digit": (HERE,), "slide_at": (HERE,), "word_at": (WORD,)},
+    **{"digit": (HERE,), "written": (HERE,), "slide_at": (HERE,), "word_at": (WORD,)},
     **{"next_slide": (AFTER,), "next_word": (AFTER,), "transcribe": (AFTER,)},
     **{"previous_slide": (BEGINNING,), "previous_word": (BEGINNING,), "when": (BEGINNING,)},
 }
@@ -31,7 +33,7 @@ def heads_asked(kind: str, parts: tuple[Part, ...], number: int) -> tuple[int, .
     if kind not in ("summary", "note"):
         return None
     text = parts[number].text.strip() if number < len(parts) else ""
-    if text in DIGITS:
+    if text in DIGITS or text in TITLES:
         return (HERE,)
     if text in ("", ",", "-"):
         return _GOES_ON
@@ -41,7 +43,7 @@ def heads_asked(kind: str, parts: tuple[Part, ...], number: int) -> tuple[int, .
 def end_leads(kind: str, parts: tuple[Part, ...]) -> int:
     """The part at whose name it is read that a list ends there: that of the last slide, else of the last word."""
     last = len(parts) - 1
-    with_slides = kind != "transcribe" and (parts[last].text.strip() in DIGITS or parts[last - 1].text == ",")
+    with_slides = kind != "transcribe" and (parts[last].text.strip() in TITLES or parts[last - 1].text == ",")
     return parts[last].leads if with_slides else last
 
 
@@ -52,3 +54,8 @@ def name_or_first(column: int, asked: tuple[int, ...] | None) -> np.ndarray:
         where[head, column] = asked is None or head in asked
         where[head, 0] = asked is None or head not in asked
     return where
+
+
+def count_head(kind: str, figure: int) -> int | None:
+    """The head that reads figure number `figure` of a count; None past the last figure."""
+    return 2 * tuple(COUNT_LABELS).index(kind) + figure if figure < 2 else None

@@ -3,14 +3,13 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.train.architecture import HIDDEN, LOOKUP_LAYER, READ_LAYER
+from omnimem_cli.train.architecture import COUNT_LAYER, HIDDEN, LOOKUP_LAYER, READ_LAYER
 from omnimem_cli.train.curriculum import Curriculum, training_sample, training_video
 from omnimem_cli.train.decoder import Trace, decode
 from omnimem_cli.train.encoders import IGNORE, audio_batch, vision_batch
@@ -18,6 +17,7 @@ from omnimem_cli.train.losses import Binding, Found, answer_loss, attention_loss
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.train.packing import Batch, Packer, Sample, Task
 from omnimem_cli.train.render import Encoded, encode
+from omnimem_cli.train.tallies import tally_loss
 from omnimem_cli.train.towers import hear, see
 from omnimem_cli.world.questions import KINDS, questions
 from omnimem_cli.world.video import make_video
@@ -25,7 +25,7 @@ from omnimem_cli.world.video import make_video
 TOKENS = 4_500
 REPLAY = 600
 FRESH = 0.15
-LOOKUP_WEIGHT, FOUND_WEIGHT, READ_WEIGHT, BINDING_WEIGHT = 1.0, 0.5, 0.3, 0.8
+LOOKUP_WEIGHT, FOUND_WEIGHT, READ_WEIGHT, BINDING_WEIGHT, TALLY_WEIGHT = 1.0, 0.6, 0.3, 1.6, 0.5
 MEDIA_SCALE, TEXT_SCALE, NAME_NORM = 0.3, 0.05, 0.7
 DENIAL_FROM, DENIAL = 0.6, 0.6
 LOG_EVERY, SAVE_EVERY, TEST_EVERY = 20, 200, 300
@@ -122,15 +122,18 @@ class TextStage:
         binding, known = self.binding(self.lm, trace, batch)
         lookups = attention_loss(trace, batch, batch.lookups, LOOKUP_LAYER)
         reads = attention_loss(trace, batch, batch.reads, READ_LAYER)
+        reads = reads + attention_loss(trace, batch, batch.counts, COUNT_LAYER)
+        tallies = tally_loss(trace, batch, LOOKUP_LAYER)
         found, findings = self.found(self.lm, trace, batch)
         loss = answers + LOOKUP_WEIGHT * lookups + FOUND_WEIGHT * found
-        loss = loss + READ_WEIGHT * reads + BINDING_WEIGHT * binding
+        loss = loss + READ_WEIGHT * reads + BINDING_WEIGHT * binding + TALLY_WEIGHT * tallies
         self.optimiser.step(loss, self.step)
         for task, whole in zip(batch.tasks, whole_answers(batch, right), strict=True):
             self.curriculum.note(task.question.kind, whole)
         self.curriculum.advance(self.step)
         self.tokens += batch.tokens
         losses = {"answers": answers, "lookups": lookups, "found": found, "reads": reads, "binding": binding}
+        losses["tallies"] = tallies
         return losses | known | findings
 
     def _samples(self, rng: np.random.Generator) -> list[Sample]:
@@ -146,7 +149,7 @@ class TextStage:
             sample = training_sample(self.replay[i], self.curriculum, rng, denial)
             if sample.tasks:
                 samples.append(sample)
-                left -= 14 * length(sample.encoded) + 24 * len(sample.tasks)
+                left -= 14 * length(sample.encoded) + 26 * len(sample.tasks)
             if left <= 0:
                 break
         return samples
@@ -209,8 +212,3 @@ def exact_match(model: nn.Module, packer: Packer, events: int, videos: int, seed
         for task, whole in zip(tasks, whole_answers(batch, right), strict=True):
             found[task.question.kind].append(whole)
     return {kind: round(sum(values) / len(values), 3) for kind, values in found.items()}
-
-
-def checkpoint_path(folder: Path) -> Path:
-    """Where the stage's state is kept between runs."""
-    return folder / "text_stage.pt"

@@ -10,7 +10,7 @@ from transformers import Qwen2Tokenizer
 
 from omnimem_cli.tasks.prompts import NOTE, NOTHING_SAID, SUMMARY, TITLE, TRANSCRIBE
 from omnimem_cli.world.questions import ABSENT, WORDINGS
-from omnimem_cli.world.slides import COLOURS, SHAPES
+from omnimem_cli.world.slides import COLOURS, SHAPES, TITLES
 from omnimem_cli.world.words import WORDS
 
 ROLES = {
@@ -30,7 +30,7 @@ _PATTERN = (
 
 def _corpus() -> list[str]:
     """Every text the vocabulary should hold as whole words, with and without a space in front."""
-    things = [*WORDS, *COLOURS, *SHAPES, "nothing"]
+    things = [*WORDS, *COLOURS, *SHAPES, *TITLES, "nothing"]
     texts = [SUMMARY, NOTE, TITLE, TRANSCRIBE, NOTHING_SAID, ABSENT, "You are a helpful assistant."]
     texts += [text.replace("{slide}", "").replace("{word}", "") for kind in WORDINGS.values() for text in kind]
     texts += ["system user assistant seconds"]

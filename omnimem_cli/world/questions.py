@@ -1,7 +1,8 @@
 """Questions about generated videos, with their answers and where in the video each part of an answer is found.
 
-Knows the script of a video, not its pixels. The list answers have one line per slide, `- red circle 3, apple`: the
-slide, and after a comma the word that is spoken during it, if any. A video without pictures has lines `- apple`.
+Knows the script of a video, not its pixels. The list answers have one line per slide, `- red circle 3 plan, apple`:
+colour, shape, digit and written word, and after a comma the word that is spoken during it, if any. A video without
+pictures has lines `- apple`.
 `parse_summary` reads that form back.
 """
 
@@ -27,7 +28,12 @@ WORDINGS = {
     "digit": (
         "What digit is on the {slide}?",
         "Which number is written on the {slide}?",
-        "What does the {slide} have written on it?",
+        "What digit does the {slide} have?",
+    ),
+    "written": (
+        "Which word is written on the {slide}?",
+        "What is written below the {slide}?",
+        "What can be read on the {slide}?",
     ),
     "word_at": (
         "Which word is said while the {slide} is shown?",
@@ -123,17 +129,17 @@ class _Scene:
         self.spoken = [e for e in video.events if view.sound and self._said(e)]
 
     def _shown(self, event: Event) -> bool:
-        """Whether at least one whole second of the clock, as a frame pair covers it, shows the event."""
+        """Whether a whole second of the clock, as a frame pair covers it, shows the event and begins in the view."""
         first = max(np.ceil(event.start_s - 0.5), np.ceil(self.view.start_s))
-        return first + 1 <= min(event.end_s + 0.001, self.view.end_s)
+        return first + 1 <= event.end_s + 0.001 and first < self.view.end_s
 
     def _said(self, event: Event) -> bool:
         inside = self.view.start_s <= event.word_start_s and event.word_end_s <= self.view.end_s
         return event.word is not None and inside
 
     def seen(self, event: Event) -> tuple[Evidence, ...]:
-        start_s, end_s = max(event.start_s, self.view.start_s), min(event.end_s, self.view.end_s)
-        return (Evidence(start_s, end_s, "slide"),)
+        start_s, end_s = max(event.start_s, self.view.start_s), min(event.end_s, np.ceil(self.view.end_s))
+        return (Evidence(start_s, float(end_s), "slide"),)
 
     def heard(self, event: Event) -> tuple[Evidence, ...]:
         end_s = min(event.word_end_s + WORD_ECHO_S, event.end_s, self.view.end_s)
@@ -154,7 +160,7 @@ def _list(scene: _Scene) -> tuple[Part, ...]:
         if scene.slides:
             parts.append(Part(f" {_name(event)}", where, name))
             name = len(parts) - 1
-            parts.append(Part(f" {event.slide.digit}", where, name))
+            parts += [Part(f" {text}", where, name) for text in (event.slide.digit, event.slide.title)]
         if event in scene.spoken:
             parts += [Part(",", scene.heard(event), name)] if scene.slides else []
             parts.append(Part(f" {event.word}", scene.heard(event), name))
@@ -208,12 +214,13 @@ def _title(scene: _Scene, rng: np.random.Generator) -> Question | None:
     return _ask("title", "visual", scene, rng, Part(_name(first), scene.seen(first)))
 
 
-def _digit(scene: _Scene, rng: np.random.Generator) -> Question | None:
+def _on_slide(kind: str, scene: _Scene, rng: np.random.Generator, label: str) -> Question | None:
+    """What a slide says under `label` ("digit" or "title")."""
     event = _pick(scene.slides, rng)
     if event is None:
         return None
-    part = Part(event.slide.digit, scene.seen(event))
-    return _ask("digit", "visual->visual", scene, rng, part, slide=_name(event))
+    part = Part(getattr(event.slide, label), scene.seen(event))
+    return _ask(kind, "visual->visual", scene, rng, part, slide=_name(event))
 
 
 def _word_at(scene: _Scene, rng: np.random.Generator) -> Question | None:
@@ -285,9 +292,10 @@ def _absent(scene: _Scene, rng: np.random.Generator) -> Question | None:
     said = {e.word for e in scene.spoken}
     slides = [f"{c} {s}" for c in COLOURS for s in SHAPES if f"{c} {s}" not in shown]
     words = [w for w in WORDS if w not in said]
-    kinds = ("digit", "word_at", "next_slide", "previous_slide", "when", "slide_at", "next_word", "previous_word")
+    by_slide = ("digit", "written", "word_at", "next_slide", "previous_slide", "when")
+    kinds = (*by_slide, "slide_at", "next_word", "previous_word")
     kind = kinds[rng.integers(len(kinds))]
-    by_word = kind in ("slide_at", "next_word", "previous_word")
+    by_word = kind not in by_slide
     things = words if by_word else slides
     if not things:
         return None
@@ -301,7 +309,8 @@ KINDS: dict[str, Callable[[_Scene, np.random.Generator], Question | None]] = {
     "note": _note,
     "transcribe": _transcribe,
     "title": _title,
-    "digit": _digit,
+    "digit": lambda scene, rng: _on_slide("digit", scene, rng, "digit"),
+    "written": lambda scene, rng: _on_slide("written", scene, rng, "title"),
     "word_at": _word_at,
     "slide_at": _slide_at,
     "next_slide": lambda scene, rng: _neighbour("next_slide", scene, rng, 1),

@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from omnimem_cli.world.questions import Question
-from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES
+from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES
 from omnimem_cli.world.words import WORDS
 
-_SLIDE = re.compile(rf"\b({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) ([{''.join(DIGITS)}])\b")
+_NAMES = (COLOURS, SHAPES, DIGITS, TITLES)
+_SLIDE = re.compile(r"\b" + " ".join(f"({'|'.join(names)})" for names in _NAMES) + r"\b")
 _WHEN_TOLERANCE_S = 2
 
 
 def parse_summary(text: str) -> tuple[list[str], list[str]]:
-    """The slides ("red circle 3") and the spoken words that a list answer names, in order."""
+    """The slides ("red circle 3 plan") and the spoken words that a list answer names, in order."""
     slides = [" ".join(match) for match in _SLIDE.findall(text)]
     known = set(WORDS)
     return slides, [word for word in re.findall(r"[a-z]+", text.lower()) if word in known]

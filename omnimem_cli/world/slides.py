@@ -1,12 +1,14 @@
-"""Draws the slides of the generated world: one large coloured shape with a digit on it.
+"""Draws the slides of the generated world: a large coloured shape with a digit on it, and a written word below.
 
-Knows pictures only; when a slide is shown is the business of `video.py`. Everything is drawn from formulas and
-three small bitmap fonts, so the pictures are the same on every machine and need no font files.
+Knows pictures only; when a slide is shown is the business of `video.py`. Everything is drawn from formulas and a few
+small bitmaps, so the pictures are the same on every machine.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from omnimem_cli.world.glyphs import DIGIT_FONTS, ROWS, digit, lettering, sample
 
 COLOURS = {
     "red": (215, 30, 35),
@@ -20,37 +22,23 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
 DIGITS = tuple("0123456789")
-
-_FONTS = (
-    # Each digit is 7 rows of 5 columns, the rows written as hexadecimal bytes, most significant bit left.
-    "0E1113151911 0E/04 0C04040404 0E/0E1101020408 1F/1F0204020111 0E/02060A121F02 02/1F101E010111 0E/"
-    "0608101E1111 0E/1F0102040808 08/0E11110E1111 0E/0E11110F0102 0C",
-    "1F1111111111 1F/040404040404 04/1F01011F1010 1F/1F01010F0101 1F/11111F010101 01/1F10101F0101 1F/"
-    "1F10101F1111 1F/1F0101010101 01/1F11111F1111 1F/1F11111F0101 1F",
-    "0E1B1B1B1B1B 0E/0C1C0C0C0C0C 1E/1E03030E1818 1F/1E03030E0303 1E/1B1B1B1F0303 03/1F18181E0303 1E/"
-    "0E18181E1B1B 0E/1F0303060C0C 0C/0E1B1B0E1B1B 0E/0E1B1B0F0303 0E",
-)
-
-
-def _font(text: str) -> np.ndarray:
-    rows = np.array([list(bytes.fromhex(digit.replace(" ", ""))) for digit in text.split("/")])
-    bits = (rows[..., None] >> np.arange(4, -1, -1)) & 1
-    return np.pad(bits.astype(np.float32), ((0, 0), (2, 2), (2, 2)))
-
-
-_GLYPHS = np.stack([_font(text) for text in _FONTS])  # [font, digit, 11 rows, 9 columns] with an empty border
+TITLES = (
+    "art", "bank", "code", "data", "film", "food", "goal", "jobs",
+    "law", "menu", "news", "plan", "risk", "sales", "team", "vote",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Slide:
-    """What a slide says: a colour, a shape and a digit."""
+    """What a slide says: a colour, a shape, a digit and a written word, its title."""
 
     colour: str
     shape: str
     digit: str
+    title: str
 
     def __str__(self) -> str:
-        return f"{self.colour} {self.shape} {self.digit}"
+        return f"{self.colour} {self.shape} {self.digit} {self.title}"
 
 
 @dataclass(frozen=True)
@@ -63,6 +51,9 @@ class Look:
     tilt: float
     font: int
     digit_height: float
+    title_x: float
+    title_y: float
+    title_height: float
     paper: tuple[float, float, float]
     tint: tuple[float, float, float]
 
@@ -71,12 +62,15 @@ class Look:
         """A look drawn from `rng`: dark or light paper, a little off centre, a little tilted."""
         level = rng.uniform(5, 60) if rng.random() < 0.5 else rng.uniform(205, 250)
         return cls(
-            x=0.5 + rng.uniform(-0.05, 0.05),
-            y=0.5 + rng.uniform(-0.05, 0.05),
-            radius=rng.uniform(0.36, 0.44),
+            x=0.5 + rng.uniform(-0.06, 0.06),
+            y=0.4 + rng.uniform(-0.02, 0.02),
+            radius=rng.uniform(0.31, 0.35),
             tilt=rng.uniform(-0.2, 0.2),
-            font=int(rng.integers(len(_FONTS))),
-            digit_height=rng.uniform(0.30, 0.38),
+            font=int(rng.integers(DIGIT_FONTS)),
+            digit_height=rng.uniform(0.27, 0.32),
+            title_x=0.5 + rng.uniform(-0.05, 0.05),
+            title_y=0.88 + rng.uniform(-0.015, 0.015),
+            title_height=rng.uniform(0.17, 0.2),
             paper=tuple(level + rng.uniform(-6, 6, 3)),
             tint=tuple(rng.uniform(-14, 14, 3)),
         )
@@ -110,33 +104,41 @@ def _inside_star(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
     return ((along - r) * dy - across * dx) / -np.hypot(dx, dy)
 
 
-def _glyph(font: int, digit: str, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Bilinear sample of a digit's bitmap at fractional cells, 0 outside it."""
-    bitmap = _GLYPHS[font, int(digit)]
-    row, column = np.clip(row + 1.5, 0, 9.999), np.clip(column + 1.5, 0, 7.999)
-    i, j = row.astype(int), column.astype(int)
-    a, b = row - i, column - j
-    top = bitmap[i, j] * (1 - b) + bitmap[i, j + 1] * b
-    bottom = bitmap[i + 1, j] * (1 - b) + bitmap[i + 1, j + 1] * b
-    return top * (1 - a) + bottom * a
-
-
 def draw(slide: Slide | None, look: Look, size: int) -> np.ndarray:
     """The picture of `slide` (None: empty paper): uint8 [size, size, 3]."""
     picture = np.empty((size, size, 3), np.float32)
     picture[:] = look.paper
-    if slide is None:
-        return picture.clip(0, 255).astype(np.uint8)
-    grid = (np.arange(size, dtype=np.float32) + 0.5) / size
+    if slide is not None:
+        grid = (np.arange(size, dtype=np.float32) + 0.5) / size
+        picture = _draw_shape(picture, slide, look, grid)
+        picture = _draw_title(picture, slide, look, grid)
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def _draw_shape(picture: np.ndarray, slide: Slide, look: Look, grid: np.ndarray) -> np.ndarray:
+    """The shape with the digit on it."""
     dx, dy = grid[None, :] - look.x, grid[:, None] - look.y
     cos, sin = np.cos(look.tilt), np.sin(look.tilt)
     x, y = cos * dx + sin * dy, cos * dy - sin * dx
-    ink = np.clip(_inside(slide.shape, x, y, look.radius) * size + 0.5, 0, 1)[..., None]
+    ink = np.clip(_inside(slide.shape, x, y, look.radius) * len(grid) + 0.5, 0, 1)[..., None]
     colour = np.array(COLOURS[slide.colour], np.float32) + np.array(look.tint, np.float32)
     picture = picture * (1 - ink) + colour * ink
-    cell = look.digit_height / 7
-    value = _glyph(look.font, slide.digit, x / cell + 2.5, y / cell + 3.5)
-    stroke = np.clip((value - 0.5) * cell * size + 0.5, 0, 1)[..., None]
-    bright = colour @ np.array([0.3, 0.59, 0.11], np.float32) > 120
-    picture = picture * (1 - stroke) + (0 if bright else 255) * stroke
-    return picture.clip(0, 255).astype(np.uint8)
+    return _write(picture, digit(look.font, int(slide.digit)), x, y, look.digit_height, colour)
+
+
+def _draw_title(picture: np.ndarray, slide: Slide, look: Look, grid: np.ndarray) -> np.ndarray:
+    """The written word, below the shape."""
+    x, y = np.broadcast_arrays(grid[None, :] - look.title_x, grid[:, None] - look.title_y)
+    return _write(picture, lettering(slide.title), x, y, look.title_height, np.array(look.paper))
+
+
+def _write(
+    picture: np.ndarray, bitmap: np.ndarray, x: np.ndarray, y: np.ndarray, height: float, ground: np.ndarray
+) -> np.ndarray:
+    """Letter `bitmap` around the origin of x and y, black on bright ground and white on dark."""
+    cell = height / ROWS
+    middle = (bitmap.shape[1] - bitmap.shape[0] + ROWS) / 2
+    value = sample(bitmap, x / cell + middle, y / cell + ROWS / 2)
+    stroke = np.clip((value - 0.5) * cell * len(picture) + 0.5, 0, 1)[..., None]
+    bright = ground @ np.array([0.3, 0.59, 0.11]) > 120
+    return picture * (1 - stroke) + (0 if bright else 255) * stroke

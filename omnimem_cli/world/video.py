@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, Look, Slide, draw
+from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slide, draw
 from omnimem_cli.world.words import SAMPLE_RATE, WORDS, recording, takes
 
 FRAME_SIZE = 56
@@ -168,7 +168,8 @@ def _endless(rng: np.random.Generator, items: tuple | list) -> Iterator:
 
 def _slides(rng: np.random.Generator, events: int) -> list[Slide]:
     kinds = _endless(rng, [(colour, shape) for colour in COLOURS for shape in SHAPES])
-    return [Slide(*next(kinds), DIGITS[rng.integers(len(DIGITS))]) for _ in range(events)]
+    said = lambda: (DIGITS[rng.integers(len(DIGITS))], TITLES[rng.integers(len(TITLES))])  # noqa: E731
+    return [Slide(*next(kinds), *said()) for _ in range(events)]
 
 
 def _event(rng: np.random.Generator, start_s: float, length_s: float, slide: Slide, word: str, split: str) -> Event:
