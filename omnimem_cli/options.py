@@ -90,6 +90,20 @@ Inputs = Annotated[
 ]
 
 
+HelpAll = Annotated[
+    bool,
+    typer.Option(
+        "--help-all",
+        rich_help_panel=TALK,
+        metavar="",
+        is_eager=True,
+        callback=_show_all,
+        help="Show the advanced options too.",
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """What `summarize`, `transcribe` and `ask` have in common, as typed."""
@@ -202,18 +216,7 @@ class RunOptions:
             callback=_read_config,
         ),
     ] = None
-    help_all: Annotated[
-        bool,
-        typer.Option(
-            "--help-all",
-            rich_help_panel=TALK,
-            metavar="",
-            is_eager=True,
-            callback=_show_all,
-            help="Show the advanced options too.",
-            show_default=False,
-        ),
-    ] = False
+    help_all: HelpAll = False
 
     def settings(self, allowed: tuple[str, ...]) -> Settings:
         """Check every value and resolve them. ``allowed``: the formats the task can write.
@@ -277,22 +280,23 @@ class RunOptions:
         return tuple(dict.fromkeys(named))
 
 
-def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give ``command`` every field of `RunOptions` as an option and pass them on as ``options``."""
-    signature = inspect.signature(command)
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values() if p.name != "options"]
-    shared = [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
-        for f in fields(RunOptions)
-    ]
+def with_options(kind: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command every field of the dataclass ``kind`` as an option, and pass them on as ``options``."""
 
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        options = RunOptions(**{p.name: values.pop(p.name) for p in shared})
-        command(**values, options=options)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature, keyword = inspect.signature(command), inspect.Parameter.KEYWORD_ONLY
+        own = [p.replace(kind=keyword) for p in signature.parameters.values() if p.name != "options"]
+        shared = [inspect.Parameter(f.name, keyword, default=f.default, annotation=f.type) for f in fields(kind)]
 
-    run.__signature__ = signature.replace(parameters=sorted([*own, *shared], key=_panel))  # type: ignore[attr-defined]
-    return run
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            options = kind(**{p.name: values.pop(p.name) for p in shared})
+            command(**values, options=options)
+
+        run.__signature__ = signature.replace(parameters=sorted([*own, *shared], key=_panel))  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
 def _panel(parameter: inspect.Parameter) -> int:

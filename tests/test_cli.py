@@ -53,6 +53,19 @@ def test_no_command_shows_more_than_twenty_options_and_help_all_shows_the_rest(c
         assert "--policy" in capsys.readouterr().out
 
 
+def test_the_advanced_options_of_a_benchmark_can_be_found(capsys):
+    assert omnimem("bench", "needle", "--help") == 0
+    assert "--plan" not in capsys.readouterr().out
+    assert omnimem("bench", "needle", "--help-all") == 0
+    assert "--plan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["memory", "needle", "recall", "speed", "overlap", "fuzz"])
+def test_a_benchmark_refuses_a_format_that_it_cannot_write_before_any_work(command: str, capsys):
+    assert omnimem("bench", command, "-f", "md") == 2
+    assert "-f md" in capsys.readouterr().err
+
+
 def test_every_example_in_the_help_parses(fake: FakeRun):
     """The examples of the three tasks: each is a command that omnimem would run."""
     from omnimem_cli.commands import ask, summarize, transcribe

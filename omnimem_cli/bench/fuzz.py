@@ -271,9 +271,10 @@ def kept_folder(keep: str | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def fuzz_table(outcome: Outcome) -> str:
-    """Counts per outcome, and every crash and hang, as lines of text."""
-    rows = [*outcome.outcomes.most_common(), ("crashes", len(outcome.crashes)), ("hangs", len(outcome.hangs))]
-    size = f"host RAM +{outcome.peak_mib:.0f} MiB, largest ffmpeg {outcome.ffmpeg_peak_mib:.0f} MiB"
-    head = f"{outcome.cases} damaged files in {outcome.seconds:.0f} s, {size}"
-    return "\n".join([head, *(f"{count:8d}  {name}" for name, count in rows), *outcome.crashes, *outcome.hangs])
+def fuzz_table(result: dict) -> str:
+    """Counts per outcome, and every crash and hang, as lines of text. result: `Outcome.as_dict`."""
+    crashes, hangs = result["crashes"], result["hangs"]
+    rows = [*result["outcomes"].items(), ("crashes", len(crashes)), ("hangs", len(hangs))]
+    size = f"host RAM +{result['peak_mib']:.0f} MiB, largest ffmpeg {result['ffmpeg_peak_mib']:.0f} MiB"
+    head = f"{result['cases']} damaged files in {result['seconds']:.0f} s, {size}"
+    return "\n".join([head, *(f"{count:8d}  {name}" for name, count in rows), *crashes, *hangs])

@@ -7,7 +7,7 @@ import typer
 
 from omnimem_cli.commands.examples import examples
 from omnimem_cli.errors import UsageError
-from omnimem_cli.options import ADVANCED, ANSWER, Inputs, RunOptions, option, with_run_options
+from omnimem_cli.options import ADVANCED, ANSWER, Inputs, RunOptions, option, with_options
 
 if TYPE_CHECKING:
     from omnimem_cli.preset_file import Question
@@ -26,7 +26,7 @@ def _preset_names(incomplete: str) -> list[str]:
     return [preset.name for preset in list_presets() if preset.name.startswith(incomplete)]
 
 
-@with_run_options
+@with_options(RunOptions)
 def ask(
     inputs: Inputs = None,
     question: Annotated[list[str] | None, option(ANSWER, "-Q --question TEXT", "A question (repeatable).")] = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from omnimem_cli.commands.examples import examples
-from omnimem_cli.options import ANSWER, Inputs, RunOptions, option, with_run_options
+from omnimem_cli.options import ANSWER, Inputs, RunOptions, option, with_options
 
 EXAMPLES = (
     "omnimem summarize lecture.mp4",
@@ -24,7 +24,7 @@ class Style(StrEnum):
     chapters = "chapters"
 
 
-@with_run_options
+@with_options(RunOptions)
 def summarize(
     inputs: Inputs = None,
     style: Annotated[Style, option(ANSWER, "--style STYLE", "brief, detailed, or chapters with times.")] = Style.brief,

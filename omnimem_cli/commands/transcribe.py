@@ -3,7 +3,7 @@
 import typer
 
 from omnimem_cli.commands.examples import examples
-from omnimem_cli.options import Inputs, RunOptions, with_run_options
+from omnimem_cli.options import Inputs, RunOptions, with_options
 
 EXAMPLES = (
     "omnimem transcribe interview.mp4 -f srt,md",
@@ -12,7 +12,7 @@ EXAMPLES = (
 )
 
 
-@with_run_options
+@with_options(RunOptions)
 def transcribe(inputs: Inputs = None, *, options: RunOptions) -> None:
     """Write down what is said, with times: interview.mp4 gives interview.transcript.md."""
     from omnimem_cli.commands.running import run_task

@@ -1,0 +1,9 @@
+"""``omnimem bench``: how much memory, accuracy and time a policy takes, on generated videos with known answers."""
+
+import typer
+
+from omnimem_cli.commands.bench import fuzz, memory, needle, overlap, recall, speed
+
+app = typer.Typer(help="Measure policies: accuracy, speed, memory.", no_args_is_help=True)
+for command in (memory, needle, recall, speed, overlap, fuzz):
+    command.register(app)
