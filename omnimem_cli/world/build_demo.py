@@ -10,7 +10,7 @@ from omnimem_cli.world.mp4 import write_mp4, write_script
 from omnimem_cli.world.video import make_video
 
 CLIP = Path(__file__).with_name("demo.mp4")
-SEED, EVENTS = 60_202, 6
+SEED, EVENTS = 60_203, 10
 
 
 def main() -> None:
