@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from omnimem_cli.clock import clock
 from omnimem_cli.errors import DoesNotFitError, InputError, MissingError
 from omnimem_cli.memory.budget import Budget, parse_budget
-from omnimem_cli.models.catalogue import DTYPE_BYTES, GB, ROWS, Row
+from omnimem_cli.models.catalogue import GB, ROWS, Row
 
 if TYPE_CHECKING:
     from omnimem_cli.media.segment import Media
@@ -173,7 +173,7 @@ def _verdict(media: "Media", found: "Found", wanted: Budget | None, device: str)
     shape = random_adapter(str(found.folder), device="meta", dtype=kind)
     shape.row = found.row
     room = room_of(Settings(), shape, shape.plan(media, WatchOptions()), media, PROMPT_TOKENS)
-    weights, free = int(read_checkpoint(found.folder).values * DTYPE_BYTES[kind]), free_bytes(where)
+    weights, free = int(read_checkpoint(found.folder).values * found.row.parameter_bytes(kind)), free_bytes(where)
     try:
         entries = room.entries(wanted or Budget(entries=found.row.budget), free - weights)
     except DoesNotFitError as error:

@@ -8,6 +8,7 @@ import torch
 from salmonn_tiny import FAMILIES, tiny_salmonn
 from streams import frames_of, media_of, segments_of, sound_of
 from tiny_qwen3 import tiny_qwen3_omni
+from torch import nn
 
 from omnimem_cli.errors import MissingError, UsageError
 from omnimem_cli.fitting import fit
@@ -17,6 +18,7 @@ from omnimem_cli.models.blank import GEOMETRY, random_adapter
 from omnimem_cli.models.catalogue import ROWS
 from omnimem_cli.models.checkpoint import read_checkpoint
 from omnimem_cli.models.loader import family_of, load
+from omnimem_cli.models.placement import WHOLE
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Settings
 
@@ -38,8 +40,12 @@ def test_a_shipped_shape_is_what_the_catalogue_says(row):
     assert family_of(read_checkpoint(GEOMETRY / row.name)) == row.family
     assert (text.num_hidden_layers, text.num_key_value_heads) == (row.layers, row.kv_heads)
     assert (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads) == row.head_dim
-    parameters = sum(p.numel() for _, p in model.named_parameters(remove_duplicate=False))
+    model.tie_weights()
+    parameters = sum(p.numel() for p in model.parameters())
     assert parameters / 1e9 == pytest.approx(row.params_b, rel=0.01)
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    small = sum(m.weight.numel() for name, m in linear.items() if not set(name.split(".")) & set(WHOLE))
+    assert small / parameters == pytest.approx(row.quantizable, abs=0.01)
 
 
 @pytest.fixture(params=["omni", "omni-full", "qwen3-omni", *FAMILIES])

@@ -32,6 +32,13 @@ def test_an_entry_costs_what_the_geometry_says():
     assert unlisted("mine", "qwen2.5-omni").entry_bytes() is None
 
 
+def test_fewer_bits_help_as_much_as_there_are_linear_layers_to_hold_in_them():
+    dense, experts = row("video-salmonn2-plus-72b"), row("qwen3-omni-30b-a3b")
+    assert dense.weights_gb("int8") == pytest.approx(78.5, rel=0.02)
+    assert dense.weights_gb("int4") == pytest.approx(47.8, rel=0.02)
+    assert experts.weights_gb("int4") > 0.95 * experts.weights_gb("bfloat16"), "its experts stay whole"
+
+
 def test_nanos_row_is_that_of_its_config():
     text = read_checkpoint(NANO).config["text_config"]
     nano = row("nano")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from omnimem_cli.errors import UsageError
 
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1.3, "int4": 1.0}
-"""Bytes per parameter; of int8 and int4 with the towers and embeddings that stay in bfloat16 (a quarter of 7B)."""
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+QUANTIZED_BYTES = {"int8": 1, "int4": 0.5 + 4 / 64}
+"""Bytes of a parameter that is held in fewer bits; of int4 with one float32 scale for 64 of them (nf4)."""
 
 GB = 1_000_000_000
 
@@ -20,9 +21,10 @@ GB = 1_000_000_000
 class Row:
     """One model.
 
-    ``params_b``: billions of parameters that are loaded; ``download_gb``: 10^9 bytes of the repository's
-    weights; ``max_pixels``: default area of a frame; ``budget``: default retained visual + audio entries, mean
-    over layers; ``av_ratio``: visual : audio prior r; ``visual_rate``, ``audio_rate``: tokens per second of
+    ``params_b``: billions of parameters that are loaded; ``quantizable``: the share of them that int8 and int4 hold in
+    fewer bits, the language model's linear layers (the rest stays in bfloat16); ``download_gb``: 10^9 bytes of the
+    repository's weights; ``max_pixels``: default area of a frame; ``budget``: default retained visual + audio entries,
+    mean over layers; ``av_ratio``: visual : audio prior r; ``visual_rate``, ``audio_rate``: tokens per second of
     640x360 video at ``fps``; ``layers``, ``kv_heads``, ``head_dim``: of the language model;
     ``trained_positions``: positions seen in training; None where unknown; ``window_s``: the longest stretch of
     speech it is asked to write down at once; ``world``: the comment that marks the only files it understands,
@@ -34,6 +36,7 @@ class Row:
     family: str
     licence: str
     params_b: float
+    quantizable: float
     download_gb: float
     layers: int | None
     kv_heads: int | None
@@ -50,7 +53,13 @@ class Row:
 
     def weights_gb(self, dtype: str) -> float:
         """10^9 bytes of weights in memory."""
-        return self.params_b * DTYPE_BYTES[dtype]
+        return self.params_b * self.parameter_bytes(dtype)
+
+    def parameter_bytes(self, dtype: str) -> float:
+        """Bytes of a parameter, mean over all of them."""
+        if dtype in DTYPE_BYTES:
+            return DTYPE_BYTES[dtype]
+        return self.quantizable * QUANTIZED_BYTES[dtype] + (1 - self.quantizable) * DTYPE_BYTES["bfloat16"]
 
     def entry_bytes(self, dtype: str = "bfloat16") -> int | None:
         """Bytes of one entry's keys and values in all layers, without side data; None where unknown."""
@@ -69,6 +78,7 @@ ROWS = (
         family="qwen2.5-omni",
         licence="Apache-2.0",
         params_b=8.93,
+        quantizable=0.73,
         download_gb=22.4,
         layers=28,
         kv_heads=4,
@@ -84,6 +94,7 @@ ROWS = (
         family="qwen2.5-omni",
         licence="Qwen Research License",
         params_b=4.70,
+        quantizable=0.59,
         download_gb=11.9,
         layers=36,
         kv_heads=2,
@@ -99,6 +110,7 @@ ROWS = (
         family="qwen3-omni",
         licence="Apache-2.0",
         params_b=31.7,
+        quantizable=0.03,
         download_gb=70.5,
         layers=48,
         kv_heads=4,
@@ -114,6 +126,7 @@ ROWS = (
         family="salmonn-qwen3-vl",
         licence="see the model card",
         params_b=9.70,
+        quantizable=0.72,
         download_gb=19.4,
         layers=36,
         kv_heads=8,
@@ -127,7 +140,8 @@ ROWS = (
         hub_id="BrianatCambridge/OmniMem",
         family="salmonn-qwen3-vl",
         licence="see the model card",
-        params_b=5.75,
+        params_b=5.36,
+        quantizable=0.68,
         download_gb=11.5,
         layers=36,
         kv_heads=8,
@@ -142,6 +156,7 @@ ROWS = (
         family="salmonn-qwen2.5-vl",
         licence="Apache-2.0",
         params_b=9.22,
+        quantizable=0.71,
         download_gb=18.5,
         layers=28,
         kv_heads=4,
@@ -155,7 +170,8 @@ ROWS = (
         hub_id="tsinghua-ee/video-SALMONN2_plus_3B_full",
         family="salmonn-qwen2.5-vl",
         licence="see the model card",
-        params_b=4.99,
+        params_b=4.68,
+        quantizable=0.59,
         download_gb=10.0,
         layers=36,
         kv_heads=2,
@@ -170,6 +186,7 @@ ROWS = (
         family="salmonn-qwen2.5-vl",
         licence="see the model card",
         params_b=74.4,
+        quantizable=0.94,
         download_gb=149,
         layers=80,
         kv_heads=8,
@@ -184,6 +201,7 @@ ROWS = (
         family="qwen2.5-omni",
         licence="Apache-2.0",
         params_b=0.004,
+        quantizable=0.61,
         download_gb=0.0,
         layers=6,
         kv_heads=4,

@@ -12,7 +12,7 @@ import torch
 from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import hub
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.models.catalogue import DTYPE_BYTES, GB, ROWS, Row, row, unlisted
+from omnimem_cli.models.catalogue import GB, ROWS, Row, row, unlisted
 from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint
 from omnimem_cli.models.device import dtype_name, find_device, free_bytes, total_memory
 from omnimem_cli.models.placement import Placement
@@ -44,15 +44,15 @@ def load(model: str, *, device: str = "auto", dtype: str | None = None, offline:
     checkpoint = read_checkpoint(found.folder)
     checkpoint.check_weights()
     load_adapter, placement = _families()[family_of(checkpoint)], Placement(where, dtype_name(dtype, where))
-    _check_room(checkpoint, placement)
+    _check_room(checkpoint, found.row, placement)
     adapter = load_adapter(checkpoint, found.row, placement)
     adapter.weights = placement.weights
     return adapter
 
 
-def _check_room(checkpoint: Checkpoint, placement: Placement) -> None:
+def _check_room(checkpoint: Checkpoint, wanted: Row, placement: Placement) -> None:
     """Raises DoesNotFitError, before anything is read, where the weights alone exceed what is free."""
-    needed, free = checkpoint.values * DTYPE_BYTES[placement.weights], free_bytes(placement.device)
+    needed, free = checkpoint.values * wanted.parameter_bytes(placement.weights), free_bytes(placement.device)
     if needed > free:
         raise DoesNotFitError(
             f"The weights in {checkpoint.folder} take {needed / GB:.1f} GB as {placement.weights}; {placement.device} "
