@@ -37,18 +37,18 @@ class Finding:
     exit_code: int = 5
 
 
-def diagnose(source: str | None, model: str, budget: str | None, device: str) -> list[Finding]:
+def diagnose(source: str | None, model: str, budget: str | None, device: str, dtype: str | None) -> list[Finding]:
     """Everything worth saying, in order. Raises UsageError for a wrong name or budget."""
     wanted = parse_budget(budget) if budget else None
     findings = [*_versions(), _ffmpeg(), *_devices(device)]
-    found, finding = _model(model, device)
+    found, finding = _model(model, device, dtype)
     chosen = found.row if found is not None else None
     findings.append(finding)
-    findings += _fitting(device)
+    findings += _fitting(device, dtype)
     if chosen is not None:
         findings.append(_budget(chosen, wanted))
     if source is not None:
-        findings += _input(source, found, wanted, device)
+        findings += _input(source, found, wanted, device, dtype)
     return findings
 
 
@@ -95,17 +95,17 @@ def _devices(device: str) -> Iterator[Finding]:
         yield Finding("device", error.message, error.hint)
 
 
-def _model(model: str, device: str) -> "tuple[Found | None, Finding]":
+def _model(model: str, device: str, dtype: str | None) -> "tuple[Found | None, Finding]":
     from omnimem_cli.models.loader import resolve
 
     try:
-        found = resolve(model, device=device)
+        found = resolve(model, device=device, dtype=dtype)
     except MissingError as error:
         return None, Finding("model", error.message, error.hint)
     return found, Finding("model", f"{found.row.name} ({found.folder})")
 
 
-def _fitting(device: str) -> Iterator[Finding]:
+def _fitting(device: str, dtype: str | None) -> Iterator[Finding]:
     from omnimem_cli.models.device import dtype_name, find_device, total_memory
     from omnimem_cli.models.loader import OVERHEAD_GB, installed
 
@@ -114,8 +114,9 @@ def _fitting(device: str) -> Iterator[Finding]:
     except MissingError:
         return
     room = total_memory(where) / GB - OVERHEAD_GB
-    fits = [row.name for row in ROWS if row.weights_gb(dtype_name(None, where)) <= room]
-    yield Finding("fits", ", ".join(fits) or "none")
+    kind = dtype_name(dtype, where)
+    fits = [row.name for row in ROWS if row.weights_gb(kind) <= room]
+    yield Finding("fits", f"{', '.join(fits) or 'none'} (as {kind})")
     yield Finding("installed", ", ".join(row.name for row in ROWS if installed(row)) or "none")
 
 
@@ -131,13 +132,15 @@ def _budget(row: Row, wanted: Budget | None) -> Finding:
     return Finding("budget", f"{budget.entries} entries per layer{size}, for any length of video")
 
 
-def _input(source: str, found: "Found | None", wanted: Budget | None, device: str) -> Iterator[Finding]:
+def _input(
+    source: str, found: "Found | None", wanted: Budget | None, device: str, dtype: str | None
+) -> Iterator[Finding]:
     from omnimem_cli.media.probe import probe
 
     try:
         media = probe(source)
     except InputError as error:
-        yield Finding("input", error.message, error.hint or "Choose another input.")
+        yield Finding("input", error.message, error.hint or "Choose another input.", error.exit_code)
         return
     except MissingError:
         return
@@ -147,7 +150,7 @@ def _input(source: str, found: "Found | None", wanted: Budget | None, device: st
     yield Finding("input", f"{length}, {picture}, {sound}")
     if found is not None:
         yield from _amount(media, found.row, wanted)
-        yield _verdict(media, found, wanted, device)
+        yield _verdict(media, found, wanted, device, dtype)
 
 
 def _amount(media: "Media", row: Row, wanted: Budget | None) -> Iterator[Finding]:
@@ -159,7 +162,7 @@ def _amount(media: "Media", row: Row, wanted: Budget | None) -> Iterator[Finding
         yield Finding("tokens", f"about {tokens} go in; {kept}")
 
 
-def _verdict(media: "Media", found: "Found", wanted: Budget | None, device: str) -> Finding:
+def _verdict(media: "Media", found: "Found", wanted: Budget | None, device: str, dtype: str | None) -> Finding:
     """Whether weights and watch fit what is free, from the model's shape alone: nothing is loaded."""
     from omnimem_cli.fitting import LEAST, room_of
     from omnimem_cli.models.adapter import WatchOptions
@@ -169,7 +172,7 @@ def _verdict(media: "Media", found: "Found", wanted: Budget | None, device: str)
     from omnimem_cli.settings import Settings
 
     where = find_device(device)
-    kind = dtype_name(None, where)
+    kind = dtype_name(dtype, where)
     shape = random_adapter(str(found.folder), device="meta", dtype=kind)
     shape.row = found.row
     room = room_of(Settings(), shape, shape.plan(media, WatchOptions()), media, PROMPT_TOKENS)

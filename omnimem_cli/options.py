@@ -234,13 +234,13 @@ class RunOptions:
         return Settings(
             model=self.model,
             device=check_device(self.device),
-            dtype=_one_of(self.dtype, DTYPES, "--dtype"),
+            dtype=one_of(self.dtype, DTYPES, "--dtype"),
             offline=self.offline,
             budget=_budget(self.budget),
             policy=_policy(self.policy),
             plan=plan_file(self.plan),
             av_ratio=_positive(self.av_ratio, "--av-ratio"),
-            positions=_one_of(self.positions, POSITIONS, "--positions") or "keep",
+            positions=one_of(self.positions, POSITIONS, "--positions") or "keep",
             chunk=_positive(self.chunk, "--chunk"),
             fps=_positive(self.fps, "--fps"),
             max_pixels=_positive(self.max_pixels, "--max-pixels"),
@@ -313,7 +313,8 @@ def check_device(text: str) -> str:
     raise UsageError(f"--device {text} is no device.", "Use auto, cuda, cuda:N or cpu.")
 
 
-def _one_of(value: str | None, allowed: tuple[str, ...], flag: str) -> str | None:
+def one_of(value: str | None, allowed: tuple[str, ...], flag: str) -> str | None:
+    """The value, if it is one of ``allowed`` or none was given. Raises UsageError."""
     if value is None or value in allowed:
         return value
     raise UsageError(f"{flag} {value} is unknown.", f"Choose from {', '.join(allowed)}.")
@@ -336,7 +337,7 @@ def _glossary(file: Path | None) -> tuple[str, ...]:
 
 
 def _vad(name: str) -> str:
-    _one_of(name, ("energy", "silero"), "--vad")
+    one_of(name, ("energy", "silero"), "--vad")
     if name == "silero" and importlib.util.find_spec("silero_vad") is None:
         raise MissingError("--vad silero needs silero-vad.", 'pip install "omnimem-cli[vad]", or leave out --vad.')
     return name

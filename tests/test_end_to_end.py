@@ -132,6 +132,22 @@ def test_doctor_tells_versions_devices_budget_and_what_a_file_takes(capsys):
         assert word in out
 
 
+def test_doctor_reckons_with_the_type_asked_for(capsys):
+    verdicts = []
+    footage.av(Path(), "clip.mp4")
+    for dtype in ("float32", "int4"):
+        assert omnimem("doctor", "clip.mp4", *NANO, "--dtype", dtype, "--json") == 0
+        found = {finding["about"]: finding["text"] for finding in json.loads(capsys.readouterr().out)}
+        assert dtype in found["fits"]
+        verdicts.append(float(found["room"].split(" GB")[0]))
+    assert verdicts[1] < 0.7 * verdicts[0]
+    assert omnimem("doctor", *NANO, "--dtype", "int3") == 2
+
+
+def test_doctor_ends_as_a_run_would_where_the_input_is_missing():
+    assert omnimem("doctor", "nowhere.mp4", *NANO) == 4
+
+
 def test_doctor_says_6_and_what_would_fit_for_a_file_that_does_not(monkeypatch: pytest.MonkeyPatch, capsys):
     footage.av(Path(), "clip.mp4")
     monkeypatch.setattr(device, "free_bytes", lambda where: 300 * 2**20)

@@ -7,7 +7,7 @@ import typer
 
 from omnimem_cli.commands.examples import examples
 from omnimem_cli.console import talk
-from omnimem_cli.options import MODEL, option
+from omnimem_cli.options import DTYPES, MODEL, one_of, option
 
 EXAMPLES = ("omnimem doctor", "omnimem doctor lecture.mp4 -m qwen2.5-omni-3b --budget 2GiB")
 
@@ -19,12 +19,13 @@ def doctor(
     model: Annotated[str, option(MODEL, "-m --model NAME", "auto, a name, a Hugging Face id, or a folder.")] = "auto",
     budget: Annotated[str | None, option(MODEL, "--budget SIZE", "8k, 2GiB or auto.")] = None,
     device: Annotated[str, option(MODEL, "--device DEVICE", "auto, cuda, cuda:1 or cpu.")] = "auto",
+    dtype: Annotated[str | None, option(MODEL, "--dtype TYPE", "float32, bfloat16, float16, int8 or int4.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
 ) -> None:
-    """Say what is installed, what fits and what the budget will be; exit 5 if something is missing, 6 if too large."""
+    """Say what is installed, what fits and what the budget will be; exit 4, 5 or 6 as a run would."""
     from omnimem_cli.diagnosis import diagnose
 
-    findings = diagnose(source, model, budget, device)
+    findings = diagnose(source, model, budget, device, one_of(dtype, DTYPES, "--dtype"))
     if as_json:
         typer.echo(json.dumps([vars(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
