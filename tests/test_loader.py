@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
-from omnimem_cli.models import hub, loader
+from omnimem_cli.models import checkpoint, hub, loader
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.device import find_device
 from omnimem_cli.models.loader import installed, load, resolve
@@ -169,6 +169,17 @@ def test_a_cached_repository_loads_by_name_and_by_hub_id(hub_cache, tiny_full_fo
     assert load("qwen2.5-omni-3b", device="cpu").row == row("qwen2.5-omni-3b")
     assert load("Qwen/Qwen2.5-Omni-3B", device="cpu").row == row("qwen2.5-omni-3b")
     assert load("some/finetune", device="cpu").row.name == "some/finetune"
+
+
+def test_a_repository_that_two_rows_share_is_the_one_whose_size_it_holds(hub_cache, monkeypatch, tiny_folder):
+    small, large = row("video-salmonn2-plus-4b"), row("video-salmonn2-plus-8b")
+    hub_cache[small.hub_id] = tiny_folder
+    for held, other in ((small, large), (large, small)):
+        monkeypatch.setattr(checkpoint.Checkpoint, "values", property(lambda self, held=held: held.params_b * 1e9))
+        assert resolve(held.name).row is held is resolve(held.hub_id).row
+        assert installed(held) == tiny_folder and installed(other) is None
+        with pytest.raises(MissingError, match=f"holds {held.name}, not {other.name}"):
+            resolve(other.name)
 
 
 def test_a_device_that_is_not_there_is_named():

@@ -83,7 +83,17 @@ def installed(candidate: Row) -> Path | None:
         read_checkpoint(folder).check_weights()
     except MissingError:
         return None
-    return folder
+    return folder if _held(candidate, folder) is candidate else None
+
+
+def _held(wanted: Row, folder: Path) -> Row:
+    """Of the rows that share one repository, the one whose size its folder holds. Raises MissingError."""
+    sharing = [candidate for candidate in ROWS if candidate.hub_id == wanted.hub_id]
+    if len(sharing) < 2:
+        return wanted
+    checkpoint = read_checkpoint(folder)
+    checkpoint.check_weights()
+    return min(sharing, key=lambda candidate: abs(candidate.params_b * 1e9 - checkpoint.values))
 
 
 def family_of(checkpoint: Checkpoint) -> str:
@@ -155,7 +165,8 @@ def _named(model: str) -> Row:
 def _hub_row(hub_id: str) -> Row:
     for candidate in ROWS:
         if (candidate.hub_id or "").lower() == hub_id.lower():
-            return candidate
+            folder = hub.cached(hub_id)
+            return _held(candidate, folder) if folder else candidate
     folder = hub.cached(hub_id)
     if folder is None:
         raise MissingError(
@@ -169,9 +180,17 @@ def _hub_row(hub_id: str) -> Row:
 def _installed(wanted: Row) -> Found:
     folder = hub.cached(wanted.hub_id or "")
     if folder is not None:
-        return Found(wanted, folder)
+        return Found(wanted, _of_its_size(wanted, folder))
     raise MissingError(
         f"The weights of {wanted.name} are not on this machine ({wanted.hub_id}, {wanted.download_gb:g} GB).",
         f"Download them with `omnimem models pull {wanted.name}`. {DEMO}",
         code="no_weights",
     )
+
+
+def _of_its_size(wanted: Row, folder: Path) -> Path:
+    """The folder, unless its repository holds another size than the row promises. Raises MissingError."""
+    held = _held(wanted, folder)
+    if held is wanted:
+        return folder
+    raise MissingError(f"{wanted.hub_id} holds {held.name}, not {wanted.name}.", f"Use -m {held.name}.", code="model")
