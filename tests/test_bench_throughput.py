@@ -1,7 +1,9 @@
 """The long-stream benchmark: readings at lengths, where the time went, and how a policy ends early."""
 
+import gc
 import json
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +17,9 @@ from omnimem_cli.bench.clip import make_clip
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops
 from omnimem_cli.bench.tables import throughput_table
 from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
-from omnimem_cli.errors import UsageError
+from omnimem_cli.errors import DoesNotFitError, UsageError
+from omnimem_cli.fitting import fit
+from omnimem_cli.memory.cache import Memory
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.blank import random_adapter
 from omnimem_cli.models.loader import load
@@ -100,6 +104,41 @@ def test_a_limit_and_a_full_device_end_a_policy_with_a_plain_line(adapter, same_
     filled = bench(adapter, ["full", "omnimem"], [0.1, 0.4])
     assert [(r["policy"], r["minutes"]) for r in filled["rows"]] == [("full", 0.1), ("omnimem", 0.1), ("omnimem", 0.4)]
     assert [s["policy"] for s in filled["stopped"]] == ["full"] and "no room" in filled["stopped"][0]["why"]
+
+
+def test_a_policy_that_does_not_fit_costs_no_other_its_readings(adapter, same_clip, monkeypatch):
+    def fit_all_but_full(settings, *rest):
+        if settings.policy == "full":
+            raise DoesNotFitError("It takes 90.0 GiB.")
+        return fit(settings, *rest)
+
+    monkeypatch.setattr(throughput, "fit", fit_all_but_full)
+    result = bench(adapter, ["omnimem", "full", CARRY], [0.1])
+    assert [r["policy"] for r in result["rows"]] == ["omnimem", CARRY]
+    assert result["stopped"] == [{"policy": "full", "at_s": 0.0, "why": "It takes 90.0 GiB."}]
+    assert "full stopped after 0 s of video: It takes 90.0 GiB." in throughput_table(result)
+
+
+def test_no_policys_memory_stands_beside_the_next_ones(adapter, same_clip, monkeypatch):
+    made, standing = [], []
+
+    def fit_and_look(*arguments):
+        standing.append(sum(memory() is not None for memory in made))
+        return fit(*arguments)
+
+    def remember(memory, *arguments, **options):
+        made.append(weakref.ref(memory))
+        begin(memory, *arguments, **options)
+
+    begin = Memory.__init__
+    monkeypatch.setattr(throughput, "fit", fit_and_look)
+    monkeypatch.setattr(Memory, "__init__", remember)
+    gc.disable()
+    try:
+        bench(adapter, ["full", "omnimem", CARRY], [0.1])
+    finally:
+        gc.enable()
+    assert standing == [0] * 6
 
 
 def test_the_command_needs_no_weights_and_refuses_a_wrong_length(tiny_folder, same_clip):
