@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from salmonn_tiny import FAMILIES, tiny_salmonn
+from tiny_qwen3 import tiny_qwen3_omni
 from typer.testing import CliRunner
 
 from omnimem_cli.app import app
@@ -75,6 +77,19 @@ def test_a_policy_is_read_at_every_length(adapter, same_clip):
     assert bounded["bytes"] < whole["bytes"] and whole["shares"]["scoring"] < bounded["shares"]["scoring"]
     assert carried["entries"] == bounded["entries"] == 40 and result["stopped"] == []
     assert json.loads(json.dumps(result)) == result and "carry" in throughput_table(result)
+
+
+@pytest.mark.parametrize(
+    ("make", "family"), [(load, FAMILIES[0]), *((random_adapter, f) for f in (*FAMILIES, "qwen3-omni"))]
+)
+def test_every_family_is_read(tmp_path, monkeypatch, family, make):
+    monkeypatch.setattr(throughput, "ANSWER_TOKENS", 2)
+    monkeypatch.setattr(throughput, "FIRST_TOKENS", 1)
+    folder = tiny_salmonn(tmp_path, family) if family in FAMILIES else tiny_qwen3_omni(tmp_path)
+    result = bench(make(str(folder), device="cpu"), ["omnimem", CARRY], [0.5], replace(SMALL, budget="80"))
+    assert [r["policy"] for r in result["rows"]] == ["omnimem", CARRY] and result["stopped"] == []
+    for row in result["rows"]:
+        assert row["video_s"] >= 20 and row["flops"] > 0 and row["shares"]["encode"] > 0
 
 
 def test_time_in_an_encoder_is_the_encoders(adapter, same_clip, monkeypatch):
