@@ -1,12 +1,16 @@
 """The long-stream benchmark: readings at lengths, where the time went, and how a policy ends early."""
 
+import gc
 import json
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from salmonn_tiny import FAMILIES, tiny_salmonn
+from tiny_qwen3 import tiny_qwen3_omni
 from typer.testing import CliRunner
 
 from omnimem_cli.app import app
@@ -15,7 +19,9 @@ from omnimem_cli.bench.clip import make_clip
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops
 from omnimem_cli.bench.tables import throughput_table
 from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
-from omnimem_cli.errors import UsageError
+from omnimem_cli.errors import DoesNotFitError, UsageError
+from omnimem_cli.fitting import fit
+from omnimem_cli.memory.cache import Memory
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.blank import random_adapter
 from omnimem_cli.models.loader import load
@@ -73,6 +79,19 @@ def test_a_policy_is_read_at_every_length(adapter, same_clip):
     assert json.loads(json.dumps(result)) == result and "carry" in throughput_table(result)
 
 
+@pytest.mark.parametrize(
+    ("make", "family"), [(load, FAMILIES[0]), *((random_adapter, f) for f in (*FAMILIES, "qwen3-omni"))]
+)
+def test_every_family_is_read(tmp_path, monkeypatch, family, make):
+    monkeypatch.setattr(throughput, "ANSWER_TOKENS", 2)
+    monkeypatch.setattr(throughput, "FIRST_TOKENS", 1)
+    folder = tiny_salmonn(tmp_path, family) if family in FAMILIES else tiny_qwen3_omni(tmp_path)
+    result = bench(make(str(folder), device="cpu"), ["omnimem", CARRY], [0.5], replace(SMALL, budget="80"))
+    assert [r["policy"] for r in result["rows"]] == ["omnimem", CARRY] and result["stopped"] == []
+    for row in result["rows"]:
+        assert row["video_s"] >= 20 and row["flops"] > 0 and row["shares"]["encode"] > 0
+
+
 def test_time_in_an_encoder_is_the_encoders(adapter, same_clip, monkeypatch):
     real = type(adapter).encode
     monkeypatch.setattr(type(adapter), "encode", lambda self, s: (time.sleep(0.05 * len(s)), real(self, s))[1])
@@ -100,6 +119,41 @@ def test_a_limit_and_a_full_device_end_a_policy_with_a_plain_line(adapter, same_
     filled = bench(adapter, ["full", "omnimem"], [0.1, 0.4])
     assert [(r["policy"], r["minutes"]) for r in filled["rows"]] == [("full", 0.1), ("omnimem", 0.1), ("omnimem", 0.4)]
     assert [s["policy"] for s in filled["stopped"]] == ["full"] and "no room" in filled["stopped"][0]["why"]
+
+
+def test_a_policy_that_does_not_fit_costs_no_other_its_readings(adapter, same_clip, monkeypatch):
+    def fit_all_but_full(settings, *rest):
+        if settings.policy == "full":
+            raise DoesNotFitError("It takes 90.0 GiB.")
+        return fit(settings, *rest)
+
+    monkeypatch.setattr(throughput, "fit", fit_all_but_full)
+    result = bench(adapter, ["omnimem", "full", CARRY], [0.1])
+    assert [r["policy"] for r in result["rows"]] == ["omnimem", CARRY]
+    assert result["stopped"] == [{"policy": "full", "at_s": 0.0, "why": "It takes 90.0 GiB."}]
+    assert "full stopped after 0 s of video: It takes 90.0 GiB." in throughput_table(result)
+
+
+def test_no_policys_memory_stands_beside_the_next_ones(adapter, same_clip, monkeypatch):
+    made, standing = [], []
+
+    def fit_and_look(*arguments):
+        standing.append(sum(memory() is not None for memory in made))
+        return fit(*arguments)
+
+    def remember(memory, *arguments, **options):
+        made.append(weakref.ref(memory))
+        begin(memory, *arguments, **options)
+
+    begin = Memory.__init__
+    monkeypatch.setattr(throughput, "fit", fit_and_look)
+    monkeypatch.setattr(Memory, "__init__", remember)
+    gc.disable()
+    try:
+        bench(adapter, ["full", "omnimem", CARRY], [0.1])
+    finally:
+        gc.enable()
+    assert standing == [0] * 6
 
 
 def test_the_command_needs_no_weights_and_refuses_a_wrong_length(tiny_folder, same_clip):

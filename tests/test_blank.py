@@ -84,6 +84,11 @@ def test_weights_are_drawn_in_the_type_asked_for_and_buffers_are_the_librarys(ti
     assert min(spread) > 0.0 and all(torch.isfinite(p).all() for p in drawn.parameters())
 
 
+def test_no_weight_is_for_training(folder, tiny_folder):
+    drawn, loaded = random_adapter(str(folder), device="cpu"), load(str(tiny_folder), device="cpu")
+    assert not any(p.requires_grad for made in (drawn, loaded) for p in made.model.parameters())
+
+
 def test_a_wrong_name_and_a_folder_of_another_kind_are_named(tmp_path):
     with pytest.raises(UsageError):
         random_adapter("qwen9")

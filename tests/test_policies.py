@@ -6,6 +6,8 @@ A new policy is picked up by itself, with both pools where it has them.
 import copy
 import dataclasses
 import functools
+import gc
+import weakref
 
 import pytest
 import torch
@@ -210,6 +212,19 @@ def test_the_recent_reserve_outranks_every_rule(policy):
         memory.absorb(chunk)
     last = set(range(len(piece) - 16, len(piece)))
     assert all(last <= set(row.tolist()) for store in memory.stores for row in store.table["index"])
+
+
+@pytest.mark.parametrize("policy", EACH)
+def test_a_memory_is_gone_with_its_last_use(policy):
+    memory = watched(policy, stream(6))
+    ask(memory)
+    alive = weakref.ref(memory)
+    gc.disable()  # on a GPU its bytes are missing until something else makes the collector run
+    try:
+        del memory
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def assert_same(a, b) -> None:

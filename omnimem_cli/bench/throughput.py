@@ -17,6 +17,7 @@ import torch
 from omnimem_cli.bench.carry import CarryMemory
 from omnimem_cli.bench.clip import Clip, make_clip
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate, seconds
+from omnimem_cli.errors import DoesNotFitError
 from omnimem_cli.fitting import Fitted, fit
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.cache import Memory
@@ -52,9 +53,13 @@ def bench_throughput(adapter: Adapter, lengths: Lengths, settings: Settings, rep
     rows, stopped = [], []
     for policy in lengths.policies:
         chosen = replace(settings, policy="omnimem" if policy == CARRY else policy)
-        _Watch(policy, adapter, clip, chosen, rate).warm_up()
-        watch = _Watch(policy, adapter, clip, chosen, rate)
-        rows += watch.read(lengths, report)
+        try:
+            _Watch(policy, adapter, clip, chosen, rate).warm_up()
+            watch = _Watch(policy, adapter, clip, chosen, rate)
+            rows += watch.read(lengths, report)
+        except DoesNotFitError as error:  # of one policy: the readings of the others stand
+            stopped.append(_ended(policy, 0.0, error.message))
+            continue
         stopped += watch.stopped
         del watch  # its memory must not stand beside the next one's
     return {
@@ -67,6 +72,11 @@ def bench_throughput(adapter: Adapter, lengths: Lengths, settings: Settings, rep
         "tokens_per_video_second": round(clip.plan.tokens_per_segment / clip.plan.format.segment_s, 2),
         **machine(adapter.device),
     }
+
+
+def _ended(policy: str, at_s: float, why: str) -> dict:
+    """A policy that stopped early, after ``at_s`` seconds of video."""
+    return {"policy": policy, "at_s": round(at_s, 1), "why": why}
 
 
 def machine(device: torch.device) -> dict:
@@ -171,7 +181,7 @@ class _Watch:
         return None
 
     def _stop(self, why: str) -> None:
-        self.stopped.append({"policy": self.policy, "at_s": round(self.session.end_s, 1), "why": why})
+        self.stopped.append(_ended(self.policy, self.session.end_s, why))
 
     def _row(self, minutes: float) -> dict:
         memory, video_s = self.session.memory, self.session.end_s

@@ -61,7 +61,7 @@ class Memory:
         rows = groups if policy.per_head else 1
         self.decoder, self.policy, self.budgets, self.reserve_s = decoder, policy, budgets, reserve_s
         self.clock, self.rotary = clock or Keeping(), Rotary(decoder)
-        self.probe = None if prompts is None else Probe(self, prompts)
+        self._prompts = prompts
         self.stores = [Store(groups, head_dim, dtype, device, rows) for _ in budgets]
         self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
         self.next_position = 0
@@ -74,6 +74,12 @@ class Memory:
     def tokens_seen(self) -> int:
         """Tokens ever absorbed."""
         return sum(self.seen.values())
+
+    @property
+    def probe(self) -> Probe | None:
+        """Asks this memory in its texts; None where it has no ``prompts``. Made anew each time, since a memory that
+        holds what holds it would keep its bytes long after its last use."""
+        return None if self._prompts is None else Probe(self, self._prompts)
 
     @property
     def nbytes(self) -> int:

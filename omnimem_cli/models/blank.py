@@ -70,7 +70,7 @@ def _drawn(
         raise DoesNotFitError(
             f"A model of this shape does not fit on {device}.", "Choose a smaller one, or --device cpu."
         ) from error
-    return model.eval()
+    return model.eval().requires_grad_(False)  # the counter of operations refuses a view of what is trained
 
 
 def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:

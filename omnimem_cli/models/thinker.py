@@ -72,7 +72,7 @@ def _thinker(model_class: type[PreTrainedModel], checkpoint: Checkpoint, placeme
     except (OSError, ValueError, RuntimeError) as error:
         raise broken(checkpoint.folder, f"cannot be loaded: {str(error).splitlines()[0]}") from error
     _check(checkpoint.folder, report)
-    return model.eval()
+    return model.eval().requires_grad_(False)
 
 
 def _check(folder: Path, report: dict) -> None:

@@ -106,7 +106,7 @@ def _model(
         keys = sorted(str(key) for key in report[f"{what}_keys"])
         if keys:
             raise broken(folder, f"has {len(keys)} {what} weights (first: {keys[0]})")
-    return model.eval()
+    return model.eval().requires_grad_(False)
 
 
 def _tokenizer_folder(folder: Path) -> Path:
