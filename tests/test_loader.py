@@ -120,6 +120,21 @@ def test_weights_of_another_shape_are_refused(broken_folder):
     assert "lm_head.weight" in refused(folder).message
 
 
+@pytest.mark.parametrize("damage", ["absent", "without marks", "not json"])
+def test_a_folder_without_a_tokenizer_of_its_marks_is_refused(broken_folder, damage):
+    folder = broken_folder()
+    file = folder / "tokenizer.json"
+    if damage == "absent":
+        for tokenizer_file in folder.glob("*token*"):
+            tokenizer_file.unlink()
+    elif damage == "not json":
+        file.write_text("{")
+    else:
+        for each in (file, folder / "tokenizer_config.json"):
+            each.write_text(each.read_text().replace("<|im_end|>", "<|over|>"))
+    assert "holds no tokenizer" in refused(folder).message
+
+
 def test_an_unknown_name_is_a_usage_error_naming_the_nearest():
     with pytest.raises(UsageError) as caught:
         load("qwen2.5-omni-3")

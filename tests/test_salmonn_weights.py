@@ -48,6 +48,13 @@ def test_every_published_tensor_is_loaded_and_none_is_missing(folder):
         assert torch.equal(held[renamed(key)], value), key
 
 
+@pytest.mark.parametrize("folder", FAMILIES, indirect=True)
+def test_a_folder_without_a_tokenizer_is_refused(folder):
+    for file in folder.glob("*token*"):
+        file.unlink()
+    assert "holds no tokenizer" in refused(folder)
+
+
 def wide(family: str, layers: dict[str, int]) -> set[str]:
     """The published key layout with as many layers as ``layers`` says per stack."""
     keys = set()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from transformers import (
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen2_5OmniThinkerForConditionalGeneration,
@@ -21,6 +20,7 @@ from omnimem_cli.models.placement import Placement
 from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.qwen3_omni import Qwen3OmniAdapter
 from omnimem_cli.models.qwen_omni import QwenOmniAdapter
+from omnimem_cli.models.tokenizer import read_tokenizer
 
 FAMILIES = {
     "qwen2.5-omni": (Qwen2_5OmniThinkerForConditionalGeneration, QwenOmniAdapter),
@@ -29,10 +29,15 @@ FAMILIES = {
 
 
 def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> QwenOmniAdapter:
-    """Raises MissingError where keys are missing or of another shape, DoesNotFitError where memory runs out."""
+    """The Thinker of a folder.
+
+    Raises MissingError where keys are missing or of another shape, or marks lack an id; DoesNotFitError where memory
+    runs out.
+    """
+    kind, adapter = FAMILIES[row.family]
     with quiet():
-        model = _thinker(FAMILIES[row.family][0], checkpoint, placement)
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+        model = _thinker(kind, checkpoint, placement)
+        tokenizer = read_tokenizer(checkpoint.folder, adapter.marks.values())
     return adapter_of(model, tokenizer, checkpoint, row)
 
 
