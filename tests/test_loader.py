@@ -141,10 +141,15 @@ def test_an_unknown_name_is_a_usage_error_naming_the_nearest():
     assert "qwen2.5-omni-3b" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all"])
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no/where/at", "models/of mine"])
 def test_a_folder_that_does_not_exist_is_a_usage_error(name):
     with pytest.raises(UsageError):
         load(name)
+
+
+def test_an_adapter_of_a_base_that_no_hub_could_have_is_refused(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/their/disk/base"}')
+    assert "/their/disk/base" in refused(tmp_path).message
 
 
 def test_no_weights_tells_how_large_and_how_to_get_them(hub_cache):

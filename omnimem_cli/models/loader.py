@@ -156,6 +156,7 @@ def _hub_row(hub_id: str) -> Row:
     for candidate in ROWS:
         if (candidate.hub_id or "").lower() == hub_id.lower():
             return candidate
+    hub.check_id(hub_id)
     folder = hub.cached(hub_id)
     if folder is None:
         raise MissingError(
