@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import IMAGE, SOUND, write_json
+from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import hub, loader
@@ -82,6 +84,28 @@ def test_a_config_of_another_clock_is_refused(broken_folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"position_id_per_seconds": 13}))
     assert "audio tokens per second" in refused(folder).message
+
+
+def test_preprocessing_settings_that_the_towers_were_not_built_for_are_refused(tmp_path, broken_folder):
+    folder = tiny_qwen3_omni(tmp_path / "three")
+    (folder / "preprocessor_config.json").unlink()
+    assert "lacks preprocessor_config.json" in refused(folder).message
+    folder = broken_folder(full=True)
+    write_json(folder / "preprocessor_config.json", SOUND | IMAGE | {"patch_size": 16})
+    assert "preprocessing settings" in refused(folder).message
+
+
+def test_a_generation_config_that_is_not_json_is_refused(broken_folder):
+    folder = broken_folder()
+    (folder / "generation_config.json").write_text("{")
+    assert "generation_config.json that is not JSON" in refused(folder).message
+
+
+@pytest.mark.parametrize("header", [[], {"a": 1}, {"a": {"dtype": "F32"}}])
+def test_a_safetensors_file_with_another_header_is_refused(broken_folder, header):
+    folder, text = broken_folder(), json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    assert "incomplete" in refused(folder).message
 
 
 def test_an_index_that_names_a_missing_shard_is_refused(broken_folder):

@@ -1,6 +1,5 @@
 """A Qwen-Omni folder to an adapter: the Thinker alone, whatever else the folder holds."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -51,11 +50,12 @@ def adapter_of(
         mel=_mel_settings(checkpoint),
         patches=_patch_settings(checkpoint),
         row=row,
-        eos_ids=_ends(checkpoint.folder, tokenizer),
+        eos_ids=_ends(checkpoint, tokenizer),
         revision=checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None,
     )
     adapter.penalty = checkpoint.repetition_penalty
     _check_clock(checkpoint.folder, adapter)
+    _check_inputs(checkpoint.folder, adapter)
     return adapter
 
 
@@ -96,6 +96,15 @@ def _check_clock(folder: Path, adapter: QwenOmniAdapter) -> None:
         raise broken(folder, "has preprocessing settings and a config that disagree on audio tokens per second")
 
 
+def _check_inputs(folder: Path, adapter: QwenOmniAdapter) -> None:
+    """Patches and log-mel must have the shapes that the towers were built for: absent settings are another model's."""
+    cut, vision = adapter.patches, adapter.config.vision_config
+    made = (cut.patch_size, cut.temporal_patch_size, cut.merge_size, adapter.mel.settings.feature_size)
+    wanted = (vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
+    if made != (*wanted, adapter.config.audio_config.num_mel_bins):
+        raise broken(folder, "has preprocessing settings of another model's towers, or lacks preprocessor_config.json")
+
+
 def _mel_settings(checkpoint: Checkpoint) -> MelSettings:
     return MelSettings(**_known(checkpoint.settings("feature_extractor"), MelSettings))
 
@@ -115,10 +124,9 @@ def _known(values: dict, kind: type) -> dict:
     return {name: values[name] for name in kind.__dataclass_fields__ if values.get(name) is not None}
 
 
-def _ends(folder: Path, tokenizer) -> tuple[int, ...]:
+def _ends(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids that end an answer: generation_config.json's, else the tokenizer's own and <|im_end|>."""
-    file = folder / "generation_config.json"
-    ends = json.loads(file.read_text()).get("eos_token_id") if file.exists() else None
+    ends = checkpoint.generation.get("eos_token_id")
     if ends is None:
         ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
     listed = ends if isinstance(ends, list) else [ends]
