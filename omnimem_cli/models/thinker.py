@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -10,9 +9,9 @@ from transformers import (
     Qwen3OmniMoeThinkerForConditionalGeneration,
 )
 
-from omnimem_cli.errors import DoesNotFitError
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.checkpoint import Checkpoint, broken
+from omnimem_cli.models.faults import loading
 from omnimem_cli.models.mel import MelSettings
 from omnimem_cli.models.patches import CELLS_MAX, PatchSettings
 from omnimem_cli.models.placement import Placement
@@ -60,7 +59,7 @@ def adapter_of(
 
 
 def _thinker(model_class: type[PreTrainedModel], checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    try:
+    with loading(checkpoint.folder, placement.device):
         model, report = model_class.from_pretrained(
             checkpoint.folder,
             **placement.options(),
@@ -69,13 +68,6 @@ def _thinker(model_class: type[PreTrainedModel], checkpoint: Checkpoint, placeme
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except torch.OutOfMemoryError as error:
-        raise DoesNotFitError(
-            f"The weights in {checkpoint.folder} do not fit on {placement.device}.",
-            "`omnimem doctor` says which models fit; --device cpu is slow but has more memory.",
-        ) from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise broken(checkpoint.folder, f"cannot be loaded: {str(error).splitlines()[0]}") from error
     _check(checkpoint.folder, report)
     return model.eval()
 

@@ -20,9 +20,11 @@ from transformers import (
 
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.checkpoint import Checkpoint, broken
+from omnimem_cli.models.faults import loading
 from omnimem_cli.models.placement import Placement
 from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
+from omnimem_cli.models.salmonn.audio import fault
 from omnimem_cli.models.salmonn.layout import END, START
 from omnimem_cli.models.salmonn.lora import merge_adapter
 from omnimem_cli.models.salmonn.qwen3 import Qwen3Adapter
@@ -56,17 +58,26 @@ def renamed(key: str) -> str:
 def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> SalmonnAdapter:
     """The model of a folder, with its LoRA release merged into it.
 
-    Raises MissingError where keys are missing, not ours, or of another shape, or marks lack an id.
+    Raises MissingError where keys are missing, not ours, or of another shape, or marks lack an id; DoesNotFitError
+    where memory runs out.
     """
+    check_sound(checkpoint)
     family = FAMILIES[checkpoint.model_type]
-    tensors = read_tensors(checkpoint)
-    if checkpoint.lora is not None:
-        merge_adapter(tensors, checkpoint.lora)
-    with quiet():
+    with quiet(), loading(checkpoint.folder, placement.device):
+        tensors = read_tensors(checkpoint)
+        if checkpoint.lora is not None:
+            merge_adapter(tensors, checkpoint.lora)
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
         model = _model(family.model_class, config, tensors, checkpoint.folder, placement)
         tokenizer = read_tokenizer(_tokenizer_folder(checkpoint.folder), MARKS)
     return adapter_of(model, tokenizer, checkpoint, row)
+
+
+def check_sound(checkpoint: Checkpoint) -> None:
+    """Raises MissingError for an ``audio_config`` that the audio tower cannot be built from."""
+    why = fault(checkpoint.config["audio_config"])
+    if why is not None:
+        raise broken(checkpoint.folder, f"has an audio_config {why}")
 
 
 def adapter_of(
