@@ -26,10 +26,15 @@ class Engine:
 
     def check_name(self) -> None:
         """Raise UsageError for a name that is no model's, before any work and without torch."""
+        from omnimem_cli.models import hub
         from omnimem_cli.models.catalogue import row
 
         name = self.settings.model
-        if name not in ("auto", "nano") and "/" not in name and not Path(name).is_dir():
+        if name in ("auto", "nano") or Path(name).is_dir():
+            return
+        if "/" in name:
+            hub.check_id(name)
+        else:
             row(name)
 
     def to_download(self) -> "Row | None":

@@ -107,6 +107,8 @@ def test_every_example_in_the_help_parses(fake: FakeRun):
         (["ask", "a.mp4", "-Q", "x", "--preset", "meeting"], "one way"),
         (["ask", "a.mp4", "--preset", "meetings"], "meeting"),
         (["models", "show", "qwen9"], "models list"),
+        (["models", "pull", "a/b/c"], "OWNER/NAME"),
+        (["summarize", "a.mp4", "-m", "a/b/c"], "OWNER/NAME"),
     ],
 )
 def test_a_wrong_command_line_is_2_in_one_sentence_with_the_next_step(fake: FakeRun, arguments, said, capsys):

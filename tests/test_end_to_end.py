@@ -1,6 +1,7 @@
 """The whole command line on real media with the built-in model: what a person at a shell meets."""
 
 import json
+import shutil
 from pathlib import Path
 
 import footage
@@ -146,6 +147,20 @@ def test_doctor_reckons_with_the_type_asked_for(capsys):
 
 def test_doctor_ends_as_a_run_would_where_the_input_is_missing():
     assert omnimem("doctor", "nowhere.mp4", *NANO) == 4
+
+
+@pytest.mark.parametrize(("damage", "said"), [("missing", "lacks model-00001"), ("cut", "incomplete model-00001")])
+def test_doctor_says_5_for_weights_that_a_run_would_refuse(tiny_full_folder: Path, damage: str, said: str, capsys):
+    folder = Path(shutil.copytree(tiny_full_folder, "copy"))
+    shard = folder / "model-00001-of-00002.safetensors"
+    if damage == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(shard.read_bytes()[:-1])
+    footage.av(Path(), "clip.mp4")
+    assert omnimem("doctor", "clip.mp4", "-m", str(folder), "--device", "cpu") == 5
+    shown = capsys.readouterr()
+    assert said in shown.out and "it fits" not in shown.out and "models pull" in shown.err
 
 
 def test_doctor_says_6_and_what_would_fit_for_a_file_that_does_not(monkeypatch: pytest.MonkeyPatch, capsys):

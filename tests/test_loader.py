@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import IMAGE, SOUND, write_json
+from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import checkpoint, hub, loader
@@ -84,6 +86,28 @@ def test_a_config_of_another_clock_is_refused(broken_folder):
     assert "audio tokens per second" in refused(folder).message
 
 
+def test_preprocessing_settings_that_the_towers_were_not_built_for_are_refused(tmp_path, broken_folder):
+    folder = tiny_qwen3_omni(tmp_path / "three")
+    (folder / "preprocessor_config.json").unlink()
+    assert "lacks preprocessor_config.json" in refused(folder).message
+    folder = broken_folder(full=True)
+    write_json(folder / "preprocessor_config.json", SOUND | IMAGE | {"patch_size": 16})
+    assert "preprocessing settings" in refused(folder).message
+
+
+def test_a_generation_config_that_is_not_json_is_refused(broken_folder):
+    folder = broken_folder()
+    (folder / "generation_config.json").write_text("{")
+    assert "generation_config.json that is not JSON" in refused(folder).message
+
+
+@pytest.mark.parametrize("header", [[], {"a": 1}, {"a": {"dtype": "F32"}}])
+def test_a_safetensors_file_with_another_header_is_refused(broken_folder, header):
+    folder, text = broken_folder(), json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    assert "incomplete" in refused(folder).message
+
+
 def test_an_index_that_names_a_missing_shard_is_refused(broken_folder):
     folder = broken_folder(full=True)
     (folder / "model-00002-of-00002.safetensors").unlink()
@@ -120,16 +144,36 @@ def test_weights_of_another_shape_are_refused(broken_folder):
     assert "lm_head.weight" in refused(folder).message
 
 
+@pytest.mark.parametrize("damage", ["absent", "without marks", "not json"])
+def test_a_folder_without_a_tokenizer_of_its_marks_is_refused(broken_folder, damage):
+    folder = broken_folder()
+    file = folder / "tokenizer.json"
+    if damage == "absent":
+        for tokenizer_file in folder.glob("*token*"):
+            tokenizer_file.unlink()
+    elif damage == "not json":
+        file.write_text("{")
+    else:
+        for each in (file, folder / "tokenizer_config.json"):
+            each.write_text(each.read_text().replace("<|im_end|>", "<|over|>"))
+    assert "holds no tokenizer" in refused(folder).message
+
+
 def test_an_unknown_name_is_a_usage_error_naming_the_nearest():
     with pytest.raises(UsageError) as caught:
         load("qwen2.5-omni-3")
     assert "qwen2.5-omni-3b" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all"])
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no/where/at", "models/of mine"])
 def test_a_folder_that_does_not_exist_is_a_usage_error(name):
     with pytest.raises(UsageError):
         load(name)
+
+
+def test_an_adapter_of_a_base_that_no_hub_could_have_is_refused(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/their/disk/base"}')
+    assert "/their/disk/base" in refused(tmp_path).message
 
 
 def test_no_weights_tells_how_large_and_how_to_get_them(hub_cache):

@@ -53,6 +53,7 @@ def pull(name: Name) -> None:
     from omnimem_cli.models import hub
 
     known = unlisted(name, "qwen2.5-omni", name) if "/" in name and not _listed(name) else row(name)
+    hub.check_id(known.hub_id or known.name)
     if known.hub_id is None:
         raise UsageError(f"{known.name} is built in.", "There is nothing to download; try `omnimem demo`.")
     size = f", {known.download_gb:g} GB" if known.download_gb else ""

@@ -47,6 +47,7 @@ def _family(checkpoint: Checkpoint) -> tuple[type[PreTrainedModel], Callable[...
     family = family_of(checkpoint)
     if family in thinker.FAMILIES:
         return thinker.FAMILIES[family][0], thinker.adapter_of
+    salmonn.check_sound(checkpoint)
     return salmonn.FAMILIES[checkpoint.model_type].model_class, salmonn.adapter_of
 
 

@@ -8,6 +8,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from omnimem_cli.errors import MissingError
 from omnimem_cli.models import hub
@@ -35,9 +36,14 @@ class Checkpoint:
         return str(self.config.get("model_type", ""))
 
     @property
+    def generation(self) -> dict:
+        """generation_config.json; empty where there is none."""
+        return _read(self.folder / "generation_config.json")
+
+    @property
     def repetition_penalty(self) -> float:
         """What generation_config.json asks for; 1 where it is silent."""
-        return float(_read(self.folder / "generation_config.json").get("repetition_penalty") or 1.0)
+        return float(self.generation.get("repetition_penalty") or 1.0)
 
     def settings(self, part: str) -> dict:
         """``part`` ("image_processor", "video_processor", "feature_extractor") of the preprocessing settings.
@@ -127,7 +133,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def _header(file: Path) -> tuple[int, dict[str, dict]] | None:
-    """Where the data begins, and the tensors by name; None where the file is shorter than its header.
+    """Where the data begins, and the tensors by name; None where the file is shorter than its header or has none.
 
     A safetensors file is 8 bytes of header length, the header, and the data that it lays out.
     """
@@ -140,4 +146,9 @@ def _header(file: Path) -> tuple[int, dict[str, dict]] | None:
             header = json.loads(data.read(length))
         except ValueError:
             return None
-    return 8 + length, {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+    tensors = {k: v for k, v in header.items() if k != "__metadata__"} if isinstance(header, dict) else {"": None}
+    return (8 + length, tensors) if all(map(_is_tensor, tensors.values())) else None
+
+
+def _is_tensor(entry: Any) -> bool:
+    return isinstance(entry, dict) and {"shape", "data_offsets"} <= entry.keys()

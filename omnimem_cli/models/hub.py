@@ -6,7 +6,7 @@ Honours HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT, which huggingface_hub reads its
 import json
 from pathlib import Path
 
-from omnimem_cli.errors import MissingError
+from omnimem_cli.errors import MissingError, UsageError
 from omnimem_cli.models.catalogue import Row
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")
@@ -17,10 +17,33 @@ CONFIGS = ("config.json", LORA_CONFIG, "vs2_checkpoint/config.json")
 """What a repository with a model holds one of: whole, LoRA, or OmniMem's nested folder."""
 
 
+def is_id(name: str) -> bool:
+    """Whether the hub could have a repository of that name: "owner/name"."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def check_id(name: str) -> None:
+    """Raises UsageError for what is neither a hub id nor, as the caller knows, a folder."""
+    if not is_id(name):
+        raise UsageError(
+            f"{name!r} is no folder on this machine and no Hugging Face id.",
+            "Check the path; an id is OWNER/NAME, and `omnimem models list` shows the names.",
+        )
+
+
 def cached(hub_id: str) -> Path | None:
     """The snapshot folder of a repository whose config is on this machine, else None. Uses no network."""
     from huggingface_hub import try_to_load_from_cache
 
+    if not is_id(hub_id):
+        return None
     for name in CONFIGS:
         config = try_to_load_from_cache(hub_id, name)
         if isinstance(config, str):
@@ -31,7 +54,7 @@ def cached(hub_id: str) -> Path | None:
 def pull(row: Row) -> Path:
     """Download (or complete) a repository's weights and settings, and a LoRA release's base; returns the folder.
 
-    Raises MissingError where the hub cannot be reached or refuses.
+    Raises UsageError for what is no hub id, MissingError where the hub cannot be reached or refuses.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -39,10 +62,11 @@ def pull(row: Row) -> Path:
     # A connection that breaks off comes through as the HTTP library's own error, and which library differs by release.
     broken_off = HfHubHTTPError.__bases__[0]
     assert row.hub_id is not None, f"{row.name} is not on the hub"
+    check_id(row.hub_id)
     try:
         folder = Path(snapshot_download(row.hub_id, allow_patterns=list(PATTERNS)))
         if (folder / LORA_CONFIG).exists():
-            snapshot_download(lora_base(folder), allow_patterns=list(PATTERNS))
+            snapshot_download(_base_id(folder), allow_patterns=list(PATTERNS))
         return folder
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, broken_off, OSError) as error:
         raise MissingError(
@@ -50,6 +74,17 @@ def pull(row: Row) -> Path:
             "Check the network and HF_TOKEN, then run the same command: it resumes.",
             code="download",
         ) from error
+
+
+def _base_id(folder: Path) -> str:
+    base = lora_base(folder)
+    if not is_id(base):
+        raise MissingError(
+            f"The model folder {folder} is an adapter of {base}, which is no repository of the hub.",
+            f"Name the base model as OWNER/NAME, or as a path, in its {LORA_CONFIG}.",
+            code="model",
+        )
+    return base
 
 
 def lora_base(folder: Path) -> str:

@@ -167,6 +167,7 @@ def _hub_row(hub_id: str) -> Row:
         if (candidate.hub_id or "").lower() == hub_id.lower():
             folder = hub.cached(hub_id)
             return _held(candidate, folder) if folder else candidate
+    hub.check_id(hub_id)
     folder = hub.cached(hub_id)
     if folder is None:
         raise MissingError(

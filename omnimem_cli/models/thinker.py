@@ -1,26 +1,24 @@
 """A Qwen-Omni folder to an adapter: the Thinker alone, whatever else the folder holds."""
 
-import json
 from pathlib import Path
 
-import torch
 from transformers import (
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen2_5OmniThinkerForConditionalGeneration,
     Qwen3OmniMoeThinkerForConditionalGeneration,
 )
 
-from omnimem_cli.errors import DoesNotFitError
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.checkpoint import Checkpoint, broken
+from omnimem_cli.models.faults import loading
 from omnimem_cli.models.mel import MelSettings
 from omnimem_cli.models.patches import CELLS_MAX, PatchSettings
 from omnimem_cli.models.placement import Placement
 from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.qwen3_omni import Qwen3OmniAdapter
 from omnimem_cli.models.qwen_omni import QwenOmniAdapter
+from omnimem_cli.models.tokenizer import read_tokenizer
 
 FAMILIES = {
     "qwen2.5-omni": (Qwen2_5OmniThinkerForConditionalGeneration, QwenOmniAdapter),
@@ -29,10 +27,15 @@ FAMILIES = {
 
 
 def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> QwenOmniAdapter:
-    """Raises MissingError where keys are missing or of another shape, DoesNotFitError where memory runs out."""
+    """The Thinker of a folder.
+
+    Raises MissingError where keys are missing or of another shape, or marks lack an id; DoesNotFitError where memory
+    runs out.
+    """
+    kind, adapter = FAMILIES[row.family]
     with quiet():
-        model = _thinker(FAMILIES[row.family][0], checkpoint, placement)
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+        model = _thinker(kind, checkpoint, placement)
+        tokenizer = read_tokenizer(checkpoint.folder, adapter.marks.values())
     return adapter_of(model, tokenizer, checkpoint, row)
 
 
@@ -46,16 +49,17 @@ def adapter_of(
         mel=_mel_settings(checkpoint),
         patches=_patch_settings(checkpoint),
         row=row,
-        eos_ids=_ends(checkpoint.folder, tokenizer),
+        eos_ids=_ends(checkpoint, tokenizer),
         revision=checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None,
     )
     adapter.penalty = checkpoint.repetition_penalty
     _check_clock(checkpoint.folder, adapter)
+    _check_inputs(checkpoint.folder, adapter)
     return adapter
 
 
 def _thinker(model_class: type[PreTrainedModel], checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    try:
+    with loading(checkpoint.folder, placement.device):
         model, report = model_class.from_pretrained(
             checkpoint.folder,
             **placement.options(),
@@ -64,13 +68,6 @@ def _thinker(model_class: type[PreTrainedModel], checkpoint: Checkpoint, placeme
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except torch.OutOfMemoryError as error:
-        raise DoesNotFitError(
-            f"The weights in {checkpoint.folder} do not fit on {placement.device}.",
-            "`omnimem doctor` says which models fit; --device cpu is slow but has more memory.",
-        ) from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise broken(checkpoint.folder, f"cannot be loaded: {str(error).splitlines()[0]}") from error
     _check(checkpoint.folder, report)
     return model.eval().requires_grad_(False)
 
@@ -89,6 +86,15 @@ def _check_clock(folder: Path, adapter: QwenOmniAdapter) -> None:
     tokens = adapter.tokens_of(adapter.mel.settings.frames_in(adapter.segment_s))
     if tokens != adapter.segment_s * adapter.config.position_id_per_seconds:
         raise broken(folder, "has preprocessing settings and a config that disagree on audio tokens per second")
+
+
+def _check_inputs(folder: Path, adapter: QwenOmniAdapter) -> None:
+    """Patches and log-mel must have the shapes that the towers were built for: absent settings are another model's."""
+    cut, vision = adapter.patches, adapter.config.vision_config
+    made = (cut.patch_size, cut.temporal_patch_size, cut.merge_size, adapter.mel.settings.feature_size)
+    wanted = (vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
+    if made != (*wanted, adapter.config.audio_config.num_mel_bins):
+        raise broken(folder, "has preprocessing settings of another model's towers, or lacks preprocessor_config.json")
 
 
 def _mel_settings(checkpoint: Checkpoint) -> MelSettings:
@@ -110,10 +116,9 @@ def _known(values: dict, kind: type) -> dict:
     return {name: values[name] for name in kind.__dataclass_fields__ if values.get(name) is not None}
 
 
-def _ends(folder: Path, tokenizer) -> tuple[int, ...]:
+def _ends(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids that end an answer: generation_config.json's, else the tokenizer's own and <|im_end|>."""
-    file = folder / "generation_config.json"
-    ends = json.loads(file.read_text()).get("eos_token_id") if file.exists() else None
+    ends = checkpoint.generation.get("eos_token_id")
     if ends is None:
         ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
     listed = ends if isinstance(ends, list) else [ends]

@@ -6,6 +6,7 @@ slice by slice and all at once are the same numbers.
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,14 +48,13 @@ class AudioTower(nn.Module):
 
     def __init__(self, config: dict, width: int):
         super().__init__()
-        q = config["qformer_config"]
-        assert config["second_per_window"] == config["second_stride"] == WINDOW_S, "windows are 0.5 s, no overlap"
-        assert q["query_length"] == 1, "one query per window"
-        self.bins = config["num_mel_bins"]
-        self.encoder = WhisperEncoder(_whisper_config(config))
-        self.q_tokens = nn.Parameter(torch.zeros(1, 1, q["hidden_size"]))
-        self.qformer = Blip2QFormerModel(_qformer_config(q))
-        self.audio_proj = nn.Linear(q["hidden_size"], width)
+        assert fault(config) is None, fault(config)
+        whisper, qformer = _whisper_config(config), _qformer_config(config["qformer_config"])
+        self.bins = whisper.num_mel_bins
+        self.encoder = WhisperEncoder(whisper)
+        self.q_tokens = nn.Parameter(torch.zeros(1, 1, qformer.hidden_size))
+        self.qformer = Blip2QFormerModel(qformer)
+        self.audio_proj = nn.Linear(qformer.hidden_size, width)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Features [slices, 60, D] in the tower's dtype."""
@@ -66,16 +66,32 @@ class AudioTower(nn.Module):
         return self.audio_proj(out).view(len(frames), TOKENS_PER_SLICE, -1)
 
 
+def fault(config: Any) -> str | None:
+    """Why no tower can be built from an ``audio_config``, None where one can.
+
+    A saved config leaves out what equals its class's default; what no class has a default for must be there.
+    """
+    q = config.get("qformer_config") if isinstance(config, dict) else None
+    if not isinstance(q, dict):
+        return "without a qformer_config"
+    if any(config.get(name) != WINDOW_S for name in ("second_per_window", "second_stride")):
+        return f"whose windows are not {WINDOW_S:g} s without overlap (second_per_window, second_stride)"
+    if q.get("query_length") != 1:
+        return "with another query_length than 1"
+    absent = [name for name in ("encoder_width", "cross_attention_freq") if name not in q]
+    return f"whose qformer_config lacks {absent[0]}" if absent else None
+
+
 def _whisper_config(config: dict) -> WhisperConfig:
     own = ("qformer_config", "second_per_window", "second_stride", "model_type", "num_hidden_layers")
     return WhisperConfig(**{k: v for k, v in config.items() if k not in own})
 
 
 def _qformer_config(config: dict) -> Blip2QFormerConfig:
-    same = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act")
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    same = (*sizes, "hidden_act", "layer_norm_eps")
     return Blip2QFormerConfig(
-        **{k: config[k] for k in same},
-        layer_norm_eps=config["layer_norm_eps"],
+        **{k: config[k] for k in same if k in config},  # its defaults are BERT's, which the release derives from
         encoder_hidden_size=config["encoder_width"],
         cross_attention_frequency=config["cross_attention_freq"],
         use_qformer_text_input=False,

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -21,15 +20,21 @@ from transformers import (
 
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.checkpoint import Checkpoint, broken
+from omnimem_cli.models.faults import loading
 from omnimem_cli.models.placement import Placement
 from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
+from omnimem_cli.models.salmonn.audio import fault
+from omnimem_cli.models.salmonn.layout import END, START
 from omnimem_cli.models.salmonn.lora import merge_adapter
 from omnimem_cli.models.salmonn.qwen3 import Qwen3Adapter
 from omnimem_cli.models.salmonn.qwen25 import Qwen25Adapter
+from omnimem_cli.models.tokenizer import read_tokenizer
 
 FAMILIES: dict[str, type[SalmonnAdapter]] = {"qwen2_5_vl": Qwen25Adapter, "qwen3_vl": Qwen3Adapter}
 """By the config's ``model_type``."""
+ENDS = ("<|im_end|>", "<|endoftext|>")
+MARKS = (START, END, *ENDS)
 
 _RENAMES = (
     (r"^visual\.", "model.visual."),
@@ -53,24 +58,33 @@ def renamed(key: str) -> str:
 def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> SalmonnAdapter:
     """The model of a folder, with its LoRA release merged into it.
 
-    Raises MissingError where keys are missing, not ours, or of another shape.
+    Raises MissingError where keys are missing, not ours, or of another shape, or marks lack an id; DoesNotFitError
+    where memory runs out.
     """
+    check_sound(checkpoint)
     family = FAMILIES[checkpoint.model_type]
-    tensors = read_tensors(checkpoint)
-    if checkpoint.lora is not None:
-        merge_adapter(tensors, checkpoint.lora)
-    with quiet():
+    with quiet(), loading(checkpoint.folder, placement.device):
+        tensors = read_tensors(checkpoint)
+        if checkpoint.lora is not None:
+            merge_adapter(tensors, checkpoint.lora)
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
         model = _model(family.model_class, config, tensors, checkpoint.folder, placement)
-        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(checkpoint.folder), local_files_only=True)
+        tokenizer = read_tokenizer(_tokenizer_folder(checkpoint.folder), MARKS)
     return adapter_of(model, tokenizer, checkpoint, row)
+
+
+def check_sound(checkpoint: Checkpoint) -> None:
+    """Raises MissingError for an ``audio_config`` that the audio tower cannot be built from."""
+    why = fault(checkpoint.config["audio_config"])
+    if why is not None:
+        raise broken(checkpoint.folder, f"has an audio_config {why}")
 
 
 def adapter_of(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, row: Row
 ) -> SalmonnAdapter:
     """A loaded model as an adapter."""
-    ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    ends = tokenizer.convert_tokens_to_ids(list(ENDS))
     revision = checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None
     adapter = FAMILIES[checkpoint.model_type](model, tokenizer, row, tuple(ends), revision)
     adapter.penalty = checkpoint.repetition_penalty

@@ -1,0 +1,32 @@
+"""A model folder's tokenizer, with every mark that the prompts are made of. Knows no model."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from omnimem_cli.models.checkpoint import broken
+
+TURNS = ("<|im_start|>", "<|im_end|>")
+"""What every family's chat is framed by."""
+
+
+def read_tokenizer(folder: Path, marks: Iterable[str]) -> PreTrainedTokenizerBase:
+    """The tokenizer in ``folder``. Raises MissingError where it cannot be read or one of ``marks`` has no id in it.
+
+    The library makes an empty tokenizer of a folder without one: no question would reach the model.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise broken(folder, f"holds no tokenizer that can be read ({type(error).__name__})") from error
+    absent = [mark for mark in (*TURNS, *marks) if not _has(tokenizer, mark)]
+    if absent:
+        raise broken(folder, f"holds no tokenizer, or one that lacks {len(absent)} marks (first: {absent[0]})")
+    return tokenizer
+
+
+def _has(tokenizer: PreTrainedTokenizerBase, mark: str) -> bool:
+    """An unknown token may be given the id of another."""
+    number = tokenizer.convert_tokens_to_ids(mark)
+    return number is not None and tokenizer.convert_ids_to_tokens(number) == mark
