@@ -14,6 +14,9 @@ from omnimem_cli.models.catalogue import ROWS, Row, row, unlisted
 app = typer.Typer(help="Models: list them, download one, show one.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from the list, or a Hugging Face id.")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Only say where the weights are; never use the network.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)]
 
 
@@ -48,17 +51,18 @@ def show(name: Name) -> None:
 
 
 @app.command("pull", epilog=examples(["omnimem models pull qwen2.5-omni-7b"]))
-def pull(name: Name) -> None:
-    """Download a model's weights; a broken-off download is resumed."""
+def pull(name: Name, offline: Offline = False) -> None:
+    """Download a model's weights and print their folder; of a broken-off download, finished files are kept."""
     from omnimem_cli.models import hub
 
     known = unlisted(name, "qwen2.5-omni", name) if "/" in name and not _listed(name) else row(name)
     hub.check_id(known.hub_id or known.name)
     if known.hub_id is None:
         raise UsageError(f"{known.name} is built in.", "There is nothing to download; try `omnimem demo`.")
-    size = f", {known.download_gb:g} GB" if known.download_gb else ""
-    talk.note(f"Downloading {known.hub_id}{size}")
-    typer.echo(hub.pull(known))
+    if not offline:
+        size = f", {known.download_gb:g} GB" if known.download_gb else ""
+        talk.note(f"Downloading {known.hub_id}{size}")
+    typer.echo(hub.pull(known, offline))
 
 
 def _listed(name: str) -> bool:
