@@ -4,7 +4,7 @@ Knows the catalogue, the hub's cache and which family a config belongs to; knows
 safetensors are read, and no code of a checkpoint is ever run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -84,6 +84,15 @@ def installed(candidate: Row) -> Path | None:
     except MissingError:
         return None
     return folder
+
+
+def measured(found: Found) -> Row:
+    """A row with sizes and geometry as the folder's weights and config say. Raises MissingError for broken weights."""
+    checkpoint = read_checkpoint(found.folder)
+    checkpoint.check_weights()
+    stored = sum((checkpoint.folder / name).stat().st_size for name in checkpoint.weight_files())
+    sizes = {"params_b": checkpoint.values / 1e9, "download_gb": stored / GB}
+    return replace(found.row, **sizes, **checkpoint.geometry)
 
 
 def family_of(checkpoint: Checkpoint) -> str:
