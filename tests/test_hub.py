@@ -8,6 +8,10 @@ import sys
 import pytest
 from hub_stub import COMMIT, HubStub
 
+from omnimem_cli.errors import MissingError
+from omnimem_cli.models import hub
+from omnimem_cli.models.catalogue import unlisted
+
 REPO = "Qwen/Qwen2.5-Omni-3B"
 SHARDS = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
 
@@ -104,3 +108,11 @@ def test_what_was_pulled_is_found_offline(stub, tmp_path):
     asked = len(stub.asked)
     done = pull(tmp_path, stub.url, HF_HUB_OFFLINE="1")
     assert done.returncode == 0 and done.stdout.strip().endswith(COMMIT) and len(stub.asked) == asked
+
+
+def test_an_adapter_of_a_base_that_no_hub_could_have_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/their/disk/base"}')
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda hub_id, **more: str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(MissingError, match="/their/disk/base, which is no repository"):
+        hub.pull(unlisted("some/lora", "qwen2.5-omni", "some/lora"))
