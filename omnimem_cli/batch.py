@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omnimem_cli import __version__, records
 from omnimem_cli.console import talk
 from omnimem_cli.engine import Engine
-from omnimem_cli.errors import InputError, MissingError, OutputError, UsageError
+from omnimem_cli.errors import DoesNotFitError, InputError, MissingError, OutputError, UsageError
 from omnimem_cli.inputs import Input
 from omnimem_cli.naming import Target, name_targets, owner_key
 from omnimem_cli.outcomes import Outcome
@@ -27,6 +27,8 @@ from omnimem_cli.writers import SUFFIXES, get_writer
 if TYPE_CHECKING:
     from omnimem_cli.checkpoint import Checkpoint
     from omnimem_cli.models.adapter import Adapter
+
+SMALLER = "Use a smaller --budget, --chunk or --max-pixels; `omnimem doctor INPUT` says what fits."
 
 # What may differ between two runs without making their results differ.
 _INDIFFERENT = ("formats", "output", "force", "strict", "timeout_s", "offline", "device", "model")
@@ -47,11 +49,21 @@ class Work:
         return Engine(self.settings)
 
     def watch(self, path: str, adapter: "Adapter", report: Callable[[Progress], None], **more: Any) -> dict:
-        """The result of one input, by a new task; ``more`` is what `run.watch_one` takes."""
+        """The result of one input, by a new task; ``more`` is what `run.watch_one` takes.
+
+        Raises DoesNotFitError where memory runs out all the same: a device is shared, and room is an estimate.
+        """
+        from torch import OutOfMemoryError
+
         from omnimem_cli import run
 
         task = self.make(self.settings, **self.options)
-        return run.watch_one(path, self.settings, task, adapter, report, preset=self.preset, **more)
+        try:
+            return run.watch_one(path, self.settings, task, adapter, report, preset=self.preset, **more)
+        except (OutOfMemoryError, MemoryError) as error:
+            said = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0].rstrip(".: ")
+        # Outside of the handler: the next input needs what the traceback's frames hold.
+        raise DoesNotFitError(f"{readable_path(path)} took more memory than there is ({said}).", SMALLER)
 
     def identity(self, model: dict[str, str]) -> dict:
         """Everything that the result depends on beside the input, as plain values."""

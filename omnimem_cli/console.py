@@ -141,6 +141,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
     drawn = Table(*head, box=None, pad_edge=False, header_style="bold")
+    drawn.columns[0].min_width = max((len(row[0]) for row in rows), default=0)  # names are there to be copied
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     Console().print(drawn)

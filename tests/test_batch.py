@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from fake_run import FakeRun, lines, media, omnimem
 from scripted import result
 
@@ -34,6 +35,16 @@ def test_an_unexpected_fault_in_one_input_does_not_cost_the_others_but_is_told(f
     fake.on["bad.mp4"] = fail(ZeroDivisionError("oops"))
     assert omnimem("summarize", "a.mp4", "bad.mp4", "c.mp4") == 1
     assert fake.watched == ["a.mp4", "bad.mp4", "c.mp4"]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried."), MemoryError()])
+def test_memory_that_runs_out_in_one_input_is_6_with_the_next_step(fake: FakeRun, error, capsys):
+    media("a.mp4", "long.mp4", "c.mp4")
+    fake.on["long.mp4"] = fail(error)
+    assert omnimem("summarize", "a.mp4", "long.mp4", "c.mp4") == 6
+    said = capsys.readouterr().err
+    assert "long.mp4 took more memory than there is (" in said and "--budget" in said and "unexpected" not in said
+    assert fake.watched == ["a.mp4", "long.mp4", "c.mp4"]
 
 
 def test_what_is_missing_on_the_machine_ends_the_run(fake: FakeRun):

@@ -8,9 +8,11 @@ from streams import media_of
 
 from omnimem_cli.errors import UsageError
 from omnimem_cli.models.adapter import WatchOptions
+from omnimem_cli.models.blank import random_adapter
 from omnimem_cli.models.catalogue import ROWS, row, unlisted
 from omnimem_cli.models.checkpoint import read_checkpoint
-from omnimem_cli.models.loader import NANO
+from omnimem_cli.models.loader import NANO, load
+from omnimem_cli.world.mp4 import PICTURE_SIZE
 
 
 def test_the_catalogue_imports_no_torch():
@@ -52,9 +54,18 @@ def test_names_and_hub_ids_find_rows_whatever_their_case():
         row("qwen2.5-omni")
 
 
-@pytest.mark.parametrize("name", ["qwen2.5-omni-3b", "qwen2.5-omni-7b"])
-def test_token_rates_are_those_of_a_plan(tiny_adapter, name):
-    tiny_adapter.row = row(name)
-    plan = tiny_adapter.plan(media_of(4, 4, 640, 360), WatchOptions())
-    assert plan.visual_tokens_per_segment == 2 * row(name).visual_rate
-    assert plan.audio_tokens_per_segment == 2 * row(name).audio_rate
+def rates(adapter, width: int, height: int) -> tuple[float, float]:
+    """Tokens per second of picture and of sound that the adapter plans, for a long video of that size."""
+    plan = adapter.plan(media_of(600, 600, width, height), WatchOptions())
+    seconds = plan.format.segment_s
+    return plan.visual_tokens_per_segment / seconds, plan.audio_tokens_per_segment / seconds
+
+
+@pytest.mark.parametrize("name", [r.name for r in ROWS if r.name != "nano"])
+def test_token_rates_are_those_of_a_plan(name):
+    assert rates(random_adapter(name, device="meta"), 640, 360) == (row(name).visual_rate, row(name).audio_rate)
+
+
+def test_nanos_token_rates_are_those_of_its_worlds_picture():
+    nano = load("nano", device="cpu")
+    assert rates(nano, PICTURE_SIZE, PICTURE_SIZE) == (row("nano").visual_rate, row("nano").audio_rate)

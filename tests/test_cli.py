@@ -259,6 +259,13 @@ def test_a_reader_that_leaves_ends_the_run_without_a_word(tmp_path: Path):
     assert "Traceback" not in run.stderr and "BrokenPipe" not in run.stderr
 
 
+def test_a_pull_offline_is_5_and_says_that_weights_are_missing(monkeypatch, capsys):
+    monkeypatch.setattr("omnimem_cli.models.hub.cached", lambda hub_id: None)
+    assert omnimem("models", "pull", "qwen2.5-omni-3b", "--offline") == 5
+    shown = capsys.readouterr()
+    assert "are not on this machine" in shown.err and "offline" in shown.err and shown.out == ""
+
+
 def test_a_download_is_offered_at_a_terminal_only_and_happens_with_yes(fake: FakeRun, monkeypatch, capsys):
     pulled = []
     monkeypatch.setattr("omnimem_cli.models.hub.pull", lambda row: pulled.append(row.name))

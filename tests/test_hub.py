@@ -1,5 +1,6 @@
 """Downloading weights: from a local stand-in for the hub, broken off and resumed, offline."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,11 +8,25 @@ import sys
 import pytest
 from hub_stub import COMMIT, HubStub
 
+from omnimem_cli.errors import MissingError
+from omnimem_cli.models import hub
+from omnimem_cli.models.catalogue import unlisted
+
 REPO = "Qwen/Qwen2.5-Omni-3B"
+SHARDS = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+
+
+def shard(name: str, size: int) -> bytes:
+    """A safetensors file of one tensor of that many bytes."""
+    header = json.dumps({name: {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(size)
+
+
 FILES = {
     "config.json": b'{"model_type": "qwen2_5_omni"}',
-    "model-00001-of-00002.safetensors": bytes(range(256)) * 4096,
-    "model-00002-of-00002.safetensors": bytes(25 * 2**20),
+    "model.safetensors.index.json": json.dumps({"weight_map": SHARDS}).encode(),
+    SHARDS["a"]: shard("a", 2**20),
+    SHARDS["b"]: shard("b", 25 * 2**20),
     "spk_dict.pt": b"a pickle that nobody asked for",
     "modeling.py": b"raise SystemExit",
 }
@@ -67,17 +82,25 @@ def test_a_connection_that_breaks_off_is_resumed_where_it_broke(stub, tmp_path):
 def test_a_pull_that_failed_is_one_sentence_and_the_next_one_fetches_the_rest(stub, tmp_path):
     stub.breaks["model-00002-of-00002.safetensors"] = 0
     failed = pull(tmp_path, stub.url)
-    assert failed.returncode == 5 and "resumes" in failed.stdout and "Traceback" not in failed.stderr
+    assert failed.returncode == 5 and "finished files are kept" in failed.stdout and "Traceback" not in failed.stderr
     stub.breaks.clear()
     stub.asked.clear()
     assert pull(tmp_path, stub.url).returncode == 0
     assert {name for name, _ in fetched(stub)} == {"model-00002-of-00002.safetensors"}
 
 
-def test_offline_says_what_is_missing_and_asks_nobody(stub, tmp_path):
+def test_offline_mode_says_what_is_missing_and_asks_nobody(stub, tmp_path):
     done = pull(tmp_path, stub.url, HF_HUB_OFFLINE="1")
     assert done.returncode == 5 and "Traceback" not in done.stderr
+    assert "offline mode is on" in done.stdout and "network" not in done.stdout
     assert stub.asked == []
+
+
+def test_offline_mode_does_not_take_half_a_download_for_a_whole_one(stub, tmp_path):
+    stub.breaks[SHARDS["b"]] = 0
+    assert pull(tmp_path, stub.url).returncode == 5
+    done = pull(tmp_path, stub.url, HF_HUB_OFFLINE="1")
+    assert done.returncode == 5 and SHARDS["b"] in done.stdout
 
 
 def test_what_was_pulled_is_found_offline(stub, tmp_path):
@@ -85,3 +108,11 @@ def test_what_was_pulled_is_found_offline(stub, tmp_path):
     asked = len(stub.asked)
     done = pull(tmp_path, stub.url, HF_HUB_OFFLINE="1")
     assert done.returncode == 0 and done.stdout.strip().endswith(COMMIT) and len(stub.asked) == asked
+
+
+def test_an_adapter_of_a_base_that_no_hub_could_have_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/their/disk/base"}')
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda hub_id, **more: str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(MissingError, match="/their/disk/base, which is no repository"):
+        hub.pull(unlisted("some/lora", "qwen2.5-omni", "some/lora"))

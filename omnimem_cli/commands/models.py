@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,63 +10,93 @@ import typer
 from omnimem_cli.commands.examples import examples
 from omnimem_cli.console import table, talk
 from omnimem_cli.errors import UsageError
-from omnimem_cli.models.catalogue import ROWS, Row, row, unlisted
+from omnimem_cli.models.catalogue import DTYPE_BYTES, ROWS, Row, row, unlisted
 
 app = typer.Typer(help="Models: list them, download one, show one.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from the list, or a Hugging Face id.")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Only say where the weights are; never use the network.", show_default=False)
+]
+Shown = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A name from the list; a folder or Hugging Face id on this machine."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)]
+
+
+HEAD = ("name", "here", "params", "download", "weights", "tokens/s", "entry", "licence")
 
 
 @app.command("list", epilog=examples(["omnimem models list", "omnimem models list --json"]))
 def list_all(as_json: AsJson = False) -> None:
     """List the models that omnimem knows, and which are installed."""
-    facts = [_facts(row) for row in ROWS]
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json.dumps([_facts(known) for known in ROWS], indent=2))
         return
-    table(
-        ("name", "installed", "download", "weights", "budget", "licence"),
-        [
-            (
-                fact["name"],
-                "yes" if fact["installed"] else "",
-                f"{fact['download_gb']:g} GB" if fact["download_gb"] else "built in",
-                f"{fact['params_b'] * 2:.1f} GB" if fact["params_b"] >= 0.1 else "",
-                str(fact["budget"]),
-                fact["licence"],
-            )
-            for fact in facts
-        ],
+    table(HEAD, [_cells(known) for known in ROWS])
+    talk.note(
+        "here: on this machine; weights in bfloat16; tokens per second of picture and sound; entry: keys and values of "
+        "one token. `omnimem models show NAME` says more; -m also takes a folder or a Hugging Face id."
     )
-    talk.note("weights in bfloat16, budget in entries per layer; -m also takes a folder or a Hugging Face id")
 
 
-@app.command("show", epilog=examples(["omnimem models show qwen2.5-omni-7b"]))
-def show(name: Name) -> None:
+def _cells(known: Row) -> tuple[str, ...]:
+    small = known.params_b < 0.1
+    return (
+        known.name,
+        "yes" if _installed(known) else "",
+        f"{known.params_b * 1000:.0f} M" if small else f"{known.params_b:.1f} B",
+        f"{known.download_gb:g} GB" if known.download_gb else "built in",
+        f"{known.weights_gb('bfloat16') * 1000:.0f} MB" if small else f"{known.weights_gb('bfloat16'):.1f} GB",
+        f"{known.visual_rate:g}+{known.audio_rate:g}",
+        f"{(known.entry_bytes() or 0) / 1024:g} KiB",
+        known.licence,
+    )
+
+
+@app.command("show", epilog=examples(["omnimem models show qwen2.5-omni-7b", "omnimem models show ./my-model"]))
+def show(name: Shown) -> None:
     """Print everything known of one model as JSON."""
-    typer.echo(json.dumps(_facts(row(name)), indent=2))
+    typer.echo(json.dumps(_facts(_known(name)), indent=2))
+
+
+def _known(name: str) -> Row:
+    """The row of a name, or one measured on a folder or on a repository that is on this machine."""
+    if name.lower() == "nano" or _listed(name) or not ("/" in name or Path(name).is_dir()):
+        return row(name)
+    from omnimem_cli.models.loader import measured, resolve
+
+    return measured(resolve(name))
 
 
 @app.command("pull", epilog=examples(["omnimem models pull qwen2.5-omni-7b"]))
-def pull(name: Name) -> None:
-    """Download a model's weights; a broken-off download is resumed."""
+def pull(name: Name, offline: Offline = False) -> None:
+    """Download a model's weights and print their folder; of a broken-off download, finished files are kept."""
     from omnimem_cli.models import hub
 
     known = unlisted(name, "qwen2.5-omni", name) if "/" in name and not _listed(name) else row(name)
     hub.check_id(known.hub_id or known.name)
     if known.hub_id is None:
         raise UsageError(f"{known.name} is built in.", "There is nothing to download; try `omnimem demo`.")
-    size = f", {known.download_gb:g} GB" if known.download_gb else ""
-    talk.note(f"Downloading {known.hub_id}{size}")
-    typer.echo(hub.pull(known))
+    if not offline:
+        size = f", {known.download_gb:g} GB" if known.download_gb else ""
+        talk.note(f"Downloading {known.hub_id}{size}")
+    typer.echo(hub.pull(known, offline))
 
 
 def _listed(name: str) -> bool:
     return any(name.lower() == (row.hub_id or "").lower() for row in ROWS)
 
 
-def _facts(row: Row) -> dict:
+def _facts(known: Row) -> dict:
+    """Every field of the row, and what follows: 10^9 bytes of weights by type, bytes of an entry in bfloat16."""
+    weights = {dtype: round(known.weights_gb(dtype), 3) for dtype in DTYPE_BYTES}
+    more = {"weights_gb": weights, "entry_bytes": known.entry_bytes(), "installed": _installed(known)}
+    return {**asdict(known), **more}
+
+
+def _installed(known: Row) -> bool:
     from omnimem_cli.engine import is_installed
 
-    return {**asdict(row), "installed": is_installed(row)}
+    return is_installed(known)

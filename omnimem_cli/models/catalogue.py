@@ -25,7 +25,8 @@ class Row:
     fewer bits, the language model's linear layers (the rest stays in bfloat16); ``download_gb``: 10^9 bytes of the
     repository's weights; ``max_pixels``: default area of a frame; ``budget``: default retained visual + audio entries,
     mean over layers; ``av_ratio``: visual : audio prior r; ``visual_rate``, ``audio_rate``: tokens per second of
-    640x360 video at ``fps``; ``layers``, ``kv_heads``, ``head_dim``: of the language model;
+    640x360 video at ``fps``, of nano those of its world's square video (of 640x360 it is half as many);
+    ``layers``, ``kv_heads``, ``head_dim``: of the language model;
     ``trained_positions``: positions seen in training; None where unknown; ``window_s``: the longest stretch of
     speech it is asked to write down at once; ``world``: the comment that marks the only files it understands,
     None for a model of the world at large.
@@ -131,7 +132,7 @@ ROWS = (
         layers=36,
         kv_heads=8,
         head_dim=128,
-        visual_rate=75,
+        visual_rate=76.5,
         audio_rate=2,
         max_pixels=176_400,
     ),
@@ -146,7 +147,7 @@ ROWS = (
         layers=36,
         kv_heads=8,
         head_dim=128,
-        visual_rate=75,
+        visual_rate=76.5,
         audio_rate=2,
         max_pixels=176_400,
     ),
@@ -161,7 +162,7 @@ ROWS = (
         layers=28,
         kv_heads=4,
         head_dim=128,
-        visual_rate=35,
+        visual_rate=33,
         audio_rate=2,
         max_pixels=61_250,
     ),
@@ -176,7 +177,7 @@ ROWS = (
         layers=36,
         kv_heads=2,
         head_dim=128,
-        visual_rate=35,
+        visual_rate=33,
         audio_rate=2,
         max_pixels=61_250,
     ),
@@ -191,7 +192,7 @@ ROWS = (
         layers=80,
         kv_heads=8,
         head_dim=128,
-        visual_rate=35,
+        visual_rate=33,
         audio_rate=2,
         max_pixels=61_250,
     ),

@@ -73,6 +73,15 @@ class Checkpoint:
         tensors = [item for _, header in headers for item in header.items()]
         return sum(math.prod(tensor["shape"]) for name, tensor in tensors if not name.startswith(VOICE))
 
+    @property
+    def geometry(self) -> dict[str, int | None]:
+        """``layers``, ``kv_heads``, ``head_dim`` of the language model; None where the config is silent."""
+        whole = self.config.get("thinker_config", self.config)
+        text = whole.get("text_config", whole)
+        heads, width = text.get("num_attention_heads"), text.get("hidden_size")
+        dim = text.get("head_dim") or (width // heads if heads and width else None)
+        return {"layers": text.get("num_hidden_layers"), "kv_heads": text.get("num_key_value_heads"), "head_dim": dim}
+
     def weight_files(self) -> list[str]:
         """Names of the safetensors files that hold the weights; empty where there are none."""
         if (self.folder / INDEX).exists():

@@ -51,27 +51,52 @@ def cached(hub_id: str) -> Path | None:
     return None
 
 
-def pull(row: Row) -> Path:
+def pull(row: Row, offline: bool = False) -> Path:
     """Download (or complete) a repository's weights and settings, and a LoRA release's base; returns the folder.
 
-    Raises UsageError for what is no hub id, MissingError where the hub cannot be reached or refuses.
+    ``offline``, or HF_HUB_OFFLINE: only say where they are. Raises UsageError for what is no hub id, MissingError where
+    the hub cannot be reached or refuses, or where weights are absent and may not be fetched.
     """
+    from huggingface_hub import constants
+
+    assert row.hub_id is not None, f"{row.name} is not on the hub"
+    check_id(row.hub_id)
+    return _held(row.hub_id) if offline or constants.HF_HUB_OFFLINE else _fetched(row.hub_id)
+
+
+def _held(hub_id: str) -> Path:
+    from omnimem_cli.models.checkpoint import read_checkpoint
+
+    why, folder = "", cached(hub_id)
+    if folder is not None:
+        try:
+            read_checkpoint(folder).check_weights()
+            return folder
+        except MissingError as error:
+            why = f": {error.message.rstrip('.')}"
+    raise MissingError(
+        f"The weights of {hub_id} are not on this machine, and offline mode is on{why}.",
+        f"`omnimem models pull {hub_id}` without --offline and without HF_HUB_OFFLINE downloads what is missing.",
+        code="no_weights",
+    )
+
+
+def _fetched(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     # A connection that breaks off comes through as the HTTP library's own error, and which library differs by release.
     broken_off = HfHubHTTPError.__bases__[0]
-    assert row.hub_id is not None, f"{row.name} is not on the hub"
-    check_id(row.hub_id)
     try:
-        folder = Path(snapshot_download(row.hub_id, allow_patterns=list(PATTERNS)))
+        folder = Path(snapshot_download(hub_id, allow_patterns=list(PATTERNS)))
         if (folder / LORA_CONFIG).exists():
             snapshot_download(_base_id(folder), allow_patterns=list(PATTERNS))
         return folder
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, broken_off, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, broken_off, OSError) as error:
         raise MissingError(
-            f"{row.hub_id} could not be downloaded: {first_line(error)}",
-            "Check the network and HF_TOKEN, then run the same command: it resumes.",
+            f"{hub_id} could not be downloaded: {first_line(error)}",
+            "Check the network and HF_TOKEN, then run the same command: finished files are kept, an unfinished one "
+            "begins again.",
             code="download",
         ) from error
 

@@ -4,7 +4,7 @@ Knows the catalogue, the hub's cache and which family a config belongs to; knows
 safetensors are read, and no code of a checkpoint is ever run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -94,6 +94,15 @@ def _held(wanted: Row, folder: Path) -> Row:
     checkpoint = read_checkpoint(folder)
     checkpoint.check_weights()
     return min(sharing, key=lambda candidate: abs(candidate.params_b * 1e9 - checkpoint.values))
+
+
+def measured(found: Found) -> Row:
+    """A row with sizes and geometry as the folder's weights and config say. Raises MissingError for broken weights."""
+    checkpoint = read_checkpoint(found.folder)
+    checkpoint.check_weights()
+    stored = sum((checkpoint.folder / name).stat().st_size for name in checkpoint.weight_files())
+    sizes = {"params_b": checkpoint.values / 1e9, "download_gb": stored / GB}
+    return replace(found.row, **sizes, **checkpoint.geometry)
 
 
 def family_of(checkpoint: Checkpoint) -> str:
