@@ -27,7 +27,7 @@ from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.positions import make_clock
 from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.models.device import free_bytes
-from omnimem_cli.models.footprint import tail_bytes, transient_bytes, widths
+from omnimem_cli.models.footprint import asking_bytes, tail_bytes, tail_tokens, transient_bytes, widths
 from omnimem_cli.settings import Settings
 
 PLAN_SCHEMA = "omnimem/plan/1"
@@ -39,7 +39,8 @@ LEAST = 2  # entries: one of each kind
 
 @dataclass(frozen=True)
 class Fitted:
-    """What one input will be watched with. ``entries`` is None for an unbounded policy."""
+    """What one input will be watched with. ``entries`` is None for an unbounded policy; ``tail_tokens``:
+    of questions and answers that may stand at once."""
 
     policy: Policy
     budget: Budget
@@ -48,6 +49,7 @@ class Fitted:
     chunk_tokens: int
     reserve_s: float
     geometry: Geometry
+    tail_tokens: int
     positions: str = "keep"
 
     def memory(self, adapter: Adapter) -> Memory:
@@ -79,6 +81,7 @@ def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_
         chunk_tokens=room.flight(entries),
         reserve_s=_reserve(reserve_s, budgets, plan),
         geometry=room.shape,
+        tail_tokens=tail_tokens(settings.answer_tokens),
         positions=settings.positions,
     )
 
@@ -129,7 +132,7 @@ def room_of(settings: Settings, adapter: Adapter, plan: Plan, media: Media, pref
     policy = make_policy(settings.policy)
     shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
     flight_layers = shape.layers if policy.decides_late else 1
-    beside = _beside(adapter, plan, policy)
+    beside = _beside(adapter, plan, policy, tail_tokens(settings.answer_tokens))
     return Room(shape, prefix, plan, flight_layers, settings.chunk, beside, _tokens(media, plan))
 
 
@@ -141,10 +144,12 @@ def _tokens(media: Media, plan: Plan) -> int | None:
     return math.ceil((media.duration_s - start_s) / plan.format.segment_s + 1) * plan.tokens_per_segment
 
 
-def _beside(adapter: Adapter, plan: Plan, policy: Policy) -> Callable[[int], int]:
+def _beside(adapter: Adapter, plan: Plan, policy: Policy, tail: int) -> Callable[[int], int]:
+    """Nothing is asked while a chunk is on its way, so the larger of the two counts."""
     sizes, itemsize = widths(adapter.model.config), adapter.dtype.itemsize
-    stride, tail = getattr(policy, "stride", 1), tail_bytes(sizes, itemsize)
-    return lambda chunk: transient_bytes(sizes, plan, chunk, itemsize, stride) + tail
+    stride, held = getattr(policy, "stride", 1), tail_bytes(sizes, itemsize, tail)
+    asking = asking_bytes(sizes, itemsize, tail)
+    return lambda chunk: max(transient_bytes(sizes, plan, chunk, itemsize, stride), asking) + held
 
 
 def _entries(budget: Budget, room: Room, free: int) -> int:

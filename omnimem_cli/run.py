@@ -129,6 +129,7 @@ def _watch(watch: Watch, checkpoint: Checkpoint | None, saved: dict | None) -> t
         watch.fitted.chunk_tokens,
         sampling=Sampling(settings.temperature, seed=settings.seed),
         chunk_s=task.chunk_s,
+        tail_tokens=watch.fitted.tail_tokens,
     )
     first = 0 if saved is None else _go_on(watch, session, saved)
     span = {"start_s": settings.start_s, "end_s": settings.end_s}

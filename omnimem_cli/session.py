@@ -17,6 +17,8 @@ from omnimem_cli.memory.cache import Memory
 from omnimem_cli.memory.fork import Fork, Observer, left_padded
 from omnimem_cli.memory.piece import Piece, join
 from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.models.footprint import QUESTIONS, tail_tokens
+from omnimem_cli.settings import ANSWER_TOKENS
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,10 @@ class Clock:
 
 @dataclass
 class Session:
-    """One input on its way through one model. ``chunk_tokens``: the most tokens per forward pass, in whole segments."""
+    """One input on its way through one model. ``chunk_tokens``: the most tokens per forward pass, in whole segments.
+
+    ``questions`` and ``tail_tokens``: the most questions that are asked at once, and their tokens with all answers.
+    """
 
     adapter: Adapter
     memory: Memory
@@ -67,6 +72,8 @@ class Session:
     chunk_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     chunk_s: float | None = None
+    questions: int = QUESTIONS
+    tail_tokens: int = tail_tokens(ANSWER_TOKENS)
     clock: Clock = field(default_factory=Clock)
     video_s: float = 0.0
     audio_s: float = 0.0
@@ -105,19 +112,22 @@ class Session:
         penalty: float = 1.0,
         observer: Observer | None = None,
     ) -> list[Answer]:
-        """Answer every text, all in one batch over one uncopied memory.
+        """Answer every text, in as few batches as there is room for, over one uncopied memory.
 
         ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and
         are cut off; ``penalty`` above 1 makes each answer repeat itself less.
         """
-        if not texts:
-            return []
-        began = time.perf_counter()
-        questions, fork = self.adapter.question(texts), self.memory.fork(window)
-        asking = _Asking(self.adapter, fork, questions, self.sampling, penalty, observer)
-        if self.adapter.penalty != 1.0:
-            asking.prompts = [self.adapter.prompt_ids(text) for text in texts]
-        answers = asking.run(max_tokens, stop)
+        began, pieces = time.perf_counter(), self.adapter.question(texts)
+        generator = torch.Generator().manual_seed(self.sampling.seed)
+
+        def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
+            fork = self.memory.fork(window)
+            asking = _Asking(self.adapter, fork, pieces[rows], self.sampling, generator, penalty, observer)
+            if self.adapter.penalty != 1.0:
+                asking.prompts = [self.adapter.prompt_ids(text) for text in texts[rows]]
+            return asking.run(max_tokens, stop)
+
+        answers = [a for rows in self._together(pieces, max_tokens) for a in answered(rows)]
         self.clock.answer_s += time.perf_counter() - began
         return answers
 
@@ -134,6 +144,18 @@ class Session:
         self.memory.load_state(state["memory"])
         for name, value in state["session"].items():
             setattr(self, name, value)
+
+    def _together(self, pieces: list[Piece], max_tokens: int) -> Iterator[slice]:
+        """Neighbouring questions that may be asked at once; a question that is too long alone."""
+        start = longest = 0
+        for end, piece in enumerate(pieces):
+            longest, count = max(longest, len(piece)), end - start + 1
+            full = count > self.questions or count * (longest + max_tokens) > self.tail_tokens
+            if full and count > 1:
+                yield slice(start, end)
+                start, longest = end, len(piece)
+        if pieces:
+            yield slice(start, len(pieces))
 
     def _absorb(self, pending: list[Piece], segments: list[Segment]) -> None:
         began = time.perf_counter()
@@ -181,11 +203,12 @@ class _Asking:
         fork: Fork,
         pieces: list[Piece],
         sampling: Sampling,
+        generator: torch.Generator,
         penalty: float,
         observer: Observer | None,
     ):
         self.adapter, self.fork, self.penalty, self.observer = adapter, fork, penalty, observer
-        self.sampling, self.generator = sampling, torch.Generator().manual_seed(sampling.seed)
+        self.sampling, self.generator = sampling, generator
         self.positions = torch.stack([piece.positions[:, -1] for piece in pieces], dim=1)  # [3, B]
         self.prompts: list[list[int]] = [[] for _ in pieces]
         self.written: list[list[int]] = [[] for _ in pieces]

@@ -5,6 +5,8 @@ Knows plain values; knows no torch, no model and no command. One instance serves
 
 from dataclasses import dataclass, field
 
+ANSWER_TOKENS = 768  # of an answer, unless the user or the task wants fewer
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -44,6 +46,11 @@ class Settings:
     output: str | None = None
     force: bool = False
     strict: bool = False
+
+    @property
+    def answer_tokens(self) -> int:
+        """The most tokens of one answer."""
+        return self.max_tokens or ANSWER_TOKENS
 
 
 @dataclass

@@ -9,6 +9,8 @@ from transformers import (
     Qwen3VLTextModel,
 )
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerTextModel
+from transformers.models.qwen3_omni_moe.configuration_qwen3_omni_moe import Qwen3OmniMoeTextConfig
+from transformers.models.qwen3_omni_moe.modeling_qwen3_omni_moe import Qwen3OmniMoeThinkerTextModel
 
 from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL, Piece, join, text_piece
 
@@ -34,7 +36,19 @@ def qwen3_vl_decoder() -> torch.nn.Module:
     return _randomised(Qwen3VLTextModel, Qwen3VLTextConfig(**_SIZES, rope_parameters=rope))
 
 
-DECODERS = {"omni": omni_decoder, "qwen2.5-vl": qwen25_vl_decoder, "qwen3-vl": qwen3_vl_decoder}
+def qwen3_omni_decoder() -> torch.nn.Module:
+    experts = {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2}
+    rope = {**_ROPE, "mrope_interleaved": True}
+    config = Qwen3OmniMoeTextConfig(**_SIZES, **experts, rope_parameters=rope)
+    return _randomised(Qwen3OmniMoeThinkerTextModel, config)
+
+
+DECODERS = {
+    "omni": omni_decoder,
+    "qwen2.5-vl": qwen25_vl_decoder,
+    "qwen3-vl": qwen3_vl_decoder,
+    "qwen3-omni": qwen3_omni_decoder,
+}
 
 
 def _randomised(model_class, config) -> torch.nn.Module:

@@ -20,7 +20,7 @@ def counted(decoder: torch.nn.Module, tokens: int) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", [family for family in DECODERS if family != "qwen3-omni"])  # torch counts no experts
 def test_linear_layers_and_attention_are_what_torch_counts(family):
     decoder, n = DECODERS[family](), 64
     whole = n * linear_flops(decoder) + attention_flops(decoder, n, [(n - 1) / 2] * 4)  # uncausal: n x n pairs

@@ -5,39 +5,82 @@ import torch
 from peak import Peak
 from streams import frames_of, media_of, segments_of, sound_of
 
-from omnimem_cli.fitting import fit
+from omnimem_cli.fitting import fit, room_of
+from omnimem_cli.models import footprint
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.blank import random_adapter
 from omnimem_cli.models.device import free_bytes
-from omnimem_cli.models.footprint import tail_bytes, transient_bytes, widths
+from omnimem_cli.models.footprint import (
+    QUESTION_TOKENS,
+    QUESTIONS,
+    asking_bytes,
+    tail_bytes,
+    tail_tokens,
+    transient_bytes,
+    widths,
+)
 from omnimem_cli.session import Session
-from omnimem_cli.settings import Settings
+from omnimem_cli.settings import ANSWER_TOKENS, Settings
+from omnimem_cli.tasks.summarize import NOTE_TOKENS
+from omnimem_cli.tasks.transcribe import WINDOW_TOKENS
 
 
 def begun(adapter, seconds: float, width: int, height: int, **settings):
-    """A session and the segments of its video."""
+    """A session, the segments of its video, and the bytes that the tool reckons for it."""
     media, chosen = media_of(seconds, seconds, width, height), Settings(max_pixels=width * height, **settings)
     plan = adapter.plan(media, WatchOptions(max_pixels=chosen.max_pixels))
     fitted = fit(chosen, adapter, plan, media)
+    room = room_of(chosen, adapter, plan, media, len(adapter.open(media, plan)))
     frames = frames_of(seconds, plan.format.fps, plan.format.width, plan.format.height)
-    session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens)
-    return session, segments_of(plan.format, frames, sound_of(seconds))
+    tail = fitted.tail_tokens
+    session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens, tail_tokens=tail)
+    return session, segments_of(plan.format, frames, sound_of(seconds)), room.needed_here(fitted.entries or 0)
 
 
 @pytest.mark.parametrize("policy", ["omnimem", "omnimem:stride=1", "full"])
 @pytest.mark.parametrize(("seconds", "width", "height"), [(20, 112, 84), (8, 448, 364)])
 def test_no_more_is_alive_than_was_reckoned(tiny_adapter, policy, seconds, width, height):
-    session, segments = begun(tiny_adapter, seconds, width, height, budget="2000", policy=policy)
+    session, segments, _ = begun(tiny_adapter, seconds, width, height, budget="2000", policy=policy)
     with Peak() as peak:
         list(session.watch(segments))
-    watched = peak.most
-    with Peak() as peak:
-        session.ask(["What is shown?"] * 4, max_tokens=3)
     sizes, chunk = widths(tiny_adapter.model.config), session.memory.tokens_seen
     stride = 8 if policy == "omnimem" else 1
     reckoned = transient_bytes(sizes, session.plan, chunk, 4, stride) + session.memory.peak_bytes
-    assert reckoned / 6 < watched <= reckoned
-    assert peak.most <= tail_bytes(sizes, 4)
+    assert reckoned / 6 < peak.most <= reckoned
+
+
+@pytest.mark.parametrize(("question", "answer", "count"), [("", 96, 32), ("x" * 185, 1, 20)], ids=["answers", "texts"])
+def test_asking_takes_no_more_than_was_reckoned_however_many_questions(
+    tiny_adapter, monkeypatch, question, answer, count
+):
+    monkeypatch.setattr(footprint, "QUESTION_TOKENS", 15 + len(question))  # one per letter, beside the marks
+    tiny_adapter.eos_ids = ()  # every answer is as long as it may be
+    session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget="20", chunk=50, max_tokens=answer)
+    list(session.watch(segments))
+    assert len(tiny_adapter.question([question])[0]) == footprint.QUESTION_TOKENS
+    with Peak() as peak:
+        answers = session.ask([question] * count, max_tokens=answer)
+    assert [a.tokens for a in answers] == [answer] * count
+    sizes = widths(tiny_adapter.model.config)
+    tail = tail_bytes(sizes, 4, session.tail_tokens)
+    assert 0.6 * needed < peak.most <= min(needed, tail + asking_bytes(sizes, 4, session.tail_tokens))
+    assert answer == 1 or needed - tail < peak.most, "the tail must matter, or it could be forgotten"
+
+
+def test_longer_answers_are_reckoned_up_to_a_full_batch_of_usual_ones():
+    usual = tail_tokens(ANSWER_TOKENS)
+    assert usual == QUESTIONS * (QUESTION_TOKENS + ANSWER_TOKENS)
+    assert tail_tokens(64) == QUESTIONS * (QUESTION_TOKENS + 64) < usual
+    assert tail_tokens(4_000) == usual, "fewer are asked at once"
+    assert tail_tokens(50_000) == QUESTION_TOKENS + 50_000
+    assert max(NOTE_TOKENS, WINDOW_TOKENS) <= ANSWER_TOKENS
+
+
+def test_a_watch_with_longer_answers_needs_more_room(tiny_adapter):
+    short, usual = (begun(tiny_adapter, 4, 56, 56, budget="20", max_tokens=n)[2] for n in (64, None))
+    sizes = widths(tiny_adapter.model.config)
+    more = [tail_bytes(sizes, 4, tail_tokens(n)) for n in (64, ANSWER_TOKENS)]
+    assert usual - short == more[1] - more[0] > 2**23
 
 
 def test_free_memory_is_what_can_be_had():
@@ -50,13 +93,11 @@ def test_free_memory_is_what_can_be_had():
 @pytest.mark.parametrize("budget", ["1k", "8k"])
 def test_the_allocators_peak_stays_below_what_was_reckoned(budget):
     adapter = random_adapter("qwen2.5-omni-3b", device="cuda")
-    session, segments = begun(adapter, 240, 640, 360, budget=budget)
+    session, segments, needed = begun(adapter, 240, 640, 360, budget=budget)
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     list(session.watch(segments))
     session.ask(["What is shown?"] * 16, max_tokens=64)
     taken = torch.cuda.max_memory_allocated() - before
-    sizes = widths(adapter.model.config)
-    reckoned = transient_bytes(sizes, session.plan, session.chunk_tokens, 2, 2) + tail_bytes(sizes, 2)
-    assert taken <= reckoned + session.memory.peak_bytes
+    assert taken <= needed

@@ -64,8 +64,9 @@ def test_chunked_watching_equals_one_shot(family, chunk):
 
 @pytest.mark.parametrize("policy", ["omnimem", "omnimem:neighbours=time", "omnimem:pool=one:score=code"])
 @pytest.mark.parametrize("chunk", [37, 13])
-def test_evicting_equals_masking(policy, chunk):
-    decoder, piece = omni_decoder(), stream(9, text=True)
+@pytest.mark.parametrize("family", DECODERS)
+def test_evicting_equals_masking(family, policy, chunk):
+    decoder, piece = DECODERS[family](), stream(9, text=True)
     memory, history = watch(decoder, piece, policy, entries=40, chunk=chunk)
     total = len(piece) + 7
     masks = [torch.ones(total, total, dtype=torch.bool) for _ in decoder.layers]

@@ -7,8 +7,10 @@ from streams import frames_of, media_of, segments_of, sound_of
 from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.errors import UsageError
-from omnimem_cli.memory.cache import deepstack_arguments
-from omnimem_cli.memory.piece import AUDIO, VISUAL, join
+from omnimem_cli.memory.budget import even_budgets
+from omnimem_cli.memory.cache import Memory, deepstack_arguments
+from omnimem_cli.memory.piece import AUDIO, QUESTION, VISUAL, join
+from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.loader import load
 
@@ -111,6 +113,22 @@ def test_one_pass_over_the_pieces_is_the_librarys_forward(watch):
     assert expected.std() > 1, "flat logits would hide a mistake"
     assert (logits - expected).abs().max() < 1e-4
     assert torch.equal(logits.argmax(-1), expected.argmax(-1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [64, 13])
+def test_watching_chunk_by_chunk_into_a_memory_is_the_librarys_forward(watch, chunk):
+    adapter, piece, inputs = watch
+    expected = adapter.model(**inputs).logits[0]
+    seen = int((piece.kind != QUESTION).sum())
+    budgets = even_budgets(len(adapter.decoder.layers), 1_000, 0.7, True, True)
+    memory = Memory(adapter.decoder, make_policy("full"), budgets, dtype=torch.float32)
+    for start in range(0, seen, chunk):
+        memory.absorb(piece.cut(start, min(start + chunk, seen)))
+    asked = piece.cut(seen, len(piece))
+    logits = adapter.head(memory.fork().forward(asked.embeds[None], asked.positions[:, None])[0])
+    assert memory.tokens_seen == seen > 64 and len(asked) > 10
+    assert (logits - expected[seen:]).abs().max() < 1e-4
 
 
 def test_segments_one_at_a_time_are_segments_together(adapter):

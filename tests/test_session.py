@@ -227,3 +227,19 @@ def test_padding_is_not_coverage(tiny_adapter):
     for _ in session.watch(segments_of(plan.format, frames_of(8.0, 2, 112, 84), sound_of(8.0))):
         pass
     assert session.coverage() == {"video_s": 8.0, "audio_s": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "most"), [("questions", 3, 3), ("tail_tokens", 120, 2), ("tail_tokens", 1, 1)]
+)
+def test_questions_in_several_batches_are_answered_as_in_one(tiny_adapter, bound, value, most):
+    asked = [QUESTION_TEXT, "Why?", "", "Who speaks, and of what?", QUESTION_TEXT[::-1], "When?", "Why?"]
+    session, _, _ = session_of(tiny_adapter, 4.0, 4.0, questions=7)
+    together, rows = session.ask(asked, max_tokens=12), []
+    setattr(session, bound, value)
+
+    def count(_layer, q, *_):
+        rows.append(len(q))
+
+    assert session.ask(asked, max_tokens=12, observer=count) == together
+    assert max(rows) == most

@@ -119,7 +119,8 @@ class _Watch:
         self.fitted = fit(self.settings, self.adapter, self.clip.plan, self.clip.media)
         memory = self._memory(self.fitted)
         memory.waits_for_device = True
-        self.session = Session(self.timed, memory, self.clip.media, self.clip.plan, self.fitted.chunk_tokens)
+        media, plan, chunk = self.clip.media, self.clip.plan, self.fitted.chunk_tokens
+        self.session = Session(self.timed, memory, media, plan, chunk, questions=BATCH)
         self.watched_s = self.flops = 0.0
 
     def _memory(self, fitted: Fitted) -> Memory:

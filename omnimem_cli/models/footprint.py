@@ -12,9 +12,10 @@ from transformers import PreTrainedConfig
 from omnimem_cli.memory.scores import BLOCK
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.towers import PAIRS_AT_ONCE
+from omnimem_cli.settings import ANSWER_TOKENS
 
-QUESTIONS, TAIL_TOKENS = 16, 640
-"""A batch of questions with their answers, as a preset asks at once."""
+QUESTIONS, QUESTION_TOKENS = 16, 256
+"""Most questions that are asked at once, and the tokens that one of a preset may take."""
 
 MEL_RATE, BINS = 100, 128  # mel frames per second, and values of each
 WIDE = 4  # bytes of the float32 in which rotary positions, scores and pixels are worked out
@@ -66,13 +67,27 @@ def transient_bytes(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int, str
     ``stride``-th query."""
     segments = max(1, chunk_tokens // max(plan.tokens_per_segment, 1))
     encoders = max(_pictures(w, plan, segments, itemsize), _sound(w, plan, segments, itemsize))
-    return 2 * chunk_tokens * w.hidden * itemsize + max(encoders, _layer(w, chunk_tokens, itemsize, stride))
+    scores = 2 * w.heads * BLOCK * WIDE // stride  # of one block of keys, while the last one's are still there
+    return 2 * chunk_tokens * w.hidden * itemsize + max(encoders, _layer(w, chunk_tokens, itemsize, scores))
 
 
-def tail_bytes(w: Widths, itemsize: int) -> int:
+def tail_tokens(answer_tokens: int) -> int:
+    """Tokens of questions and answers that may stand at once: a full batch of usual answers, fewer of longer ones."""
+    each = QUESTION_TOKENS + answer_tokens
+    return min(QUESTIONS * each, max(QUESTIONS * (QUESTION_TOKENS + ANSWER_TOKENS), each))
+
+
+def tail_bytes(w: Widths, itemsize: int, tokens: int) -> int:
     """A batch of questions: keys and values of their own in every layer, one layer's copy, logits."""
-    tail = QUESTIONS * TAIL_TOKENS
-    return tail * 2 * w.keys * itemsize * (w.layers + 1) + 2 * QUESTIONS * w.vocab * WIDE
+    return tokens * 2 * w.keys * itemsize * (w.layers + 1) + 2 * QUESTIONS * w.vocab * WIDE
+
+
+def asking_bytes(w: Widths, itemsize: int, tokens: int) -> int:
+    """Bytes that come and go while a batch of ``tokens`` is asked: all questions in one layer, or the keys of one
+    layer, once per query head and in float32."""
+    scores = 4 * w.heads * QUESTION_TOKENS * WIDE  # those of all tokens of a question are held at once
+    asked = _layer(w, QUESTIONS * QUESTION_TOKENS, itemsize, scores)
+    return max(asked, tokens * w.queries * (itemsize + WIDE))
 
 
 def _pictures(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:
@@ -96,9 +111,9 @@ def _sound(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:
     return spectrum + frames * (3 * BINS * WIDE + max(2 * w.audio * itemsize, layers // 2))
 
 
-def _layer(w: Widths, tokens: int, itemsize: int, stride: int) -> int:
-    """One decoder layer: the stream with the unit vectors of the layer's input; attention and scores, or the MLP."""
+def _layer(w: Widths, tokens: int, itemsize: int, scores: int) -> int:
+    """One decoder layer: the stream with the unit vectors of the layer's input; attention and ``scores`` bytes per
+    token, or the MLP."""
     stream = 4 * w.hidden * itemsize + 2 * w.hidden * WIDE
     attention = 8 * w.queries * itemsize + 3 * w.queries * WIDE
-    scores = 2 * w.heads * BLOCK * WIDE // stride  # of one block of keys, while the last one's are still there
     return tokens * (stream + max(attention + scores, 3 * w.mlp * itemsize))

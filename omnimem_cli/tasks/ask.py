@@ -19,7 +19,6 @@ from omnimem_cli.tasks.task import Task
 if TYPE_CHECKING:
     from omnimem_cli.session import Answer, Session
 
-ANSWER_TOKENS = 768
 REPAIR_CHARACTERS = 2_000  # of the answer that is put back into the question
 
 
@@ -38,7 +37,7 @@ class Ask(Task):
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"answers": [{id, question, answer, data}]}`` in the order of the questions."""
         asked = [self._text(question) for question in self.questions]
-        tokens = self.settings.max_tokens or ANSWER_TOKENS
+        tokens = self.settings.answer_tokens
         # Repeats may be right in data: what a schema tells of the answer decides whether it is put again.
         data = [i for i, question in enumerate(self.questions) if question.schema is not None]
         answers = answers_to(session, asked, max_tokens=tokens, once=data)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 STYLES = ("brief", "detailed", "chapters")
 NOTES_S = 180.0
-SUMMARY_TOKENS = 768
 NOTE_TOKENS = 320
 OUTLINE_CHARACTERS = 12_000  # of notes in the last question, about 3,000 tokens, however long the video
 
@@ -68,7 +67,7 @@ class Summarize(Task):
             self._take_note(session, end_s)
         outline = _outline(self.notes) if len(self.notes) > 1 else ""
         question = f"{self.prompt}\n\n{outline}" if outline else self.prompt
-        (text,) = self._ask(session, [question], self.settings.max_tokens or SUMMARY_TOKENS, "The summary")
+        (text,) = self._ask(session, [question], self.settings.answer_tokens, "The summary")
         if self.style == "detailed" and len(self.notes) > 1:
             text = "\n\n".join([text, *(f"[{span(n.start_s, n.end_s)}] {n.text}" for n in self.notes)])
         chapters = [vars(note) for note in _chapters(self.notes)] if self.style == "chapters" else []
