@@ -165,10 +165,10 @@ def test_doctor_says_5_for_weights_that_a_run_would_refuse(tiny_full_folder: Pat
 
 def test_doctor_says_6_and_what_would_fit_for_a_file_that_does_not(monkeypatch: pytest.MonkeyPatch, capsys):
     footage.av(Path(), "clip.mp4")
-    monkeypatch.setattr(device, "free_bytes", lambda where: 300 * 2**20)
+    monkeypatch.setattr(device, "free_bytes", lambda where: 400 * 2**20)
     assert omnimem("doctor", "clip.mp4", *NANO) == 0
     assert "it fits" in capsys.readouterr().out
-    monkeypatch.setattr(device, "free_bytes", lambda where: 160 * 2**20)
+    monkeypatch.setattr(device, "free_bytes", lambda where: 366 * 2**20)
     assert omnimem("doctor", "clip.mp4", *NANO) == 6
     shown = capsys.readouterr()
     assert "it does not fit" in shown.out and "Use --budget" in shown.err

@@ -10,7 +10,7 @@ import typer
 from omnimem_cli.commands.examples import examples
 from omnimem_cli.console import table, talk
 from omnimem_cli.errors import UsageError
-from omnimem_cli.models.catalogue import DTYPE_BYTES, ROWS, Row, row, unlisted
+from omnimem_cli.models.catalogue import DTYPE_BYTES, QUANTIZED_BYTES, ROWS, Row, row, unlisted
 
 app = typer.Typer(help="Models: list them, download one, show one.", no_args_is_help=True)
 
@@ -91,7 +91,7 @@ def _listed(name: str) -> bool:
 
 def _facts(known: Row) -> dict:
     """Every field of the row, and what follows: 10^9 bytes of weights by type, bytes of an entry in bfloat16."""
-    weights = {dtype: round(known.weights_gb(dtype), 3) for dtype in DTYPE_BYTES}
+    weights = {dtype: round(known.weights_gb(dtype), 3) for dtype in (*DTYPE_BYTES, *QUANTIZED_BYTES)}
     more = {"weights_gb": weights, "entry_bytes": known.entry_bytes(), "installed": _installed(known)}
     return {**asdict(known), **more}
 
