@@ -20,6 +20,13 @@ class Trace:
     keys: list[Tensor]
 
 
+def scores(trace: Trace, layer: int, b: int, rows: Tensor) -> Tensor:
+    """Attention scores [heads, rows, s] of some rows of a sample, before any mask, in float32."""
+    q, k = trace.queries[layer][b][:, rows], trace.keys[layer][b]
+    k = k.repeat_interleave(len(q) // len(k), 0)
+    return (q @ k.transpose(1, 2)).float() * q.shape[-1] ** -0.5
+
+
 def angles(lm: nn.Module, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine [batch, 1, length, head_dim] of multimodal positions [3, batch, length]."""
     sections = lm.config.rope_parameters["mrope_section"]

@@ -16,15 +16,14 @@ from torch.nn import functional as F
 from omnimem_cli.train.mel import MARGIN, log_mel, normalise
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.train.towers import hear, patches, see
-from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slide, draw
+from omnimem_cli.world.slides import SAYS, Look, Slide, draw
 from omnimem_cli.world.words import SAMPLE_RATE, WORDS, recording, takes
 
 NOTHING = 0
 IGNORE = -100
 WINDOW = 2 * SAMPLE_RATE
 VISION_BATCH, AUDIO_BATCH = 96, 48
-SLIDE_LABELS = ("colour", "shape", "digit", "title")
-_NAMES = (tuple(COLOURS), SHAPES, DIGITS, TITLES)
+SLIDE_LABELS, _NAMES = tuple(SAYS), tuple(SAYS.values())
 _EXPOSURE = ((0.93, 1.04), (-6, 6))
 
 

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
 
 from omnimem_cli.train.architecture import BINDING_LAYER, HIDDEN, LOOKUP_LAYER, ORDER_LAYER, READ_LAYER
-from omnimem_cli.train.decoder import Trace
+from omnimem_cli.train.decoder import Trace, scores
 from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.lookups import FINDINGS, HEADS
-from omnimem_cli.train.moments import BEFORE, CLOCK, COUNT_FIGURES, COUNTED, COUNTS, FIGURES, LABELS
+from omnimem_cli.train.moments import BEFORE, CLOCK, COUNTED, COUNTS, FIGURES, FIGURES_OF_COUNTS, LABELS
 from omnimem_cli.train.packing import Batch, Targets
 from omnimem_cli.train.tokenizer import one_token
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES
@@ -44,7 +44,7 @@ KNOWN_AFTER = {
     **dict.fromkeys(NAMES, BINDING_LAYER - 1),
     **dict.fromkeys((*BEFORE, *CLOCK, "slide_begins", "word_begins"), ORDER_LAYER - 1),
     **dict.fromkeys(COUNTS, LOOKUP_LAYER),
-    **dict.fromkeys((figure for figures in COUNT_FIGURES.values() for figure in figures), READ_LAYER),
+    **dict.fromkeys(FIGURES_OF_COUNTS, READ_LAYER),
 }
 """After which layer a media token, or a name, should know a label. The figures of a second are only found."""
 
@@ -78,6 +78,22 @@ class Readout(nn.Module):
         something = told > 0 if _group(label) else told >= 0
         return F.cross_entropy(values, told, weights), (values.argmax(-1) == told)[something].float().mean()
 
+    def mean_loss(
+        self, told: Iterable[tuple[str, str, Tensor, Tensor]], lm: nn.Module
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted mean loss and the shares of right ones by name.
+
+        told: (name, label, states [n, hidden], class numbers [n], IGNORE where nothing is to be known).
+        """
+        losses, weights, right = [], [], {}
+        for name, label, x, values in told:
+            known = values != IGNORE
+            if known.any():
+                loss, right[name] = self.loss(label, x[known], values[known], lm)
+                weights.append(_weight(label))
+                losses.append(weights[-1] * loss)
+        return torch.stack(losses).sum() / sum(weights), right
+
 
 def _group(label: str) -> str | None:
     """The kind of name a label is, None for what is no name."""
@@ -105,20 +121,15 @@ class Binding(nn.Module):
 
     def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted mean loss over the labels and the share of tokens that are right, by label."""
-        told = (batch.labels != IGNORE).any(-1)
-        labels = batch.labels[told]
-        states = {layer: lm.norm(trace.hidden[layer][told]) for layer in set(KNOWN_AFTER.values())}
+        any_told = (batch.labels != IGNORE).any(-1)
+        labels = batch.labels[any_told]
+        states = {layer: lm.norm(trace.hidden[layer][any_told]) for layer in set(KNOWN_AFTER.values())}
         before = self.before(states[ORDER_LAYER - 1])
-        losses, weights, right = [], [], {}
-        for label, layer in KNOWN_AFTER.items():
-            values = labels[:, LABELS.index(label)]
-            known = values != IGNORE
-            if known.any():
-                x = before if label in BEFORE else states[layer]
-                loss, right[label] = self.readout.loss(label, x[known], values[known], lm)
-                weights.append(_weight(label))
-                losses.append(weights[-1] * loss)
-        return torch.stack(losses).sum() / sum(weights), right
+        told = [
+            (label, label, before if label in BEFORE else states[layer], labels[:, LABELS.index(label)])
+            for label, layer in KNOWN_AFTER.items()
+        ]
+        return self.readout.mean_loss(told, lm)
 
 
 class Found(nn.Module):
@@ -134,15 +145,11 @@ class Found(nn.Module):
         states = [trace.hidden[LOOKUP_LAYER][b][rows] for b, rows in enumerate(batch.lookups.rows)]
         state, findings = lm.norm(torch.cat(states)), torch.cat(batch.findings)
         mapped = [to(state) for to in self.maps]
-        losses, weights, right = [], [], {}
-        for (head, label), values in zip(FINDINGS, findings.unbind(1), strict=True):
-            known = values != IGNORE
-            if known.any():
-                loss, share = self.readout.loss(label, mapped[head][known], values[known], lm)
-                weights.append(_weight(label))
-                losses.append(weights[-1] * loss)
-                right[f"found_{label}_{head}"] = share
-        return torch.stack(losses).sum() / sum(weights), right
+        told = [
+            (f"found_{label}_{head}", label, mapped[head], values)
+            for (head, label), values in zip(FINDINGS, findings.unbind(1), strict=True)
+        ]
+        return self.readout.mean_loss(told, lm)
 
 
 def attention_loss(trace: Trace, batch: Batch, targets: Targets, layer: int) -> Tensor:
@@ -150,19 +157,11 @@ def attention_loss(trace: Trace, batch: Batch, targets: Targets, layer: int) -> 
     losses = []
     for b, (rows, where) in enumerate(zip(targets.rows, targets.where, strict=True)):
         if len(rows):
-            scores = _scores(trace, batch, layer, b, rows)
-            mass = scores.masked_fill(~where, float("-inf")).logsumexp(-1) - scores.logsumexp(-1)
+            stem = trace.queries[layer].shape[2] - batch.mask.shape[2]
+            masked = scores(trace, layer, b, rows) + batch.mask[b, :, rows - stem]
+            mass = masked.masked_fill(~where, float("-inf")).logsumexp(-1) - masked.logsumexp(-1)
             losses.append(-mass[where.any(-1)])
     return torch.cat(losses).mean() if losses else trace.final.new_zeros(())
-
-
-def _scores(trace: Trace, batch: Batch, layer: int, b: int, rows: Tensor) -> Tensor:
-    """Attention scores [heads, rows, s] of some rows of a sample."""
-    queries, keys = trace.queries[layer], trace.keys[layer]
-    q = queries[b][:, rows]
-    k = keys[b].repeat_interleave(len(q) // len(keys[b]), 0)
-    stem = queries.shape[2] - batch.mask.shape[2]
-    return (q @ k.transpose(1, 2)).float() * q.shape[-1] ** -0.5 + batch.mask[b, :, rows - stem]
 
 
 def answer_loss(lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from omnimem_cli.train.encoders import IGNORE, SLIDE_LABELS, slide_labels
 from omnimem_cli.train.layout import PER_SECOND, Layout
-from omnimem_cli.world.questions import WORD_ECHO_S
+from omnimem_cli.world.questions import WORD_ECHO_S, WORD_ONSET_S
 from omnimem_cli.world.video import Event, Video
 from omnimem_cli.world.words import WORDS
 
@@ -16,10 +16,11 @@ CLOCK = ("hundreds_of_seconds", "tens_of_seconds", "ones_of_seconds")
 COUNTS = ("slides_so_far", "words_so_far")
 SECOND_FIGURES = ("second_figure_1", "second_figure_2", "second_figure_3")
 COUNT_FIGURES = {label: (f"{label}_figure_1", f"{label}_figure_2") for label in COUNTS}
-FIGURES = (*SECOND_FIGURES, *(figure for figures in COUNT_FIGURES.values() for figure in figures))
+FIGURES_OF_COUNTS = tuple(figure for label in COUNTS for figure in COUNT_FIGURES[label])
+FIGURES = (*SECOND_FIGURES, *FIGURES_OF_COUNTS)
 """Numbers as an answer writes them, from the left."""
 LABELS = (*SLIDE_LABELS, "word", *BEFORE, *CLOCK, *COUNTS, *FIGURES, "slide_begins", "word_begins")
-COUNTED, CLOCK_S, BEGINNING_S, WORD_ONSET_S, WORD_BEGINNING_S = 40, 200, 1.0, 0.2, 0.5
+COUNTED, CLOCK_S, BEGINNING_S, WORD_BEGINNING_S = 40, 200, 1.0, 0.5
 
 _PICTURE = (*SLIDE_LABELS, "colour_before", "shape_before", "slides_so_far", "slide_begins")
 _PICTURE += COUNT_FIGURES["slides_so_far"]

@@ -16,7 +16,7 @@ from omnimem_cli.train.encoders import IGNORE
 from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, SYSTEM, Layout, layout
 from omnimem_cli.train.lookups import FINDINGS, HEADS, Lookup, Name, Names, look_up
 from omnimem_cli.train.moments import LABELS, moment_labels
-from omnimem_cli.train.reads import COUNT_LABELS, count_head, end_leads, heads_asked, name_or_first
+from omnimem_cli.train.reads import COUNT_LABELS, count_heads, end_leads, heads_asked, name_or_first, told_or_first
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.tokenizer import TURN_END
 from omnimem_cli.world.questions import LISTS, NOWHERE, Question
@@ -242,15 +242,8 @@ class Packer:
         told &= visible(task, packed.plan)
         if not told.any():
             return []
-        looks = []
-        for figure, row in enumerate(rows_now):
-            where = np.zeros((HEADS, packed.media_at + len(told)), bool)
-            where[:, 0] = True
-            head = count_head(kind, figure)
-            if head is not None:
-                where[head] = np.pad(told, (packed.media_at, 0))
-            looks.append((row, where))
-        return looks
+        columns = np.pad(told, (packed.media_at, 0))
+        return [(row, told_or_first(columns, count_heads(kind, n))) for n, row in enumerate(rows_now)]
 
     def _media(self, packed: "_Packed", encoded: Encoded) -> np.ndarray:
         plan, flat = packed.plan, np.zeros((len(packed.ids), self.hidden), np.float32)

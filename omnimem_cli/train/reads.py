@@ -48,14 +48,19 @@ def end_leads(kind: str, parts: tuple[Part, ...]) -> int:
 
 
 def name_or_first(column: int, asked: tuple[int, ...] | None) -> np.ndarray:
-    """bool [HEADS, column + 1]: the name's column for the heads that are asked, the first for the others."""
-    where = np.zeros((HEADS, column + 1), bool)
+    """`told_or_first` [HEADS, column + 1] of a name in `column`."""
+    return told_or_first(np.arange(column + 1) == column, asked)
+
+
+def told_or_first(told: np.ndarray, asked: tuple[int, ...] | None) -> np.ndarray:
+    """bool [HEADS, columns]: `told` for the heads that are asked, the first column for the others, both for None."""
+    where = np.zeros((HEADS, len(told)), bool)
     for head in range(HEADS):
-        where[head, column] = asked is None or head in asked
-        where[head, 0] = asked is None or head not in asked
+        where[head] = told & (asked is None or head in asked)
+        where[head, 0] |= asked is None or head not in asked
     return where
 
 
-def count_head(kind: str, figure: int) -> int | None:
-    """The head that reads figure number `figure` of a count; None past the last figure."""
-    return 2 * tuple(COUNT_LABELS).index(kind) + figure if figure < 2 else None
+def count_heads(kind: str, figure: int) -> tuple[int, ...]:
+    """The head that reads figure number `figure` of a count; none past the last figure."""
+    return (2 * tuple(COUNT_LABELS).index(kind) + figure,) if figure < 2 else ()

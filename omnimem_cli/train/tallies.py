@@ -11,7 +11,7 @@ Knows batches and attention, not how samples are packed.
 import torch
 from torch import Tensor
 
-from omnimem_cli.train.decoder import Trace
+from omnimem_cli.train.decoder import Trace, scores
 from omnimem_cli.train.moments import LABELS
 from omnimem_cli.train.packing import Batch
 
@@ -39,10 +39,9 @@ def tally_loss(trace: Trace, batch: Batch, layer: int) -> Tensor:
 
 def _log_attention(trace: Trace, layer: int, b: int, rows: Tensor) -> Tensor:
     """Log of the causal attention [heads, rows, s] of some rows of a sample."""
-    q, k = trace.queries[layer][b][:, rows], trace.keys[layer][b]
-    scores = (q @ k.transpose(1, 2)).float() * q.shape[-1] ** -0.5
-    later = torch.arange(scores.shape[-1]) > rows[:, None]
-    return scores.masked_fill(later, -1e4).log_softmax(-1)
+    given = scores(trace, layer, b, rows)
+    later = torch.arange(given.shape[-1]) > rows[:, None]
+    return given.masked_fill(later, -1e4).log_softmax(-1)
 
 
 def _balance(begins: Tensor, rows: Tensor, against: float) -> Tensor:

@@ -132,8 +132,8 @@ class TextStage:
             self.curriculum.note(task.question.kind, whole)
         self.curriculum.advance(self.step)
         self.tokens += batch.tokens
-        losses = {"answers": answers, "lookups": lookups, "found": found, "reads": reads, "binding": binding}
-        losses["tallies"] = tallies
+        losses = {"answers": answers, "lookups": lookups, "found": found, "reads": reads}
+        losses |= {"binding": binding, "tallies": tallies}
         return losses | known | findings
 
     def _samples(self, rng: np.random.Generator) -> list[Sample]:

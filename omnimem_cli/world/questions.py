@@ -18,7 +18,7 @@ from omnimem_cli.world.words import WORDS
 
 ABSENT = "Not in the video."
 LISTS = ("summary", "note", "transcribe")
-WORD_ECHO_S = 0.6
+WORD_ONSET_S, WORD_ECHO_S = 0.2, 0.6
 
 WORDINGS = {
     "summary": (SUMMARY, "What is shown in this video, and what is said?", "List every slide and every spoken word."),
@@ -143,7 +143,7 @@ class _Scene:
 
     def heard(self, event: Event) -> tuple[Evidence, ...]:
         end_s = min(event.word_end_s + WORD_ECHO_S, event.end_s, self.view.end_s)
-        return (Evidence(event.word_start_s + 0.2, max(end_s, event.word_end_s), "word"),)
+        return (Evidence(event.word_start_s + WORD_ONSET_S, max(end_s, event.word_end_s), "word"),)
 
 
 def _name(event: Event) -> str:

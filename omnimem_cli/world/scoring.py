@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from omnimem_cli.world.questions import Question
-from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES
+from omnimem_cli.world.slides import SAYS
 from omnimem_cli.world.words import WORDS
 
-_NAMES = (COLOURS, SHAPES, DIGITS, TITLES)
-_SLIDE = re.compile(r"\b" + " ".join(f"({'|'.join(names)})" for names in _NAMES) + r"\b")
+_SLIDE = re.compile(r"\b" + " ".join(f"({'|'.join(names)})" for names in SAYS.values()) + r"\b")
 _WHEN_TOLERANCE_S = 2
 
 

@@ -27,6 +27,9 @@ TITLES = (
     "law", "menu", "news", "plan", "risk", "sales", "team", "vote",
 )  # fmt: skip
 
+SAYS = {"colour": tuple(COLOURS), "shape": SHAPES, "digit": DIGITS, "title": TITLES}
+"""What a slide says, in order, and what there is of each."""
+
 
 @dataclass(frozen=True)
 class Slide:
