@@ -96,12 +96,12 @@ def _devices(device: str) -> Iterator[Finding]:
 
 
 def _model(model: str, device: str, dtype: str | None) -> "tuple[Found | None, Finding]":
-    from omnimem_cli.models.checkpoint import read_checkpoint
+    from omnimem_cli.models.checkpoint import read_whole
     from omnimem_cli.models.loader import resolve
 
     try:
         found = resolve(model, device=device, dtype=dtype)
-        read_checkpoint(found.folder).check_weights()
+        read_whole(found.folder)
     except MissingError as error:
         return None, Finding("model", error.message, error.hint)
     return found, Finding("model", f"{found.row.name} ({found.folder})")

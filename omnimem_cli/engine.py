@@ -65,16 +65,16 @@ class Engine:
 def is_installed(row: "Row") -> bool:
     """Whether a row's weights are whole on this machine; the built-in ones always are. Without torch."""
     from omnimem_cli.models import hub
-    from omnimem_cli.models.checkpoint import read_checkpoint
+    from omnimem_cli.models.catalogue import of_size
+    from omnimem_cli.models.checkpoint import read_whole
 
     folder = hub.cached(row.hub_id) if row.hub_id else None
     if folder is None:
         return row.hub_id is None
     try:
-        read_checkpoint(folder).check_weights()
+        return of_size(row, read_whole(folder).values) is row
     except MissingError:
         return False
-    return True
 
 
 def revision_of(folder: Path) -> str:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny import IMAGE, SOUND, write_json
 from tiny_qwen3 import tiny_qwen3_omni
 
+from omnimem_cli.engine import is_installed
 from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import checkpoint, hub, loader
 from omnimem_cli.models.catalogue import row
@@ -222,6 +223,7 @@ def test_a_repository_that_two_rows_share_is_the_one_whose_size_it_holds(hub_cac
         monkeypatch.setattr(checkpoint.Checkpoint, "values", property(lambda self, held=held: held.params_b * 1e9))
         assert resolve(held.name).row is held is resolve(held.hub_id).row
         assert installed(held) == tiny_folder and installed(other) is None
+        assert is_installed(held) and not is_installed(other), "as `models list` says it"
         with pytest.raises(MissingError, match=f"holds {held.name}, not {other.name}"):
             resolve(other.name)
 

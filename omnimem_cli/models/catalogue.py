@@ -232,6 +232,12 @@ def row(name: str) -> Row:
     raise UsageError(f"There is no model named {name!r}.", hint + "`omnimem models list` shows all names.")
 
 
+def of_size(wanted: Row, parameters: int) -> Row:
+    """Of the rows that share a repository with ``wanted``, the one that comes nearest to so many parameters."""
+    sharing = [candidate for candidate in ROWS if candidate.hub_id == wanted.hub_id]
+    return min(sharing, key=lambda candidate: abs(candidate.params_b * 1e9 - parameters), default=wanted)
+
+
 def shipped_plan(name: str) -> Path | None:
     """The budget plan that comes with the model of that name, None where there is none."""
     file = Path(__file__).parent / name / "plan.json"

@@ -100,6 +100,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, _read(folder / "config.json"))
 
 
+def read_whole(folder: Path) -> Checkpoint:
+    """`read_checkpoint` of a folder whose weight files are all there. Raises MissingError."""
+    checkpoint = read_checkpoint(folder)
+    checkpoint.check_weights()
+    return checkpoint
+
+
 def _base(lora: Path) -> Path:
     name = hub.lora_base(lora)
     folder = lora / name if (lora / name).is_dir() else hub.cached(name)

@@ -65,12 +65,12 @@ def pull(row: Row, offline: bool = False) -> Path:
 
 
 def _held(hub_id: str) -> Path:
-    from omnimem_cli.models.checkpoint import read_checkpoint
+    from omnimem_cli.models.checkpoint import read_whole
 
     why, folder = "", cached(hub_id)
     if folder is not None:
         try:
-            read_checkpoint(folder).check_weights()
+            read_whole(folder)
             return folder
         except MissingError as error:
             why = f": {error.message.rstrip('.')}"

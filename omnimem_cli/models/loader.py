@@ -12,8 +12,8 @@ import torch
 from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import hub
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.models.catalogue import GB, ROWS, Row, row, unlisted
-from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint
+from omnimem_cli.models.catalogue import GB, ROWS, Row, of_size, row, unlisted
+from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint, read_whole
 from omnimem_cli.models.device import dtype_name, find_device, free_bytes, total_memory
 from omnimem_cli.models.placement import Placement
 
@@ -41,8 +41,7 @@ def load(model: str, *, device: str = "auto", dtype: str | None = None, offline:
     """
     where = find_device(device)
     found = resolve(model, device=device, dtype=dtype)
-    checkpoint = read_checkpoint(found.folder)
-    checkpoint.check_weights()
+    checkpoint = read_whole(found.folder)
     load_adapter, placement = _families()[family_of(checkpoint)], Placement(where, dtype_name(dtype, where))
     _check_room(checkpoint, found.row, placement)
     adapter = load_adapter(checkpoint, found.row, placement)
@@ -80,26 +79,15 @@ def installed(candidate: Row) -> Path | None:
     if folder is None:
         return None
     try:
-        read_checkpoint(folder).check_weights()
+        held = of_size(candidate, read_whole(folder).values)
     except MissingError:
         return None
-    return folder if _held(candidate, folder) is candidate else None
-
-
-def _held(wanted: Row, folder: Path) -> Row:
-    """Of the rows that share one repository, the one whose size its folder holds. Raises MissingError."""
-    sharing = [candidate for candidate in ROWS if candidate.hub_id == wanted.hub_id]
-    if len(sharing) < 2:
-        return wanted
-    checkpoint = read_checkpoint(folder)
-    checkpoint.check_weights()
-    return min(sharing, key=lambda candidate: abs(candidate.params_b * 1e9 - checkpoint.values))
+    return folder if held is candidate else None
 
 
 def measured(found: Found) -> Row:
     """A row with sizes and geometry as the folder's weights and config say. Raises MissingError for broken weights."""
-    checkpoint = read_checkpoint(found.folder)
-    checkpoint.check_weights()
+    checkpoint = read_whole(found.folder)
     stored = sum((checkpoint.folder / name).stat().st_size for name in checkpoint.weight_files())
     sizes = {"params_b": checkpoint.values / 1e9, "download_gb": stored / GB}
     return replace(found.row, **sizes, **checkpoint.geometry)
@@ -175,7 +163,7 @@ def _hub_row(hub_id: str) -> Row:
     for candidate in ROWS:
         if (candidate.hub_id or "").lower() == hub_id.lower():
             folder = hub.cached(hub_id)
-            return _held(candidate, folder) if folder else candidate
+            return of_size(candidate, read_whole(folder).values) if folder else candidate
     hub.check_id(hub_id)
     folder = hub.cached(hub_id)
     if folder is None:
@@ -200,7 +188,7 @@ def _installed(wanted: Row) -> Found:
 
 def _of_its_size(wanted: Row, folder: Path) -> Path:
     """The folder, unless its repository holds another size than the row promises. Raises MissingError."""
-    held = _held(wanted, folder)
+    held = of_size(wanted, read_whole(folder).values)
     if held is wanted:
         return folder
     raise MissingError(f"{wanted.hub_id} holds {held.name}, not {wanted.name}.", f"Use -m {held.name}.", code="model")
