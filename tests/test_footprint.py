@@ -54,6 +54,7 @@ def test_asking_takes_no_more_than_was_reckoned_however_many_questions(
     tiny_adapter, monkeypatch, question, answer, count
 ):
     monkeypatch.setattr(footprint, "QUESTION_TOKENS", 15 + len(question))  # one per letter, beside the marks
+    monkeypatch.setattr(footprint, "ROWS", 15 + len(question))
     tiny_adapter.eos_ids = ()  # every answer is as long as it may be
     session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget="20", chunk=50, max_tokens=answer)
     list(session.watch(segments))
@@ -65,6 +66,16 @@ def test_asking_takes_no_more_than_was_reckoned_however_many_questions(
     tail = tail_bytes(sizes, 4, session.tail_tokens)
     assert 0.6 * needed < peak.most <= min(needed, tail + asking_bytes(sizes, 4, session.tail_tokens))
     assert answer == 1 or needed - tail < peak.most, "the tail must matter, or it could be forgotten"
+
+
+def test_one_long_question_takes_no_more_than_a_full_batch(tiny_adapter):
+    session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget="20", chunk=50)
+    list(session.watch(segments))
+    question = "x" * (QUESTIONS * QUESTION_TOKENS - 15)
+    assert len(tiny_adapter.question([question])[0]) == QUESTIONS * QUESTION_TOKENS
+    with Peak() as peak:
+        session.ask([question], max_tokens=2)
+    assert 0.4 * needed < peak.most <= needed
 
 
 def test_longer_answers_are_reckoned_up_to_a_full_batch_of_usual_ones():
@@ -79,7 +90,8 @@ def test_longer_answers_are_reckoned_up_to_a_full_batch_of_usual_ones():
 def test_a_watch_with_longer_answers_needs_more_room(tiny_adapter):
     short, usual = (begun(tiny_adapter, 4, 56, 56, budget="20", max_tokens=n)[2] for n in (64, None))
     sizes = widths(tiny_adapter.model.config)
-    more = [tail_bytes(sizes, 4, tail_tokens(n)) for n in (64, ANSWER_TOKENS)]
+    tails = [tail_tokens(n) for n in (64, ANSWER_TOKENS)]
+    more = [tail_bytes(sizes, 4, tail) + asking_bytes(sizes, 4, tail) for tail in tails]
     assert usual - short == more[1] - more[0] > 2**23
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 NAME = "omnimem"
 BLOCK = 1024  # keys per block of the portable kernel; bounds its scores to H * n * BLOCK
+ROWS = 256  # queries per block of a masked tail; bounds its scores to B * H * ROWS * m
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
@@ -38,12 +39,27 @@ def merge(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def attend_masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``attend`` with ``visible`` bool [B, n, m]; for short tails, as it holds all scores at once."""
-    scores = q.float() @ repeat_heads(k, q.shape[1]).float().transpose(-1, -2) * scaling
-    scores = scores.masked_fill(~visible[:, None], -torch.inf)
-    lse = scores.logsumexp(-1)
-    weights = (scores - lse.nan_to_num(neginf=0.0)[..., None]).exp()  # a row that sees nothing weighs nothing
-    return (weights @ repeat_heads(v, q.shape[1]).float()).to(q.dtype), lse
+    """As ``attend`` with ``visible`` bool [B, n, m], in plain torch, ``ROWS`` queries at a time.
+
+    A query that sees nothing gets zeros and -inf.
+    """
+    keys, values = k.float(), v.float()
+    blocks = zip(q.split(ROWS, dim=2), visible.split(ROWS, dim=1), strict=True)
+    parts = [_masked(rows, keys, values, scaling, seen) for rows, seen in blocks]
+    out, lse = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
+    return out.to(q.dtype), lse
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """One block, all of its scores [B, G, H / G, n, m] at once; keys and values in fp32, not repeated per head."""
+    b, h, n, d = q.shape
+    scores = (fold_groups(q, k.shape[1]).float() * scaling) @ k.transpose(-1, -2)
+    scores = scores.view(b, k.shape[1], -1, n, k.shape[2]).masked_fill_(~visible[:, None, None], -torch.inf)
+    top = scores.amax(-1, keepdim=True).nan_to_num_(neginf=0.0)  # a row that sees nothing weighs nothing
+    weights = scores.sub_(top).exp_()
+    total = weights.sum(-1, keepdim=True)
+    out = (weights.flatten(2, 3) @ v).view(b, h, n, d) / total.clamp(min=1.0).view(b, h, n, 1)
+    return out, (top + total.log()).view(b, h, n)
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedConfig
 
+from omnimem_cli.memory.attention import ROWS
 from omnimem_cli.memory.scores import BLOCK
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.towers import PAIRS_AT_ONCE
@@ -83,11 +84,11 @@ def tail_bytes(w: Widths, itemsize: int, tokens: int) -> int:
 
 
 def asking_bytes(w: Widths, itemsize: int, tokens: int) -> int:
-    """Bytes that come and go while a batch of ``tokens`` is asked: all questions in one layer, or the keys of one
-    layer, once per query head and in float32."""
-    scores = 4 * w.heads * QUESTION_TOKENS * WIDE  # those of all tokens of a question are held at once
-    asked = _layer(w, QUESTIONS * QUESTION_TOKENS, itemsize, scores)
-    return max(asked, tokens * w.queries * (itemsize + WIDE))
+    """Bytes that come and go while a batch of ``tokens`` is asked: all questions in one layer, or later the keys and
+    values of one layer's tail, once more in float32."""
+    scores, copies = w.heads * ROWS * WIDE, 2 * w.keys * WIDE  # a block of queries is scored at once
+    questions = QUESTIONS * QUESTION_TOKENS
+    return max(_layer(w, questions, itemsize, scores) + questions * copies, tokens * copies)
 
 
 def _pictures(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:
