@@ -20,7 +20,7 @@ from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops
 from omnimem_cli.bench.tables import throughput_table
 from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
 from omnimem_cli.errors import DoesNotFitError, UsageError
-from omnimem_cli.fitting import fit
+from omnimem_cli.fitting import fit, room_of
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.blank import random_adapter
@@ -62,7 +62,7 @@ def test_a_clip_goes_on_as_long_as_asked_on_one_clock(clip):
     assert all(len(s.audio) == 32_000 and np.abs(s.audio).max() > 0.01 for s in long) and clip.decode_rate > 0
 
 
-def test_a_policy_is_read_at_every_length(adapter, same_clip):
+def test_a_policy_is_read_at_every_length(adapter, same_clip, clip):
     result = bench(adapter, ["omnimem", "full", CARRY], [0.2, 0.4])
     rows = result["rows"]
     assert [(r["policy"], r["minutes"]) for r in rows] == [
@@ -76,6 +76,11 @@ def test_a_policy_is_read_at_every_length(adapter, same_clip):
     assert bounded["tokens"] == whole["tokens"] > rows[0]["tokens"]
     assert bounded["bytes"] < whole["bytes"] and whole["shares"]["scoring"] < bounded["shares"]["scoring"]
     assert carried["entries"] == bounded["entries"] == 40 and result["stopped"] == []
+    weights = sum(p.numel() * p.element_size() for p in adapter.model.parameters())
+    prefix = len(adapter.open(clip.media, clip.plan))
+    room = room_of(replace(SMALL, policy="omnimem"), adapter, clip.plan, replace(clip, length_s=24.0).media, prefix)
+    assert bounded["reckoned_bytes"] == weights + room.needed_here(40)
+    assert whole["reckoned_bytes"] is carried["reckoned_bytes"] is None and result["attention"] == "torch"
     assert json.loads(json.dumps(result)) == result and "carry" in throughput_table(result)
 
 
@@ -163,6 +168,9 @@ def test_the_command_needs_no_weights_and_refuses_a_wrong_length(tiny_folder, sa
     told = runner.invoke(app, [*app_main, *small, "-f", "json"])
     assert told.exit_code == 0, told.output
     assert [r["policy"] for r in json.loads(told.stdout)["rows"]] == ["carry"]
+    small[small.index("--policies") : small.index("--minutes")] = []
+    told = runner.invoke(app, [*app_main, *small, "-f", "json"])
+    assert [r["policy"] for r in json.loads(told.stdout)["rows"]] == ["omnimem", "full", "carry"]
     for wrong in (["--minutes", "long"], ["--policies", "nonsense"]):
         assert isinstance(runner.invoke(app, [*app_main, *wrong]).exception, UsageError)
 
@@ -174,3 +182,4 @@ def test_the_published_shape_runs_on_the_device_and_the_allocators_peak_is_told(
     result = bench_throughput(adapter, Lengths(["omnimem", CARRY], [2, 4]), Settings(), lambda _: None)
     for row in result["rows"]:
         assert row["device_peak_bytes"] > 2 * 4.5e9 and 0.02 < row["of_matmul"] < 1.0
+    assert all(r["device_peak_bytes"] <= r["reckoned_bytes"] for r in result["rows"] if r["policy"] == "omnimem")

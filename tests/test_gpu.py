@@ -6,7 +6,7 @@ import pytest
 import torch
 from decoders import omni_decoder, question, stream
 
-from omnimem_cli.memory import attention
+from omnimem_cli.memory import kernels
 from omnimem_cli.memory.budget import even_budgets
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.memory.piece import Piece
@@ -35,12 +35,12 @@ def answer(device: str, policy: str, dtype=torch.float32) -> tuple[torch.Tensor,
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("head_dim", [64, 128])
 def test_a_fast_kernel_is_found_and_agrees(dtype, head_dim):
-    kernel = attention._kernel("cuda", dtype, head_dim)
-    assert kernel is not attention.portable
+    kernel = kernels.fastest(torch.device("cuda"), dtype, head_dim)
+    assert kernel is not kernels.portable
     q, k, v = torch.randn(3, 1, 4, 700, head_dim, device="cuda", dtype=dtype)
     for causal in (False, True):
         out, lse = kernel(q, k, v, head_dim**-0.5, causal)
-        exact, exact_lse = attention.portable(q, k, v, head_dim**-0.5, causal)
+        exact, exact_lse = kernels.portable(q, k, v, head_dim**-0.5, causal)
         assert (out.float() - exact.float()).abs().max() < 2e-2 and (lse - exact_lse).abs().max() < 2e-2
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from decoders import WIDTH, omni_decoder, stream
 
-from omnimem_cli.memory import attention
-from omnimem_cli.memory.attention import attend, merge, portable
+from omnimem_cli.memory.attention import attend
+from omnimem_cli.memory.kernels import fastest, merge, portable
 from omnimem_cli.memory.piece import VISUAL
 from omnimem_cli.memory.redundancy import Carry, Pairs, neighbour_order, redundancy
 from omnimem_cli.memory.scores import column_sums, head_averaged_sums, running_mean, sampled_rows
@@ -46,7 +46,7 @@ def test_memory_and_chunk_merge_to_one_attention():
 
 def test_the_fast_kernel_was_found_and_agrees_with_the_portable_one():
     q, k, v, _ = heads(m=0, n=200, g=4)
-    kernel = attention._kernel("cpu", torch.float32, 16)
+    kernel = fastest(torch.device("cpu"), torch.float32, 16)
     assert kernel is not portable
     for causal in (False, True):
         for ours, reference in zip(kernel(q, k, v, 0.3, causal), portable(q, k, v, 0.3, causal), strict=True):

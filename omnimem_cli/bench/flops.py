@@ -4,7 +4,6 @@ Products and sums of matrices count 2 per multiply-add; scoring, softmax, norms 
 that a share of the device's rate is a share of useful work. Knows modules and shapes.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from statistics import median
 
@@ -12,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from omnimem_cli.bench.machine import seconds
 
 SIDE = {"cuda": 8192, "cpu": 1024}
 """Of the square matrices that tell the device's rate."""
@@ -23,21 +24,6 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> f
     a, b = torch.randn(2, n, n, device=device, dtype=dtype)
     a @ b
     return 2 * n**3 / median(seconds(device, lambda: a @ b) for _ in range(repeats))
-
-
-def seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """Wall seconds until the device is done with ``work``."""
-    wait(device)
-    began = time.perf_counter()
-    work()
-    wait(device)
-    return time.perf_counter() - began
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def encoder_flops(encode: Callable[[], object]) -> int:

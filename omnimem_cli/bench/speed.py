@@ -12,6 +12,7 @@ from fractions import Fraction
 import torch
 
 from omnimem_cli.bench.encoded import Encoded, encode
+from omnimem_cli.bench.machine import machine, wait
 from omnimem_cli.bench.memory import side_bytes
 from omnimem_cli.bench.needle import chunk_tokens
 from omnimem_cli.fitting import fit
@@ -52,7 +53,7 @@ def bench_speed(adapter: Adapter, speed: Speed, settings: Settings, report: Repo
     return {
         "rows": [row | {"watch_to_full": whole and round(row["watch_s"] / whole, 3)} for row in rows],
         "model": adapter.name,
-        "device": str(adapter.device),
+        **machine(adapter.device),
         "tokens": tokens,
         "entries": entries,
         "chunk": settings.chunk or chunk_tokens(encoded),
@@ -112,13 +113,8 @@ def _best(device: torch.device, repeats: int, work: Callable) -> tuple[float, ob
 
 def _timed(device: torch.device, work: Callable) -> tuple[float, object]:
     """Wall seconds until the device is done, and the outcome."""
-    _wait(device)
+    wait(device)
     began = time.perf_counter()
     outcome = work()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - began, outcome
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

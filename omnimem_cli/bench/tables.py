@@ -140,7 +140,7 @@ def throughput_table(result: dict) -> str:
     rows = result["rows"]
     rates = [(*_named(r), *(f"{r[name]:g}" for name in _RATES), f"{r['of_matmul']:.1%}") for r in rows]
     shares = [(*_named(r), *(f"{share:.1%}" for share in r["shares"].values())) for r in rows]
-    sizes = [(*_named(r), *(size(r[name]) for name in _SIZES if name in r)) for r in rows]
+    sizes = [(*_named(r), *(size(r[name]) if r[name] else "" for name in _SIZES if name in r)) for r in rows]
     parts = [
         aligned(("policy", "minutes", "video s/s", "with decoding", "tokens/s", "of matmul rate"), rates),
         aligned(("policy", "minutes", "decode", "encoders", "prefill", "scoring"), shares),
@@ -158,8 +158,9 @@ _SIZES = {
     "bytes": "memory",
     "peak_bytes": "peak in a chunk",
     "device_peak_bytes": "allocator's peak",
-    "device_reserved_bytes": "reserved",
+    "device_reserved_bytes": "allocator's reserve",
     "rss_peak_bytes": "host RAM peak",
+    "reckoned_bytes": "reckoned",
 }
 
 

@@ -5,20 +5,18 @@ that had gone in. What is timed is the real session, adapter and memory; decodin
 stage waits for the device, so that a stage's seconds are its own. Knows no answer to be right or wrong.
 """
 
-import platform
-import resource
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from statistics import median
 
 import torch
 
 from omnimem_cli.bench.carry import CarryMemory
 from omnimem_cli.bench.clip import Clip, make_clip
-from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate, seconds
+from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate
+from omnimem_cli.bench.machine import device_peak, machine, reset_peak, seconds
 from omnimem_cli.errors import DoesNotFitError
-from omnimem_cli.fitting import Fitted, fit
+from omnimem_cli.fitting import Fitted, fit, room_of
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.memory.piece import Piece
@@ -79,14 +77,6 @@ def _ended(policy: str, at_s: float, why: str) -> dict:
     return {"policy": policy, "at_s": round(at_s, 1), "why": why}
 
 
-def machine(device: torch.device) -> dict:
-    """What the figures belong to."""
-    on_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine()
-    versions = {package: metadata.version(package) for package in ("torch", "transformers")}
-    return {"device": str(device), "device_name": name, "threads": torch.get_num_threads(), **versions}
-
-
 class _Timed:
     """An adapter whose encoding waits for the device and is counted."""
 
@@ -121,6 +111,7 @@ class _Watch:
         memory.waits_for_device = True
         media, plan, chunk = self.clip.media, self.clip.plan, self.fitted.chunk_tokens
         self.session = Session(self.timed, memory, media, plan, chunk, questions=BATCH)
+        self.reckoned = self._reckoned_bytes()  # opens a stream, so before the watch
         self.watched_s = self.flops = 0.0
 
     def _memory(self, fitted: Fitted) -> Memory:
@@ -194,6 +185,7 @@ class _Watch:
         }
         whole, rate = sum(seconds_of.values()), self.flops / self.watched_s
         peaks = {"bytes": memory.nbytes, "peak_bytes": memory.peak_bytes, **device_peak(self.device)}
+        peaks["reckoned_bytes"] = self.reckoned
         return {
             "policy": self.policy,
             "minutes": minutes,
@@ -212,6 +204,16 @@ class _Watch:
             **peaks,
             **self._answers(),
         }
+
+    def _reckoned_bytes(self) -> int | None:
+        """What the tool says beforehand that weights and watch take; nothing of what it would not run."""
+        if self.policy == CARRY or self.fitted.entries is None:
+            return None
+        clip = self.clip
+        prefix = len(self.adapter.open(clip.media, clip.plan))
+        room = room_of(self.settings, self.adapter, clip.plan, clip.media, prefix)
+        weights = sum(p.numel() * p.element_size() for p in self.adapter.model.parameters())
+        return weights + room.needed_here(self.fitted.entries)
 
     def _answers(self) -> dict:
         """Seconds to the first token (median), and answer tokens a second for one question and for many."""
@@ -232,18 +234,3 @@ class _Watch:
 def _next(watch: Iterator) -> Sequence:
     """The next moment and its segments; nothing at the end."""
     return next(watch, ())
-
-
-def reset_peak(device: torch.device) -> None:
-    """Begin a new peak, where the device counts one."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def device_peak(device: torch.device) -> dict:
-    """Most bytes at once: of the allocator on CUDA since the last reset, else of this process since it began."""
-    if device.type == "cuda":
-        reserved = torch.cuda.max_memory_reserved(device)
-        return {"device_peak_bytes": torch.cuda.max_memory_allocated(device), "device_reserved_bytes": reserved}
-    return {"rss_peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}

@@ -5,14 +5,12 @@ Two kinds of parts are all the engine needs: the memory, seen whole by every que
 first query (a square causal block). So no kernel ever needs a lower-right causal mask.
 """
 
-import functools
-import warnings
-
 import torch
 from torch import Tensor
 
+from omnimem_cli.memory.kernels import fastest, merge
+
 NAME = "omnimem"
-BLOCK = 1024  # keys per block of the portable kernel; bounds its scores to H * n * BLOCK
 ROWS = 256  # queries per block of a masked tail; bounds its scores to B * H * ROWS * m
 
 
@@ -24,18 +22,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tup
     assert not causal or q.shape[2] == k.shape[2], "a causal part is square: its keys begin with its first query"
     if k.shape[2] == 0:
         return torch.zeros_like(q), q.new_full(q.shape[:3], -torch.inf, dtype=torch.float32)
-    kernel = _kernel(q.device.type, q.dtype, q.shape[-1])
+    kernel = fastest(q.device, q.dtype, q.shape[-1])
     if causal:
         return kernel(q, repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1]), scaling, True)
     folded, lse = kernel(fold_groups(q, k.shape[1]), k, v, scaling, False)  # spares the copies of k and v
     return folded.reshape(q.shape), lse.reshape(q.shape[:3])
-
-
-def merge(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """One attention from parts over disjoint keys: outputs weighted by exp(lse - total), in fp32."""
-    total = torch.stack([lse for _, lse in parts]).logsumexp(0)
-    out = sum(o.float() * (lse - total).exp()[..., None] for o, lse in parts)
-    return out.to(parts[0][0].dtype), total
 
 
 def attend_masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,75 +62,6 @@ def fold_groups(q: Tensor, groups: int) -> Tensor:
     """[B, H, n, d] to [B, G, H / G * n, d]: the queries of a group in one row, which shares its keys uncopied."""
     b, h, n, d = q.shape
     return q.reshape(b, groups, h // groups * n, d)
-
-
-# -- kernels: (q, k, v with equal heads, scaling, causal) -> out, lse ------------------------------------------
-
-
-def portable(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
-    """Blockwise over keys in plain torch, in fp32: right on every device, O(n * BLOCK) scores."""
-    parts, n = [], q.shape[2]
-    for start in range(0, k.shape[2], BLOCK):
-        keys, values = k[:, :, start : start + BLOCK].float(), v[:, :, start : start + BLOCK].float()
-        scores = q.float() @ keys.transpose(-1, -2) * scaling
-        if causal:
-            later = (
-                torch.arange(start, start + keys.shape[2], device=q.device) > torch.arange(n, device=q.device)[:, None]
-            )
-            scores = scores.masked_fill(later, -torch.inf)
-        lse = scores.logsumexp(-1)
-        weights = (scores - lse.nan_to_num(neginf=0.0)[..., None]).exp()
-        parts.append((weights @ values, lse))
-    out, lse = merge(parts)
-    return out.to(q.dtype), lse
-
-
-def _cpu_flash(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
-    op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    out, lse = op(q, k, v, 0.0, causal, scale=scaling)
-    return out, lse.float()
-
-
-def _cuda_flash(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
-    op = torch.ops.aten._scaled_dot_product_flash_attention
-    out, lse, *_ = op(q, k, v, 0.0, causal, False, scale=scaling)
-    return out, lse[..., : q.shape[2]].float()
-
-
-def _cuda_efficient(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
-    op = torch.ops.aten._scaled_dot_product_efficient_attention
-    out, lse, *_ = op(q, k, v, None, True, 0.0, causal, scale=scaling)
-    return out, lse[..., : q.shape[2]].float()
-
-
-_FAST = {"cpu": (_cpu_flash,), "cuda": (_cuda_flash, _cuda_efficient)}
-
-
-@functools.cache
-def _kernel(device: str, dtype: torch.dtype, head_dim: int):
-    """The first fast kernel that agrees with the portable one here. These are torch's private operators:
-    their signature or the base of their logarithm may change with a version, so each is tried before it is trusted.
-    """
-    for kernel in _FAST.get(device, ()):
-        if _agrees(kernel, device, dtype, head_dim):
-            return kernel
-    if device in _FAST:
-        warnings.warn(f"no fast attention for {dtype} on {device}; the portable kernel is slower", stacklevel=3)
-    return portable
-
-
-def _agrees(kernel, device: str, dtype: torch.dtype, head_dim: int) -> bool:
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = torch.randn(3, 1, 2, 40, head_dim, generator=generator).to(device, dtype)
-    tolerance = 1e-4 if dtype == torch.float32 else 3e-2
-    try:
-        for causal in (False, True):
-            ours, reference = kernel(q, k, v, 0.3, causal), portable(q, k, v, 0.3, causal)
-            if any((a.float() - b.float()).abs().max() > tolerance for a, b in zip(ours, reference, strict=True)):
-                return False
-    except (RuntimeError, TypeError, ValueError):  # not built for this device, type or signature
-        return False
-    return True
 
 
 # -- the door to transformers ----------------------------------------------------------------------------------

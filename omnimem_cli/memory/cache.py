@@ -11,9 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from omnimem_cli.memory.attention import attach, attend, merge
+from omnimem_cli.memory.attention import attach, attend
 from omnimem_cli.memory.budget import Geometry, LayerBudget
 from omnimem_cli.memory.fork import Fork
+from omnimem_cli.memory.kernels import merge
 from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL, Piece
 from omnimem_cli.memory.policies.policy import Layer, Policy, View
 from omnimem_cli.memory.positions import Clock, Keeping, Placement, Rotary

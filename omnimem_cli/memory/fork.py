@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from omnimem_cli.memory.attention import attend_masked, merge
+from omnimem_cli.memory.attention import attend_masked
+from omnimem_cli.memory.kernels import merge
 from omnimem_cli.memory.piece import Piece
 from omnimem_cli.memory.positions import Placement
 from omnimem_cli.memory.store import HeadStores, Store

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from omnimem_cli.commands.bench.shared import BenchOptions, Budget, Policies, Share, listed, policy_names, shares
+from omnimem_cli.commands.bench.shared import BenchOptions, Budget, Share, listed, policy_names, shares
 from omnimem_cli.commands.examples import examples
 from omnimem_cli.errors import UsageError
 from omnimem_cli.options import ADVANCED, MODEL, option, with_options
@@ -12,13 +12,16 @@ from omnimem_cli.settings import Settings
 
 EXAMPLES = (
     "omnimem bench speed --policies omnimem,full --chunk 512",
-    "omnimem bench speed -m qwen2.5-omni-7b --random-weights --policies omnimem,full,carry",
+    "omnimem bench speed -m qwen2.5-omni-7b --random-weights --minutes 10 --limit 400",
 )
 
 
 @with_options(BenchOptions)
 def speed(
-    policies: Policies = "omnimem,full",
+    policies: Annotated[
+        str | None,
+        option(MODEL, "--policies NAME[:KEY=VALUE]...,...", "omnimem,full; with --random-weights also carry."),
+    ] = None,
     share: Share = "1/4",
     events: Annotated[int, option(MODEL, "--events N", "Slides of the video.")] = 20,
     repeats: Annotated[int, option(MODEL, "--repeats N", "Runs of which the best counts.")] = 5,
@@ -39,13 +42,13 @@ def speed(
     """Time encoding, prefill, scoring and answers by policy; print shares and the ratio to full."""
     settings = options.settings(budget=budget, max_pixels=max_pixels, seed=options.seed)
     if random_weights:
-        return _throughput(policies, _minutes(minutes), limit, settings, options)
+        return _throughput(policies or "omnimem,full,carry", _minutes(minutes), limit, settings, options)
     if budget is not None:
         raise UsageError("--budget goes with --random-weights.", "Without it the budget is --share of the tokens.")
     from omnimem_cli.bench.speed import Speed, bench_speed
     from omnimem_cli.bench.tables import speed_table
 
-    wanted = Speed(policy_names(policies), shares(share, "--share")[0], events, repeats, options.seed)
+    wanted = Speed(policy_names(policies or "omnimem,full"), shares(share, "--share")[0], events, repeats, options.seed)
     adapter = options.adapter()
     options.measure("speed", lambda report: bench_speed(adapter, wanted, settings, report), speed_table)
 
