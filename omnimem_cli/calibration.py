@@ -9,12 +9,12 @@ from dataclasses import asdict, replace
 import torch
 
 from omnimem_cli.errors import InputError
-from omnimem_cli.fitting import PLAN_SCHEMA, Fitted, fit
+from omnimem_cli.fitting import PLAN_SCHEMA, Fitted, fit, watch_options
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.allocation import Allocation, Calibrating
-from omnimem_cli.models.adapter import Adapter, WatchOptions
+from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Progress, Settings
 
@@ -50,7 +50,7 @@ def _watch(path: str, settings: Settings, adapter: Adapter, policy: Calibrating)
     """One video through the model, as the tool watches it; returns how it was fitted."""
     policy.start()
     media = probe(path)
-    plan = adapter.plan(media, WatchOptions(settings.fps, settings.max_pixels))
+    plan = adapter.plan(media, watch_options(settings))
     fitted = replace(fit(settings, adapter, plan, media), policy=policy)
     if adapter.learns_sound and media.audio is not None and media.duration_s is not None:
         for block in sound_blocks(media, start_s=None, end_s=None):

@@ -25,7 +25,7 @@ from omnimem_cli.memory.cache import Memory, geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.positions import make_clock
-from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
 from omnimem_cli.models.device import free_bytes
 from omnimem_cli.models.footprint import asking_bytes, tail_bytes, tail_tokens, transient_bytes, widths
 from omnimem_cli.settings import Settings
@@ -35,6 +35,11 @@ CHUNK_FACTOR = 2  # the paper's 16,384-token chunks at 8,192 entries
 AUTO_MOST = 32 * 1024  # entries; more has not been measured by anyone
 AUTO_SHARE = 0.9  # of the free bytes: allocators leave gaps
 LEAST = 2  # entries: one of each kind
+
+
+def watch_options(settings: Settings) -> WatchOptions:
+    """What the settings ask of the encoding."""
+    return WatchOptions(settings.fps, settings.max_pixels, settings.mrope)
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,10 @@ class RunOptions:
     ] = None
     fps: Annotated[float | None, option(ADVANCED, "--fps N", "Frames per second that the model sees.")] = None
     max_pixels: Annotated[int | None, option(ADVANCED, "--max-pixels N", "Pixels per frame at most.")] = None
+    mrope: Annotated[
+        str,
+        option(ADVANCED, "--mrope RULE", "Positions of video-SALMONN 2+ on Qwen2.5-VL: released, or trained."),
+    ] = "released"
     seed: Annotated[int, option(ADVANCED, "--seed N", "Seed of sampled answers.")] = 0
     language: Annotated[str | None, option(ANSWER, "--language NAME", "Language of the output.")] = None
     spoken_language: Annotated[
@@ -244,6 +248,7 @@ class RunOptions:
             chunk=_positive(self.chunk, "--chunk"),
             fps=_positive(self.fps, "--fps"),
             max_pixels=_positive(self.max_pixels, "--max-pixels"),
+            mrope=one_of(self.mrope, ("released", "trained"), "--mrope") or "released",
             start_s=start_s,
             end_s=end_s,
             audio_track=self.audio_track,

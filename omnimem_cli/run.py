@@ -12,13 +12,13 @@ import torch
 from omnimem_cli import results
 from omnimem_cli.checkpoint import Checkpoint
 from omnimem_cli.errors import InputError
-from omnimem_cli.fitting import Fitted, fit
+from omnimem_cli.fitting import Fitted, fit, watch_options
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import STALL_S, probe
 from omnimem_cli.media.segment import Media
 from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL
-from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
+from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.session import Clock, Sampling, Session
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.tasks.task import Task
@@ -90,7 +90,7 @@ def watch_one(
         timeout_s=_stall_s(settings),
     )
     watched = media.within(settings.start_s, settings.end_s)
-    plan = adapter.plan(watched, WatchOptions(settings.fps, settings.max_pixels))
+    plan = adapter.plan(watched, watch_options(settings))
     fitted = fit(settings, adapter, plan, watched, min(task.reserve_s, plan.window_s))
     task.grant(fitted.reserve_s, plan.format.segment_s)
     watch = Watch(settings, task, adapter, report, media, plan, fitted, began)

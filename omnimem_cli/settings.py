@@ -27,6 +27,7 @@ class Settings:
     # media
     fps: float | None = None
     max_pixels: int | None = None
+    mrope: str = "released"  # released | trained
     start_s: float | None = None
     end_s: float | None = None
     audio_track: str | None = None  # 1-based number or language tag

@@ -11,17 +11,19 @@ from scripted import result
 from omnimem_cli import app, run
 from omnimem_cli.engine import Engine
 from omnimem_cli.results import bare_input
-from omnimem_cli.settings import Progress
+from omnimem_cli.settings import Progress, Settings
 
 
 class FakeRun:
     """Watches nothing: answers every input with a finished result, or as ``on[name]`` says.
 
-    ``watched`` lists the names in the order they were watched; ``model`` is what the engine says it is.
+    ``watched`` lists the names in the order they were watched, ``settings`` with what; ``model`` is what the engine
+    says it is.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.watched: list[str] = []
+        self.settings: list[Settings] = []
         self.on: dict[str, Callable[[], dict]] = {}
         self.model = {"name": "fake", "revision": "1"}
         monkeypatch.setattr(Engine, "identify", lambda engine: self.model)
@@ -31,6 +33,7 @@ class FakeRun:
     def _watch(self, path, settings, task, adapter, report, *, digest=None, preset=None, checkpoint=None) -> dict:
         name = Path(path).name
         self.watched.append(name)
+        self.settings.append(settings)
         report(Progress("watching", 30.0, 60.0))
         if name in self.on:
             return self.on[name]()

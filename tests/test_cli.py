@@ -94,6 +94,7 @@ def test_every_example_in_the_help_parses(fake: FakeRun):
         (["summarize", "a.mp4", "--device", "tpu"], "cuda"),
         (["summarize", "a.mp4", "--no-audio", "--no-video"], "nothing to watch"),
         (["summarize", "a.mp4", "--av-ratio", "-1"], "above 0"),
+        (["summarize", "a.mp4", "--mrope", "best"], "released, trained"),
         (["summarize", "a.mp4", "--policy", "best"], "sliding-window"),
         (["summarize", "a.mp4", "--policy", "omnimem:colour=red"], "stride"),
         (["summarize", "a.mp4", "--policy", "snapkv:pool=round"], "pool"),
@@ -120,6 +121,12 @@ def test_a_wrong_command_line_is_2_in_one_sentence_with_the_next_step(fake: Fake
     assert first.startswith("error: ") and said in shown.err
     assert len(rest) <= 1 and "Traceback" not in shown.err
     assert fake.watched == [] and not Path("out").exists()
+
+
+def test_the_rule_of_positions_reaches_the_watch(fake: FakeRun):
+    media("a.mp4")
+    assert omnimem("summarize", "a.mp4") == 0 and omnimem("summarize", "a.mp4", "--mrope", "trained") == 0
+    assert [settings.mrope for settings in fake.settings] == ["released", "trained"], "and is work of its own"
 
 
 def test_no_input_is_2_so_that_an_empty_variable_in_a_script_is_noticed(fake: FakeRun, capsys):

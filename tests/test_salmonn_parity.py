@@ -52,23 +52,24 @@ def features(adapter, case: dict, times: list[float]) -> Features:
         return Features(visual, deepstack, adapter.hear(case["audio_feature"]).flatten(0, 1), times)
 
 
-def pieces_of(adapter, case: dict, step_s: float, times: list[float], question: str) -> list:
+def pieces_of(adapter, case: dict, step_s: float, times: list[float], question: str, mrope: str = "released") -> list:
     cell = adapter.patches.cell
     media = a_media(STEPS * step_s, 30.0, COLUMNS * cell, ROWS * cell)
-    prefix = adapter.open(media, Plan(Format(30.0, 2 / step_s, COLUMNS * cell, ROWS * cell), 0, 0, 0))
+    form = Format(30.0, 2 / step_s, COLUMNS * cell, ROWS * cell)
+    prefix = adapter.open(media, Plan(form, 0, 0, 0, mrope=mrope))
     middle = adapter.lay(features(adapter, case, times), flush=True)
     return [prefix, middle, *adapter.question([question])]
 
 
-def pieces25(adapter, case: dict, *, trained: bool) -> list:
+def pieces25(adapter, case: dict, mrope: str = "released") -> list:
     ids = case["input_ids"][0].tolist()
     first, end = ids.index(VIDEO_PAD), len(ids) - ids[::-1].index(AUDIO_PAD)
     prompt = {SYSTEM + START: ids[:first], END: ids[end : end + 1], "\nQ": ids[end + 1 :], ANSWER: []}
-    adapter.tokenizer, adapter.trained_positions = ScriptedTokenizer(prompt), trained
+    adapter.tokenizer = ScriptedTokenizer(prompt)
     try:
-        return pieces_of(adapter, case, 5.0, [0.0, 5.0, 10.0, 15.0], "Q")
+        return pieces_of(adapter, case, 5.0, [0.0, 5.0, 10.0, 15.0], "Q", mrope)
     finally:
-        adapter.tokenizer, adapter.trained_positions = tiny_tokenizer(), False
+        adapter.tokenizer = tiny_tokenizer()
 
 
 def pieces3(adapter, case: dict) -> list:
@@ -88,17 +89,17 @@ def test_towers_compute_what_the_reference_computes(adapter25, adapter3):
             torch.testing.assert_close(feature.flatten(0, 1), case[f"deepstack_{i}"], **CLOSE)
 
 
-@pytest.mark.parametrize(("trained", "rule"), [(False, "generate"), (True, "dataset")])
-def test_qwen25_positions_and_logits_follow_the_chosen_rule(adapter25, trained, rule):
+@pytest.mark.parametrize(("mrope", "rule"), [("released", "generate"), ("trained", "dataset")])
+def test_qwen25_positions_and_logits_follow_the_chosen_rule(adapter25, mrope, rule):
     case = expected("salmonn25", "av")
-    whole = join(pieces25(adapter25, case, trained=trained))
+    whole = join(pieces25(adapter25, case, mrope))
     assert torch.equal(whole.positions, case[f"position_ids_{rule}"][:, 0])
     torch.testing.assert_close(one_shot(adapter25, whole), case[f"logits_with_{rule}_positions"][0], **CLOSE)
 
 
 def test_qwen25_generates_the_tokens_of_released_inference(adapter25):
     case = expected("salmonn25", "av")
-    ids, logits, places = greedy(adapter25, pieces25(adapter25, case, trained=False), 8)
+    ids, logits, places = greedy(adapter25, pieces25(adapter25, case), 8)
     torch.testing.assert_close(logits, case["generate_logits"][0], **CLOSE)
     assert ids == case["generate_tokens"][0].tolist()
     assert torch.equal(places, case["generate_decode_positions"])

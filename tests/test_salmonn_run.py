@@ -47,6 +47,17 @@ def test_a_file_is_asked(clip, adapter):
     assert [answer["id"] for answer in result["answers"]] == ["what"]
 
 
+def test_the_rule_of_positions_is_the_users_choice(clip, adapter, monkeypatch):
+    opened, begin = [], type(adapter).open
+    monkeypatch.setattr(
+        type(adapter), "open", lambda self, media, plan: (opened.append(plan), begin(self, media, plan))[1]
+    )
+    for mrope in ("released", "trained"):
+        watched(clip, adapter, Summarize, mrope=mrope)
+        assert {plan.mrope for plan in opened} == {mrope}
+        opened.clear()
+
+
 @pytest.mark.parametrize("off", ["no_audio", "no_video"])
 def test_one_stream_alone_is_enough(clip, adapter, off):
     seen = watched(clip, adapter, Summarize, **{off: True})["memory"]["seen"]

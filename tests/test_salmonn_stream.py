@@ -33,7 +33,6 @@ def loaded(folders):
 def adapters(loaded):
     yield loaded
     loaded["salmonn3"].timestamps = 256
-    loaded["salmonn25"].trained_positions = False
 
 
 class Clip:
@@ -59,8 +58,8 @@ class Clip:
         return Segment(index, start, frames, times, audio, np.zeros(0, np.float32), start + length >= self.seconds)
 
 
-def watch(adapter, clip: Clip) -> list:
-    prefix = adapter.open(clip.media, adapter.plan(clip.media, WatchOptions()))
+def watch(adapter, clip: Clip, mrope: str = "released") -> list:
+    prefix = adapter.open(clip.media, adapter.plan(clip.media, WatchOptions(mrope=mrope)))
     return [prefix, *(adapter.encode([segment])[0] for segment in clip.segments())]
 
 
@@ -228,9 +227,7 @@ def test_sound_and_picture_carry_the_clock_of_the_file(adapters):
 def test_a_stream_of_unknown_length_takes_the_trained_positions(adapters):
     adapter = adapters["salmonn25"]
     clip = Clip(adapter, 60, 60)
-    adapter.trained_positions = True
-    trained = join(watch(adapter, clip)).positions
-    adapter.trained_positions = False
+    trained = join(watch(adapter, clip, "trained")).positions
     assert not torch.equal(join(watch(adapter, clip)).positions, trained)
     clip.media = a_media(float("inf"), float("inf"), clip.width, clip.height)
     object.__setattr__(clip.media.video, "duration_s", None)

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 
 from omnimem_cli import host
 from omnimem_cli.bench.stream import facts_of, segments_of
-from omnimem_cli.fitting import Fitted, fit
+from omnimem_cli.fitting import Fitted, fit, watch_options
 from omnimem_cli.memory.cache import Memory
-from omnimem_cli.models.adapter import Adapter, WatchOptions
+from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.world.video import Video, make_video
@@ -67,7 +67,7 @@ def side_bytes(memory: Memory, fitted: Fitted) -> int:
 
 def _run(adapter: Adapter, settings: Settings, video: Video, report: Report) -> dict:
     media = facts_of(video)
-    plan = adapter.plan(media, WatchOptions(settings.fps, settings.max_pixels))
+    plan = adapter.plan(media, watch_options(settings))
     fitted = fit(settings, adapter, plan, media)
     session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens, chunk_s=MINUTE_S)
     began = time.monotonic()

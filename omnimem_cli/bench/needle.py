@@ -14,11 +14,11 @@ from fractions import Fraction
 from omnimem_cli.bench.encoded import Encoded, encode, encode_file
 from omnimem_cli.bench.intervals import interval
 from omnimem_cli.errors import DoesNotFitError
-from omnimem_cli.fitting import LEAST, fit
+from omnimem_cli.fitting import LEAST, fit, watch_options
 from omnimem_cli.memory.cache import Memory, geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.selection import MAX_TEXT_GROUPS
-from omnimem_cli.models.adapter import Adapter, WatchOptions
+from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.world.questions import Question, questions
@@ -70,7 +70,7 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
     make = encode_file if needle.through_files else encode
     for video in videos:
         report(Progress("watching", done_s, total_s))
-        encoded = make(adapter, video, WatchOptions(settings.fps, settings.max_pixels))
+        encoded = make(adapter, video, watch_options(settings))
         for key, outcome in _outcomes(encoded, asked_about(encoded), needle, settings):
             _take(cells[key], outcome)
         done_s += video.duration_s

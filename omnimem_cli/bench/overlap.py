@@ -11,9 +11,10 @@ from fractions import Fraction
 
 from omnimem_cli.bench.encoded import Encoded, encode
 from omnimem_cli.bench.needle import watched
+from omnimem_cli.fitting import watch_options
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.memory.piece import AUDIO, VISUAL
-from omnimem_cli.models.adapter import Adapter, WatchOptions
+from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.world.video import make_video
 
@@ -37,7 +38,7 @@ def bench_overlap(adapter: Adapter, overlap: Overlap, settings: Settings, report
     began, found, chunks, side = time.monotonic(), {name: [] for name in overlap.policies}, [], {}
     for i in range(overlap.videos):
         video = make_video(overlap.seed + i, overlap.events, "skew", split="eval")
-        encoded = encode(adapter, video, WatchOptions(settings.fps, settings.max_pixels))
+        encoded = encode(adapter, video, watch_options(settings))
         chosen = replace(settings, budget=_entries(encoded, overlap.share))
         session = watched(encoded, replace(chosen, policy=overlap.reference))
         reference = kept(session.memory)

@@ -15,8 +15,8 @@ from omnimem_cli.bench.encoded import Encoded, encode
 from omnimem_cli.bench.machine import machine, wait
 from omnimem_cli.bench.memory import side_bytes
 from omnimem_cli.bench.needle import chunk_tokens
-from omnimem_cli.fitting import fit
-from omnimem_cli.models.adapter import Adapter, WatchOptions
+from omnimem_cli.fitting import fit, watch_options
+from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.world.questions import questions
@@ -40,7 +40,7 @@ class Speed:
 def bench_speed(adapter: Adapter, speed: Speed, settings: Settings, report: Report) -> dict:
     """One row per policy; what `omnimem bench speed` prints."""
     video = make_video(speed.seed, speed.events, "skew", split="eval")
-    options = WatchOptions(settings.fps, settings.max_pixels)
+    options = watch_options(settings)
     encode_s, encoded = _best(adapter.device, speed.repeats, lambda: encode(adapter, video, options))
     tokens = sum(len(piece) for piece in encoded.pieces)
     entries = max(2, int(tokens * Fraction(speed.share)))

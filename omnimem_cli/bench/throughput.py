@@ -16,11 +16,11 @@ from omnimem_cli.bench.clip import Clip, make_clip
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate
 from omnimem_cli.bench.machine import device_peak, machine, reset_peak, seconds
 from omnimem_cli.errors import DoesNotFitError
-from omnimem_cli.fitting import Fitted, fit, room_of
+from omnimem_cli.fitting import Fitted, fit, room_of, watch_options
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.memory.piece import Piece
-from omnimem_cli.models.adapter import Adapter, WatchOptions
+from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.models.device import free_bytes
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Progress, Settings
@@ -45,7 +45,7 @@ class Lengths:
 
 def bench_throughput(adapter: Adapter, lengths: Lengths, settings: Settings, report: Report) -> dict:
     """Readings per policy and length; what `omnimem bench speed --random-weights` prints."""
-    options = WatchOptions(settings.fps, settings.max_pixels)
+    options = watch_options(settings)
     clip = make_clip(adapter, 60 * max(lengths.minutes), options)
     rate = matmul_rate(adapter.device, adapter.dtype)
     rows, stopped = [], []

@@ -16,17 +16,21 @@ from omnimem_cli.memory.piece import Piece
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """What a user may ask of the encoding; None means the catalogue row's default."""
+    """What a user may ask of the encoding; None means the catalogue row's default.
+
+    ``mrope``: place tokens as in "released" inference or as "trained", where a model's release has two rules.
+    """
 
     fps: float | None = None
     max_pixels: int | None = None
+    mrope: str = "released"
 
 
 @dataclass(frozen=True)
 class Plan:
     """How one input will be watched: the segment format and its nominal cost in tokens.
 
-    ``window_s``: the longest stretch of speech that the model is asked to write down at once.
+    ``window_s``: the longest stretch of speech that the model is asked to write down at once; ``mrope``: as asked for.
     """
 
     format: Format
@@ -34,6 +38,7 @@ class Plan:
     visual_tokens_per_segment: int
     audio_tokens_per_segment: int
     window_s: float = 30.0
+    mrope: str = "released"
 
 
 class Adapter(Protocol):

@@ -47,8 +47,8 @@ class SalmonnAdapter(BaseAdapter, ABC):
         """The order of tokens; ``steps``: grid steps of the whole video, None when unknown, 0 without picture."""
 
     @abstractmethod
-    def positions(self, media: Media, first: int, step_s: float, steps: int | None, grid: tuple[int, int]) -> Positions:
-        """The rule for media from position ``first`` on; ``grid``: rows and columns of a step's tokens."""
+    def positions(self, media: Media, plan: Plan, first: int) -> Positions:
+        """The rule for media from position ``first`` on."""
 
     def plan(self, media: Media, options: WatchOptions) -> Plan:
         """Segments of one or a few 30 s slices. Raises UsageError: frame rate or pixel limit out of range."""
@@ -59,7 +59,8 @@ class SalmonnAdapter(BaseAdapter, ABC):
         visual = pairs * (width // self.patches.cell) * (height // self.patches.cell)
         audio = round(segment_s * TOKENS_PER_S) if media.audio else 0
         text = self._stamp_tokens(self.layout(2 / fps, grid_steps(media, fps)), pairs)
-        return Plan(Format(segment_s, fps, width, height), visual + audio + text, visual, audio)
+        form = Format(segment_s, fps, width, height)
+        return Plan(form, visual + audio + text, visual, audio, mrope=options.mrope)
 
     def _stamp_tokens(self, layout: Layout, pairs: int) -> int:
         spans = math.ceil(pairs / layout.per_span) if layout.spans else 0
@@ -71,12 +72,11 @@ class SalmonnAdapter(BaseAdapter, ABC):
     def open(self, media: Media, plan: Plan) -> Piece:
         """System prompt and role header; a new stream begins. ``media`` tells the length that positions need."""
         form = plan.format
-        step_s, steps = 2 / form.fps, grid_steps(media, form.fps)
-        rows, columns = form.height // self.patches.cell, form.width // self.patches.cell
+        rows, columns = self.grid(plan)
         prefix = self._text(SYSTEM + self.opens)
         self._stream = Stream(
-            layout=self.layout(step_s, steps),
-            positions=self.positions(media, len(prefix), step_s, steps, (rows, columns)),
+            layout=self.layout(2 / form.fps, grid_steps(media, form.fps)),
+            positions=self.positions(media, plan, len(prefix)),
             waiting=prefix[:0],
             rows=rows,
             columns=columns,
@@ -94,6 +94,10 @@ class SalmonnAdapter(BaseAdapter, ABC):
             ended = segment.last or len(segment.frames) < stream.frames or stream.frames == 0
             pieces.append(self.lay(features, flush=ended))
         return pieces
+
+    def grid(self, plan: Plan) -> tuple[int, int]:
+        """Rows and columns of a step's tokens."""
+        return plan.format.height // self.patches.cell, plan.format.width // self.patches.cell
 
     def lay(self, features: Features, *, flush: bool) -> Piece:
         """The next tokens of the stream; ``flush``: sound waits for no further picture."""

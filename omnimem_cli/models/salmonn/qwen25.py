@@ -8,8 +8,9 @@ trained rule.
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from omnimem_cli.media.segment import Media
+from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.patches import PatchSettings
-from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
+from omnimem_cli.models.salmonn.adapter import SalmonnAdapter, grid_steps
 from omnimem_cli.models.salmonn.audio import AudioTower
 from omnimem_cli.models.salmonn.layout import END, START, Layout
 from omnimem_cli.models.salmonn.positions import (
@@ -30,21 +31,20 @@ class Qwen25Salmonn(Qwen2_5_VLForConditionalGeneration):
 
 
 class Qwen25Adapter(SalmonnAdapter):
-    """Qwen2.5-VL family. ``trained_positions``: place tokens as in training instead of as in released inference."""
+    """Qwen2.5-VL family, the one with two rules of ``Plan.mrope``."""
 
     model_class = Qwen25Salmonn
     patches = PatchSettings(patch_size=14, min_pixels=3136)
     opens, closes = START, END
-    trained_positions = False
 
     def layout(self, step_s: float, steps: int | None) -> Layout:
         """One span without marks of its own."""
         return Layout(step_s, spans=False)
 
-    def positions(self, media: Media, first: int, step_s: float, steps: int | None, grid: tuple[int, int]) -> Positions:
+    def positions(self, media: Media, plan: Plan, first: int) -> Positions:
         """Sound alone counts like text in released inference."""
-        if self.trained_positions or steps is None:
-            return TrainedPositions(first, step_s, picture=media.video is not None, sound=media.audio is not None)
-        if not steps:
-            return BlockPositions(first)
-        return GeneratedPositions(first, steps * grid[0] * grid[1], *grid)
+        fps, picture, sound = plan.format.fps, media.video is not None, media.audio is not None
+        steps, (rows, columns) = grid_steps(media, fps), self.grid(plan)
+        if plan.mrope == "trained" or steps is None:
+            return TrainedPositions(first, 2 / fps, picture=picture, sound=sound)
+        return GeneratedPositions(first, steps * rows * columns, rows, columns) if steps else BlockPositions(first)

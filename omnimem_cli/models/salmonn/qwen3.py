@@ -9,6 +9,7 @@ import math
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from omnimem_cli.media.segment import Media
+from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.patches import PatchSettings
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
 from omnimem_cli.models.salmonn.audio import AudioTower
@@ -37,6 +38,6 @@ class Qwen3Adapter(SalmonnAdapter):
         """A span per step, or per ceil(steps / timestamps) steps of a long video."""
         return Layout(step_s, spans=True, per_span=max(1, math.ceil((steps or 0) / self.timestamps)))
 
-    def positions(self, media: Media, first: int, step_s: float, steps: int | None, grid: tuple[int, int]) -> Positions:
+    def positions(self, media: Media, plan: Plan, first: int) -> Positions:
         """Spans and text in turn."""
         return BlockPositions(first)
