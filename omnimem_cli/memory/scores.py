@@ -3,12 +3,17 @@
 Knows tensors only. Never holds a queries x keys matrix: blocks of keys, given the log-sum-exp of every query.
 """
 
+import functools
 import math
+import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import fold_groups
+
+Sums = Callable[[Tensor, Tensor, Tensor, Tensor, float, int], Tensor]
 
 BLOCK = 1024  # keys at a time
 LOG2_E = math.log2(math.e)  # powers of 2 are some three times as fast as powers of e on CPUs
@@ -29,7 +34,15 @@ def column_sums(
     stride-th query (the last one always) is looked at, scaled up to n. The sum over all keys is n.
     """
     n, groups, heads = q.shape[2], chunk.shape[1], q.shape[1]
-    rows = sampled_rows(n, stride, q.device)
+    sums = _fastest(q.device, q.dtype, q.shape[3])
+    received = sums(q, lse, memory, chunk, scaling, stride) * (n / ((n - 1) // stride + 1))
+    return received * groups / heads if per_group else received.sum(0) / heads
+
+
+def blockwise(q: Tensor, lse: Tensor, memory: Tensor, chunk: Tensor, scaling: float, stride: int) -> Tensor:
+    """What each key received from the queries looked at, summed over them and its group's heads: fp32 [G, m + n]."""
+    groups, heads = chunk.shape[1], q.shape[1]
+    rows = sampled_rows(q.shape[2], stride, q.device)
     folded = fold_groups(q[:, :, rows], groups)[0].float() * (scaling * LOG2_E)  # [G, H / G * r, d]
     level = lse[:, :, rows].reshape(groups, -1, 1) * LOG2_E
     sums = []
@@ -39,8 +52,46 @@ def column_sums(
             later = _later(rows, start, keys.shape[2]).repeat(heads // groups, 1)
             weights.masked_fill_(later, 0.0)
         sums.append(weights.sum(1))
-    received = torch.cat(sums, dim=-1) * (n / len(rows))  # [G, m + n], summed over the group's heads
-    return received * groups / heads if per_group else received.sum(0) / heads
+    return torch.cat(sums, dim=-1)
+
+
+def fused(q: Tensor, lse: Tensor, memory: Tensor, chunk: Tensor, scaling: float, stride: int) -> Tensor:
+    """As ``blockwise``, by a Triton kernel."""
+    from omnimem_cli.memory.columns import group_sums
+
+    past = [group_sums(q[0], lse[0], memory[0], scaling, stride, causal=False)] if memory.shape[2] else []
+    return torch.cat([*past, group_sums(q[0], lse[0], chunk[0], scaling, stride, causal=True)], dim=1)
+
+
+@functools.cache
+def _fastest(device: torch.device, dtype: torch.dtype, head_dim: int) -> Sums:
+    """The kernel on CUDA, for the types that tensor cores multiply exactly, where it can be built and agrees."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+        return blockwise
+    try:
+        from omnimem_cli.memory.columns import FAULTS
+    except ImportError:
+        return blockwise
+    try:
+        if _agrees(fused, device, dtype, head_dim):
+            return fused
+        why = "it gives other numbers"
+    except FAULTS as error:
+        why = str(error)
+    warnings.warn(f"importance is slower on {device}, as its kernel cannot be used: {why}", stacklevel=4)
+    return blockwise
+
+
+def _agrees(sums: Sums, device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """On a memory and a chunk that are no whole blocks; logits are small, so that the sums are near 1."""
+    generator = torch.Generator().manual_seed(0)
+    q, memory, chunk = (
+        torch.randn(1, heads, count, head_dim, generator=generator).to(device, dtype)
+        for heads, count in ((4, 200), (2, 150), (2, 200))
+    )
+    lse = torch.full((1, 4, 200), 5.0, device=device)
+    ours, reference = (way(q, lse, memory, chunk, head_dim**-1, 3) for way in (sums, blockwise))
+    return bool(((ours - reference).abs() <= 1e-3 * reference.abs() + 1e-3).all())
 
 
 def sampled_rows(n: int, stride: int, device) -> Tensor:
