@@ -18,6 +18,7 @@ from omnimem_cli.models.salmonn.positions import (
     Positions,
     TrainedPositions,
 )
+from omnimem_cli.models.towers import VisionTower
 
 
 class Qwen25Salmonn(Qwen2_5_VLForConditionalGeneration):
@@ -33,6 +34,7 @@ class Qwen25Adapter(SalmonnAdapter):
     """Qwen2.5-VL family. ``trained_positions``: place tokens as in training instead of as in released inference."""
 
     model_class = Qwen25Salmonn
+    tower_class = VisionTower
     patches = PatchSettings(patch_size=14, min_pixels=3136)
     opens, closes = START, END
     trained_positions = False
