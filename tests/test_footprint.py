@@ -1,9 +1,15 @@
 """What a watch takes beside the weights: the bound before it begins, and the tensors that were really alive."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from peak import Peak
+from salmonn_tiny import FAMILIES, tiny_salmonn
 from streams import frames_of, media_of, segments_of, sound_of
+from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.fitting import fit, room_of
 from omnimem_cli.models import footprint
@@ -19,6 +25,7 @@ from omnimem_cli.models.footprint import (
     transient_bytes,
     widths,
 )
+from omnimem_cli.models.loader import load
 from omnimem_cli.session import Session
 from omnimem_cli.settings import ANSWER_TOKENS, Settings
 from omnimem_cli.tasks.summarize import NOTE_TOKENS
@@ -37,16 +44,42 @@ def begun(adapter, seconds: float, width: int, height: int, **settings):
     return session, segments_of(plan.format, frames, sound_of(seconds)), room.needed_here(fitted.entries or 0)
 
 
-@pytest.mark.parametrize("policy", ["omnimem", "omnimem:stride=1", "full"])
-@pytest.mark.parametrize(("seconds", "width", "height"), [(20, 112, 84), (8, 448, 364)])
-def test_no_more_is_alive_than_was_reckoned(tiny_adapter, policy, seconds, width, height):
-    session, segments, _ = begun(tiny_adapter, seconds, width, height, budget="2000", policy=policy)
+def assert_reckoned(adapter, seconds: float, width: int, height: int, policy: str):
+    """Watch it; what was alive at once lies within what was reckoned."""
+    session, segments, _ = begun(adapter, seconds, width, height, budget="2000", policy=policy)
     with Peak() as peak:
         list(session.watch(segments))
-    sizes, chunk = widths(tiny_adapter.model.config), session.memory.tokens_seen
+    sizes, chunk = widths(adapter.model.config), session.memory.tokens_seen
     stride = 8 if policy == "omnimem" else 1
     reckoned = transient_bytes(sizes, session.plan, chunk, 4, stride) + session.memory.peak_bytes
     assert reckoned / 6 < peak.most <= reckoned
+
+
+@pytest.mark.parametrize("policy", ["omnimem", "omnimem:stride=1", "full"])
+@pytest.mark.parametrize(("seconds", "width", "height"), [(20, 112, 84), (8, 448, 364)])
+def test_no_more_is_alive_than_was_reckoned(tiny_adapter, policy, seconds, width, height):
+    assert_reckoned(tiny_adapter, seconds, width, height, policy)
+
+
+def tiny_folder_of(family: str, path: Path) -> Path:
+    return tiny_salmonn(path, family) if family in FAMILIES else tiny_qwen3_omni(path)
+
+
+@pytest.mark.parametrize("family", ["qwen3-omni", *FAMILIES])
+def test_features_for_several_layers_are_reckoned(tmp_path, family):
+    adapter = load(str(tiny_folder_of(family, tmp_path)), device="cpu")
+    assert_reckoned(adapter, 150, 64, 64, "omnimem:stride=1")
+
+
+@pytest.mark.parametrize("family", ["qwen2.5-omni", "qwen3-omni", *FAMILIES])
+def test_a_wide_vision_tower_is_reckoned(tmp_path, tiny_folder, family):
+    folder = tmp_path / "wide"
+    shutil.copytree(tiny_folder if family == "qwen2.5-omni" else tiny_folder_of(family, tmp_path / "tiny"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"] |= {"hidden_size": 320, "intermediate_size": 1024}
+    (folder / "config.json").write_text(json.dumps(config))
+    adapter = random_adapter(str(folder), device="cpu")
+    assert_reckoned(adapter, 24, 448, 364, "omnimem")
 
 
 @pytest.mark.parametrize(("question", "answer", "count"), [("", 96, 32), ("x" * 185, 1, 20)], ids=["answers", "texts"])

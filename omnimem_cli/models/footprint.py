@@ -36,6 +36,7 @@ class Widths:
     vision: int
     vision_mlp: int
     patch: int  # pixels along one side
+    deepstack: int  # features as wide as ``hidden`` beside every embedding
     audio: int
     audio_mlp: int
 
@@ -58,6 +59,7 @@ def widths(config: PreTrainedConfig) -> Widths:
         vision=vision.hidden_size,
         vision_mlp=vision.intermediate_size,
         patch=vision.patch_size,
+        deepstack=len(getattr(vision, "deepstack_visual_indexes", ())),
         audio=max(sound["d_model"], former.get("hidden_size", 0)),
         audio_mlp=max(sound["encoder_ffn_dim"], former.get("intermediate_size", 0)),
     )
@@ -69,7 +71,8 @@ def transient_bytes(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int, str
     segments = max(1, chunk_tokens // max(plan.tokens_per_segment, 1))
     encoders = max(_pictures(w, plan, segments, itemsize), _sound(w, plan, segments, itemsize))
     scores = 2 * w.heads * BLOCK * WIDE // stride  # of one block of keys, while the last one's are still there
-    return 2 * chunk_tokens * w.hidden * itemsize + max(encoders, _layer(w, chunk_tokens, itemsize, scores))
+    fed = 2 + 3 * w.deepstack  # by segment and joined; features once more, those of the picture alone
+    return fed * chunk_tokens * w.hidden * itemsize + max(encoders, _layer(w, chunk_tokens, itemsize, scores))
 
 
 def tail_tokens(answer_tokens: int) -> int:

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from omnimem_cli.errors import UsageError
 from omnimem_cli.memory.piece import Piece, join
+from omnimem_cli.models.deep_vision import DeepVisionTower
 from omnimem_cli.models.qwen_omni import QwenOmniAdapter
-from omnimem_cli.models.towers import PAIRS_AT_ONCE, audio_layer
+from omnimem_cli.models.towers import audio_layer
 
 
 class Qwen3OmniAdapter(QwenOmniAdapter):
@@ -86,23 +87,6 @@ def _halved_thrice(frames: int) -> int:
     for _ in range(3):
         frames = -(-frames // 2)
     return frames
-
-
-class DeepVisionTower:
-    """The library's vision tower over frame pairs of one grid; attention is per pair."""
-
-    def __init__(self, tower: nn.Module):
-        self._tower = tower
-
-    def __call__(self, rows: Tensor, height: int, width: int) -> Tensor:
-        """Patch rows [pairs, height * width, values] -> [pairs, cells, D * (1 + deepstack layers)]."""
-        return torch.cat([self._encode(some, height, width) for some in rows.split(PAIRS_AT_ONCE)])
-
-    def _encode(self, rows: Tensor, height: int, width: int) -> Tensor:
-        grid = torch.tensor([[len(rows), height, width]], device=rows.device)
-        seen = self._tower(rows.flatten(0, 1), grid_thw=grid)
-        layers = [seen.pooler_output, *seen.deepstack_features]
-        return torch.cat(layers, dim=-1).unflatten(0, (len(rows), -1))
 
 
 class LongAudioTower:

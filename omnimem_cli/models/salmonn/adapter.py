@@ -7,6 +7,7 @@ per 30 s slice, so that a stream is the same numbers as one pass over the whole 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -25,9 +26,8 @@ from omnimem_cli.models.salmonn.audio import SLICE_S, TOKENS_PER_S, TOKENS_PER_S
 from omnimem_cli.models.salmonn.layout import Layout
 from omnimem_cli.models.salmonn.positions import Positions
 from omnimem_cli.models.salmonn.stream import Features, Stream
+from omnimem_cli.models.towers import VisionTower
 
-STEPS_PER_BATCH = 64
-"""Grid steps that go through the vision tower at once."""
 MOST_SLICES = 4
 """Slices per segment, where the frame rate asks for more than one."""
 
@@ -36,6 +36,7 @@ class SalmonnAdapter(BaseAdapter, ABC):
     """A video-SALMONN 2+ model as the engine sees it (``models.adapter.Adapter``)."""
 
     model_class: ClassVar[type[PreTrainedModel]]
+    tower_class: ClassVar[type[VisionTower]]
     patches: ClassVar[PatchSettings]
     opens: ClassVar[str]  # between the user's header and the first media token
     closes: ClassVar[str]  # between the media and a question, beyond the layout's own marks
@@ -127,14 +128,16 @@ class SalmonnAdapter(BaseAdapter, ABC):
         """Continue where ``state`` was taken."""
         self._stream = Stream.from_state(state, self.device)
 
+    @cached_property
+    def _vision(self) -> VisionTower:
+        return self.tower_class(self.model.model.visual)
+
     @torch.no_grad()
     def see(self, patches: Tensor, rows: int, columns: int) -> tuple[Tensor, list[Tensor]]:
-        """Patch rows [T, 4 * rows * columns, C] to tokens [T, rows * columns, D] and as many deepstack features."""
-        grid = torch.tensor([[len(patches), 2 * rows, 2 * columns]], device=self.device)
-        out = self.model.model.visual(patches.flatten(0, 1).to(self.device, self.dtype), grid_thw=grid)
-        shape = (len(patches), rows * columns, -1)
-        stack = getattr(out, "deepstack_features", None) or []
-        return out.pooler_output.view(shape), [feature.view(shape) for feature in stack]
+        """Patch rows [T, 4 * rows * columns, C], in the model's type, to tokens [T, rows * columns, D] and as many
+        deepstack features."""
+        embeds, *deepstack = self._vision(patches, 2 * rows, 2 * columns).split(self.decoder.config.hidden_size, dim=-1)
+        return embeds, deepstack
 
     @torch.no_grad()
     def hear(self, mel: Tensor) -> Tensor:
@@ -156,10 +159,8 @@ class SalmonnAdapter(BaseAdapter, ABC):
         rows, columns = self._stream.rows, self._stream.columns
         if len(frames) == 0:
             return self._stream.waiting.new_empty(0, rows * columns, self.decoder.config.hidden_size), []
-        batches = torch.from_numpy(frames).split(2 * STEPS_PER_BATCH)
-        seen = [self.see(patch_rows(batch.to(self.device), self.patches), rows, columns) for batch in batches]
-        visual = torch.cat([embeds for embeds, _ in seen])
-        return visual, [torch.cat(features) for features in zip(*(stack for _, stack in seen), strict=True)]
+        pixels = torch.from_numpy(frames).to(self.device)
+        return self.see(patch_rows(pixels, self.patches).to(self.dtype), rows, columns)
 
     def _hear_slices(self, parts: list[np.ndarray]) -> Tensor:
         if not parts:

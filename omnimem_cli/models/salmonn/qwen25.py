@@ -19,6 +19,7 @@ from omnimem_cli.models.salmonn.positions import (
     Positions,
     TrainedPositions,
 )
+from omnimem_cli.models.towers import VisionTower
 
 
 class Qwen25Salmonn(Qwen2_5_VLForConditionalGeneration):
@@ -34,6 +35,7 @@ class Qwen25Adapter(SalmonnAdapter):
     """Qwen2.5-VL family, the one with two rules of ``Plan.mrope``."""
 
     model_class = Qwen25Salmonn
+    tower_class = VisionTower
     patches = PatchSettings(patch_size=14, min_pixels=3136)
     opens, closes = START, END
 

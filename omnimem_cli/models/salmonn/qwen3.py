@@ -10,6 +10,7 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from omnimem_cli.media.segment import Media
 from omnimem_cli.models.adapter import Plan
+from omnimem_cli.models.deep_vision import DeepVisionTower
 from omnimem_cli.models.patches import PatchSettings
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
 from omnimem_cli.models.salmonn.audio import AudioTower
@@ -30,6 +31,7 @@ class Qwen3Adapter(SalmonnAdapter):
     """Qwen3-VL family. ``timestamps``: the most that a video of known length gets."""
 
     model_class = Qwen3Salmonn
+    tower_class = DeepVisionTower
     patches = PatchSettings(patch_size=16, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5), min_pixels=784)
     opens = closes = ""
     timestamps = 256
