@@ -53,15 +53,16 @@ class Work:
 
         Raises DoesNotFitError where memory runs out all the same: a device is shared, and room is an estimate.
         """
-        from torch import OutOfMemoryError
-
         from omnimem_cli import run
+        from omnimem_cli.models.faults import ran_out
 
         task = self.make(self.settings, **self.options)
         try:
             return run.watch_one(path, self.settings, task, adapter, report, preset=self.preset, **more)
-        except (OutOfMemoryError, MemoryError) as error:
-            said = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0].rstrip(".: ")
+        except Exception as error:
+            said = ran_out(error)
+            if said is None:
+                raise
         # Outside of the handler: the next input needs what the traceback's frames hold.
         raise DoesNotFitError(f"{readable_path(path)} took more memory than there is ({said}).", SMALLER)
 
@@ -214,7 +215,7 @@ class Batch:
     def _watch(self, job: Job, label: str, digest: str | None, checkpoint: "Checkpoint | None" = None) -> dict:
         with self.progress(label) as report:
             report(Progress("loading the model"))
-            adapter = self.engine.adapter()
+            adapter = self.engine.adapter(job.input.path)
             with limits(self.work.settings.timeout_s):
                 return self.work.watch(job.input.path, adapter, report, digest=digest, checkpoint=checkpoint)
 

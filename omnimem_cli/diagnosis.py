@@ -1,7 +1,7 @@
-"""What this machine has and what it can do, as findings a person can act on.
+"""What this machine has and what a run would take of it, as findings a person can act on.
 
-Knows versions, devices, the catalogue and the budget; loads no model. Nothing here raises for what is missing: a
-finding carries the next step instead.
+Knows versions, devices, the catalogue and the preflight of a run; loads no model. Nothing here raises for what is
+missing: a finding carries the next step instead.
 """
 
 import platform
@@ -11,17 +11,18 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from omnimem_cli.clock import clock
+from omnimem_cli.engine import Engine
 from omnimem_cli.errors import DoesNotFitError, InputError, MissingError
-from omnimem_cli.memory.budget import Budget, parse_budget
-from omnimem_cli.models.catalogue import GB, ROWS, Row
+from omnimem_cli.memory.budget import parse_budget
+from omnimem_cli.models.catalogue import GB, ROWS, Row, readable_size
+from omnimem_cli.settings import Settings
 
 if TYPE_CHECKING:
+    from omnimem_cli.fitting import Fitted
     from omnimem_cli.media.segment import Media
+    from omnimem_cli.models.adapter import Plan
     from omnimem_cli.models.loader import Found
-
-
-PROMPT_TOKENS = 64
-"""More than any family's tokens before the first frame."""
+    from omnimem_cli.preflight import Unloaded
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,28 @@ class Finding:
     exit_code: int = 5
 
 
-def diagnose(source: str | None, model: str, budget: str | None, device: str, dtype: str | None) -> list[Finding]:
-    """Everything worth saying, in order. Raises UsageError for a wrong name or budget."""
-    wanted = parse_budget(budget) if budget else None
-    findings = [*_versions(), _ffmpeg(), *_devices(device)]
-    found, finding = _model(model, device, dtype)
-    chosen = found.row if found is not None else None
-    findings.append(finding)
-    findings += _fitting(device, dtype)
-    if chosen is not None:
-        findings.append(_budget(chosen, wanted))
+@dataclass(frozen=True)
+class Named:
+    """The model that was asked for. ``found`` is None where its weights are not on this machine."""
+
+    row: Row
+    found: "Found | None"
+
+    def unloaded(self, settings: Settings) -> "Unloaded":
+        """Its shape and what its weights take. Raises MissingError."""
+        from omnimem_cli.preflight import unloaded, unpulled
+
+        return unpulled(self.row, settings) if self.found is None else unloaded(self.found, settings)
+
+
+def diagnose(source: str | None, settings: Settings) -> list[Finding]:
+    """Everything worth saying, in order. Raises UsageError for what cannot be meant."""
+    named, finding = _model(settings)
+    findings = [*_versions(), _ffmpeg(), *_devices(settings.device), finding, *_fitting(settings)]
+    if named is not None:
+        findings.append(_budget(named, settings))
     if source is not None:
-        findings += _input(source, found, wanted, device, dtype)
+        findings += _input(source, settings, named)
     return findings
 
 
@@ -95,52 +106,67 @@ def _devices(device: str) -> Iterator[Finding]:
         yield Finding("device", error.message, error.hint)
 
 
-def _model(model: str, device: str, dtype: str | None) -> "tuple[Found | None, Finding]":
+def _model(settings: Settings) -> tuple[Named | None, Finding]:
     from omnimem_cli.models.checkpoint import read_whole
     from omnimem_cli.models.loader import resolve
 
     try:
-        found = resolve(model, device=device, dtype=dtype)
+        found = resolve(settings.model, device=settings.device, dtype=settings.dtype)
         read_whole(found.folder)
     except MissingError as error:
-        return None, Finding("model", error.message, error.hint)
-    return found, Finding("model", f"{found.row.name} ({found.folder})")
+        row = Engine(settings).to_download()
+        return row and Named(row, None), Finding("model", error.message, error.hint)
+    return Named(found.row, found), Finding("model", f"{found.row.name} ({found.folder})")
 
 
-def _fitting(device: str, dtype: str | None) -> Iterator[Finding]:
+def _fitting(settings: Settings) -> Iterator[Finding]:
     from omnimem_cli.models.device import dtype_name, find_device, total_memory
     from omnimem_cli.models.loader import OVERHEAD_GB, installed
 
     try:
-        where = find_device(device)
+        where = find_device(settings.device)
     except MissingError:
         return
     room = total_memory(where) / GB - OVERHEAD_GB
-    kind = dtype_name(dtype, where)
+    kind = dtype_name(settings.dtype, where)
     fits = [row.name for row in ROWS if row.weights_gb(kind) <= room]
     yield Finding("fits", f"{', '.join(fits) or 'none'} (as {kind})")
     yield Finding("installed", ", ".join(row.name for row in ROWS if installed(row)) or "none")
 
 
-def _budget(row: Row, wanted: Budget | None) -> Finding:
-    budget = wanted or Budget(entries=row.budget)
-    entry = row.entry_bytes()
+def _budget(named: Named, settings: Settings) -> Finding:
+    from omnimem_cli.memory.policies import make_policy
+
+    budget = parse_budget(settings.budget or str(named.row.budget))
+    if not make_policy(settings.policy).bounded:
+        return Finding("budget", f"none: --policy {settings.policy} evicts nothing")
     if budget.auto:
         return Finding("budget", "the largest that fits, at most 32768 entries per layer")
+    entry = _entry_bytes(named, settings)
     if budget.bytes is not None:
         about = f", about {budget.bytes // entry} entries per layer with keys and values alone" if entry else ""
         return Finding("budget", f"{budget.bytes} bytes{about}")
-    size = f", about {(budget.entries or 0) * entry / 2**20:.0f} MiB of keys and values" if entry else ""
+    size = f", about {readable_size((budget.entries or 0) * entry)} of keys and values" if entry else ""
     return Finding("budget", f"{budget.entries} entries per layer{size}, for any length of video")
 
 
-def _input(
-    source: str, found: "Found | None", wanted: Budget | None, device: str, dtype: str | None
-) -> Iterator[Finding]:
-    from omnimem_cli.media.probe import probe
+def _entry_bytes(named: Named, settings: Settings) -> int | None:
+    """Keys and values of one entry in all layers; None where there is no such device."""
+    from omnimem_cli.models.device import dtype_name, find_device
+    from omnimem_cli.models.loader import measured
+
+    row = named.row if named.found is None else measured(named.found)
+    try:
+        return row.entry_bytes(dtype_name(settings.dtype, find_device(settings.device)))
+    except MissingError:
+        return None
+
+
+def _input(source: str, settings: Settings, named: Named | None) -> Iterator[Finding]:
+    from omnimem_cli.preflight import probed
 
     try:
-        media = probe(source)
+        media = probed(source, settings)
     except InputError as error:
         yield Finding("input", error.message, error.hint or "Choose another input.", error.exit_code)
         return
@@ -148,45 +174,46 @@ def _input(
         return
     length = "unknown length" if media.duration_s is None else clock(media.duration_s)
     picture = f"{media.video.width}x{media.video.height} {media.video.codec}" if media.video else "no picture"
-    sound = f"{media.audio.codec} sound, {len(media.audio_tracks) or 1} track(s)" if media.audio else "no sound"
+    tracks = len(media.audio_tracks) or 1
+    sound = f"{media.audio.codec} sound, {tracks} track{'s' * (tracks > 1)}" if media.audio else "no sound"
     yield Finding("input", f"{length}, {picture}, {sound}")
-    if found is not None:
-        yield from _amount(media, found.row, wanted)
-        yield _verdict(media, found, wanted, device, dtype)
+    if named is not None:
+        yield from _watch(media, settings, named)
 
 
-def _amount(media: "Media", row: Row, wanted: Budget | None) -> Iterator[Finding]:
-    if media.duration_s is not None:
-        rate = (row.visual_rate if media.video else 0) + (row.audio_rate if media.audio else 0)
-        tokens = round(rate * media.duration_s)
-        entries = (wanted.entries if wanted else None) or row.budget
-        kept = "all are kept" if tokens <= entries else f"{entries / tokens:.1%} are kept"
-        yield Finding("tokens", f"about {tokens} go in; {kept}")
+def _watch(media: "Media", settings: Settings, named: Named) -> Iterator[Finding]:
+    """What goes in, and whether weights and watch fit what is free: as a run says it before it loads anything."""
+    from omnimem_cli.preflight import planned
 
-
-def _verdict(media: "Media", found: "Found", wanted: Budget | None, device: str, dtype: str | None) -> Finding:
-    """Whether weights and watch fit what is free, from the model's shape alone: nothing is loaded."""
-    from omnimem_cli.fitting import LEAST, room_of
-    from omnimem_cli.models.adapter import WatchOptions
-    from omnimem_cli.models.blank import random_adapter
-    from omnimem_cli.models.checkpoint import read_checkpoint
-    from omnimem_cli.models.device import dtype_name, find_device, free_bytes
-    from omnimem_cli.settings import Settings
-
-    where = find_device(device)
-    kind = dtype_name(dtype, where)
-    shape = random_adapter(str(found.folder), device="meta", dtype=kind)
-    shape.row = found.row
-    room = room_of(Settings(), shape, shape.plan(media, WatchOptions()), media, PROMPT_TOKENS)
-    weights, free = int(read_checkpoint(found.folder).values * found.row.parameter_bytes(kind)), free_bytes(where)
+    fitted, room = None, None
     try:
-        entries = room.entries(wanted or Budget(entries=found.row.budget), free - weights)
+        model = named.unloaded(settings)
+        plan = planned(settings, model.adapter, media)
+        fitted = model.fit(settings, media)
     except DoesNotFitError as error:
-        return Finding("room", error.message, error.hint, error.exit_code)
-    needed = weights + room.needed_here(max(entries, LEAST))
-    text = f"{needed / GB:.2f} GB at the worst moment, {weights / GB:.2f} of them weights; {free / GB:.2f} are free"
-    if needed <= free and entries >= LEAST:
-        return Finding("room", f"{text}: it fits")
-    most = room.most(free - weights)
-    hint = f"Use --budget {most}." if most >= LEAST else "Use a smaller model, or --dtype int8 or int4."
-    return Finding("room", f"{text}: it does not fit", hint, DoesNotFitError.exit_code)
+        room = Finding("room", error.message, error.hint, error.exit_code)
+    except MissingError as error:
+        if error.code != "device":  # that has been said
+            yield Finding("room", error.message, error.hint, error.exit_code)
+        return
+    yield from _amount(media.within(settings.start_s, settings.end_s), plan, fitted)
+    yield room or _room(model, fitted, "it fits" if named.found else "it would fit")
+
+
+def _amount(watched: "Media", plan: "Plan", fitted: "Fitted | None") -> Iterator[Finding]:
+    if watched.duration_s is None:
+        return
+    streams = ((watched.video, plan.visual_tokens_per_segment), (watched.audio, plan.audio_tokens_per_segment))
+    seconds = sum(stream.duration_s * tokens for stream, tokens in streams if stream is not None)
+    tokens = round(seconds / plan.format.segment_s)
+    kept = ""
+    if fitted is not None:
+        all_stay = fitted.entries is None or tokens <= fitted.entries
+        kept = "; all are kept" if all_stay else f"; {fitted.entries / tokens:.1%} are kept"
+    yield Finding("tokens", f"about {tokens} go in{kept}")
+
+
+def _room(model: "Unloaded", fitted: "Fitted", verdict: str) -> Finding:
+    needed, free = model.weights + fitted.needed, model.weights + model.left
+    text = f"{readable_size(needed)} at the worst moment, {readable_size(model.weights)} of them weights"
+    return Finding("room", f"{text}; {readable_size(free)} are free: {verdict}")

@@ -1,4 +1,4 @@
-"""The model of a run: named at once, identified without loading it, loaded when the first input needs it.
+"""The model of a run: named at once, identified without loading it, loaded when the first input that fits needs it.
 
 Imports torch only when asked for the model.
 """
@@ -13,6 +13,7 @@ from omnimem_cli.settings import Settings
 if TYPE_CHECKING:
     from omnimem_cli.models.adapter import Adapter
     from omnimem_cli.models.catalogue import Row
+    from omnimem_cli.preflight import Unloaded
 
 _HASHED_WHOLE = 64 * 2**20  # bytes of weights up to which a folder's identity is its content
 
@@ -23,6 +24,7 @@ class Engine:
     def __init__(self, settings: Settings):
         self.settings = settings
         self._adapter: Adapter | None = None
+        self._unloaded: Unloaded | None = None
 
     def check_name(self) -> None:
         """Raise UsageError for a name that is no model's, before any work and without torch."""
@@ -52,14 +54,28 @@ class Engine:
         found = resolve(self.settings.model, device=self.settings.device, dtype=self.settings.dtype)
         return {"name": found.row.name, "revision": revision_of(found.folder)}
 
-    def adapter(self) -> "Adapter":
-        """The loaded model."""
+    def adapter(self, path: str) -> "Adapter":
+        """The loaded model, to watch ``path``.
+
+        Before the first load, raises what watching ``path`` would: InputError, UsageError, DoesNotFitError.
+        """
         if self._adapter is None:
             from omnimem_cli.models.loader import load
 
+            self._check_fit(path)
             s = self.settings
-            self._adapter = load(s.model, device=s.device, dtype=s.dtype, offline=s.offline)
+            self._adapter, self._unloaded = load(s.model, device=s.device, dtype=s.dtype, offline=s.offline), None
         return self._adapter
+
+    def _check_fit(self, path: str) -> None:
+        """Reading gigabytes of weights costs minutes, the shape half a second."""
+        from omnimem_cli.models.loader import resolve
+        from omnimem_cli.preflight import probed, unloaded
+
+        s = self.settings
+        if self._unloaded is None:
+            self._unloaded = unloaded(resolve(s.model, device=s.device, dtype=s.dtype), s)
+        self._unloaded.fit(s, probed(path, s))
 
 
 def is_installed(row: "Row") -> bool:

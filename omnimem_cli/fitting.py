@@ -26,6 +26,7 @@ from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.positions import make_clock
 from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
+from omnimem_cli.models.catalogue import readable_size
 from omnimem_cli.models.device import free_bytes
 from omnimem_cli.models.footprint import asking_bytes, tail_bytes, tail_tokens, transient_bytes, widths
 from omnimem_cli.settings import Settings
@@ -45,7 +46,7 @@ def watch_options(settings: Settings) -> WatchOptions:
 @dataclass(frozen=True)
 class Fitted:
     """What one input will be watched with. ``entries`` is None for an unbounded policy; ``tail_tokens``:
-    of questions and answers that may stand at once."""
+    of questions and answers that may stand at once; ``needed``: bytes at the worst moment, weights aside."""
 
     policy: Policy
     budget: Budget
@@ -55,6 +56,7 @@ class Fitted:
     reserve_s: float
     geometry: Geometry
     tail_tokens: int
+    needed: int
     positions: str = "keep"
 
     def memory(self, adapter: Adapter) -> Memory:
@@ -71,12 +73,18 @@ class Fitted:
         )
 
 
-def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_s: float = 0.0) -> Fitted:
-    """Raises UsageError for what cannot be meant, DoesNotFitError for a budget that the prefix alone exceeds."""
+def fit(
+    settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_s: float = 0.0, free: int | None = None
+) -> Fitted:
+    """``free``: bytes beside the weights; None: what the adapter's device has now.
+
+    Raises UsageError for what cannot be meant, DoesNotFitError for what ``free`` does not hold and for a budget that
+    the prefix alone exceeds. No weight is looked at.
+    """
     policy = make_policy(settings.policy)
     budget = parse_budget(settings.budget or str(adapter.row.budget))
-    room = room_of(settings, adapter, plan, media, len(adapter.open(media, plan)))
-    entries = _entries(budget, room, free_bytes(adapter.device))
+    room = room_of(settings, adapter, plan, media)
+    entries = _entries(budget, room, free_bytes(adapter.device) if free is None else free)
     budgets = _layer_budgets(settings, adapter, plan, room.shape.layers, entries)
     return Fitted(
         policy=policy,
@@ -87,6 +95,7 @@ def fit(settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_
         reserve_s=_reserve(reserve_s, budgets, plan),
         geometry=room.shape,
         tail_tokens=tail_tokens(settings.answer_tokens),
+        needed=room.needed_here(entries),
         positions=settings.positions,
     )
 
@@ -103,10 +112,17 @@ class Room:
     chunk: int | None
     beside: Callable[[int], int]
     whole: int | None = None  # tokens of all of the input
+    bounded: bool = True  # the policy evicts
 
     def flight(self, entries: int) -> int:
-        """Tokens of a chunk."""
-        return self.chunk or max(CHUNK_FACTOR * entries, self.plan.tokens_per_segment)
+        """Tokens of a chunk: at least one segment, whatever was asked for."""
+        return max(self.chunk or CHUNK_FACTOR * entries, self.plan.tokens_per_segment)
+
+    def held(self, entries: int) -> int:
+        """Entries of a layer in a watch of this input that may keep ``entries``."""
+        if self.whole is None:
+            return entries
+        return min(entries, self.whole) if self.bounded else self.whole
 
     def needed(self, entries: int) -> int:
         """Bytes of a watch with so many entries per layer, at the worst moment."""
@@ -114,12 +130,12 @@ class Room:
 
     def needed_here(self, entries: int) -> int:
         """The same for this input, which may be shorter than the memory or a chunk."""
-        whole = self.flight(entries) if self.whole is None else self.whole
-        return self._bytes(min(entries, whole), min(self.flight(entries), whole))
+        chunk = self.flight(entries)
+        return self._bytes(self.held(entries), chunk if self.whole is None else min(chunk, self.whole))
 
     def _bytes(self, entries: int, chunk: int) -> int:
-        held = self.shape.layers * (self.prefix + entries) + self.layers * chunk
-        return self.shape.entry_bytes * held + self.beside(chunk)
+        stored = self.shape.layers * (self.prefix + entries) + self.layers * chunk
+        return self.shape.entry_bytes * stored + self.beside(chunk)
 
     def entries(self, budget: Budget, free: int) -> int:
         """Entries per layer that a budget means where ``free`` bytes are free; 0 where it holds none."""
@@ -132,13 +148,13 @@ class Room:
         return bisect.bisect_right(range(1, AUTO_MOST + 1), free, key=self.needed)
 
 
-def room_of(settings: Settings, adapter: Adapter, plan: Plan, media: Media, prefix: int) -> Room:
-    """What watching this input takes after a prompt of ``prefix`` tokens; no weight is looked at."""
-    policy = make_policy(settings.policy)
+def room_of(settings: Settings, adapter: Adapter, plan: Plan, media: Media) -> Room:
+    """What watching this input takes; no weight is looked at."""
+    policy, prefix = make_policy(settings.policy), len(adapter.prefix_ids(plan))
     shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
     flight_layers = shape.layers if policy.decides_late else 1
     beside = _beside(adapter, plan, policy, tail_tokens(settings.answer_tokens))
-    return Room(shape, prefix, plan, flight_layers, settings.chunk, beside, _tokens(media, plan))
+    return Room(shape, prefix, plan, flight_layers, settings.chunk, beside, _tokens(media, plan), policy.bounded)
 
 
 def _tokens(media: Media, plan: Plan) -> int | None:
@@ -164,21 +180,30 @@ def _entries(budget: Budget, room: Room, free: int) -> int:
 
 def _checked(entries: int, room: Room, free: int) -> int:
     """``entries`` as they are. Raises DoesNotFitError where ``free`` bytes do not hold them."""
-    needed, most = room.needed_here(max(entries, LEAST)), room.most(free)
+    least = max(entries, LEAST)
+    needed, held = room.needed_here(least), least if room.bounded else room.held(least)
     if entries >= LEAST and needed <= free:
         return entries
-    fits = f"--budget {most} fits, or use --budget auto." if most >= LEAST else "Use a smaller --chunk or --max-pixels."
     raise DoesNotFitError(
-        f"A watch with a memory of {max(entries, LEAST)} entries takes {needed / 2**30:.1f} GiB beside the weights; "
-        f"{free / 2**30:.1f} GiB are free.",
-        fits,
+        f"A memory of {held} entries per layer does not fit: the watch takes {readable_size(needed)} beside the "
+        f"weights, and {readable_size(free)} are left for it.",
+        _what_fits(room, free),
     )
+
+
+def _what_fits(room: Room, free: int) -> str:
+    most = room.most(free)
+    if most >= LEAST and room.bounded:
+        return f"--budget {most} fits, or use --budget auto."
+    if most >= LEAST:
+        return "Use a --policy that evicts, or watch a part with --start and --end."
+    return "Use a smaller model, --dtype int8 or int4, or a smaller --max-pixels or --chunk."
 
 
 def _entries_within(size: int, room: Room) -> int:
     """Entries per layer of which ``size`` bytes hold at every moment. Raises DoesNotFitError naming the least."""
     shape, prefix, layers = room.shape, room.prefix, room.layers
-    flight = room.chunk or room.plan.tokens_per_segment
+    flight = max(room.chunk or 0, room.plan.tokens_per_segment)
     entries = entries_for_bytes(size, shape, prefix, flight, layers)
     if room.chunk is None and CHUNK_FACTOR * entries > flight:  # a larger chunk is the tool's own wish: it shares
         held = size // shape.entry_bytes - shape.layers * prefix

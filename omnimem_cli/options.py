@@ -9,7 +9,7 @@ import functools
 import importlib.util
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -285,13 +285,20 @@ class RunOptions:
         return tuple(dict.fromkeys(named))
 
 
-def with_options(kind: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command every field of the dataclass ``kind`` as an option, and pass them on as ``options``."""
+def with_options(
+    kind: type, only: Collection[str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command every field of the dataclass ``kind`` (or ``only`` these) as an option, and pass them on as
+    ``options``."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature, keyword = inspect.signature(command), inspect.Parameter.KEYWORD_ONLY
         own = [p.replace(kind=keyword) for p in signature.parameters.values() if p.name != "options"]
-        shared = [inspect.Parameter(f.name, keyword, default=f.default, annotation=f.type) for f in fields(kind)]
+        shared = [
+            inspect.Parameter(f.name, keyword, default=f.default, annotation=f.type)
+            for f in fields(kind)
+            if only is None or f.name in only
+        ]
 
         @functools.wraps(command)
         def run(**values: Any) -> None:

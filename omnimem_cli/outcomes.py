@@ -3,7 +3,7 @@
 Knows results and errors; runs nothing and writes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -29,18 +29,22 @@ class Outcome:
     wall_s: float = 0.0
 
     def portable(self) -> "Outcome":
-        """With an error that any process can read: a fault's own class may not survive the way."""
-        if self.error is None or isinstance(self.error, UserError | KeyboardInterrupt):
+        """With an error that any process can read: a fault's own class may not survive the way, nor do its frames."""
+        if _bare(self.error) is None or isinstance(self.error, UserError | KeyboardInterrupt):
             return self
         return replace(self, error=UserError(*explain(self.error)))
 
     def brief(self) -> "Outcome":
         """Without what only the telling of it needs: the text of the result, the frames that a traceback holds."""
         result = self.result and {key: self.result.get(key) for key in ("coverage", "warnings")}
-        error = self.error and self.error.with_traceback(None)
-        if error is not None:
-            error.__cause__ = error.__context__ = None
-        return replace(self, result=result, error=error)
+        return replace(self, result=result, error=_bare(self.error))
+
+
+def _bare(error: BaseException | None) -> BaseException | None:
+    """The error without its frames: they may hold half a loaded model, whose memory the next input needs."""
+    if error is not None:
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def exit_code(outcomes: Sequence[Outcome], strict: bool, stopped: int | None = None) -> int:
@@ -48,13 +52,17 @@ def exit_code(outcomes: Sequence[Outcome], strict: bool, stopped: int | None = N
     if stopped:
         return stopped
     failures = [outcome for outcome in outcomes if outcome.status == "failed"]
-    codes = {o.error.exit_code if isinstance(o.error, UserError) else 1 for o in failures}
-    for code in _FIRST:
-        if code in codes:
-            return code
+    code = first_of({o.error.exit_code if isinstance(o.error, UserError) else 1 for o in failures})
+    if code is not None:
+        return code
     if failures:
         return 4 if len(failures) == len(outcomes) else 3
     return 7 if strict and any(o.result and degraded(o.result) for o in outcomes) else 0
+
+
+def first_of(codes: Collection[int]) -> int | None:
+    """The code that beats the others and any count of failed inputs; None where none of ``codes`` does."""
+    return next((code for code in _FIRST if code in codes), None)
 
 
 def tally(outcomes: Sequence[Outcome]) -> str:

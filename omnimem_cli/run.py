@@ -12,13 +12,13 @@ import torch
 from omnimem_cli import results
 from omnimem_cli.checkpoint import Checkpoint
 from omnimem_cli.errors import InputError
-from omnimem_cli.fitting import Fitted, fit, watch_options
+from omnimem_cli.fitting import Fitted, fit
 from omnimem_cli.media.decode import Source
-from omnimem_cli.media.probe import STALL_S, probe
 from omnimem_cli.media.segment import Media
 from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.preflight import planned, probed, stall_s
 from omnimem_cli.session import Clock, Sampling, Session
 from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.tasks.task import Task
@@ -52,7 +52,7 @@ class Watch:
     @property
     def stall_s(self) -> float:
         """How long the source may deliver nothing."""
-        return _stall_s(self.settings)
+        return stall_s(self.settings)
 
     def tell(self, stage: str, done_s: float = 0.0) -> None:
         """Report progress, and stop at the time limit."""
@@ -82,15 +82,8 @@ def watch_one(
     With a ``checkpoint`` the watch goes on where the last one of the same work was saved, and saves its own.
     """
     began = time.monotonic()
-    media = probe(
-        path,
-        audio_track=settings.audio_track,
-        no_audio=settings.no_audio,
-        no_video=settings.no_video,
-        timeout_s=_stall_s(settings),
-    )
-    watched = media.within(settings.start_s, settings.end_s)
-    plan = adapter.plan(watched, watch_options(settings))
+    media = probed(path, settings)
+    watched, plan = media.within(settings.start_s, settings.end_s), planned(settings, adapter, media)
     fitted = fit(settings, adapter, plan, watched, min(task.reserve_s, plan.window_s))
     task.grant(fitted.reserve_s, plan.format.segment_s)
     watch = Watch(settings, task, adapter, report, media, plan, fitted, began)
@@ -101,10 +94,6 @@ def watch_one(
     watch.tell("answering", watch.total_s or session.end_s)
     part = task.finish(session, session.end_s)
     return results.done(task.name, part, preset=preset, **_facts(watch, session, source, digest))
-
-
-def _stall_s(settings: Settings) -> float:
-    return min(STALL_S, settings.timeout_s or STALL_S)
 
 
 def _listen(watch: Watch) -> None:

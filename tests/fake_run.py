@@ -27,7 +27,7 @@ class FakeRun:
         self.on: dict[str, Callable[[], dict]] = {}
         self.model = {"name": "fake", "revision": "1"}
         monkeypatch.setattr(Engine, "identify", lambda engine: self.model)
-        monkeypatch.setattr(Engine, "adapter", lambda engine: None)
+        monkeypatch.setattr(Engine, "adapter", lambda engine, path: None)
         monkeypatch.setattr(run, "watch_one", self._watch)
 
     def _watch(self, path, settings, task, adapter, report, *, digest=None, preset=None, checkpoint=None) -> dict:

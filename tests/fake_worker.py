@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omnimem_cli.batch import Work
 from omnimem_cli.engine import Engine
-from omnimem_cli.errors import InputError, MissingError
+from omnimem_cli.errors import DoesNotFitError, InputError, MissingError
 from omnimem_cli.results import bare_input
 
 
@@ -17,12 +17,14 @@ class NoEngine(Engine):
     def identify(self) -> dict[str, str]:
         return {"name": "none", "revision": "1"}
 
-    def adapter(self) -> None:
-        return None
+    def adapter(self, path: str) -> None:
+        if Path(path).read_text() == "large":
+            raise DoesNotFitError(f"{path} does not fit.", "Use a smaller --budget.")
 
 
 class TextWork(Work):
-    """``die`` kills the process, ``fail`` and ``gone`` raise, ``wait`` takes a minute; anything else is done."""
+    """``die`` kills the process, ``fail`` and ``gone`` raise, ``large`` is refused before the model is loaded, ``wait``
+    takes a minute; anything else is done."""
 
     def engine(self) -> Engine:
         return NoEngine(self.settings)

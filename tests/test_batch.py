@@ -1,5 +1,6 @@
 """Many inputs: isolation, skipping, names, the account of a run."""
 
+import errno
 import json
 import mmap
 import os
@@ -38,13 +39,30 @@ def test_an_unexpected_fault_in_one_input_does_not_cost_the_others_but_is_told(f
     assert fake.watched == ["a.mp4", "bad.mp4", "c.mp4"]
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried."), MemoryError()])
-def test_memory_that_runs_out_in_one_input_is_6_with_the_next_step(fake: FakeRun, error, capsys):
+def allocator_error() -> RuntimeError:
+    """What torch raises on the CPU, by asking for more than any machine has."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**59, dtype=torch.uint8)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried."), "(OutOfMemoryError: CUDA out of memory)"),
+        (MemoryError(), "(MemoryError)"),
+        (allocator_error(), "(it asked for 576460752.30 GB at once)"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), "(it asked for"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory)"),
+    ],
+)
+def test_memory_that_runs_out_in_one_input_is_6_with_the_next_step(fake: FakeRun, error, shown, capsys):
     media("a.mp4", "long.mp4", "c.mp4")
     fake.on["long.mp4"] = fail(error)
     assert omnimem("summarize", "a.mp4", "long.mp4", "c.mp4") == 6
     said = capsys.readouterr().err
-    assert "long.mp4 took more memory than there is (" in said and "--budget" in said and "unexpected" not in said
+    assert "long.mp4 took more memory than there is" in said and shown in said
+    assert "--budget" in said and "unexpected" not in said
     assert fake.watched == ["a.mp4", "long.mp4", "c.mp4"]
 
 
@@ -109,6 +127,9 @@ def test_the_account_of_a_long_run_holds_no_texts_and_no_frames():
     outcome = Outcome("a", "failed", result=result(), error=fault()).brief()
     assert set(outcome.result) == {"coverage", "warnings"}
     assert outcome.error.__traceback__ is None
+    held = fault()
+    Outcome("a", "failed", error=held).portable()
+    assert held.__traceback__ is None, "nor does a worker hold on to them while it does the next input"
 
 
 @pytest.mark.parametrize(

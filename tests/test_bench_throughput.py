@@ -20,7 +20,7 @@ from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops
 from omnimem_cli.bench.tables import throughput_table
 from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
 from omnimem_cli.errors import DoesNotFitError, UsageError
-from omnimem_cli.fitting import fit, room_of
+from omnimem_cli.fitting import fit
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.blank import random_adapter
@@ -77,9 +77,8 @@ def test_a_policy_is_read_at_every_length(adapter, same_clip, clip):
     assert bounded["bytes"] < whole["bytes"] and whole["shares"]["scoring"] < bounded["shares"]["scoring"]
     assert carried["entries"] == bounded["entries"] == 40 and result["stopped"] == []
     weights = sum(p.numel() * p.element_size() for p in adapter.model.parameters())
-    prefix = len(adapter.open(clip.media, clip.plan))
-    room = room_of(replace(SMALL, policy="omnimem"), adapter, clip.plan, replace(clip, length_s=24.0).media, prefix)
-    assert bounded["reckoned_bytes"] == weights + room.needed_here(40)
+    fitted = fit(SMALL, adapter, clip.plan, replace(clip, length_s=24.0).media)
+    assert bounded["reckoned_bytes"] == weights + fitted.needed
     assert whole["reckoned_bytes"] is carried["reckoned_bytes"] is None and result["attention"] == "torch"
     assert json.loads(json.dumps(result)) == result and "carry" in throughput_table(result)
 

@@ -28,7 +28,7 @@ LISTED = [row for row in ROWS if row.hub_id]
 def on_meta(name: str) -> torch.nn.Module:
     """The model of a shipped shape, without a single weight."""
     checkpoint = read_checkpoint(GEOMETRY / name)
-    kind, _ = blank._family(checkpoint)
+    kind, *_ = blank._family(checkpoint)
     with torch.device("meta"):
         return kind(blank.config_of(kind, checkpoint))
 
@@ -73,6 +73,18 @@ def test_a_folder_without_weights_is_drawn_and_watches(folder):
     frames = frames_of(30, plan.format.fps, plan.format.width, plan.format.height)
     list(session.watch(segments_of(plan.format, frames, sound_of(30))))
     assert session.memory.tokens_seen > 100 and session.ask(["What?"], max_tokens=2)[0].tokens >= 0
+
+
+def test_a_shape_without_weights_reckons_as_the_model_does(folder):
+    settings, media = Settings(budget="40", max_pixels=112 * 84), media_of(30, 30, 112, 84)
+    found = []
+    for device in ("cpu", "meta"):
+        adapter = random_adapter(str(folder), device=device, dtype="float32")
+        plan = adapter.plan(media, WatchOptions(max_pixels=112 * 84))
+        found.append((plan, fit(settings, adapter, plan, media, free=2**40), len(adapter.prefix_ids(plan))))
+        if device == "cpu":
+            assert len(adapter.open(media, plan)) == found[0][2]
+    assert found[0] == found[1]
 
 
 def test_weights_are_drawn_in_the_type_asked_for_and_buffers_are_the_librarys(tiny_folder):

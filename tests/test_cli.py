@@ -205,7 +205,7 @@ def watch(*arguments, **more):
 
 omnimem_cli.run = types.SimpleNamespace(watch_one=watch)
 Engine.identify = lambda engine: {"name": "fake", "revision": "1"}
-Engine.adapter = lambda engine: None
+Engine.adapter = lambda engine, path: None
 main(["summarize", "a.mp4", "-o", "-"])
 """
 

@@ -1,6 +1,7 @@
 """The whole command line on real media with the built-in model: what a person at a shell meets."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fake_run import lines, omnimem
 
 from omnimem_cli import results
 from omnimem_cli.media import ffmpeg
-from omnimem_cli.models import device
+from omnimem_cli.models import loader
 
 NANO = ("-m", "nano", "--device", "cpu")
 
@@ -145,6 +146,52 @@ def test_doctor_reckons_with_the_type_asked_for(capsys):
     assert omnimem("doctor", *NANO, "--dtype", "int3") == 2
 
 
+def found(shown: str) -> dict[str, str]:
+    """The findings of ``doctor --json`` by what they are about."""
+    return {finding["about"]: finding["text"] for finding in json.loads(shown)}
+
+
+def test_doctor_reckons_with_the_plan_of_this_very_input(capsys):
+    footage.av(Path(), "clip.mp4")
+    tokens = []
+    for flags in ([], ["--end", "4"], ["--end", "4", "--no-audio"], ["--end", "4", "--no-audio", "--fps", "4"]):
+        assert omnimem("doctor", "clip.mp4", *NANO, "--json", *flags) == 0
+        tokens.append(int(found(capsys.readouterr().out)["tokens"].split()[1]))
+    assert omnimem("summarize", "clip.mp4", *NANO, "--end", "4", "-o", "-") == 0
+    (result,) = lines(capsys.readouterr().out)
+    seen = result["memory"]["seen"]
+    assert tokens[0] > tokens[1] == seen["visual"] + seen["audio"]
+    assert tokens[2] == seen["visual"] and tokens[3] == 2 * tokens[2]
+
+
+def test_doctor_knows_policies_and_the_config_file_as_a_run_does(capsys):
+    footage.av(Path(), "clip.mp4")
+    Path("omnimem.yaml").write_text("budget: 64\n")
+    for flags, said, kept in (
+        ([], "64 entries", "% are kept"),
+        (["--policy", "full"], "evicts nothing", "all are kept"),
+    ):
+        assert omnimem("doctor", "clip.mp4", *NANO, *flags, "--json") == 0
+        shown = found(capsys.readouterr().out)
+        assert said in shown["budget"] and kept in shown["tokens"]
+
+
+def test_doctor_says_what_a_model_would_take_whose_weights_are_not_here_and_still_5(monkeypatch, capsys):
+    footage.av(Path(), "clip.mp4")
+    monkeypatch.setattr("omnimem_cli.models.hub.cached", lambda hub_id: None)
+    for free, said in (
+        (2**36, "it would fit"),
+        (18 * 10**9, "does not fit"),
+        (2**33, "weights of qwen2.5-omni-7b take"),
+    ):
+        monkeypatch.setattr(loader, "free_bytes", lambda where, free=free: free)
+        flags = ("-m", "qwen2.5-omni-7b", "--device", "cpu", "--dtype", "bfloat16", "--json", "--max-pixels", "900000")
+        assert omnimem("doctor", "clip.mp4", *flags) == 5
+        shown = capsys.readouterr()
+        assert said in found(shown.out)["room"] and "models pull qwen2.5-omni-7b" in shown.err
+    assert "17.86 GB" in found(shown.out)["room"]
+
+
 def test_doctor_ends_as_a_run_would_where_the_input_is_missing():
     assert omnimem("doctor", "nowhere.mp4", *NANO) == 4
 
@@ -165,13 +212,15 @@ def test_doctor_says_5_for_weights_that_a_run_would_refuse(tiny_full_folder: Pat
 
 def test_doctor_says_6_and_what_would_fit_for_a_file_that_does_not(monkeypatch: pytest.MonkeyPatch, capsys):
     footage.av(Path(), "clip.mp4")
-    monkeypatch.setattr(device, "free_bytes", lambda where: 400 * 2**20)
+    monkeypatch.setattr(loader, "free_bytes", lambda where: 2**32)
     assert omnimem("doctor", "clip.mp4", *NANO) == 0
-    assert "it fits" in capsys.readouterr().out
-    monkeypatch.setattr(device, "free_bytes", lambda where: 366 * 2**20)
+    said = capsys.readouterr().out
+    assert "it fits" in said
+    needed = 1e9 * float(re.search(r"([\d.]+) GB at the worst moment", said)[1])  # to two digits
+    monkeypatch.setattr(loader, "free_bytes", lambda where: int(0.97 * needed))
     assert omnimem("doctor", "clip.mp4", *NANO) == 6
     shown = capsys.readouterr()
-    assert "it does not fit" in shown.out and "Use --budget" in shown.err
+    assert "does not fit" in shown.out and "--budget" in shown.err
 
 
 def test_the_same_command_again_does_nothing_and_the_text_is_the_same_for_a_copy():

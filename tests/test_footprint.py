@@ -37,7 +37,7 @@ def begun(adapter, seconds: float, width: int, height: int, **settings):
     media, chosen = media_of(seconds, seconds, width, height), Settings(max_pixels=width * height, **settings)
     plan = adapter.plan(media, WatchOptions(max_pixels=chosen.max_pixels))
     fitted = fit(chosen, adapter, plan, media)
-    room = room_of(chosen, adapter, plan, media, len(adapter.open(media, plan)))
+    room = room_of(chosen, adapter, plan, media)
     frames = frames_of(seconds, plan.format.fps, plan.format.width, plan.format.height)
     tail = fitted.tail_tokens
     session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens, tail_tokens=tail)

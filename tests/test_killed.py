@@ -36,7 +36,7 @@ def watch(path, settings, task, adapter, report, **more):
 
 omnimem_cli.run = types.SimpleNamespace(watch_one=watch)
 Engine.identify = lambda engine: {"name": "fake", "revision": "1"}
-Engine.adapter = lambda engine: None
+Engine.adapter = lambda engine, path: None
 main(["summarize", "in", "-r", "-o", "out", "-f", "md,json,txt", *sys.argv[1:]])
 """
 

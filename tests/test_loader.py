@@ -13,7 +13,7 @@ from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.engine import is_installed
 from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
-from omnimem_cli.models import checkpoint, hub, loader
+from omnimem_cli.models import checkpoint, hub, loader, thinker
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.device import find_device
 from omnimem_cli.models.loader import installed, load, resolve
@@ -242,6 +242,18 @@ def test_weights_that_exceed_what_is_free_are_not_read(tiny_full_folder, monkeyp
         load(str(tiny_full_folder), device="cpu")
     assert "omnimem doctor" in raised.value.hint
     load(str(tiny_full_folder), device="cpu", dtype="bfloat16")
+
+
+@pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory"])
+def test_memory_that_runs_out_while_a_thinker_is_loaded_is_6_whatever_class_the_error_has(
+    tiny_folder, monkeypatch, words
+):
+    def full(*args, **more):
+        raise RuntimeError(f"[enforce fail at alloc_cpu.cpp:127] {words}: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(thinker.FAMILIES["qwen2.5-omni"][0], "from_pretrained", full)
+    with pytest.raises(DoesNotFitError, match="do not fit on cpu"):
+        load(str(tiny_folder), device="cpu")
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [("int8", "Linear8bitLt"), ("int4", "Linear4bit")])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from served import Server
 
-from omnimem_cli import fitting, results, run
+from omnimem_cli import fitting, preflight, results, run
 from omnimem_cli.batch import Batch, Work
 from omnimem_cli.errors import DoesNotFitError, InputError, UsageError
 from omnimem_cli.inputs import find_inputs
@@ -20,7 +20,7 @@ from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
 from omnimem_cli.models import footprint
 from omnimem_cli.preset_file import Question
-from omnimem_cli.settings import Settings
+from omnimem_cli.settings import ANSWER_TOKENS, Settings
 from omnimem_cli.tasks.ask import Ask
 from omnimem_cli.tasks.summarize import Summarize
 from omnimem_cli.tasks.transcribe import Transcribe
@@ -118,7 +118,7 @@ def test_a_stalled_source_is_given_up_within_the_time_limit(no_audio, clip, tiny
     server = Server(data, stop_at=len(data) // 2)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     media = probe(str(clip), no_audio=no_audio)
-    monkeypatch.setattr(run, "probe", lambda path, **options: replace(media, path=server.url))
+    monkeypatch.setattr(preflight, "probe", lambda path, **options: replace(media, path=server.url))
     begun = time.monotonic()
     with pytest.raises(InputError) as error:
         summarize(clip, tiny_adapter, timeout_s=2.0, no_audio=no_audio)
@@ -131,7 +131,7 @@ def test_a_stalled_source_is_given_up_within_the_time_limit(no_audio, clip, tiny
 
 def test_a_long_time_limit_does_not_make_a_stall_longer(clip, tiny_adapter, monkeypatch):
     stalls = []
-    monkeypatch.setattr(run, "probe", lambda path, **options: stalls.append(options["timeout_s"]) or probe(path))
+    monkeypatch.setattr(preflight, "probe", lambda path, **options: stalls.append(options["timeout_s"]) or probe(path))
     monkeypatch.setattr(
         run, "Source", lambda media, layout, **options: stalls.append(options["stall_s"]) or Source(media, layout)
     )
@@ -194,6 +194,17 @@ def test_auto_takes_what_is_free_and_no_more_than_was_ever_measured(clip, tiny_a
     monkeypatch.setattr(fitting, "free_bytes", lambda device: 16 * 2**20)
     memory = summarize(clip, tiny_adapter, budget="auto")["memory"]
     assert 20 < memory["budget_entries"] < 1000
+
+
+def test_a_session_asks_no_more_at_once_than_was_reckoned(clip, tiny_adapter):
+    class Seen(Summarize):
+        def on_moment(self, session, moment, segments):
+            self.session = session
+
+    settings = Settings(budget="120", max_tokens=4, fps=1, max_pixels=112 * 84)
+    task = Seen(settings)
+    run.watch_one(str(clip), settings, task, tiny_adapter, lambda progress: None)
+    assert task.session.tail_tokens == footprint.tail_tokens(4) != footprint.tail_tokens(ANSWER_TOKENS)
 
 
 def test_a_memory_that_does_not_fit_the_device_is_refused_before_the_watch(clip, tiny_adapter, monkeypatch):

@@ -14,7 +14,7 @@ from fake_worker import TextWork
 from omnimem_cli.batch import Batch
 from omnimem_cli.errors import MissingError
 from omnimem_cli.inputs import find_inputs
-from omnimem_cli.outcomes import Outcome
+from omnimem_cli.outcomes import Outcome, exit_code
 from omnimem_cli.settings import Settings
 from omnimem_cli.stopping import Interrupted, stop_signals
 from omnimem_cli.workers import by_workers
@@ -56,6 +56,15 @@ def test_two_workers_share_the_work_and_a_failure_or_a_death_costs_one_input(sha
     assert len(processes) >= 2 and os.getpid() not in processes
     assert len(list(tmp_path.glob("*.summary.json"))) == 4
     assert list((tmp_path / ".omnimem").glob("*.lock")) in ([], [tmp_path / ".omnimem" / "2.summary.lock"])
+
+
+def test_what_does_not_fit_before_a_worker_loads_its_model_costs_one_input(shared):
+    ended = shared(["large", "a", "b", "large", "c"], [])
+    assert {name: o.status for name, o in by_name(ended).items() if o.status != "done"} == {
+        "0": "failed",
+        "3": "failed",
+    }
+    assert exit_code(ended, strict=False) == 6
 
 
 def test_what_a_worker_misses_on_the_machine_ends_the_run(shared):

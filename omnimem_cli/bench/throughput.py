@@ -16,7 +16,7 @@ from omnimem_cli.bench.clip import Clip, make_clip
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate
 from omnimem_cli.bench.machine import device_peak, machine, reset_peak, seconds
 from omnimem_cli.errors import DoesNotFitError
-from omnimem_cli.fitting import Fitted, fit, room_of, watch_options
+from omnimem_cli.fitting import Fitted, fit, watch_options
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.cache import Memory
 from omnimem_cli.memory.piece import Piece
@@ -111,7 +111,6 @@ class _Watch:
         memory.waits_for_device = True
         media, plan, chunk = self.clip.media, self.clip.plan, self.fitted.chunk_tokens
         self.session = Session(self.timed, memory, media, plan, chunk, questions=BATCH)
-        self.reckoned = self._reckoned_bytes()  # opens a stream, so before the watch
         self.watched_s = self.flops = 0.0
 
     def _memory(self, fitted: Fitted) -> Memory:
@@ -185,7 +184,7 @@ class _Watch:
         }
         whole, rate = sum(seconds_of.values()), self.flops / self.watched_s
         peaks = {"bytes": memory.nbytes, "peak_bytes": memory.peak_bytes, **device_peak(self.device)}
-        peaks["reckoned_bytes"] = self.reckoned
+        peaks["reckoned_bytes"] = self._reckoned_bytes()
         return {
             "policy": self.policy,
             "minutes": minutes,
@@ -209,11 +208,8 @@ class _Watch:
         """What the tool says beforehand that weights and watch take; nothing of what it would not run."""
         if self.policy == CARRY or self.fitted.entries is None:
             return None
-        clip = self.clip
-        prefix = len(self.adapter.open(clip.media, clip.plan))
-        room = room_of(self.settings, self.adapter, clip.plan, clip.media, prefix)
         weights = sum(p.numel() * p.element_size() for p in self.adapter.model.parameters())
-        return weights + room.needed_here(self.fitted.entries)
+        return weights + self.fitted.needed
 
     def _answers(self) -> dict:
         """Seconds to the first token (median), and answer tokens a second for one question and for many."""

@@ -59,6 +59,9 @@ class Adapter(Protocol):
     def listen(self, audio: "torch.Tensor") -> None:
         """First pass over a file's sound, block by block (float32 [samples]): learns the log-mel maximum."""
 
+    def prefix_ids(self, plan: Plan) -> list[int]:
+        """Token ids of what `open` returns; no state changes and no weight is looked at."""
+
     def open(self, media: Media, plan: Plan) -> Piece:
         """The prefix: system prompt, role header, opening marks. A new stream; keeps what was listened to."""
 

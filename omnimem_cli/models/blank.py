@@ -4,21 +4,22 @@ Knows the shapes (``geometry/NAME/config.json``, or any folder with a config) an
 uses no network. Where a folder has no tokenizer the built-in model's stands in, with the family's marks added.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from omnimem_cli.errors import DoesNotFitError
 from omnimem_cli.models import thinker
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.models.catalogue import Row, row, unlisted
 from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint
 from omnimem_cli.models.device import DTYPES, dtype_name, find_device
+from omnimem_cli.models.faults import loading
 from omnimem_cli.models.loader import NANO, family_of
 from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.salmonn import weights as salmonn
+from omnimem_cli.models.tokenizer import read_tokenizer
 
 GEOMETRY = Path(__file__).parent / "geometry"
 _MARKS = ("vision_start", "vision_end", "audio_start", "audio_end", "image_pad", "video_pad", "audio_pad")
@@ -30,11 +31,23 @@ def random_adapter(model: str, *, device: str = "auto", dtype: str | None = None
     Raises UsageError (unknown name), MissingError (no such device, a config of another kind), DoesNotFitError.
     """
     where = find_device(device)
-    known, checkpoint = _shape(model)
-    kind, adapter_of = _family(checkpoint)
-    with quiet():
-        drawn = _drawn(kind, config_of(kind, checkpoint), where, DTYPES[dtype_name(dtype, where)])
-    return adapter_of(drawn, _tokenizer(checkpoint), checkpoint, known)
+    return drawn(*_shape(model), where, dtype_name(dtype, where))
+
+
+def drawn(known: Row, checkpoint: Checkpoint, device: torch.device, dtype: str) -> Adapter:
+    """The adapter of a checkpoint's shape; on the device ``meta`` it has no weights at all.
+
+    Raises MissingError for a folder that would not load, DoesNotFitError.
+    """
+    kind, adapter_of, marks = _family(checkpoint)
+    with quiet(), loading(checkpoint.folder, device):
+        model = _model(kind, config_of(kind, checkpoint), device, DTYPES[dtype])
+    return adapter_of(model, _tokenizer(checkpoint, marks), checkpoint, known)
+
+
+def published(known: Row) -> Checkpoint:
+    """The shape of a catalogue row, as it is released."""
+    return read_checkpoint(NANO if known.name == "nano" else GEOMETRY / known.name)
 
 
 def config_of(kind: type[PreTrainedModel], checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -42,13 +55,14 @@ def config_of(kind: type[PreTrainedModel], checkpoint: Checkpoint) -> PreTrained
     return kind.config_class.from_pretrained(checkpoint.folder, local_files_only=True)
 
 
-def _family(checkpoint: Checkpoint) -> tuple[type[PreTrainedModel], Callable[..., Adapter]]:
-    """The library's class of this architecture, and what makes an adapter of it."""
+def _family(checkpoint: Checkpoint) -> tuple[type[PreTrainedModel], Callable[..., Adapter], Iterable[str]]:
+    """The library's class of this architecture, what makes an adapter of it, and the marks of its prompts."""
     family = family_of(checkpoint)
     if family in thinker.FAMILIES:
-        return thinker.FAMILIES[family][0], thinker.adapter_of
+        kind, adapter = thinker.FAMILIES[family]
+        return kind, thinker.adapter_of, adapter.marks.values()
     salmonn.check_sound(checkpoint)
-    return salmonn.FAMILIES[checkpoint.model_type].model_class, salmonn.adapter_of
+    return salmonn.FAMILIES[checkpoint.model_type].model_class, salmonn.adapter_of, salmonn.MARKS
 
 
 def _shape(model: str) -> tuple[Row, Checkpoint]:
@@ -56,27 +70,23 @@ def _shape(model: str) -> tuple[Row, Checkpoint]:
         checkpoint = read_checkpoint(Path(model))
         return unlisted(Path(model).resolve().name, family_of(checkpoint)), checkpoint
     known = row(model)
-    return known, read_checkpoint(NANO if known.name == "nano" else GEOMETRY / known.name)
+    return known, published(known)
 
 
-def _drawn(
+def _model(
     kind: type[PreTrainedModel], config: PreTrainedConfig, device: torch.device, dtype: torch.dtype
 ) -> PreTrainedModel:
     """Weights that the library finds missing it makes where they belong: nothing is built on the host first."""
-    try:
-        model = kind.from_pretrained(
-            None, config=config, state_dict={}, dtype=dtype, device_map={"": device}, attn_implementation="sdpa"
-        )
-    except torch.OutOfMemoryError as error:
-        raise DoesNotFitError(
-            f"A model of this shape does not fit on {device}.", "Choose a smaller one, or --device cpu."
-        ) from error
+    model = kind.from_pretrained(
+        None, config=config, state_dict={}, dtype=dtype, device_map={"": device}, attn_implementation="sdpa"
+    )
     return model.eval().requires_grad_(False)  # the counter of operations refuses a view of what is trained
 
 
-def _tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    own = (checkpoint.folder / "tokenizer_config.json").exists()
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder if own else NANO, local_files_only=True)
-    if not own:
-        tokenizer.add_tokens([f"<|{mark}|>" for mark in _MARKS], special_tokens=True)
+def _tokenizer(checkpoint: Checkpoint, marks: Iterable[str]) -> PreTrainedTokenizerBase:
+    folder = salmonn.tokenizer_folder(checkpoint.folder)
+    if (folder / "tokenizer_config.json").exists():
+        return read_tokenizer(folder, marks)
+    tokenizer = AutoTokenizer.from_pretrained(NANO, local_files_only=True)
+    tokenizer.add_tokens([f"<|{mark}|>" for mark in _MARKS], special_tokens=True)
     return tokenizer

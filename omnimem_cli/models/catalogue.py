@@ -14,7 +14,12 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 QUANTIZED_BYTES = {"int8": 1, "int4": 0.5 + 4 / 64}
 """Bytes of a parameter that is held in fewer bits; of int4 with one float32 scale for 64 of them (nf4)."""
 
-GB = 1_000_000_000
+MB, GB = 1_000_000, 1_000_000_000
+
+
+def readable_size(count: float) -> str:
+    """Bytes as a person reads them: ``0.46 GB``, ``85 MB``."""
+    return f"{count / GB:.2f} GB" if count >= GB / 10 else f"{count / MB:.0f} MB"
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,13 @@ class Row:
         return self.quantizable * QUANTIZED_BYTES[dtype] + (1 - self.quantizable) * DTYPE_BYTES["bfloat16"]
 
     def entry_bytes(self, dtype: str = "bfloat16") -> int | None:
-        """Bytes of one entry's keys and values in all layers, without side data; None where unknown."""
+        """Bytes of one entry's keys and values in all layers, without side data; None where unknown.
+
+        ``dtype`` is that of the weights: what is held in fewer bits works in bfloat16.
+        """
         if self.layers is None or self.kv_heads is None or self.head_dim is None:
             return None
-        return 2 * self.layers * self.kv_heads * self.head_dim * DTYPE_BYTES[dtype]
+        return 2 * self.layers * self.kv_heads * self.head_dim * DTYPE_BYTES.get(dtype, 2)
 
 
 _OMNI_PIXELS = 299 * 28 * 28  # 640x360 rounded to 28-pixel cells: 23 x 13

@@ -1,5 +1,10 @@
-"""What goes wrong while a folder becomes a model, as the errors that a person can act on."""
+"""What goes wrong while a folder becomes a model, as the errors that a person can act on; and memory that runs out.
 
+Knows the words of torch's allocators, which have no class of their own on the CPU.
+"""
+
+import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,8 +13,24 @@ import torch
 from safetensors import SafetensorError
 
 from omnimem_cli.errors import DoesNotFitError
+from omnimem_cli.models.catalogue import readable_size
 from omnimem_cli.models.checkpoint import broken
 from omnimem_cli.models.hub import first_line
+
+_SPENT = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What a RuntimeError says where memory ran out and torch raised no OutOfMemoryError."""
+
+
+def ran_out(error: BaseException) -> str | None:
+    """What an error says of memory that ran out, in a few words; None of every other error."""
+    spent = isinstance(error, RuntimeError) and any(words in str(error) for words in _SPENT)
+    spent |= isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if not spent and not isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return None
+    asked = re.search(r"you tried to allocate (\d+) bytes", str(error))
+    if asked:
+        return f"it asked for {readable_size(int(asked[1]))} at once"
+    return f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0].rstrip(".: ")
 
 
 @contextmanager
@@ -17,10 +38,10 @@ def loading(folder: Path, device: torch.device) -> Iterator[None]:
     """DoesNotFitError where memory runs out inside, MissingError for what the library cannot load."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise DoesNotFitError(
-            f"The weights in {folder} do not fit on {device}.",
-            "`omnimem doctor` says which models fit; --device cpu is slow but has more memory.",
-        ) from error
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (MemoryError, OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if ran_out(error) is not None:
+            raise DoesNotFitError(
+                f"The weights in {folder} do not fit on {device}.",
+                "`omnimem doctor` says which models fit; --device cpu is slow but has more memory.",
+            ) from error
         raise broken(folder, f"cannot be loaded: {first_line(error).rstrip('.')}") from error

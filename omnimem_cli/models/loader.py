@@ -12,7 +12,7 @@ import torch
 from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import hub
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.models.catalogue import GB, ROWS, Row, of_size, row, unlisted
+from omnimem_cli.models.catalogue import GB, ROWS, Row, of_size, readable_size, row, unlisted
 from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint, read_whole
 from omnimem_cli.models.device import dtype_name, find_device, free_bytes, total_memory
 from omnimem_cli.models.placement import Placement
@@ -43,21 +43,27 @@ def load(model: str, *, device: str = "auto", dtype: str | None = None, offline:
     found = resolve(model, device=device, dtype=dtype)
     checkpoint = read_whole(found.folder)
     load_adapter, placement = _families()[family_of(checkpoint)], Placement(where, dtype_name(dtype, where))
-    _check_room(checkpoint, found.row, placement)
+    left_beside(weight_bytes(checkpoint, found.row, placement.weights), found.row.name, placement)
     adapter = load_adapter(checkpoint, found.row, placement)
     adapter.weights = placement.weights
     return adapter
 
 
-def _check_room(checkpoint: Checkpoint, wanted: Row, placement: Placement) -> None:
-    """Raises DoesNotFitError, before anything is read, where the weights alone exceed what is free."""
-    needed, free = checkpoint.values * wanted.parameter_bytes(placement.weights), free_bytes(placement.device)
-    if needed > free:
+def weight_bytes(checkpoint: Checkpoint, wanted: Row, dtype: str) -> int:
+    """Bytes of a folder's weights in memory."""
+    return int(checkpoint.values * wanted.parameter_bytes(dtype))
+
+
+def left_beside(weights: int, name: str, placement: Placement) -> int:
+    """Bytes that stay free beside so many of weights. Raises DoesNotFitError where these alone exceed what is free."""
+    free = free_bytes(placement.device)
+    if weights > free:
         raise DoesNotFitError(
-            f"The weights in {checkpoint.folder} take {needed / GB:.1f} GB as {placement.weights}; {placement.device} "
-            f"has {free / GB:.1f} GB.",
-            "`omnimem doctor` says which models fit; --dtype int8 and int4 (an extra) take less.",
+            f"The weights of {name} take {readable_size(weights)} as {placement.weights}; {placement.device} has "
+            f"{readable_size(free)}.",
+            "Use a smaller --dtype (bfloat16; int8 and int4 are an extra), or a model that `omnimem doctor` says fits.",
         )
+    return free - weights
 
 
 def resolve(model: str, *, device: str = "auto", dtype: str | None = None) -> Found:

@@ -103,13 +103,16 @@ class QwenOmniAdapter(BaseAdapter):
         """First pass over a file's sound, block by block (float32 [samples]): learns the log-mel maximum."""
         self.mel.listen(audio)
 
-    def open(self, media: Media, plan: Plan) -> Piece:
+    def prefix_ids(self, plan: Plan) -> list[int]:
         """System prompt, role header and opening marks."""
+        return self.prompt.system + self.prompt.opening(*_streams(plan))
+
+    def open(self, media: Media, plan: Plan) -> Piece:
+        """The prefix as embeddings; a new stream begins."""
         assert plan.tokens_per_segment > 0, "a plan has picture, sound or both"
         self._plan, self._end_s = plan, 0.0
         self.mel.open()
-        marks = self.prompt.opening(self._picture, self._sound)
-        piece = text_piece(self._embeds(self.prompt.system + marks), 0, PREFIX)
+        piece = text_piece(self._embeds(self.prefix_ids(plan)), 0, PREFIX)
         self._set_marks(piece.positions[:, len(self.prompt.system) :])
         self.positions = StreamPositions(
             base=int(piece.positions[0, -1]) + 1,
@@ -122,14 +125,6 @@ class QwenOmniAdapter(BaseAdapter):
         """Positions [3, marks] of text that counts up become those of marks."""
         if self.marks_share:
             positions[:] = positions[:, :1].clone()
-
-    @property
-    def _picture(self) -> bool:
-        return self._plan.visual_tokens_per_segment > 0
-
-    @property
-    def _sound(self) -> bool:
-        return self._plan.audio_tokens_per_segment > 0
 
     @torch.no_grad()
     def encode(self, segments: Sequence[Segment]) -> list[Piece]:
@@ -208,7 +203,7 @@ class QwenOmniAdapter(BaseAdapter):
         return [self._question(text) for text in texts]
 
     def _question(self, text: str) -> Piece:
-        marks = self.prompt.closing(self._picture, self._sound)
+        marks = self.prompt.closing(*_streams(self._plan))
         closing = text_piece(self._embeds(marks), self.positions.close, QUESTION, self._end_s)
         self._set_marks(closing.positions)
         asked = self._embeds(self.prompt.question(text))
@@ -216,9 +211,10 @@ class QwenOmniAdapter(BaseAdapter):
 
     def prompt_ids(self, text: str) -> list[int]:
         """The chat frame, the question and what stands for picture and sound."""
-        pads = [self.config.video_token_id] * self._picture + [self.config.audio_token_id] * self._sound
-        marks = self.prompt.opening(self._picture, self._sound) + self.prompt.closing(self._picture, self._sound)
-        return self.prompt.system + marks + pads + self.prompt.question(text)
+        picture, sound = _streams(self._plan)
+        pads = [self.config.video_token_id] * picture + [self.config.audio_token_id] * sound
+        marks = pads + self.prompt.closing(picture, sound)
+        return self.prefix_ids(self._plan) + marks + self.prompt.question(text)
 
     def state(self) -> dict:
         """Plain tensors and numbers that resume the stream after ``open`` with the same plan."""
@@ -229,3 +225,8 @@ class QwenOmniAdapter(BaseAdapter):
         self._end_s = state["end_s"]
         self.positions = StreamPositions(**state["positions"])
         self.mel.load_state(state["mel"])
+
+
+def _streams(plan: Plan) -> tuple[bool, bool]:
+    """Whether there is picture, and whether there is sound."""
+    return plan.visual_tokens_per_segment > 0, plan.audio_tokens_per_segment > 0

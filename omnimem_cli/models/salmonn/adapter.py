@@ -70,11 +70,15 @@ class SalmonnAdapter(BaseAdapter, ABC):
     def listen(self, audio: Tensor) -> None:
         """Nothing to learn: the log-mel floor is that of each 30 s slice."""
 
+    def prefix_ids(self, plan: Plan) -> list[int]:
+        """System prompt and role header."""
+        return self._ids(SYSTEM + self.opens)
+
     def open(self, media: Media, plan: Plan) -> Piece:
-        """System prompt and role header; a new stream begins. ``media`` tells the length that positions need."""
+        """The prefix as embeddings; a new stream begins. ``media`` tells the length that positions need."""
         form = plan.format
         rows, columns = self.grid(plan)
-        prefix = self._text(SYSTEM + self.opens)
+        prefix = self._embeds(self.prefix_ids(plan))
         self._stream = Stream(
             layout=self.layout(2 / form.fps, grid_steps(media, form.fps)),
             positions=self.positions(media, plan, len(prefix)),

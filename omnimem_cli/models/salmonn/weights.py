@@ -69,7 +69,7 @@ def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> Salm
             merge_adapter(tensors, checkpoint.lora)
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
         model = _model(family.model_class, config, tensors, checkpoint.folder, placement)
-        tokenizer = read_tokenizer(_tokenizer_folder(checkpoint.folder), MARKS)
+        tokenizer = read_tokenizer(tokenizer_folder(checkpoint.folder), MARKS)
     return adapter_of(model, tokenizer, checkpoint, row)
 
 
@@ -123,7 +123,7 @@ def _model(
     return model.eval().requires_grad_(False)
 
 
-def _tokenizer_folder(folder: Path) -> Path:
+def tokenizer_folder(folder: Path) -> Path:
     """The OmniMem repository keeps the tokenizer in ``base``, beside the model's folder."""
     beside = folder.parent / "base"
     return beside if not (folder / "tokenizer_config.json").exists() and beside.is_dir() else folder
