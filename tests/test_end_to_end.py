@@ -1,7 +1,6 @@
 """The whole command line on real media with the built-in model: what a person at a shell meets."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import pytest
 import zoo
 from fake_run import lines, omnimem
 
-from omnimem_cli import results
+from omnimem_cli import preflight, results
 from omnimem_cli.media import ffmpeg
 from omnimem_cli.models import loader
+from omnimem_cli.settings import Settings
 
 NANO = ("-m", "nano", "--device", "cpu")
 
@@ -212,12 +212,13 @@ def test_doctor_says_5_for_weights_that_a_run_would_refuse(tiny_full_folder: Pat
 
 def test_doctor_says_6_and_what_would_fit_for_a_file_that_does_not(monkeypatch: pytest.MonkeyPatch, capsys):
     footage.av(Path(), "clip.mp4")
-    monkeypatch.setattr(loader, "free_bytes", lambda where: 2**32)
+    settings = Settings(model="nano")
+    nano = preflight.unloaded(loader.resolve("nano"), settings)
+    needed = nano.weights + nano.fit(settings, preflight.probed("clip.mp4", settings)).needed
+    monkeypatch.setattr(loader, "free_bytes", lambda where: needed)
     assert omnimem("doctor", "clip.mp4", *NANO) == 0
-    said = capsys.readouterr().out
-    assert "it fits" in said
-    needed = 1e9 * float(re.search(r"([\d.]+) GB at the worst moment", said)[1])  # to two digits
-    monkeypatch.setattr(loader, "free_bytes", lambda where: int(0.97 * needed))
+    assert "it fits" in capsys.readouterr().out
+    monkeypatch.setattr(loader, "free_bytes", lambda where: needed - 1)
     assert omnimem("doctor", "clip.mp4", *NANO) == 6
     shown = capsys.readouterr()
     assert "does not fit" in shown.out and "--budget" in shown.err
