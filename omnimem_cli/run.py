@@ -82,6 +82,8 @@ def watch_one(
     With a ``checkpoint`` the watch goes on where the last one of the same work was saved, and saves its own.
     """
     began = time.monotonic()
+    if adapter.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(adapter.device)  # the result tells this input's own
     media = probed(path, settings)
     watched, plan = media.within(settings.start_s, settings.end_s), planned(settings, adapter, media)
     fitted = fit(settings, adapter, plan, watched, min(task.reserve_s, plan.window_s))
