@@ -114,9 +114,22 @@ def _model(settings: Settings) -> tuple[Named | None, Finding]:
         found = resolve(settings.model, device=settings.device, dtype=settings.dtype)
         read_whole(found.folder)
     except MissingError as error:
-        row = Engine(settings).to_download()
+        row = _to_download(settings)
         return row and Named(row, None), Finding("model", error.message, error.hint)
     return Named(found.row, found), Finding("model", f"{found.row.name} ({found.folder})")
+
+
+def _to_download(settings: Settings) -> Row | None:
+    """The row that was named, or that is advised where none was; None where weights are here or no row is meant."""
+    from omnimem_cli.models.device import find_device
+    from omnimem_cli.models.loader import advised
+
+    if settings.model != "auto":
+        return Engine(settings).to_download()
+    try:
+        return advised(find_device(settings.device), settings.dtype)
+    except MissingError:  # no such device: that has been said
+        return None
 
 
 def _fitting(settings: Settings) -> Iterator[Finding]:
@@ -197,7 +210,7 @@ def _watch(media: "Media", settings: Settings, named: Named) -> Iterator[Finding
             yield Finding("room", error.message, error.hint, error.exit_code)
         return
     yield from _amount(media.within(settings.start_s, settings.end_s), plan, fitted)
-    yield room or _room(model, fitted, "it fits" if named.found else "it would fit")
+    yield room or _room(model, fitted, "it fits" if named.found else f"{named.row.name} would fit")
 
 
 def _amount(watched: "Media", plan: "Plan", fitted: "Fitted | None") -> Iterator[Finding]:

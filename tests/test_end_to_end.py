@@ -180,7 +180,7 @@ def test_doctor_says_what_a_model_would_take_whose_weights_are_not_here_and_stil
     footage.av(Path(), "clip.mp4")
     monkeypatch.setattr("omnimem_cli.models.hub.cached", lambda hub_id: None)
     for free, said in (
-        (2**36, "it would fit"),
+        (2**36, "qwen2.5-omni-7b would fit"),
         (18 * 10**9, "does not fit"),
         (2**33, "weights of qwen2.5-omni-7b take"),
     ):
@@ -190,6 +190,16 @@ def test_doctor_says_what_a_model_would_take_whose_weights_are_not_here_and_stil
         shown = capsys.readouterr()
         assert said in found(shown.out)["room"] and "models pull qwen2.5-omni-7b" in shown.err
     assert "17.86 GB" in found(shown.out)["room"]
+
+
+def test_doctor_says_what_the_advised_model_would_take_where_none_is_here(monkeypatch, capsys):
+    footage.av(Path(), "clip.mp4")
+    monkeypatch.setattr("omnimem_cli.models.hub.cached", lambda hub_id: None)
+    monkeypatch.setattr(loader, "total_memory", lambda where: 16 * 10**9)
+    monkeypatch.setattr(loader, "free_bytes", lambda where: 2**36)
+    assert omnimem("doctor", "clip.mp4", "--device", "cpu", "--dtype", "bfloat16", "--json") == 5
+    shown = capsys.readouterr()
+    assert "qwen2.5-omni-3b would fit" in found(shown.out)["room"] and "models pull qwen2.5-omni-3b" in shown.err
 
 
 def test_doctor_ends_as_a_run_would_where_the_input_is_missing():

@@ -137,19 +137,19 @@ def _first_fitting(device: torch.device, dtype: str | None) -> Found:
         folder = installed(candidate)
         if folder is not None:
             return Found(candidate, folder)
+    best = advised(device, dtype)
     raise MissingError(
         f"No model that fits this device ({device}, {total_gb:.0f} GB) is installed.",
-        _next_steps(kind, total_gb),
-    )
-
-
-def _next_steps(kind: str, total_gb: float) -> str:
-    fits = [r for r in ROWS if r.hub_id and r.weights_gb(kind) + OVERHEAD_GB <= total_gb]
-    best = fits[0] if fits else row("qwen2.5-omni-3b")
-    return (
         f"`omnimem models pull {best.name}` downloads {best.download_gb:g} GB; `omnimem models list` shows the "
-        f"others. {DEMO}"
+        f"others. {DEMO}",
     )
+
+
+def advised(device: torch.device, dtype: str | None) -> Row:
+    """What to download where nothing is installed: the first row that fits the device, else the smallest Omni."""
+    total_gb, kind = total_memory(device) / GB, dtype_name(dtype, device)
+    fits = [r for r in ROWS if r.hub_id and r.weights_gb(kind) + OVERHEAD_GB <= total_gb]
+    return fits[0] if fits else row("qwen2.5-omni-3b")
 
 
 def _folder(folder: Path) -> Found:
