@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from omnimem_cli.models.towers import towers_of
 from omnimem_cli.train.architecture import HIDDEN, build
 from omnimem_cli.train.layout import OPENING, SYSTEM, layout
 from omnimem_cli.train.packing import Packer, Sample, Task
@@ -20,7 +21,7 @@ def nano():
     tokenizer = build_tokenizer()
     model = build(token_ids(tokenizer)).eval()
     with torch.no_grad():
-        for parameter in model.model.language_model.parameters():
+        for parameter in model.get_decoder().parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     return model, tokenizer
 
@@ -55,7 +56,7 @@ def _alone(model, tokenizer, sample, task):
         kwargs["second_per_grids"] = torch.tensor([1.0])
     if mode != "v":
         kwargs["audio_seqlens"] = torch.tensor([40 * len(sample.encoded.visual)])
-    positions, _ = model.model.get_rope_index(
+    positions, _ = towers_of(model).get_rope_index(
         row, use_audio_in_video=mode == "av", attention_mask=torch.ones_like(row), **kwargs
     )
     embeds = model.get_input_embeddings()(row)
@@ -63,7 +64,7 @@ def _alone(model, tokenizer, sample, task):
     at = len(encode(SYSTEM + OPENING[mode]))
     for n, (sound, index) in enumerate(zip(plan.is_sound, plan.index, strict=True)):
         embeds[0, at + n] = flat[bool(sound)][index]
-    out = model.model.language_model(inputs_embeds=embeds, position_ids=positions, use_cache=False)
+    out = model.get_decoder()(inputs_embeds=embeds, position_ids=positions, use_cache=False)
     return out.last_hidden_state[0, -len(text) :], positions[:, 0], len(text)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import Qwen2VLImageProcessorPil, WhisperFeatureExtractor
 
+from omnimem_cli.models.towers import towers_of
 from omnimem_cli.train import encoders
 from omnimem_cli.train.architecture import build
 from omnimem_cli.train.mel import HOP, MEL_BINS, N_FFT, file_mel
@@ -21,15 +22,17 @@ def model():
 @torch.no_grad()
 def test_frame_pairs_in_a_batch_equal_the_library_vision_tower(model):
     x = torch.randn(5, 16, 1176)
-    library = model.model.visual(x.flatten(0, 1), torch.tensor([[5, 4, 4]])).pooler_output
-    assert (see(model.model.visual, x).flatten(0, 1) - library).abs().max() < 1e-5
+    tower = towers_of(model).visual
+    library = tower(x.flatten(0, 1), torch.tensor([[5, 4, 4]])).pooler_output
+    assert (see(tower, x).flatten(0, 1) - library).abs().max() < 1e-5
 
 
 @torch.no_grad()
 def test_sound_windows_in_a_batch_equal_the_library_audio_tower(model):
     mel = torch.randn(4, MEL_BINS, 80)
-    library = model.model.audio_tower(torch.cat(list(mel), 1), feature_lens=torch.tensor([320])).last_hidden_state
-    assert (hear(model.model.audio_tower, mel).flatten(0, 1) - library).abs().max() < 1e-5
+    tower = towers_of(model).audio_tower
+    library = tower(torch.cat(list(mel), 1), feature_lens=torch.tensor([320])).last_hidden_state
+    assert (hear(tower, mel).flatten(0, 1) - library).abs().max() < 1e-5
 
 
 def test_patches_equal_the_library_image_processor():

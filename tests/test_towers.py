@@ -12,7 +12,7 @@ from tiny_qwen3 import tiny_qwen3_omni
 from omnimem_cli.bench.flops import encoder_flops
 from omnimem_cli.models.deep_vision import DeepVisionTower
 from omnimem_cli.models.loader import load
-from omnimem_cli.models.towers import PAIRS_AT_ONCE, AudioTower, VisionTower
+from omnimem_cli.models.towers import PAIRS_AT_ONCE, AudioTower, VisionTower, towers_of
 
 VISION = {  # how a tiny model is made, and the batched form of its vision tower
     "qwen2.5-omni": (tiny_omni, VisionTower),
@@ -23,18 +23,12 @@ VISION = {  # how a tiny model is made, and the batched form of its vision tower
 GRIDS = [(26, 46), (6, 8), (4, 4), (8, 8), (2, 30), (10, 2), (2, 2)]
 
 
-def towers(model):
-    """What holds the encoders: the whole model in some families and versions of the library, its inner model in
-    others."""
-    return model if hasattr(model, "visual") else model.model
-
-
 @pytest.fixture(scope="module", params=VISION)
 def vision(request, tmp_path_factory):
     """The library's vision tower of a family, and the class of its batched form."""
     make, batched = VISION[request.param]
     model = load(str(make(tmp_path_factory.mktemp("towers") / request.param)), device="cpu").model
-    return towers(model).visual, batched
+    return towers_of(model).visual, batched
 
 
 def rows_of(tower, pairs, height, width, seed=0):
@@ -124,7 +118,7 @@ def test_a_towers_work_is_counted_like_the_librarys(vision):
 @torch.no_grad()
 @pytest.mark.parametrize("lengths", [[200], [200] * 5, [200, 130], [400, 7], [1], [2, 200, 0, 3], [199, 198, 200]])
 def test_sound_windows_in_one_batch_are_the_librarys(tiny_adapter, lengths):
-    tower = towers(tiny_adapter.model).audio_tower
+    tower = towers_of(tiny_adapter.model).audio_tower
     generator = torch.Generator().manual_seed(0)
     mels = [torch.randn(128, n, generator=generator) for n in lengths]
     heard = AudioTower(tower)(mels)

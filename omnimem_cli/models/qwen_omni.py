@@ -22,7 +22,7 @@ from omnimem_cli.models.mel import MelSettings, StreamingLogMel
 from omnimem_cli.models.patches import PatchSettings, patch_rows
 from omnimem_cli.models.positions import StreamPositions
 from omnimem_cli.models.prompt import Prompt
-from omnimem_cli.models.towers import AudioTower, VisionTower
+from omnimem_cli.models.towers import AudioTower, VisionTower, towers_of
 
 
 class QwenOmniAdapter(BaseAdapter):
@@ -50,8 +50,7 @@ class QwenOmniAdapter(BaseAdapter):
         revision: str | None = None,
     ):
         super().__init__(model, tokenizer, row, eos_ids, revision)
-        towers = model if hasattr(model, "visual") else model.model  # transformers 5.17 keeps them on the former
-        self._vision, self._audio = self.encoders(towers)
+        self._vision, self._audio = self.encoders(towers_of(model))
         marks = {name: tokenizer.convert_tokens_to_ids(token) for name, token in self.marks.items()}
         self.prompt = Prompt(tokenizer, marks)
         self.patches = patches

@@ -124,6 +124,11 @@ def _windows_of(rows: int, columns: int, side: int) -> list[list[int]]:
     ]
 
 
+def towers_of(thinker: nn.Module) -> nn.Module:
+    """What holds ``visual`` and ``audio_tower``: a Thinker itself in transformers 5.17, its ``model`` in 5.23."""
+    return thinker if hasattr(thinker, "visual") else thinker.model
+
+
 def device_of(tower: nn.Module) -> torch.device:
     """Where the tower's weights are."""
     return next(tower.parameters()).device

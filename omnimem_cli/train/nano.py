@@ -15,6 +15,7 @@ import torch
 import torch.multiprocessing as processes
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
+from omnimem_cli.models.towers import towers_of
 from omnimem_cli.train.architecture import build
 from omnimem_cli.train.checkpoint import save_checkpoint
 from omnimem_cli.train.encoders import train_audio, train_vision
@@ -45,7 +46,8 @@ def train_tower(kind: str, steps: int, seed: int, folder: Path) -> None:
     """Train one tower ("vision" or "audio") on one core and save it in `folder`."""
     torch.set_num_threads(1)
     model = new_model(seed)
-    tower = model.model.visual if kind == "vision" else model.model.audio_tower
+    towers = towers_of(model)
+    tower = towers.visual if kind == "vision" else towers.audio_tower
     train = train_vision if kind == "vision" else train_audio
     train(tower, steps, seed + 1, logger(folder))
     torch.save(tower.state_dict(), folder / f"{kind}.pt")
@@ -68,8 +70,8 @@ def towers_stage(minutes: float, seed: int, folder: Path) -> None:
 def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerForConditionalGeneration:
     """Stage 2: the text model over the frozen towers of stage 1."""
     tokenizer, model = build_tokenizer(), new_model(seed)
-    model.model.visual.load_state_dict(torch.load(folder / "vision.pt"))
-    model.model.audio_tower.load_state_dict(torch.load(folder / "audio.pt"))
+    towers_of(model).visual.load_state_dict(torch.load(folder / "vision.pt"))
+    towers_of(model).audio_tower.load_state_dict(torch.load(folder / "audio.pt"))
     stage = TextStage(model, tokenizer, round(TEXT_STEPS_PER_MINUTE * minutes), seed + 2, logger(folder))
     saved = folder / "text.pt"
     if saved.exists():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from omnimem_cli.models.towers import towers_of
 from omnimem_cli.train.encoders import camera
 from omnimem_cli.train.mel import MARGIN, WINDOW_MEL, log_mel, normalise
 from omnimem_cli.train.towers import hear, patches, see
@@ -31,8 +32,8 @@ class Encoded:
 @torch.no_grad()
 def encode(model: torch.nn.Module, videos: list[Video], rng: np.random.Generator) -> list[Encoded]:
     """Encode `videos`, whose durations are whole numbers of 2-s windows."""
-    visual = _see_all(model.model.visual, videos, rng)
-    sound = _hear_all(model.model.audio_tower, videos, rng)
+    visual = _see_all(towers_of(model).visual, videos, rng)
+    sound = _hear_all(towers_of(model).audio_tower, videos, rng)
     return [Encoded(*item) for item in zip(videos, visual, sound, strict=True)]
 
 

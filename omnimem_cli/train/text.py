@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2Tokenizer
 
+from omnimem_cli.models.towers import towers_of
 from omnimem_cli.train.architecture import COUNT_LAYER, HIDDEN, LOOKUP_LAYER, READ_LAYER
 from omnimem_cli.train.curriculum import Curriculum, training_sample, training_video
 from omnimem_cli.train.decoder import Trace, decode
@@ -42,9 +43,10 @@ def settle(model: nn.Module, tokenizer: Qwen2Tokenizer, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pictures, slides = (torch.cat(x) for x in zip(*(vision_batch(rng) for _ in range(14)), strict=True))
     sounds, words = (torch.cat(x) for x in zip(*(audio_batch(rng) for _ in range(28)), strict=True))
-    seen = _centre(see(model.model.visual, pictures), model.model.visual.merger.mlp[2]).flatten(0, 1)
-    heard = _centre(hear(model.model.audio_tower, sounds), model.model.audio_tower.proj).flatten(0, 1)
-    table = model.model.language_model.embed_tokens.weight
+    visual, audio = towers_of(model).visual, towers_of(model).audio_tower
+    seen = _centre(see(visual, pictures), visual.merger.mlp[2]).flatten(0, 1)
+    heard = _centre(hear(audio, sounds), audio.proj).flatten(0, 1)
+    table = model.get_decoder().embed_tokens.weight
     table.normal_(0, TEXT_SCALE)
     nothing = torch.zeros(table.shape[1])
     names = name_ids(tokenizer)
@@ -79,7 +81,7 @@ def _telling(tokens: Tensor, labels: Tensor, known: Tensor, classes: int) -> Ten
 
 def forward(model: nn.Module, batch: Batch) -> Trace:
     """The text model's pass over a batch."""
-    lm = model.model.language_model
+    lm = model.get_decoder()
     x = torch.where(batch.is_media[..., None], batch.media, lm.embed_tokens(batch.ids))
     return decode(lm, x, batch.positions, batch.mask)
 
@@ -89,10 +91,10 @@ class TextStage:
 
     def __init__(self, model: nn.Module, tokenizer: Qwen2Tokenizer, steps: int, seed: int, log: Callable[[dict], None]):
         self.model, self.steps, self.seed, self.log = model, steps, seed, log
-        self.lm = model.model.language_model
+        self.lm = model.get_decoder()
         self.packer = Packer(tokenizer, HIDDEN)
         self.binding, self.found = Binding(tokenizer), Found(tokenizer)
-        for tower in (model.model.visual, model.model.audio_tower):
+        for tower in (towers_of(model).visual, towers_of(model).audio_tower):
             tower.requires_grad_(False)
         self.optimiser = Optimiser([self.lm, self.binding, self.found], steps, muon_lr=0.012, adam_lr=5e-4, decay=1.0)
         self.curriculum = Curriculum(steps)
@@ -208,7 +210,7 @@ def exact_match(model: nn.Module, packer: Packer, events: int, videos: int, seed
         video = encoded.video
         tasks = [Task(q, round(video.duration_s)) for q in questions(video, seed, tuple(KINDS), 2)]
         batch = packer.pack([Sample(encoded, "av", tasks)])
-        _, right = answer_loss(model.model.language_model, forward(model, batch), batch)
+        _, right = answer_loss(model.get_decoder(), forward(model, batch), batch)
         for task, whole in zip(tasks, whole_answers(batch, right), strict=True):
             found[task.question.kind].append(whole)
     return {kind: round(sum(values) / len(values), 3) for kind, values in found.items()}
