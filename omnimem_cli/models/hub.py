@@ -113,11 +113,23 @@ def _base_id(folder: Path) -> str:
 
 
 def lora_base(folder: Path) -> str:
-    """Hub id, or path relative to ``folder``, of the model that a LoRA release was trained on."""
-    return json.loads((folder / LORA_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    """Hub id, or path relative to ``folder``, of the model that a LoRA release was trained on. Raises MissingError."""
+    try:
+        base = json.loads((folder / LORA_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    if not isinstance(base, str):
+        raise MissingError(
+            f"The model folder {folder} holds an {LORA_CONFIG} that names no base model.",
+            "Download it again with `omnimem models pull NAME`, or name another folder with -m.",
+            code="model",
+        )
+    return base
 
 
 def first_line(error: Exception) -> str:
     """One sentence of an error's text."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".") + "."
+    first, *more = (str(error).strip() or type(error).__name__).splitlines()
+    if first.endswith(":") and more:  # what is wrong stands in the next line
+        first = f"{first} {more[0].strip()}"
+    return first.rstrip(".") + "."
