@@ -66,3 +66,11 @@ def test_show_measures_a_folder_and_a_repository_that_is_here(layout, request, n
 def test_show_says_how_to_get_a_repository_that_is_not_here(capsys):
     assert omnimem("models", "show", "some/finetune") == 5
     assert "omnimem models pull some/finetune" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_an_offline_pull_does_not_say_that_it_downloads(way, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", way == "environment")
+    assert omnimem("models", "pull", "qwen2.5-omni-3b", *["--offline"] * (way == "option")) == 5
+    said = capsys.readouterr().err
+    assert "offline mode is on" in said and "Downloading" not in said

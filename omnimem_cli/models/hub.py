@@ -57,11 +57,16 @@ def pull(row: Row, offline: bool = False) -> Path:
     ``offline``, or HF_HUB_OFFLINE: only say where they are. Raises UsageError for what is no hub id, MissingError where
     the hub cannot be reached or refuses, or where weights are absent and may not be fetched.
     """
-    from huggingface_hub import constants
-
     assert row.hub_id is not None, f"{row.name} is not on the hub"
     check_id(row.hub_id)
-    return _held(row.hub_id) if offline or constants.HF_HUB_OFFLINE else _fetched(row.hub_id)
+    return _held(row.hub_id) if is_offline(offline) else _fetched(row.hub_id)
+
+
+def is_offline(asked: bool) -> bool:
+    """Whether the network stays unused: ``asked`` for by an option, or by HF_HUB_OFFLINE."""
+    from huggingface_hub import constants
+
+    return asked or constants.HF_HUB_OFFLINE
 
 
 def _held(hub_id: str) -> Path:
