@@ -81,11 +81,11 @@ class Checkpoint:
     @property
     def geometry(self) -> dict[str, int | None]:
         """``layers``, ``kv_heads``, ``head_dim`` of the language model; None where the config is silent."""
-        whole = self.config.get("thinker_config", self.config)
-        text = whole.get("text_config", whole)
-        heads, width = text.get("num_attention_heads"), text.get("hidden_size")
-        dim = text.get("head_dim") or (width // heads if heads and width else None)
-        return {"layers": text.get("num_hidden_layers"), "kv_heads": text.get("num_key_value_heads"), "head_dim": dim}
+        text = _part(_part(self.config, "thinker_config"), "text_config")
+        told = {name: value for name, value in text.items() if isinstance(value, int)}
+        heads, width = told.get("num_attention_heads"), told.get("hidden_size")
+        dim = told.get("head_dim") or (width // heads if heads and width else None)
+        return {"layers": told.get("num_hidden_layers"), "kv_heads": told.get("num_key_value_heads"), "head_dim": dim}
 
     def weight_files(self) -> list[str]:
         """Names of the safetensors files that hold the weights; empty where there are none."""
@@ -123,6 +123,12 @@ def _base(lora: Path) -> Path:
     if (folder / hub.LORA_CONFIG).exists():
         raise broken(lora, f"is an adapter of {name}, which is an adapter itself")
     return folder
+
+
+def _part(config: dict, name: str) -> dict:
+    """A config inside a config; the whole where there is none of that name."""
+    part = config.get(name)
+    return part if isinstance(part, dict) else config
 
 
 def broken(folder: Path, why: str) -> MissingError:
