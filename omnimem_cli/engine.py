@@ -97,7 +97,7 @@ def revision_of(folder: Path) -> str:
     """The hub's commit for a download; else a digest of the weights, or of their sizes and times if large."""
     if folder.parent.name == "snapshots":
         return folder.name
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors"))
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors") and p.is_file())
     whole = sum(p.stat().st_size for p in files) <= _HASHED_WHOLE
     digest = hashlib.sha256()
     for file in files:

@@ -182,7 +182,7 @@ def _checked(entries: int, room: Room, free: int) -> int:
     """``entries`` as they are. Raises DoesNotFitError where ``free`` bytes do not hold them."""
     least = max(entries, LEAST)
     needed, held = room.needed_here(least), least if room.bounded else room.held(least)
-    if entries >= LEAST and needed <= free:
+    if entries and needed <= free:
         return entries
     raise DoesNotFitError(
         f"A memory of {held} entries per layer does not fit: the watch takes {readable_size(needed)} beside the "

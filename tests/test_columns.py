@@ -8,7 +8,9 @@ import importlib.util
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -88,6 +90,26 @@ def test_sums_are_trusted_only_where_they_agree(factor):
 
     cpu = torch.device("cpu")
     assert scores._agrees(scaled, cpu, torch.bfloat16, 64) == (factor == 1.0)
+
+
+def test_the_kernel_is_launched_on_the_device_of_its_tensors(monkeypatch):
+    entered, launched = [], []
+
+    @contextmanager
+    def device_of(tensor):
+        entered.append(tensor)
+        yield
+        entered.clear()
+
+    def group_sums(q, lse, keys, *how, causal):
+        launched.append(list(entered))
+        return torch.zeros(keys.shape[:2])
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setitem(sys.modules, "omnimem_cli.memory.columns", SimpleNamespace(group_sums=group_sums))
+    q, memory, chunk = torch.zeros(1, 4, 5, 8), torch.zeros(1, 2, 3, 8), torch.zeros(1, 2, 5, 8)
+    assert scores.fused(q, torch.zeros(1, 4, 5), memory, chunk, 1.0, 1).shape == (2, 8)
+    assert [[tensor is q for tensor in on] for on in launched] == [[True], [True]]
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from streams import frames_of, media_of, segments_of, sound_of
 from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.fitting import fit, room_of
+from omnimem_cli.memory.piece import join
 from omnimem_cli.models import footprint
-from omnimem_cli.models.adapter import WatchOptions
+from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.blank import random_adapter
 from omnimem_cli.models.device import free_bytes
 from omnimem_cli.models.footprint import (
@@ -69,6 +71,21 @@ def tiny_folder_of(family: str, path: Path) -> Path:
 def test_features_for_several_layers_are_reckoned(tmp_path, family):
     adapter = load(str(tiny_folder_of(family, tmp_path)), device="cpu")
     assert_reckoned(adapter, 150, 64, 64, "omnimem:stride=1")
+
+
+def test_the_rows_that_many_experts_gather_are_reckoned(tmp_path):
+    folder = tiny_qwen3_omni(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= {"num_experts": 16, "num_experts_per_tok": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    adapter = random_adapter(str(folder), device="cpu")
+    session, segments, _ = begun(adapter, 40, 64, 64, budget="2000", policy="omnimem:stride=64")
+    chunk = join([adapter.open(session.media, session.plan), *adapter.encode(segments)])
+    silent = Plan(replace(session.plan.format, fps=0), 1, 0, 0)
+    with Peak() as peak:
+        session.memory.absorb(chunk)
+    reckoned = transient_bytes(widths(adapter.model.config), silent, len(chunk), 4, 64) + session.memory.peak_bytes
+    assert reckoned / 2 < peak.most <= reckoned
 
 
 @pytest.mark.parametrize("family", ["qwen2.5-omni", "qwen3-omni", *FAMILIES])

@@ -102,11 +102,68 @@ def test_a_generation_config_that_is_not_json_is_refused(broken_folder):
     assert "generation_config.json that is not JSON" in refused(folder).message
 
 
-@pytest.mark.parametrize("header", [[], {"a": 1}, {"a": {"dtype": "F32"}}])
+MALFORMED = [{"shape": [2]}, {"shape": "ab"}, {"data_offsets": [0]}, {"data_offsets": [0, "x"]}]
+
+
+@pytest.mark.parametrize("header", [[], {"a": 1}, *({"a": entry} for entry in MALFORMED)])
 def test_a_safetensors_file_with_another_header_is_refused(broken_folder, header):
     folder, text = broken_folder(), json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
     assert "incomplete" in refused(folder).message
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "model.safetensors"])
+def test_a_folder_in_the_place_of_a_file_is_refused(broken_folder, name):
+    folder = broken_folder()
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    assert name in refused(folder).message
+
+
+@pytest.mark.parametrize("shards", [3, {"a": 7}, None])
+def test_an_index_that_names_no_files_is_refused(broken_folder, shards):
+    folder = broken_folder(full=True)
+    write_json(folder / "model.safetensors.index.json", {"weight_map": shards})
+    assert "model.safetensors.index.json" in refused(folder).message
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("generation_config.json", {"repetition_penalty": "x"}), ("processor_config.json", {"feature_extractor": []})],
+)
+def test_a_setting_of_another_kind_is_refused(broken_folder, name, settings):
+    folder = broken_folder()
+    write_json(folder / name, settings)
+    assert name in refused(folder).message
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_attention_heads": "x"}, "num_attention_heads"),
+        ({"num_attention_heads": 0}, "division"),
+        ({"num_hidden_layers": 9}, "num_hidden_layers"),
+    ],
+)
+def test_a_config_that_the_library_cannot_build_is_refused(broken_folder, change, said):
+    folder = broken_folder()
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= change
+    write_json(folder / "config.json", config)
+    assert said in refused(folder).message
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"base_model_name_or_path": 7}'])
+def test_a_lora_release_that_names_no_base_is_refused(broken_folder, text):
+    folder = broken_folder()
+    (folder / "adapter_config.json").write_text(text)
+    assert "names no base model" in refused(folder).message
+
+
+def test_an_adapter_of_an_adapter_is_refused(broken_folder):
+    folder = broken_folder()
+    write_json(folder / "adapter_config.json", {"base_model_name_or_path": "."})
+    assert "an adapter itself" in refused(folder).message
 
 
 def test_an_index_that_names_a_missing_shard_is_refused(broken_folder):

@@ -1,6 +1,7 @@
 """``omnimem models list`` and ``show``: what a person reads to choose a model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,25 @@ def test_show_measures_a_folder_and_a_repository_that_is_here(layout, request, n
     assert shown("some/finetune", capsys) == fact | named
 
 
+@pytest.mark.parametrize(
+    "change", [{"text_config": "x"}, {"text_config": {"num_attention_heads": "4", "hidden_size": 64}}], ids=str
+)
+def test_show_leaves_open_what_a_config_does_not_tell(change, tiny_folder, tmp_path, capsys):
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    fact = shown(str(folder), capsys)
+    assert fact["layers"] is None and fact["entry_bytes"] is None and fact["params_b"] > 0
+
+
 def test_show_says_how_to_get_a_repository_that_is_not_here(capsys):
     assert omnimem("models", "show", "some/finetune") == 5
     assert "omnimem models pull some/finetune" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_an_offline_pull_does_not_say_that_it_downloads(way, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", way == "environment")
+    assert omnimem("models", "pull", "qwen2.5-omni-3b", *["--offline"] * (way == "option")) == 5
+    said = capsys.readouterr().err
+    assert "offline mode is on" in said and "Downloading" not in said

@@ -55,6 +55,14 @@ def test_a_shape_says_before_loading_what_the_model_says_after(tiny_folder, monk
     assert shape.fit(settings, MEDIA).needed != usual.needed, "or it could be forgotten"
 
 
+def test_one_entry_is_enough_for_one_stream_and_said_to_be_too_few_for_two(tiny_folder):
+    settings = replace(DEFAULT, model=str(tiny_folder), budget="1")
+    shape = unloaded(resolve(settings.model), settings)
+    assert shape.fit(settings, media_of(None, 120)).entries == 1
+    with pytest.raises(DoesNotFitError, match="1 entry cannot hold picture and sound"):
+        shape.fit(settings, MEDIA)
+
+
 @pytest.fixture
 def on_a_small_machine(monkeypatch, tmp_path, tiny_folder):
     """Runs the command line where so many bytes are free beside the tiny model; counts how often that is loaded."""

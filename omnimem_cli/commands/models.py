@@ -79,7 +79,7 @@ def pull(name: Name, offline: Offline = False) -> None:
     hub.check_id(known.hub_id or known.name)
     if known.hub_id is None:
         raise UsageError(f"{known.name} is built in.", "There is nothing to download; try `omnimem demo`.")
-    if not offline:
+    if not hub.is_offline(offline):
         size = f", {known.download_gb:g} GB" if known.download_gb else ""
         talk.note(f"Downloading {known.hub_id}{size}")
     typer.echo(hub.pull(known, offline))

@@ -118,7 +118,7 @@ class Memory:
     def _now(self) -> float:
         """Seconds. With ``waits_for_device`` what was launched before is done; else launching alone is timed there."""
         if self.waits_for_device and self.stores[0].keys.is_cuda:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.stores[0].keys.device)
         return time.perf_counter()
 
     def move(self, layer: int, keys: Tensor, origin: Tensor, target: Tensor) -> Tensor:

@@ -59,8 +59,9 @@ def fused(q: Tensor, lse: Tensor, memory: Tensor, chunk: Tensor, scaling: float,
     """As ``blockwise``, by a Triton kernel."""
     from omnimem_cli.memory.columns import group_sums
 
-    past = [group_sums(q[0], lse[0], memory[0], scaling, stride, causal=False)] if memory.shape[2] else []
-    return torch.cat([*past, group_sums(q[0], lse[0], chunk[0], scaling, stride, causal=True)], dim=1)
+    with torch.cuda.device_of(q):  # Triton launches on the current device, wherever the tensors are
+        past = [group_sums(q[0], lse[0], memory[0], scaling, stride, causal=False)] if memory.shape[2] else []
+        return torch.cat([*past, group_sums(q[0], lse[0], chunk[0], scaling, stride, causal=True)], dim=1)
 
 
 @functools.cache

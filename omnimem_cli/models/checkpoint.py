@@ -43,7 +43,10 @@ class Checkpoint:
     @property
     def repetition_penalty(self) -> float:
         """What generation_config.json asks for; 1 where it is silent."""
-        return float(self.generation.get("repetition_penalty") or 1.0)
+        penalty = self.generation.get("repetition_penalty") or 1.0
+        if not isinstance(penalty, int | float):
+            raise broken(self.folder, "holds a generation_config.json whose repetition_penalty is no number")
+        return float(penalty)
 
     def settings(self, part: str) -> dict:
         """``part`` ("image_processor", "video_processor", "feature_extractor") of the preprocessing settings.
@@ -51,6 +54,8 @@ class Checkpoint:
         processor_config.json nests them; preprocessor_config.json holds picture and sound side by side.
         """
         nested = _read(self.folder / "processor_config.json").get(part)
+        if nested is not None and not isinstance(nested, dict):
+            raise broken(self.folder, f"holds a processor_config.json whose {part} is not a JSON object")
         if nested is not None:
             return nested
         flat = _read(self.folder / "preprocessor_config.json")
@@ -76,16 +81,19 @@ class Checkpoint:
     @property
     def geometry(self) -> dict[str, int | None]:
         """``layers``, ``kv_heads``, ``head_dim`` of the language model; None where the config is silent."""
-        whole = self.config.get("thinker_config", self.config)
-        text = whole.get("text_config", whole)
-        heads, width = text.get("num_attention_heads"), text.get("hidden_size")
-        dim = text.get("head_dim") or (width // heads if heads and width else None)
-        return {"layers": text.get("num_hidden_layers"), "kv_heads": text.get("num_key_value_heads"), "head_dim": dim}
+        text = _part(_part(self.config, "thinker_config"), "text_config")
+        told = {name: value for name, value in text.items() if isinstance(value, int)}
+        heads, width = told.get("num_attention_heads"), told.get("hidden_size")
+        dim = told.get("head_dim") or (width // heads if heads and width else None)
+        return {"layers": told.get("num_hidden_layers"), "kv_heads": told.get("num_key_value_heads"), "head_dim": dim}
 
     def weight_files(self) -> list[str]:
         """Names of the safetensors files that hold the weights; empty where there are none."""
         if (self.folder / INDEX).exists():
-            return sorted(set(_read(self.folder / INDEX).get("weight_map", {}).values()))
+            shards = _read(self.folder / INDEX).get("weight_map")
+            if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+                raise broken(self.folder, f"holds a {INDEX} that names no files")
+            return sorted(set(shards.values()))
         return [SINGLE] if (self.folder / SINGLE).exists() else []
 
 
@@ -112,7 +120,15 @@ def _base(lora: Path) -> Path:
     folder = lora / name if (lora / name).is_dir() else hub.cached(name)
     if folder is None:
         raise broken(lora, f"is an adapter of {name}, which is not on this machine")
+    if (folder / hub.LORA_CONFIG).exists():
+        raise broken(lora, f"is an adapter of {name}, which is an adapter itself")
     return folder
+
+
+def _part(config: dict, name: str) -> dict:
+    """A config inside a config; the whole where there is none of that name."""
+    part = config.get(name)
+    return part if isinstance(part, dict) else config
 
 
 def broken(folder: Path, why: str) -> MissingError:
@@ -128,13 +144,15 @@ def _read(path: Path) -> dict:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise broken(path.parent, f"holds a {path.name} that is not JSON") from error
+    except OSError as error:
+        raise broken(path.parent, f"holds a {path.name} that cannot be read ({error.strerror})") from error
     if not isinstance(values, dict):
         raise broken(path.parent, f"holds a {path.name} that is not a JSON object")
     return values
 
 
 def _check_file(file: Path, what: str) -> None:
-    if not file.exists():
+    if not file.is_file():
         raise broken(file.parent, f"lacks {file.name}, {what}")
     if not _is_whole(file):
         raise broken(file.parent, f"holds an incomplete {file.name}")
@@ -167,4 +185,8 @@ def _header(file: Path) -> tuple[int, dict[str, dict]] | None:
 
 
 def _is_tensor(entry: Any) -> bool:
-    return isinstance(entry, dict) and {"shape", "data_offsets"} <= entry.keys()
+    if not isinstance(entry, dict):
+        return False
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    lists = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
+    return lists and all(isinstance(number, int) for number in (*shape, *offsets))

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
-from omnimem_cli.errors import DoesNotFitError
+from omnimem_cli.errors import DoesNotFitError, UserError
 from omnimem_cli.models.catalogue import readable_size
 from omnimem_cli.models.checkpoint import broken
 from omnimem_cli.models.hub import first_line
@@ -35,10 +34,12 @@ def ran_out(error: BaseException) -> str | None:
 
 @contextmanager
 def loading(folder: Path, device: torch.device) -> Iterator[None]:
-    """DoesNotFitError where memory runs out inside, MissingError for what the library cannot load."""
+    """DoesNotFitError where memory runs out inside, MissingError for whatever else the library raises of a folder."""
     try:
         yield
-    except (MemoryError, OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         if ran_out(error) is not None:
             raise DoesNotFitError(
                 f"The weights in {folder} do not fit on {device}.",

@@ -24,7 +24,8 @@ WIDE = 4  # bytes of the float32 in which rotary positions, scores and pixels ar
 
 @dataclass(frozen=True)
 class Widths:
-    """Values per token, patch or frame: ``queries`` and ``keys`` over all heads, ``mlp`` of the experts at work."""
+    """Values per token, patch or frame: ``queries`` and ``keys`` over all heads, ``mlp`` a third of what it
+    holds at once: of experts, the token's row for each of those at work, gathered, made, weighed and put back."""
 
     hidden: int
     mlp: int
@@ -46,7 +47,8 @@ def widths(config: PreTrainedConfig) -> Widths:
     text, vision, audio = config.get_text_config(), config.vision_config, config.audio_config
     sound = audio if isinstance(audio, dict) else audio.to_dict()
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    experts = getattr(text, "num_experts_per_tok", 0) * getattr(text, "moe_intermediate_size", 0)
+    inside = max(getattr(text, "moe_intermediate_size", 0), math.ceil(4 * text.hidden_size / 3))
+    experts = getattr(text, "num_experts_per_tok", 0) * inside
     former = sound.get("qformer_config", {})
     return Widths(
         hidden=text.hidden_size,

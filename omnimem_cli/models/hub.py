@@ -57,11 +57,16 @@ def pull(row: Row, offline: bool = False) -> Path:
     ``offline``, or HF_HUB_OFFLINE: only say where they are. Raises UsageError for what is no hub id, MissingError where
     the hub cannot be reached or refuses, or where weights are absent and may not be fetched.
     """
-    from huggingface_hub import constants
-
     assert row.hub_id is not None, f"{row.name} is not on the hub"
     check_id(row.hub_id)
-    return _held(row.hub_id) if offline or constants.HF_HUB_OFFLINE else _fetched(row.hub_id)
+    return _held(row.hub_id) if is_offline(offline) else _fetched(row.hub_id)
+
+
+def is_offline(asked: bool) -> bool:
+    """Whether the network stays unused: ``asked`` for by an option, or by HF_HUB_OFFLINE."""
+    from huggingface_hub import constants
+
+    return asked or constants.HF_HUB_OFFLINE
 
 
 def _held(hub_id: str) -> Path:
@@ -113,11 +118,23 @@ def _base_id(folder: Path) -> str:
 
 
 def lora_base(folder: Path) -> str:
-    """Hub id, or path relative to ``folder``, of the model that a LoRA release was trained on."""
-    return json.loads((folder / LORA_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    """Hub id, or path relative to ``folder``, of the model that a LoRA release was trained on. Raises MissingError."""
+    try:
+        base = json.loads((folder / LORA_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    if not isinstance(base, str):
+        raise MissingError(
+            f"The model folder {folder} holds an {LORA_CONFIG} that names no base model.",
+            "Download it again with `omnimem models pull NAME`, or name another folder with -m.",
+            code="model",
+        )
+    return base
 
 
 def first_line(error: Exception) -> str:
     """One sentence of an error's text."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".") + "."
+    first, *more = (str(error).strip() or type(error).__name__).splitlines()
+    if first.endswith(":") and more:  # what is wrong stands in the next line
+        first = f"{first} {more[0].strip()}"
+    return first.rstrip(".") + "."

@@ -117,7 +117,7 @@ def _model(
         output_loading_info=True,
     )
     for what in ("missing", "unexpected", "mismatched"):
-        keys = sorted(str(key) for key in report[f"{what}_keys"])
+        keys = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report[f"{what}_keys"])
         if keys:
             raise broken(folder, f"has {len(keys)} {what} weights (first: {keys[0]})")
     return model.eval().requires_grad_(False)
