@@ -129,12 +129,24 @@ def test_an_index_that_names_no_files_is_refused(broken_folder, shards):
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("generation_config.json", {"repetition_penalty": "x"}), ("processor_config.json", {"feature_extractor": []})],
+    [
+        ("generation_config.json", {"repetition_penalty": "x"}),
+        ("generation_config.json", {"eos_token_id": "x"}),
+        ("generation_config.json", {"eos_token_id": [1, None]}),
+        ("processor_config.json", {"feature_extractor": []}),
+    ],
 )
 def test_a_setting_of_another_kind_is_refused(broken_folder, name, settings):
     folder = broken_folder()
     write_json(folder / name, settings)
     assert name in refused(folder).message
+
+
+@pytest.mark.parametrize("settings", [{"image_mean": 3}, {"patch_size": "x"}, {"n_fft": [1]}])
+def test_preprocessing_settings_that_are_no_settings_are_refused(broken_folder, settings):
+    folder = broken_folder(full=True)
+    write_json(folder / "preprocessor_config.json", SOUND | IMAGE | settings)
+    assert str(folder) in refused(folder).message
 
 
 @pytest.mark.parametrize(

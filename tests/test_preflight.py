@@ -1,6 +1,7 @@
 """Whether a run fits is said before a weight is read, in the words of what would be said after."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from fake_run import lines, omnimem
 from streams import media_of
 
 from omnimem_cli import fitting
-from omnimem_cli.errors import DoesNotFitError
+from omnimem_cli.errors import DoesNotFitError, MissingError
 from omnimem_cli.fitting import fit, room_of
 from omnimem_cli.models import blank, footprint, loader
 from omnimem_cli.models.catalogue import row
@@ -53,6 +54,14 @@ def test_a_shape_says_before_loading_what_the_model_says_after(tiny_folder, monk
     assert shape.fit(settings, MEDIA) == fit(settings, adapter, plan, watched, free=2**28 - shape.weights)
     usual = unloaded(resolve(str(tiny_folder)), DEFAULT).fit(DEFAULT, MEDIA)
     assert shape.fit(settings, MEDIA).needed != usual.needed, "or it could be forgotten"
+
+
+def test_a_folder_without_a_tokenizer_is_refused_before_loading_too(tiny_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(MissingError, match="holds no tokenizer"):
+        unloaded(resolve(str(folder)), replace(DEFAULT, model=str(folder)))
 
 
 def test_one_entry_is_enough_for_one_stream_and_said_to_be_too_few_for_two(tiny_folder):

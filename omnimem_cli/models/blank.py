@@ -1,7 +1,7 @@
 """A model of a published shape with random weights, drawn on the device itself: for timing, never for answers.
 
 Knows the shapes (``geometry/NAME/config.json``, or any folder with a config) and the families; reads no weights and
-uses no network. Where a folder has no tokenizer the built-in model's stands in, with the family's marks added.
+uses no network. A shape alone gets the built-in model's tokenizer, with the family's marks added.
 """
 
 from collections.abc import Callable, Iterable
@@ -85,7 +85,7 @@ def _model(
 
 def _tokenizer(checkpoint: Checkpoint, marks: Iterable[str]) -> PreTrainedTokenizerBase:
     folder = salmonn.tokenizer_folder(checkpoint.folder)
-    if (folder / "tokenizer_config.json").exists():
+    if checkpoint.weight_files() or (folder / "tokenizer_config.json").exists():
         return read_tokenizer(folder, marks)
     tokenizer = AutoTokenizer.from_pretrained(NANO, local_files_only=True)
     tokenizer.add_tokens([f"<|{mark}|>" for mark in _MARKS], special_tokens=True)

@@ -48,6 +48,15 @@ class Checkpoint:
             raise broken(self.folder, "holds a generation_config.json whose repetition_penalty is no number")
         return float(penalty)
 
+    @property
+    def ends(self) -> list[int] | None:
+        """Ids that end an answer, as generation_config.json has them; None where it is silent."""
+        ends = self.generation.get("eos_token_id")
+        listed = ends if isinstance(ends, list) or ends is None else [ends]
+        if listed is not None and not all(isinstance(end, int) for end in listed):
+            raise broken(self.folder, "holds a generation_config.json whose eos_token_id is no id")
+        return listed
+
     def settings(self, part: str) -> dict:
         """``part`` ("image_processor", "video_processor", "feature_extractor") of the preprocessing settings.
 

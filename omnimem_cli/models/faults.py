@@ -39,7 +39,7 @@ def loading(folder: Path, device: torch.device) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # a folder can be wrong in ways that the library meets with any class of error
         if ran_out(error) is not None:
             raise DoesNotFitError(
                 f"The weights in {folder} do not fit on {device}.",

@@ -43,15 +43,16 @@ def adapter_of(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, row: Row
 ) -> QwenOmniAdapter:
     """A loaded Thinker as an adapter with its folder's settings. Raises MissingError where these contradict it."""
-    adapter = FAMILIES[row.family][1](
-        model,
-        tokenizer,
-        mel=_mel_settings(checkpoint),
-        patches=_patch_settings(checkpoint),
-        row=row,
-        eos_ids=_ends(checkpoint, tokenizer),
-        revision=checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None,
-    )
+    with loading(checkpoint.folder, model.device):  # settings may be of any kind
+        adapter = FAMILIES[row.family][1](
+            model,
+            tokenizer,
+            mel=_mel_settings(checkpoint),
+            patches=_patch_settings(checkpoint),
+            row=row,
+            eos_ids=_ends(checkpoint, tokenizer),
+            revision=checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None,
+        )
     adapter.penalty = checkpoint.repetition_penalty
     _check_clock(checkpoint.folder, adapter)
     _check_inputs(checkpoint.folder, adapter)
@@ -118,8 +119,6 @@ def _known(values: dict, kind: type) -> dict:
 
 def _ends(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids that end an answer: generation_config.json's, else the tokenizer's own and <|im_end|>."""
-    ends = checkpoint.generation.get("eos_token_id")
-    if ends is None:
-        ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
-    listed = ends if isinstance(ends, list) else [ends]
-    return tuple(sorted({end for end in listed if end is not None}))
+    own = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    ends = own if checkpoint.ends is None else checkpoint.ends
+    return tuple(sorted({end for end in ends if end is not None}))
