@@ -143,7 +143,7 @@ def _fitting(settings: Settings) -> Iterator[Finding]:
     room = total_memory(where) / GB - OVERHEAD_GB
     kind = dtype_name(settings.dtype, where)
     fits = [row.name for row in ROWS if row.weights_gb(kind) <= room]
-    yield Finding("fits", f"{', '.join(fits) or 'none'} (as {kind})")
+    yield Finding("fits", f"{', '.join(fits) or 'none'} (as {kind}, with the device to itself)")
     yield Finding("installed", ", ".join(row.name for row in ROWS if installed(row)) or "none")
 
 
