@@ -82,7 +82,8 @@ def neighbour_order(table: Table, mode: str) -> tuple[Tensor, Tensor]:
 class Pairs:
     """The neighbouring pairs of one layer. ``unit`` [n, D]: unit layer inputs of the chunk; ``vectors`` [N, r]: what
     is carried of every entry; ``index`` [N]; ``held``: the memory's table (None: empty), with the columns ``cosine``
-    and ``partner`` that ``remember`` gave."""
+    and ``partner`` that ``remember`` gave; ``order``, ``counts``: of ``neighbour_order``; ``listed``: that order is the
+    list's own."""
 
     unit: Tensor
     vectors: Tensor
@@ -90,6 +91,7 @@ class Pairs:
     held: Table | None
     order: Tensor
     counts: Tensor
+    listed: bool = False
 
     def cosines(self, carry: Carry) -> Tensor:
         """Cosine of every pair along ``order`` [N - 1]; 1 where the pair does not count.
@@ -99,8 +101,11 @@ class Pairs:
         m, left, right = len(self.index) - len(self.unit), self.order[:-1], self.order[1:]
         fresh = self.counts & (left >= m) & (right >= m)
         cosines = torch.ones_like(left, dtype=torch.float32)
-        new = fresh.nonzero()[:, 0]
-        cosines[new] = (self.unit[left[new] - m] * self.unit[right[new] - m]).sum(-1)
+        if self.listed:  # without a copy of the chunk's vectors for either side
+            cosines[m:] = (self.unit[:-1] * self.unit[1:]).sum(-1)
+        else:
+            new = fresh.nonzero()[:, 0]
+            cosines[new] = (self.unit[left[new] - m] * self.unit[right[new] - m]).sum(-1)
         if self.held is None:
             return cosines
         known = self._known(m)

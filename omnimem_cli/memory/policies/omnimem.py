@@ -101,4 +101,6 @@ class OmniMem:
         held, vectors = view.store.table if view.held else None, carry.compact(unit)
         if held is not None:
             vectors = torch.cat([held["vector"][0], vectors])
-        return Pairs(unit, vectors, view.table["index"][0], held, *neighbour_order(view.table, self.neighbours)), carry
+        order, counts = neighbour_order(view.table, self.neighbours)
+        listed = self.neighbours == "sequence"
+        return Pairs(unit, vectors, view.table["index"][0], held, order, counts, listed), carry
