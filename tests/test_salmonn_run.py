@@ -6,6 +6,7 @@ import pytest
 from salmonn_tiny import FAMILIES, load_tiny, tiny_salmonn
 
 from omnimem_cli import results, run
+from omnimem_cli.errors import UsageError
 from omnimem_cli.preset_file import Question
 from omnimem_cli.settings import Settings
 from omnimem_cli.tasks.ask import Ask
@@ -52,10 +53,18 @@ def test_the_rule_of_positions_is_the_users_choice(clip, adapter, monkeypatch):
     monkeypatch.setattr(
         type(adapter), "open", lambda self, media, plan: (opened.append(plan), begin(self, media, plan))[1]
     )
-    for mrope in ("released", "trained"):
+    for mrope in adapter.mrope:
         watched(clip, adapter, Summarize, mrope=mrope)
         assert {plan.mrope for plan in opened} == {mrope}
         opened.clear()
+
+
+def test_a_family_with_one_rule_of_positions_refuses_another(clip, adapter, tiny_adapter):
+    ruled = [one for one in (adapter, tiny_adapter) if one.mrope == ("released",)]
+    assert len(ruled) == 1 + (adapter.row.family == "salmonn-qwen3-vl")
+    for one in ruled:
+        with pytest.raises(UsageError, match="one rule of positions"):
+            watched(clip, one, Summarize, mrope="trained")
 
 
 @pytest.mark.parametrize("off", ["no_audio", "no_video"])

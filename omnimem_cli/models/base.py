@@ -1,6 +1,7 @@
 """What the adapters of all families share: where a model comes from, text in and out, and the size of a frame."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ class BaseAdapter:
     """A loaded model. ``row``: its defaults; ``name``, ``revision``: its origin; ``patches``: how frames are cut."""
 
     patches: PatchSettings
+    mrope: ClassVar[tuple[str, ...]] = ("released",)
+    """Rules of positions that there are to choose from."""
     penalty = 1.0
 
     def __init__(
@@ -49,6 +52,11 @@ class BaseAdapter:
 
     def _embeds(self, ids: list[int]) -> Tensor:
         return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
+
+    def _check_mrope(self, options: WatchOptions) -> None:
+        """Raises UsageError for a rule that the family does not have."""
+        if options.mrope not in self.mrope:
+            raise UsageError(f"{self.name} has one rule of positions.", "Leave out --mrope.")
 
     def _frame_size(self, media: Media, options: WatchOptions) -> tuple[int, int]:
         """Width and height that frames are scaled to, (0, 0) without picture. Raises UsageError: too few pixels."""

@@ -72,6 +72,7 @@ class QwenOmniAdapter(BaseAdapter):
 
     def plan(self, media: Media, options: WatchOptions) -> Plan:
         """Segments of ``segment_s``. Raises UsageError: frame rate or pixel limit out of range."""
+        self._check_mrope(options)
         fps = self.frame_rate(self.row.fps if options.fps is None else options.fps)
         width, height = self._frame_size(media, options)
         visual = 0

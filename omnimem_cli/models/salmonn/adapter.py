@@ -53,6 +53,7 @@ class SalmonnAdapter(BaseAdapter, ABC):
 
     def plan(self, media: Media, options: WatchOptions) -> Plan:
         """Segments of one or a few 30 s slices. Raises UsageError: frame rate or pixel limit out of range."""
+        self._check_mrope(options)
         fps = options.fps or self.row.fps
         segment_s = _segment_s(fps)
         width, height = self._frame_size(media, options)

@@ -38,6 +38,7 @@ class Qwen25Adapter(SalmonnAdapter):
     tower_class = VisionTower
     patches = PatchSettings(patch_size=14, min_pixels=3136)
     opens, closes = START, END
+    mrope = ("released", "trained")
 
     def layout(self, step_s: float, steps: int | None) -> Layout:
         """One span without marks of its own."""
