@@ -10,9 +10,9 @@ from streams import frames_of, media_of, segments_of, sound_of
 from tiny_qwen3 import tiny_qwen3_omni
 from torch import nn
 
-from omnimem_cli.errors import MissingError, UsageError
+from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.fitting import fit
-from omnimem_cli.models import blank
+from omnimem_cli.models import blank, loader
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.blank import GEOMETRY, random_adapter
 from omnimem_cli.models.catalogue import ROWS
@@ -22,7 +22,22 @@ from omnimem_cli.models.placement import WHOLE
 from omnimem_cli.session import Session
 from omnimem_cli.settings import Settings
 
+GB = 10**9
 LISTED = [row for row in ROWS if row.hub_id]
+
+
+@pytest.mark.parametrize(("dtype", "free"), [("float32", 18 * GB), ("bfloat16", 9 * GB), ("int8", 9 * GB)])
+def test_a_shape_that_does_not_fit_is_refused_before_it_is_drawn(monkeypatch, dtype, free):
+    def draw(*arguments):
+        raise AssertionError("drawn all the same")
+
+    monkeypatch.setattr(blank, "drawn", draw)
+    monkeypatch.setattr(loader, "free_bytes", lambda device: free)
+    with pytest.raises(DoesNotFitError, match="omni-3b take"):
+        random_adapter("qwen2.5-omni-3b", device="cpu", dtype=dtype)
+    monkeypatch.setattr(loader, "free_bytes", lambda device: 2 * free)
+    with pytest.raises(AssertionError, match="drawn"):
+        random_adapter("qwen2.5-omni-3b", device="cpu", dtype=dtype)
 
 
 def on_meta(name: str) -> torch.nn.Module:

@@ -12,11 +12,12 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTr
 
 from omnimem_cli.models import thinker
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.models.catalogue import Row, row, unlisted
+from omnimem_cli.models.catalogue import GB, Row, row, unlisted
 from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint
 from omnimem_cli.models.device import DTYPES, dtype_name, find_device
 from omnimem_cli.models.faults import loading
-from omnimem_cli.models.loader import NANO, family_of
+from omnimem_cli.models.loader import NANO, family_of, left_beside
+from omnimem_cli.models.placement import Placement
 from omnimem_cli.models.quiet import quiet
 from omnimem_cli.models.salmonn import weights as salmonn
 from omnimem_cli.models.tokenizer import read_tokenizer
@@ -31,7 +32,11 @@ def random_adapter(model: str, *, device: str = "auto", dtype: str | None = None
     Raises UsageError (unknown name), MissingError (no such device, a config of another kind), DoesNotFitError.
     """
     where = find_device(device)
-    return drawn(*_shape(model), where, dtype_name(dtype, where))
+    kind, (known, checkpoint) = dtype_name(dtype, where), _shape(model)
+    if where.type != "meta":
+        whole = Placement(where, str(DTYPES[kind]).removeprefix("torch."))  # what would be quantized is not, here
+        left_beside(int(known.weights_gb(whole.weights) * GB), known.name, whole)
+    return drawn(known, checkpoint, where, kind)
 
 
 def drawn(known: Row, checkpoint: Checkpoint, device: torch.device, dtype: str) -> Adapter:
