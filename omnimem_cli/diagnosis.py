@@ -133,17 +133,15 @@ def _to_download(settings: Settings) -> Row | None:
 
 
 def _fitting(settings: Settings) -> Iterator[Finding]:
-    from omnimem_cli.models.device import dtype_name, find_device, total_memory
-    from omnimem_cli.models.loader import OVERHEAD_GB, installed
+    from omnimem_cli.models.device import dtype_name, find_device
+    from omnimem_cli.models.loader import fitting, installed
 
     try:
         where = find_device(settings.device)
     except MissingError:
         return
-    room = total_memory(where) / GB - OVERHEAD_GB
-    kind = dtype_name(settings.dtype, where)
-    fits = [row.name for row in ROWS if row.weights_gb(kind) <= room]
-    yield Finding("fits", f"{', '.join(fits) or 'none'} (as {kind}, with the device to itself)")
+    fits = ", ".join(row.name for row in fitting(where, settings.dtype)) or "none"
+    yield Finding("fits", f"{fits} (as {dtype_name(settings.dtype, where)}, with the device to itself)")
     yield Finding("installed", ", ".join(row.name for row in ROWS if installed(row)) or "none")
 
 

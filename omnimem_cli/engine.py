@@ -7,7 +7,6 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnimem_cli.errors import MissingError
 from omnimem_cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,17 +79,9 @@ class Engine:
 
 def is_installed(row: "Row") -> bool:
     """Whether a row's weights are whole on this machine; the built-in ones always are. Without torch."""
-    from omnimem_cli.models import hub
-    from omnimem_cli.models.catalogue import of_size
-    from omnimem_cli.models.checkpoint import read_whole
+    from omnimem_cli.models.checkpoint import downloaded
 
-    folder = hub.cached(row.hub_id) if row.hub_id else None
-    if folder is None:
-        return row.hub_id is None
-    try:
-        return of_size(row, read_whole(folder).values) is row
-    except MissingError:
-        return False
+    return row.hub_id is None or downloaded(row) is not None
 
 
 def revision_of(folder: Path) -> str:

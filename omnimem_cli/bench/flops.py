@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from omnimem_cli.bench.machine import seconds
+from omnimem_cli.bench.machine import timed
 
 SIDE = {"cuda": 8192, "cpu": 1024}
 """Of the square matrices that tell the device's rate."""
@@ -23,7 +23,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> f
     n = SIDE.get(device.type, 1024)
     a, b = torch.randn(2, n, n, device=device, dtype=dtype)
     a @ b
-    return 2 * n**3 / median(seconds(device, lambda: a @ b) for _ in range(repeats))
+    return 2 * n**3 / median(timed(device, lambda: a @ b)[0] for _ in range(repeats))
 
 
 def encoder_flops(encode: Callable[[], object]) -> int:

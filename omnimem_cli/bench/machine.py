@@ -8,9 +8,12 @@ import resource
 import time
 from collections.abc import Callable
 from importlib import metadata
+from typing import TypeVar
 
 import torch
 from torch.nn.attention import current_flash_attention_impl
+
+Outcome = TypeVar("Outcome")
 
 
 def machine(device: torch.device) -> dict:
@@ -29,13 +32,13 @@ def machine(device: torch.device) -> dict:
     }
 
 
-def seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """Wall seconds until the device is done with ``work``."""
+def timed(device: torch.device, work: Callable[[], Outcome]) -> tuple[float, Outcome]:
+    """Wall seconds until the device is done with ``work``, and what that gave."""
     wait(device)
     began = time.perf_counter()
-    work()
+    outcome = work()
     wait(device)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, outcome
 
 
 def wait(device: torch.device) -> None:

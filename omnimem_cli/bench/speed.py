@@ -4,7 +4,6 @@ Every policy watches the same encoded pieces; each figure is the best of several
 takes on a machine with other things to do. Knows sessions and policies; knows no answer to be right or wrong.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -12,7 +11,7 @@ from fractions import Fraction
 import torch
 
 from omnimem_cli.bench.encoded import Encoded, encode
-from omnimem_cli.bench.machine import machine, wait
+from omnimem_cli.bench.machine import machine, timed
 from omnimem_cli.bench.memory import side_bytes
 from omnimem_cli.bench.needle import chunk_tokens
 from omnimem_cli.fitting import fit, watch_options
@@ -100,21 +99,12 @@ def _run(encoded: Encoded, settings: Settings) -> _Run:
     session = Session(adapter, fitted.memory(adapter), encoded.media, encoded.plan, fitted.chunk_tokens)
     session.memory.waits_for_device = True
     texts = [question.text for question in questions(encoded.video, 0)]
-    prefill_s, _ = _timed(adapter.device, lambda: list(session.watch(encoded.segments)))
-    answer_s, _ = _timed(adapter.device, lambda: session.ask(texts, max_tokens=ANSWER_TOKENS))
+    prefill_s, _ = timed(adapter.device, lambda: list(session.watch(encoded.segments)))
+    answer_s, _ = timed(adapter.device, lambda: session.ask(texts, max_tokens=ANSWER_TOKENS))
     return _Run(session, prefill_s, answer_s)
 
 
 def _best(device: torch.device, repeats: int, work: Callable) -> tuple[float, object]:
     """The least seconds of several runs, and what the last one gave."""
-    outcomes = [_timed(device, work) for _ in range(repeats)]
+    outcomes = [timed(device, work) for _ in range(repeats)]
     return min(seconds for seconds, _ in outcomes), outcomes[-1][1]
-
-
-def _timed(device: torch.device, work: Callable) -> tuple[float, object]:
-    """Wall seconds until the device is done, and the outcome."""
-    wait(device)
-    began = time.perf_counter()
-    outcome = work()
-    wait(device)
-    return time.perf_counter() - began, outcome

@@ -14,7 +14,7 @@ import torch
 from omnimem_cli.bench.carry import CarryMemory
 from omnimem_cli.bench.clip import Clip, make_clip
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate
-from omnimem_cli.bench.machine import device_peak, machine, reset_peak, seconds
+from omnimem_cli.bench.machine import device_peak, machine, reset_peak, timed
 from omnimem_cli.errors import DoesNotFitError
 from omnimem_cli.fitting import Fitted, fit, watch_options
 from omnimem_cli.media.segment import Segment
@@ -88,8 +88,8 @@ class _Timed:
 
     def encode(self, segments: Sequence[Segment]) -> list[Piece]:
         """As the adapter's."""
-        pieces: list[Piece] = []
-        self.encode_s += seconds(self._adapter.device, lambda: pieces.extend(self._adapter.encode(segments)))
+        spent, pieces = timed(self._adapter.device, lambda: self._adapter.encode(segments))
+        self.encode_s += spent
         return pieces
 
 
@@ -148,9 +148,10 @@ class _Watch:
         linear, stores = linear_flops(self.adapter.decoder), self.session.memory.stores
         watch = self.session.watch(self.clip)
         while True:
-            held, before, step = [len(store) for store in stores], self.session.memory.tokens_seen, []
-            self.watched_s += seconds(self.device, lambda step=step: step.extend(_next(watch)))
-            if not step:
+            held, before = [len(store) for store in stores], self.session.memory.tokens_seen
+            spent, step = timed(self.device, lambda: next(watch, None))
+            self.watched_s += spent
+            if step is None:
                 return
             moment, segments = step
             new = self.session.memory.tokens_seen - before
@@ -213,20 +214,14 @@ class _Watch:
 
     def _answers(self) -> dict:
         """Seconds to the first token (median), and answer tokens a second for one question and for many."""
-        first = median(seconds(self.device, lambda: self._ask(1, 1)) for _ in range(FIRST_TOKENS))
+        first = median(timed(self.device, lambda: self._ask(1, 1))[0] for _ in range(FIRST_TOKENS))
         return {"first_token_s": round(first, 4)} | {
             f"answer_tokens_per_second_{count}": round(self._answer_rate(count), 1) for count in (1, BATCH)
         }
 
     def _answer_rate(self, count: int) -> float:
-        written: list[int] = []
-        spent = seconds(self.device, lambda: written.append(self._ask(count, ANSWER_TOKENS)))
-        return written[0] / spent
+        spent, written = timed(self.device, lambda: self._ask(count, ANSWER_TOKENS))
+        return written / spent
 
     def _ask(self, count: int, tokens: int) -> int:
         return sum(answer.tokens for answer in self.session.ask([QUESTION] * count, max_tokens=tokens))
-
-
-def _next(watch: Iterator) -> Sequence:
-    """The next moment and its segments; nothing at the end."""
-    return next(watch, ())

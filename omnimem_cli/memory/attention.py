@@ -8,7 +8,7 @@ first query (a square causal block). So no kernel ever needs a lower-right causa
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.kernels import fastest, merge
+from omnimem_cli.memory.kernels import fastest, merge, weighed
 
 NAME = "omnimem"
 ROWS = 256  # queries per block of a masked tail; bounds its scores to B * H * ROWS * m
@@ -42,15 +42,12 @@ def attend_masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tens
 
 
 def _masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tensor) -> tuple[Tensor, Tensor]:
-    """One block, all of its scores [B, G, H / G, n, m] at once; keys and values in fp32, not repeated per head."""
+    """One block, all of its scores [B, G, H / G * n, m] at once; keys and values in fp32, not repeated per head."""
     b, h, n, d = q.shape
     scores = (fold_groups(q, k.shape[1]).float() * scaling) @ k.transpose(-1, -2)
-    scores = scores.view(b, k.shape[1], -1, n, k.shape[2]).masked_fill_(~visible[:, None, None], -torch.inf)
-    top = scores.amax(-1, keepdim=True).nan_to_num_(neginf=0.0)  # a row that sees nothing weighs nothing
-    weights = scores.sub_(top).exp_()
-    total = weights.sum(-1, keepdim=True)
-    out = (weights.flatten(2, 3) @ v).view(b, h, n, d) / total.clamp(min=1.0).view(b, h, n, 1)
-    return out, (top + total.log()).view(b, h, n)
+    scores.view(b, k.shape[1], -1, n, k.shape[2]).masked_fill_(~visible[:, None, None], -torch.inf)
+    out, lse = weighed(scores, v)
+    return out.view(b, h, n, d), lse.view(b, h, n)
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:

@@ -5,7 +5,6 @@ given their log-sum-exp: scores stay in registers, sums are fp32, each column is
 ``TRITON_INTERPRET=1`` it runs on the CPU, which is how it is tested where there is no GPU.
 """
 
-import math
 from subprocess import SubprocessError
 
 import torch
@@ -14,13 +13,13 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.errors import TritonError
 
+from omnimem_cli.memory.scores import LOG2_E
+
 FAULTS = (TritonError, RuntimeError, OSError, SubprocessError)
 """What keeps a kernel from being built: no compiler on this machine, no room on this device."""
 
 KEYS, ROWS = 128, 64
 """Keys of a program and queries per step: a [ROWS, KEYS] block of scores in fp32 is what registers hold."""
-
-LOG2_E = math.log2(math.e)
 
 
 def group_sums(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, stride: int, causal: bool) -> Tensor:

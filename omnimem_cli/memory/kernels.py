@@ -41,6 +41,17 @@ def merge(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return out.to(parts[0][0].dtype), total
 
 
+def weighed(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax(scores) values [..., n, d] and the log-sum-exp [..., n] of fp32 scores [..., n, m].
+
+    The scores are overwritten. A row that is -inf throughout gets zeros and -inf.
+    """
+    top = scores.amax(-1, keepdim=True).nan_to_num_(neginf=0.0)
+    weights = scores.sub_(top).exp_()
+    total = weights.sum(-1, keepdim=True)
+    return weights @ values / total.clamp(min=1.0), (top + total.log())[..., 0]
+
+
 def portable(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
     """Blockwise over keys in plain torch, in fp32: right on every device, O(n * BLOCK) scores."""
     parts, n = [], q.shape[2]
@@ -51,10 +62,8 @@ def portable(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> t
             later = (
                 torch.arange(start, start + keys.shape[2], device=q.device) > torch.arange(n, device=q.device)[:, None]
             )
-            scores = scores.masked_fill(later, -torch.inf)
-        lse = scores.logsumexp(-1)
-        weights = (scores - lse.nan_to_num(neginf=0.0)[..., None]).exp()
-        parts.append((weights @ values, lse))
+            scores.masked_fill_(later, -torch.inf)
+        parts.append(weighed(scores, values))
     out, lse = merge(parts)
     return out.to(q.dtype), lse
 

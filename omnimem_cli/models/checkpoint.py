@@ -12,6 +12,7 @@ from typing import Any
 
 from omnimem_cli.errors import MissingError
 from omnimem_cli.models import hub
+from omnimem_cli.models.catalogue import Row, of_size
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 LORA_WEIGHTS = "adapter_model.safetensors"
@@ -122,6 +123,17 @@ def read_whole(folder: Path) -> Checkpoint:
     checkpoint = read_checkpoint(folder)
     checkpoint.check_weights()
     return checkpoint
+
+
+def downloaded(row: Row) -> Path | None:
+    """The folder of a row of the hub whose weights are all on this machine and of its size, else None."""
+    folder = hub.cached(row.hub_id or "")
+    if folder is None:
+        return None
+    try:
+        return folder if of_size(row, read_whole(folder).values) is row else None
+    except MissingError:
+        return None
 
 
 def _base(lora: Path) -> Path:

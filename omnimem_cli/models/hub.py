@@ -119,16 +119,14 @@ def _base_id(folder: Path) -> str:
 
 def lora_base(folder: Path) -> str:
     """Hub id, or path relative to ``folder``, of the model that a LoRA release was trained on. Raises MissingError."""
+    from omnimem_cli.models.checkpoint import broken
+
     try:
         base = json.loads((folder / LORA_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
         base = None
     if not isinstance(base, str):
-        raise MissingError(
-            f"The model folder {folder} holds an {LORA_CONFIG} that names no base model.",
-            "Download it again with `omnimem models pull NAME`, or name another folder with -m.",
-            code="model",
-        )
+        raise broken(folder, f"holds an {LORA_CONFIG} that names no base model")
     return base
 
 

@@ -13,7 +13,7 @@ from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import hub
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.models.catalogue import GB, ROWS, Row, of_size, readable_size, row, unlisted
-from omnimem_cli.models.checkpoint import Checkpoint, read_checkpoint, read_whole
+from omnimem_cli.models.checkpoint import Checkpoint, downloaded, read_checkpoint, read_whole
 from omnimem_cli.models.device import dtype_name, find_device, free_bytes, total_memory
 from omnimem_cli.models.placement import Placement
 
@@ -81,14 +81,7 @@ def resolve(model: str, *, device: str = "auto", dtype: str | None = None) -> Fo
 
 def installed(candidate: Row) -> Path | None:
     """The folder of a row whose weights are all on this machine, else None."""
-    folder = NANO if candidate.name == "nano" else hub.cached(candidate.hub_id or "")
-    if folder is None:
-        return None
-    try:
-        held = of_size(candidate, read_whole(folder).values)
-    except MissingError:
-        return None
-    return folder if held is candidate else None
+    return NANO if candidate.name == "nano" else downloaded(candidate)
 
 
 def measured(found: Found) -> Row:
@@ -128,18 +121,20 @@ def _families() -> dict:
     }
 
 
+def fitting(device: torch.device, dtype: str | None) -> list[Row]:
+    """The rows, in catalogue order, that fit the device's total memory."""
+    room, kind = total_memory(device) / GB - OVERHEAD_GB, dtype_name(dtype, device)
+    return [candidate for candidate in ROWS if candidate.weights_gb(kind) <= room]
+
+
 def _first_fitting(device: torch.device, dtype: str | None) -> Found:
-    total_gb = total_memory(device) / GB
-    kind = dtype_name(dtype, device)
-    for candidate in ROWS:
-        if candidate.name == "nano" or candidate.weights_gb(kind) + OVERHEAD_GB > total_gb:
-            continue
+    for candidate in fitting(device, dtype):
         folder = installed(candidate)
-        if folder is not None:
+        if folder is not None and candidate.name != "nano":
             return Found(candidate, folder)
     best = advised(device, dtype)
     raise MissingError(
-        f"No model that fits this device ({device}, {total_gb:.0f} GB) is installed.",
+        f"No model that fits this device ({device}, {total_memory(device) / GB:.0f} GB) is installed.",
         f"`omnimem models pull {best.name}` downloads {best.download_gb:g} GB; `omnimem models list` shows the "
         f"others. {DEMO}",
     )
@@ -147,9 +142,7 @@ def _first_fitting(device: torch.device, dtype: str | None) -> Found:
 
 def advised(device: torch.device, dtype: str | None) -> Row:
     """What to download where nothing is installed: the first row that fits the device, else the smallest Omni."""
-    total_gb, kind = total_memory(device) / GB, dtype_name(dtype, device)
-    fits = [r for r in ROWS if r.hub_id and r.weights_gb(kind) + OVERHEAD_GB <= total_gb]
-    return fits[0] if fits else row("qwen2.5-omni-3b")
+    return next((fits for fits in fitting(device, dtype) if fits.hub_id), row("qwen2.5-omni-3b"))
 
 
 def _folder(folder: Path) -> Found:

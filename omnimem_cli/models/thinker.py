@@ -119,6 +119,7 @@ def _known(values: dict, kind: type) -> dict:
 
 def _ends(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids that end an answer: generation_config.json's, else the tokenizer's own and <|im_end|>."""
-    own = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
-    ends = own if checkpoint.ends is None else checkpoint.ends
+    ends = checkpoint.ends
+    if ends is None:
+        ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
     return tuple(sorted({end for end in ends if end is not None}))
