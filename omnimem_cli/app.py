@@ -9,9 +9,9 @@ import typer
 from typer.main import get_command
 
 from omnimem_cli import __version__
+from omnimem_cli.base.console import console
+from omnimem_cli.base.errors import UsageError, UserError
 from omnimem_cli.commands import ask, bench, calibrate, demo, doctor, models, presets, summarize, transcribe
-from omnimem_cli.console import talk
-from omnimem_cli.errors import UsageError, UserError
 
 EXIT_CODES = """
 [bold]Exit codes[/bold]
@@ -63,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    talk.configure(debug=bool(os.environ.get("OMNIMEM_DEBUG")))
+    console.configure(debug=bool(os.environ.get("OMNIMEM_DEBUG")))
     command = get_command(app)
     try:
         return command.main(args=arguments, prog_name="omnimem", standalone_mode=False) or 0
     except UserError as error:
-        talk.error(error)
+        console.error(error)
         return error.exit_code
     except typer.exceptions.TyperException as error:
         return _usage(error)
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        talk.error(error)
+        console.error(error)
         return 1
 
 
@@ -87,5 +87,5 @@ def _usage(error: typer.exceptions.TyperException) -> int:
     """A flag or command that the parser does not know: its own words, and where the help is."""
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "omnimem"
-    talk.error(UsageError(error.format_message(), f"See `{where} --help`."))
+    console.error(UsageError(error.format_message(), f"See `{where} --help`."))
     return error.exit_code

@@ -8,7 +8,7 @@ import pytest
 from tiny import tiny_omni
 
 from omnimem_cli.models.loader import load
-from omnimem_cli.models.qwen_omni import QwenOmniAdapter
+from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 
 if TYPE_CHECKING:
     from fake_run import FakeRun

@@ -7,7 +7,7 @@ import pytest
 from typer.main import get_command
 
 from omnimem_cli.app import app
-from omnimem_cli.results import ERROR_CODES, WARNING_CODES
+from omnimem_cli.results.codes import ERROR_CODES, WARNING_CODES
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from omnimem_cli.errors import MissingError
+from omnimem_cli.base.errors import MissingError
 from omnimem_cli.media.ffmpeg import ffmpeg_path
 
 PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=10:d=2")

@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.process import resident_bytes
+from omnimem_cli.base.settings import Progress
 from omnimem_cli.bench.damage import make_seeds, mutated
-from omnimem_cli.errors import InputError
-from omnimem_cli.host import resident_bytes
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import waited_s
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import Format
-from omnimem_cli.settings import Progress
 
 LAYOUT = Format(segment_s=2.0, fps=2, width=32, height=32, lookahead=200)
 SEGMENTS = 30  # a damaged time stamp may promise hours: so many are watched, the rest is left

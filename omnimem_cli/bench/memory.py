@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
-from omnimem_cli import host
-from omnimem_cli.bench.stream import facts_of, segments_of
-from omnimem_cli.fitting import Fitted, fit, watch_options
-from omnimem_cli.memory.cache import Memory
+from omnimem_cli.base import process as host
+from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.bench.generated_stream import facts_of, segments_of
+from omnimem_cli.memory.memory import Memory
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.session import Session
-from omnimem_cli.settings import Progress, Settings
+from omnimem_cli.session.session import Session
+from omnimem_cli.session.sizing import WatchConfig, size_memory, watch_options
 from omnimem_cli.world.video import Video, make_video
 
 SETTLED_MINUTE = 10
@@ -60,7 +60,7 @@ def resident_bytes() -> int:
     return host.resident_bytes()
 
 
-def side_bytes(memory: Memory, fitted: Fitted) -> int:
+def side_bytes(memory: Memory, fitted: WatchConfig) -> int:
     """Retained bytes that are neither keys nor values."""
     return memory.nbytes - sum(map(len, memory.stores)) * fitted.geometry.kv_bytes
 
@@ -68,7 +68,7 @@ def side_bytes(memory: Memory, fitted: Fitted) -> int:
 def _run(adapter: Adapter, settings: Settings, video: Video, report: Report) -> dict:
     media = facts_of(video)
     plan = adapter.plan(media, watch_options(settings))
-    fitted = fit(settings, adapter, plan, media)
+    fitted = size_memory(settings, adapter, plan, media)
     session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens, chunk_s=MINUTE_S)
     began = time.monotonic()
     minutes = []
@@ -92,7 +92,7 @@ def _run(adapter: Adapter, settings: Settings, video: Video, report: Report) -> 
     }
 
 
-def _minutes(session: Session, fitted: Fitted, video: Video) -> Iterator[Minute]:
+def _minutes(session: Session, fitted: WatchConfig, video: Video) -> Iterator[Minute]:
     """Watch all of it; a reading a minute, and one at the end."""
     reached = 0
     for moment, _ in session.watch(segments_of(video, session.plan.format)):

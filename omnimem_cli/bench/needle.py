@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from omnimem_cli.bench.encoded import Encoded, encode, encode_file
+from omnimem_cli.base.errors import DoesNotFitError
+from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.intervals import interval
-from omnimem_cli.errors import DoesNotFitError
-from omnimem_cli.fitting import LEAST, fit, watch_options
-from omnimem_cli.memory.cache import Memory, geometry
+from omnimem_cli.bench.replay import Encoded, encode, encode_file
+from omnimem_cli.memory.memory import Memory, geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.selection import MAX_TEXT_GROUPS
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.session import Session
-from omnimem_cli.settings import Progress, Settings
+from omnimem_cli.session.footprint import MIN_ENTRIES
+from omnimem_cli.session.session import Session
+from omnimem_cli.session.sizing import size_memory, watch_options
 from omnimem_cli.world.questions import Question, questions
 from omnimem_cli.world.scoring import score
 from omnimem_cli.world.video import make_video
@@ -134,7 +135,7 @@ def _outcomes(
     fits = {}
     for budget in needle.budgets:
         entries = {p: entries_within(int(whole * Fraction(budget)), encoded, p, settings) for p in bounded}
-        if min(entries.values(), default=LEAST) >= LEAST:
+        if min(entries.values(), default=MIN_ENTRIES) >= MIN_ENTRIES:
             fits[budget] = entries
     for policy in needle.policies:
         if policy not in bounded:
@@ -151,7 +152,7 @@ def _outcomes(
 def watched(encoded: Encoded, settings: Settings) -> Session:
     """A session that has watched the whole video, in chunks of at least CHUNK_TOKENS unless set otherwise."""
     chunk = settings.chunk or chunk_tokens(encoded)
-    fitted = fit(replace(settings, chunk=chunk), encoded.adapter, encoded.plan, encoded.media)
+    fitted = size_memory(replace(settings, chunk=chunk), encoded.adapter, encoded.plan, encoded.media)
     memory: Memory = fitted.memory(encoded.adapter)
     session = Session(encoded.adapter, memory, encoded.media, encoded.plan, chunk)
     for _ in session.watch(encoded.segments):

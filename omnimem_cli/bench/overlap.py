@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from omnimem_cli.bench.encoded import Encoded, encode
+from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.needle import watched
-from omnimem_cli.fitting import watch_options
-from omnimem_cli.memory.cache import Memory
-from omnimem_cli.memory.piece import AUDIO, VISUAL
+from omnimem_cli.bench.replay import Encoded, encode
+from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.tokens import AUDIO, VISUAL
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.settings import Progress, Settings
+from omnimem_cli.session.sizing import watch_options
 from omnimem_cli.world.video import make_video
 
 Report = Callable[[Progress], None]

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.intervals import interval
+from omnimem_cli.jobs.watch_one import watch_one
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.preset_file import Question as Asked
-from omnimem_cli.run import watch_one
-from omnimem_cli.settings import Progress, Settings
 from omnimem_cli.tasks.ask import Ask
+from omnimem_cli.tasks.presets.preset import Question as Asked
 from omnimem_cli.tasks.summarize import Summarize
 from omnimem_cli.tasks.task import Task
 from omnimem_cli.tasks.transcribe import Transcribe

@@ -10,14 +10,14 @@ from fractions import Fraction
 
 import torch
 
-from omnimem_cli.bench.encoded import Encoded, encode
+from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.machine import machine, timed
 from omnimem_cli.bench.memory import side_bytes
 from omnimem_cli.bench.needle import chunk_tokens
-from omnimem_cli.fitting import fit, watch_options
+from omnimem_cli.bench.replay import Encoded, encode
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.session import Session
-from omnimem_cli.settings import Progress, Settings
+from omnimem_cli.session.session import Session
+from omnimem_cli.session.sizing import size_memory, watch_options
 from omnimem_cli.world.questions import questions
 from omnimem_cli.world.video import make_video
 
@@ -88,14 +88,14 @@ def _row(encoded: Encoded, settings: Settings, repeats: int, encode_s: float) ->
         "scoring_of_prefill": round(best.scoring_s / best.prefill_s, 4),
         "tokens_per_second": round(memory.tokens_seen / watch_s),
         "bytes": memory.nbytes,
-        "side_bytes": side_bytes(memory, fit(settings, encoded.adapter, encoded.plan, encoded.media)),
+        "side_bytes": side_bytes(memory, size_memory(settings, encoded.adapter, encoded.plan, encoded.media)),
         "peak_bytes": memory.peak_bytes,
     }
 
 
 def _run(encoded: Encoded, settings: Settings) -> _Run:
     adapter = encoded.adapter
-    fitted = fit(settings, adapter, encoded.plan, encoded.media)
+    fitted = size_memory(settings, adapter, encoded.plan, encoded.media)
     session = Session(adapter, fitted.memory(adapter), encoded.media, encoded.plan, fitted.chunk_tokens)
     session.memory.waits_for_device = True
     texts = [question.text for question in questions(encoded.video, 0)]

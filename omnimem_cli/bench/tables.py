@@ -1,8 +1,7 @@
 """What the benchmarks found, as tables for people. Knows their results, measures nothing."""
 
+from collections.abc import Sequence
 from fractions import Fraction
-
-from omnimem_cli.bench.report import aligned, size
 
 MINUTES_SHOWN = (1, 2, 5, 10, 20, 30, 60, 90, 120, 180)
 
@@ -25,13 +24,13 @@ def memory_table(result: dict) -> str:
         for r in result["policies"]
     ]
     note = "drift: the largest change from the tenth minute on"
-    return "\n\n".join([*parts, aligned(head, rows) + "\n" + note])
+    return "\n\n".join([*parts, text_table(head, rows) + "\n" + note])
 
 
 def _course(minutes: list[dict]) -> str:
     shown = [m for m in minutes if m["minute"] in MINUTES_SHOWN or m is minutes[-1]]
     rows = [(str(m["minute"]), size(m["rss"]), size(m["bytes"]), size(m["side_bytes"])) for m in shown]
-    return aligned(("minute", "host RAM", "memory", "of it side data"), rows)
+    return text_table(("minute", "host RAM", "memory", "of it side data"), rows)
 
 
 def needle_table(result: dict) -> str:
@@ -44,7 +43,7 @@ def needle_table(result: dict) -> str:
         (policy, *(_accuracy(found[policy, budget]) for budget in budgets), size(found[policy, budgets[-1]]["bytes"]))
         for policy in policies
     ]
-    whole = aligned(("policy", *budgets, f"bytes at {budgets[-1]}"), body)
+    whole = text_table(("policy", *budgets, f"bytes at {budgets[-1]}"), body)
     notes = [f"{result['videos']} videos, {rows[0]['n']} questions; 95 % intervals; {result['seconds']:.0f} s"]
     notes += [f"{name} at {budget} held more than its budget" for name, budget in result["over"]]
     return "\n\n".join([whole, _by_kind(result, policies, budgets[-1]), "\n".join(notes)])
@@ -57,7 +56,7 @@ def _by_kind(result: dict, policies: list[str], budget: str) -> str:
         (kind, str(rows[kind, policies[0]]["n"]), *(f"{rows[kind, policy]['accuracy']:.0%}" for policy in policies))
         for kind in kinds
     ]
-    return aligned((f"at {budget}", "n", *policies), body)
+    return text_table((f"at {budget}", "n", *policies), body)
 
 
 def _accuracy(row: dict) -> str:
@@ -83,7 +82,7 @@ def recall_table(result: dict) -> str:
     kinds = list(dict.fromkeys(kind for row in rows for kind in row["by_kind"]))
     by_kind = [(kind, *(_share(row, kind) for row in rows)) for kind in kinds]
     note = f"{result['videos']} files per row; 95 % intervals; {result['seconds']:.0f} s"
-    return "\n\n".join([aligned(head, body), aligned(("kind", *map(_range, rows)), by_kind), note])
+    return "\n\n".join([text_table(head, body), text_table(("kind", *map(_range, rows)), by_kind), note])
 
 
 def _range(row: dict) -> str:
@@ -124,15 +123,15 @@ def speed_table(result: dict) -> str:
     ]
     sizes = [(r["policy"], size(r["bytes"]), size(r["side_bytes"]), size(r["peak_bytes"])) for r in result["rows"]]
     settings = f"{result['tokens']} tokens, {result['entries']} entries per layer, chunks of {result['chunk']} tokens"
-    kept = aligned(("policy", "memory", "of it side data", "peak in a chunk"), sizes)
-    return "\n\n".join([aligned(head, rows), kept, f"{settings}; prefill contains scoring"])
+    kept = text_table(("policy", "memory", "of it side data", "peak in a chunk"), sizes)
+    return "\n\n".join([text_table(head, rows), kept, f"{settings}; prefill contains scoring"])
 
 
 def overlap_table(result: dict) -> str:
     """The share of the reference's entries that each setting keeps too."""
     rows = [(r["policy"], f"{r['overlap']:.1%}", f"{r['least']:.1%}", size(r["bytes"])) for r in result["rows"]]
     note = f"of what {result['reference']} keeps, after {result['chunks']} chunks or more, {result['videos']} videos"
-    return aligned(("policy", "keeps too", "least", "memory"), rows) + "\n\n" + note
+    return text_table(("policy", "keeps too", "least", "memory"), rows) + "\n\n" + note
 
 
 def throughput_table(result: dict) -> str:
@@ -142,10 +141,10 @@ def throughput_table(result: dict) -> str:
     shares = [(*_named(r), *(f"{share:.1%}" for share in r["shares"].values())) for r in rows]
     sizes = [(*_named(r), *(size(r[name]) if r[name] else "" for name in _SIZES if name in r)) for r in rows]
     parts = [
-        aligned(("policy", "minutes", "video s/s", "with decoding", "tokens/s", "of matmul rate"), rates),
-        aligned(("policy", "minutes", "decode", "encoders", "prefill", "scoring"), shares),
-        aligned(("policy", "minutes", *(_SIZES[name] for name in _SIZES if name in rows[0])), sizes) if rows else "",
-        aligned(("policy", "minutes", "first token", "tokens/s of 1", "of 32"), [_answering(r) for r in rows]),
+        text_table(("policy", "minutes", "video s/s", "with decoding", "tokens/s", "of matmul rate"), rates),
+        text_table(("policy", "minutes", "decode", "encoders", "prefill", "scoring"), shares),
+        text_table(("policy", "minutes", *(_SIZES[name] for name in _SIZES if name in rows[0])), sizes) if rows else "",
+        text_table(("policy", "minutes", "first token", "tokens/s of 1", "of 32"), [_answering(r) for r in rows]),
     ]
     ended = [f"{s['policy']} stopped after {s['at_s']:g} s of video: {s['why']}" for s in result["stopped"]]
     place = f"{result['model']} with random weights, {result['dtype']}, {result['device_name']}"
@@ -154,6 +153,8 @@ def throughput_table(result: dict) -> str:
 
 
 _RATES = ("video_seconds_per_second", "with_decoding", "tokens_per_second")
+
+
 _SIZES = {
     "bytes": "memory",
     "peak_bytes": "peak in a chunk",
@@ -171,3 +172,26 @@ def _named(row: dict) -> tuple[str, str]:
 def _answering(row: dict) -> tuple[str, ...]:
     rates = (f"{row[f'answer_tokens_per_second_{count}']:g}" for count in (1, 32))
     return (*_named(row), f"{row['first_token_s']:.3f} s", *rates)
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in plain text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [_line(cells, widths) for cells in (head, *rows)]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()

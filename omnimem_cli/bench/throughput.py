@@ -11,19 +11,19 @@ from statistics import median
 
 import torch
 
-from omnimem_cli.bench.carry import CarryMemory
-from omnimem_cli.bench.clip import Clip, make_clip
+from omnimem_cli.base.errors import DoesNotFitError
+from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate
 from omnimem_cli.bench.machine import device_peak, machine, reset_peak, timed
-from omnimem_cli.errors import DoesNotFitError
-from omnimem_cli.fitting import Fitted, fit, watch_options
+from omnimem_cli.bench.released_carry import CarryMemory
+from omnimem_cli.bench.timing_clip import Clip, make_clip
 from omnimem_cli.media.segment import Segment
-from omnimem_cli.memory.cache import Memory
-from omnimem_cli.memory.piece import Piece
+from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.models.device import free_bytes
-from omnimem_cli.session import Session
-from omnimem_cli.settings import Progress, Settings
+from omnimem_cli.session.session import Session
+from omnimem_cli.session.sizing import WatchConfig, size_memory, watch_options
 
 CARRY = "carry"
 """The name, among policies, of the released carry: OmniMem's scores over kept layer inputs."""
@@ -86,7 +86,7 @@ class _Timed:
     def __getattr__(self, name: str):
         return getattr(self._adapter, name)
 
-    def encode(self, segments: Sequence[Segment]) -> list[Piece]:
+    def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
         """As the adapter's."""
         spent, pieces = timed(self._adapter.device, lambda: self._adapter.encode(segments))
         self.encode_s += spent
@@ -106,14 +106,14 @@ class _Watch:
 
     def __post_init__(self):
         self.timed, self.device = _Timed(self.adapter), self.adapter.device
-        self.fitted = fit(self.settings, self.adapter, self.clip.plan, self.clip.media)
+        self.fitted = size_memory(self.settings, self.adapter, self.clip.plan, self.clip.media)
         memory = self._memory(self.fitted)
         memory.waits_for_device = True
         media, plan, chunk = self.clip.media, self.clip.plan, self.fitted.chunk_tokens
         self.session = Session(self.timed, memory, media, plan, chunk, questions=BATCH)
         self.watched_s = self.flops = 0.0
 
-    def _memory(self, fitted: Fitted) -> Memory:
+    def _memory(self, fitted: WatchConfig) -> Memory:
         if self.policy == CARRY:
             return CarryMemory(
                 self.adapter.decoder, fitted.budgets, dtype=self.adapter.dtype, device=self.adapter.device

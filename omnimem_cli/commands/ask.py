@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.errors import UsageError
-from omnimem_cli.options import ADVANCED, ANSWER, Inputs, RunOptions, option, with_options
+from omnimem_cli.base.errors import UsageError
+from omnimem_cli.commands.options import ADVANCED, ANSWER, Inputs, RunOptions, examples, option, with_options
 
 if TYPE_CHECKING:
-    from omnimem_cli.preset_file import Question
+    from omnimem_cli.tasks.presets.preset import Question
 
 EXAMPLES = (
     'omnimem ask lecture.mp4 -Q "Which slides show a formula?"',
@@ -21,7 +20,7 @@ EXAMPLES = (
 
 def _preset_names(incomplete: str) -> list[str]:
     """What the shell offers for --preset."""
-    from omnimem_cli.presets import list_presets
+    from omnimem_cli.tasks.presets.library import list_presets
 
     return [preset.name for preset in list_presets() if preset.name.startswith(incomplete)]
 
@@ -47,7 +46,7 @@ def ask(
     options: RunOptions,
 ) -> None:
     """Ask questions about videos: meeting.mp4 gives meeting.answers.md."""
-    from omnimem_cli.commands.running import run_task
+    from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.ask import Ask
 
     name, asked = _questions(question or [], preset, questions, var or [])
@@ -58,7 +57,7 @@ def _questions(
     typed: list[str], preset: str | None, file: Path | None, variables: list[str]
 ) -> tuple[str | None, "tuple[Question, ...]"]:
     """The preset's name and every question asked. Raises UsageError where there is none, or two sources."""
-    from omnimem_cli import presets
+    from omnimem_cli.tasks.presets import library as presets
 
     if bool(typed) + (preset is not None) + (file is not None) != 1:
         raise UsageError("Say what to ask in one way.", "Use -Q TEXT (repeatable), --preset NAME, or --questions FILE.")

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.console import talk
-from omnimem_cli.errors import OutputError, UsageError
-from omnimem_cli.options import ADVANCED, MODEL, OUTPUT, TALK, option
-from omnimem_cli.settings import Settings
+from omnimem_cli.base.console import console
+from omnimem_cli.base.errors import OutputError, UsageError
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.options import ADVANCED, MODEL, OUTPUT, TALK, examples, option
 
 EXAMPLES = (
     "omnimem calibrate lectures/*.mp4 -m qwen2.5-omni-3b -o plan.json",
@@ -37,7 +36,7 @@ def calibrate(
     quiet: Annotated[bool, option(TALK, "-q --quiet", "Say nothing but errors.")] = False,
 ) -> None:
     """Watch a few videos and write how each layer's budget is best shared between picture and sound."""
-    from omnimem_cli.calibration import calibrate as run
+    from omnimem_cli.jobs.calibration import calibrate as run
     from omnimem_cli.memory.allocation import Allocation
     from omnimem_cli.models.loader import load
 
@@ -47,11 +46,11 @@ def calibrate(
             "See `omnimem calibrate --help`.",
         )
     _check_output(output, force)
-    talk.configure(quiet=quiet)
+    console.configure(quiet=quiet)
     settings = Settings(model=model, budget=budget, av_ratio=av_ratio, chunk=chunk, device=device, dtype=dtype)
     adapter = load(model, device=device, dtype=dtype, offline=True)
     ratio = av_ratio if av_ratio is not None else adapter.row.av_ratio
-    with talk.progress("calibrate") as report:
+    with console.progress("calibrate") as report:
         plan = run(videos, settings, adapter, Allocation(ratio, temperature, score, clip=clip), skip, report)
     try:
         output.write_text(json.dumps(plan, indent=1) + "\n", "utf-8")
@@ -62,7 +61,7 @@ def calibrate(
 
 def _check_output(output: Path, force: bool) -> None:
     """A file that is no plan is not replaced unasked. Raises UsageError."""
-    from omnimem_cli.fitting import PLAN_SCHEMA
+    from omnimem_cli.session.sizing import PLAN_SCHEMA
 
     if output.exists() and not force and PLAN_SCHEMA not in output.read_text("utf-8", errors="replace"):
         raise UsageError(f"{output} exists and is no plan.", "Name another file with -o, or add --force.")

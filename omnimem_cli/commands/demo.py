@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.options import OUTPUT, TALK, option
+from omnimem_cli.commands.options import OUTPUT, TALK, examples, option
 
 CLIP = Path(__file__).parents[1] / "world" / "demo.mp4"
 EXAMPLES = ("omnimem demo", "omnimem demo -f json", "omnimem demo -o demo.summary.md")
@@ -20,8 +19,8 @@ def demo(
     quiet: Annotated[bool, option(TALK, "-q --quiet", "Say nothing but errors.")] = False,
 ) -> None:
     """Summarize the built-in clip with the built-in model. Nano understands its own small world only."""
-    from omnimem_cli.commands.running import run_task
-    from omnimem_cli.options import RunOptions
+    from omnimem_cli.commands.options import RunOptions
+    from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.summarize import Summarize
 
     formats = [format or "md"] if format or output == "-" else None

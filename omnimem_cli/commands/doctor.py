@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.console import talk
-from omnimem_cli.options import FORMATS, RunOptions, with_options
+from omnimem_cli.base.console import console
+from omnimem_cli.commands.options import FORMATS, RunOptions, examples, with_options
 
 EXAMPLES = ("omnimem doctor", "omnimem doctor lecture.mp4 -m qwen2.5-omni-3b --budget 2GiB")
 
@@ -27,8 +26,8 @@ def doctor(
 ) -> None:
     """Say what is installed, what fits and what the budget will be; exit 4, 5 or 6 as a run would."""
     settings = options.settings(FORMATS)
-    from omnimem_cli.diagnosis import diagnose
-    from omnimem_cli.outcomes import first_of
+    from omnimem_cli.jobs.doctor import diagnose
+    from omnimem_cli.jobs.outcomes import first_of
 
     findings = diagnose(source, settings)
     if as_json:
@@ -39,7 +38,7 @@ def doctor(
             typer.echo(f"{finding.about:<{width}}  {finding.text}")
     missing = [finding for finding in findings if finding.hint]
     for finding in missing:
-        talk.warn(f"{finding.about}: {finding.hint}")
+        console.warn(f"{finding.about}: {finding.hint}")
     codes = {finding.exit_code for finding in missing}
     raise typer.Exit(first_of(codes) or max(codes, default=0))
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.console import table, talk
-from omnimem_cli.errors import UsageError
-from omnimem_cli.models.catalogue import DTYPE_BYTES, QUANTIZED_BYTES, ROWS, Row, row, unlisted
+from omnimem_cli.base.console import console, table
+from omnimem_cli.base.errors import UsageError
+from omnimem_cli.commands.options import examples
+from omnimem_cli.models.catalogue import DTYPE_BYTES, QUANTIZED_BYTES, ROWS, Row, row, row_for_unlisted
 
 app = typer.Typer(help="Models: list them, download one, show one.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def list_all(as_json: AsJson = False) -> None:
         typer.echo(json.dumps([_facts(known) for known in ROWS], indent=2))
         return
     table(HEAD, [_cells(known) for known in ROWS])
-    talk.note(
+    console.info(
         "here: on this machine; weights in bfloat16; tokens per second of picture and sound; entry: keys and values of "
         "one token. `omnimem models show NAME` says more; -m also takes a folder or a Hugging Face id."
     )
@@ -65,24 +65,24 @@ def _known(name: str) -> Row:
     """The row of a name, or one measured on a folder or on a repository that is on this machine."""
     if name.lower() == "nano" or _listed(name) or not ("/" in name or Path(name).is_dir()):
         return row(name)
-    from omnimem_cli.models.loader import measured, resolve
+    from omnimem_cli.models.loader import locate, row_from_folder
 
-    return measured(resolve(name))
+    return row_from_folder(locate(name))
 
 
 @app.command("pull", epilog=examples(["omnimem models pull qwen2.5-omni-7b"]))
 def pull(name: Name, offline: Offline = False) -> None:
     """Download a model's weights and print their folder; of a broken-off download, finished files are kept."""
-    from omnimem_cli.models import hub
+    from omnimem_cli.models import download, hub
 
-    known = unlisted(name, "qwen2.5-omni", name) if "/" in name and not _listed(name) else row(name)
+    known = row_for_unlisted(name, "qwen2.5-omni", name) if "/" in name and not _listed(name) else row(name)
     hub.check_id(known.hub_id or known.name)
     if known.hub_id is None:
         raise UsageError(f"{known.name} is built in.", "There is nothing to download; try `omnimem demo`.")
     if not hub.is_offline(offline):
         size = f", {known.download_gb:g} GB" if known.download_gb else ""
-        talk.note(f"Downloading {known.hub_id}{size}")
-    typer.echo(hub.pull(known, offline))
+        console.info(f"Downloading {known.hub_id}{size}")
+    typer.echo(download.pull(known, offline))
 
 
 def _listed(name: str) -> bool:
@@ -97,6 +97,6 @@ def _facts(known: Row) -> dict:
 
 
 def _installed(known: Row) -> bool:
-    from omnimem_cli.engine import is_installed
+    from omnimem_cli.jobs.model import is_installed
 
     return is_installed(known)

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.console import table
-from omnimem_cli.errors import UsageError
+from omnimem_cli.base.console import table
+from omnimem_cli.base.errors import UsageError
+from omnimem_cli.commands.options import examples
 
 app = typer.Typer(help="Sets of questions: list them, show one, check a file.", no_args_is_help=True)
 
@@ -18,7 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_default=Fa
 @app.command("list", epilog=examples(["omnimem presets list", "omnimem presets list --json"]))
 def list_all(as_json: AsJson = False) -> None:
     """List the presets that `omnimem ask --preset` knows."""
-    from omnimem_cli.presets import list_presets
+    from omnimem_cli.tasks.presets.library import list_presets
 
     listed = list_presets()
     if as_json:
@@ -34,7 +34,7 @@ def list_all(as_json: AsJson = False) -> None:
 @app.command("show", epilog=examples(["omnimem presets show meeting", "omnimem presets show meeting > mine.yaml"]))
 def show(name: Name) -> None:
     """Print a preset's file: a starting point for your own."""
-    from omnimem_cli.presets import find
+    from omnimem_cli.tasks.presets.library import find
 
     typer.echo(find(name).read_text("utf-8"), nl=False)
 
@@ -42,7 +42,7 @@ def show(name: Name) -> None:
 @app.command("check", epilog=examples(["omnimem presets check mine.yaml"]))
 def check(name: Name) -> None:
     """Say what is wrong in a preset, line by line; exit 2 if anything is."""
-    from omnimem_cli import presets
+    from omnimem_cli.tasks.presets import library as presets
 
     path, problems = presets.find(name), presets.check(name)
     for problem in problems:

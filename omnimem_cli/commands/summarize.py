@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.options import ANSWER, Inputs, RunOptions, option, with_options
+from omnimem_cli.commands.options import ANSWER, Inputs, RunOptions, examples, option, with_options
 
 EXAMPLES = (
     "omnimem summarize lecture.mp4",
@@ -33,7 +32,7 @@ def summarize(
     options: RunOptions,
 ) -> None:
     """Summarize videos: lecture.mp4 gives lecture.summary.md."""
-    from omnimem_cli.commands.running import run_task
+    from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.summarize import Summarize
 
     run_task(inputs, options, "summarize", Summarize, {"style": style.value, "prompt": prompt})

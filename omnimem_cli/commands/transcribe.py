@@ -2,8 +2,7 @@
 
 import typer
 
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.options import Inputs, RunOptions, with_options
+from omnimem_cli.commands.options import Inputs, RunOptions, examples, with_options
 
 EXAMPLES = (
     "omnimem transcribe interview.mp4 -f srt,md",
@@ -15,7 +14,7 @@ EXAMPLES = (
 @with_options(RunOptions)
 def transcribe(inputs: Inputs = None, *, options: RunOptions) -> None:
     """Write down what is said, with times: interview.mp4 gives interview.transcript.md."""
-    from omnimem_cli.commands.running import run_task
+    from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.transcribe import Transcribe
 
     run_task(inputs, options, "transcribe", Transcribe, {})

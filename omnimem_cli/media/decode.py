@@ -16,13 +16,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from omnimem_cli.errors import InputError
-from omnimem_cli.media.picture import Picture, frame_rate, open_picture
+from omnimem_cli.base.errors import InputError
+from omnimem_cli.media.picture import FrameReader, frame_rate, open_picture
 from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream, overlap_s
-from omnimem_cli.media.sound import Sound, open_sound
-from omnimem_cli.media.together import open_together
+from omnimem_cli.media.single_process import open_single_process
+from omnimem_cli.media.sound import SampleReader, open_sound
 
-Reader = TypeVar("Reader", Picture, Sound)
+Reader = TypeVar("Reader", FrameReader, SampleReader)
 SHORT_S = 0.5  # a stream that ends this long before its stated end was cut off
 
 
@@ -58,8 +58,8 @@ class Source:
         self.warnings: list[dict] = []
         self._start_s = start_s or 0.0
         self._ended = False
-        self._work = _Work(media, format, self._start_s, end_s, stall_s, first_segment, queue)
-        self._thread = threading.Thread(target=self._work.run, name="decode", daemon=True)
+        self._decoder = DecoderThread(media, format, self._start_s, end_s, stall_s, first_segment, queue)
+        self._thread = threading.Thread(target=self._decoder.run, name="decode", daemon=True)
 
     def __enter__(self) -> "Source":
         return self
@@ -76,7 +76,7 @@ class Source:
         begun = time.monotonic()
         if not self._thread.ident:
             self._thread.start()
-        item = self._work.queue.get()
+        item = self._decoder.queue.get()
         self.decode_s += time.monotonic() - begun
         if isinstance(item, Segment):
             self._count(item)
@@ -84,7 +84,7 @@ class Source:
         self.close()
         if item is not None:
             raise item
-        self.warnings += self._work.warnings
+        self.warnings += self._decoder.warnings
         raise StopIteration
 
     def _count(self, segment: Segment) -> None:
@@ -96,14 +96,14 @@ class Source:
     def close(self) -> None:
         """End decoding and reap everything. Harmless when called again."""
         self._ended = True
-        self._work.stop()
+        self._decoder.stop()
         if self._thread.ident:
             self._thread.join()
         with suppress(queues.Full):  # a consumer in another thread may be waiting
-            self._work.queue.put_nowait(None)
+            self._decoder.queue.put_nowait(None)
 
 
-class _Work:
+class DecoderThread:
     """What the decoding thread does. Shares only the queue, the stop mark and ``warnings`` with the consumer.
 
     It puts segments on the queue, then None, or the exception that ended it.
@@ -128,7 +128,7 @@ class _Work:
         self._stall_s = stall_s
         self._first = first_segment
         self._rate = frame_rate(layout.fps) if media.video else None
-        self._readers: list[Picture | Sound] = []
+        self._readers: list[FrameReader | SampleReader] = []
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -153,11 +153,11 @@ class _Work:
             except queues.Full:
                 continue
 
-    def _open(self, stack: ExitStack) -> tuple[Picture | None, Sound | None]:
+    def _open(self, stack: ExitStack) -> tuple[FrameReader | None, SampleReader | None]:
         first = self._frames_before(self._first)
         where = (self._media, self._layout, self._start_s, self._end_s)
         if self._media.origin_s is None:
-            picture, sound = open_together(*where, first=first, stall_s=self._stall_s)
+            picture, sound = open_single_process(*where, first=first, stall_s=self._stall_s)
             self._keep(stack, picture)
             self._keep(stack, sound)
             return picture, sound
@@ -174,7 +174,7 @@ class _Work:
             self._readers.append(stack.enter_context(reader))
         return reader
 
-    def _produce(self, picture: Picture | None, sound: Sound | None) -> None:
+    def _produce(self, picture: FrameReader | None, sound: SampleReader | None) -> None:
         """Put segment after segment, one late: the last is known by nothing coming after it."""
         if self._stopped.is_set():
             return
@@ -192,10 +192,10 @@ class _Work:
             if self._stopped.is_set():
                 return
             waiting = segment
-        self._close_up(waiting, picture, sound)
+        self._finish(waiting, picture, sound)
 
     def _segment(
-        self, index: int, picture: Picture | None, sound: Sound | None, heard: np.ndarray
+        self, index: int, picture: FrameReader | None, sound: SampleReader | None, heard: np.ndarray
     ) -> tuple[Segment, np.ndarray]:
         """Segment ``index`` and the samples already heard of the next. ``heard``: those of this one."""
         first, following = self._frames_before(index), self._frames_before(index + 1)
@@ -220,12 +220,12 @@ class _Work:
     def _samples_before(self, index: int) -> int:
         return round(index * self._layout.segment_s * self._layout.sample_rate)
 
-    def _close_up(self, last: Segment | None, picture: Picture | None, sound: Sound | None) -> None:
+    def _finish(self, last: Segment | None, picture: FrameReader | None, sound: SampleReader | None) -> None:
         """Hand out the last segment and say what was missing. Raises InputError when there was nothing."""
         for name, reader in (("picture", picture), ("sound", sound)):
             if reader is not None:
                 self.warnings += self._complaints(name, reader)
-                reader.process.forgive()  # both may have the same
+                reader.process.clear_errors()  # both may have the same
         if last is not None:
             last.last = True
             self._put(last)
@@ -242,7 +242,7 @@ class _Work:
         message = f"Nothing in {self._media.path} could be decoded{reason}."
         return InputError(message, "Check that it plays elsewhere.", code="undecodable")
 
-    def _complaints(self, name: str, reader: Picture | Sound) -> list[dict]:
+    def _complaints(self, name: str, reader: FrameReader | SampleReader) -> list[dict]:
         found = []
         stream = self._media.video if name == "picture" else self._media.audio
         reached_s = self._reached(reader)
@@ -255,9 +255,9 @@ class _Work:
             found.append({"code": "decode_errors", "message": message})
         return found
 
-    def _reached(self, reader: Picture | Sound) -> float:
+    def _reached(self, reader: FrameReader | SampleReader) -> float:
         """Where on the clock the reader stands."""
-        if isinstance(reader, Sound):
+        if isinstance(reader, SampleReader):
             return self._start_s + reader.delivered / self._layout.sample_rate
         return self._start_s + (self._frames_before(self._first) + reader.delivered) / self._layout.fps
 

@@ -19,10 +19,10 @@ from types import TracebackType
 
 import ffmpeg
 
-from omnimem_cli.errors import InputError, MissingError
+from omnimem_cli.base.errors import InputError, MissingError
 
 READ_BYTES = 1 << 18
-APART_BYTES = 1 << 28  # how far one output may run ahead of the one that is read
+MAX_SKEW_BYTES = 1 << 28  # how far one output may run ahead of the one that is read
 MARK = "Parsed_ashowinfo"
 LEVELS = "repeat+level+info"  # ffmpeg then tells what filters note, and names the level of all it says
 COMPLAINT = re.compile(r"\[(error|fatal|panic)\] ")
@@ -86,13 +86,13 @@ def source(path: str, **options: object) -> ffmpeg.nodes.FilterableStream:
     """
     device = _device(path)
     if is_local(path):
-        return ffmpeg.input(_veiled(f"file:{path}"), protocol_whitelist="file,pipe", **options)
+        return ffmpeg.input(_latin1_name(f"file:{path}"), protocol_whitelist="file,pipe", **options)
     if device is not None:
-        return ffmpeg.input(_veiled(device[1]), f=device[0], **options)
-    return ffmpeg.input(_veiled(path), **options)
+        return ffmpeg.input(_latin1_name(device[1]), f=device[0], **options)
+    return ffmpeg.input(_latin1_name(path), **options)
 
 
-def _veiled(name: str) -> str:
+def _latin1_name(name: str) -> str:
     """A name as ffmpeg-python can hold it: it cannot hash the surrogates of names that are not UTF-8."""
     return os.fsencode(name).decode("latin-1")
 
@@ -197,9 +197,9 @@ class Process:
 
     def _pump(self) -> None:
         """Wait until some pipe has data or ends, and take it."""
-        patience = _Patience(self._child.pid, self._stall_s)
+        patience = StallDetector(self._child.pid, self._stall_s)
         while not (ready := self._selector.select(timeout=min(1.0, self._stall_s))):
-            if patience.lost():
+            if patience.stalled():
                 self.kill()
                 hint = "Check that the source still delivers, then try again."
                 raise InputError(f"{self.subject}: no data for {self._stall_s:g} s.", hint, code="stalled")
@@ -217,7 +217,7 @@ class Process:
 
     def _keep(self, output: int, block: bytes) -> None:
         self._buffers[output] += block
-        if len(self._buffers[output]) > APART_BYTES:
+        if len(self._buffers[output]) > MAX_SKEW_BYTES:
             message = f"{self.subject}: picture and sound are too far apart to be read together."
             raise InputError(message, "Save it to a file first, with: ffmpeg -i ... -c copy file.mkv", code="apart")
 
@@ -234,7 +234,7 @@ class Process:
                 self._tail.append(COMPLAINT.sub("", text))
                 self.errors += 1
 
-    def forgive(self) -> None:
+    def clear_errors(self) -> None:
         """Forget what ffmpeg has complained of so far."""
         self.errors = 0
         self._tail.clear()
@@ -270,7 +270,7 @@ def _start(args: Sequence[str], pipes: Sequence[int]) -> subprocess.Popen:
     )
 
 
-class _Patience:
+class StallDetector:
     """Tells a stalled source (no data, no work) from a slow decoder (no data yet, but work, or no processor for it)."""
 
     def __init__(self, pid: int, stall_s: float):
@@ -279,7 +279,8 @@ class _Patience:
         self._begun = self._mark = time.monotonic()
         self._used: tuple[float, float] | None = None  # seconds of processor, and of waiting for it
 
-    def lost(self) -> bool:
+    def stalled(self) -> bool:
+        """Whether the source has delivered nothing and done no work for too long."""
         now = time.monotonic()
         if self._used is None:
             self._mark, self._used = now, (_cpu_s(self._pid), waited_s(self._pid))

@@ -12,7 +12,7 @@ from omnimem_cli.media.ffmpeg import Process, command, source
 
 EDGE_S = 10.0  # how much of each end of a long file is listed
 SHORT_S = 60.0  # up to here a file is listed whole
-MAD_S = 12 * 3600.0  # a jump between packets that no recording makes
+MAX_JUMP_S = 12 * 3600.0  # a jump between packets that no recording makes
 STUCK_PACKETS = 16  # ffmpeg holds the decoding time still while time stamps that began anew catch up
 JITTER_S = 0.0025  # steps between packets that differ by more tell of a variable frame rate
 BACK_S = (0.0, 5.0, 30.0, 120.0, 600.0)
@@ -44,7 +44,7 @@ class Span:
 
     def add(self, dts_s: float, pts_s: float, duration_s: float) -> None:
         """Take the next packet in decoding order; one whose time stamp is plainly damaged does not count."""
-        if self.found and not self.start_s - MAD_S < pts_s < self.last_s + MAD_S:
+        if self.found and not self.start_s - MAX_JUMP_S < pts_s < self.last_s + MAX_JUMP_S:
             return
         self.start_s = min(self.start_s, pts_s)
         if pts_s >= self.last_s:
@@ -96,7 +96,7 @@ def joined_spans(path: str, streams: Sequence[int], *, stall_s: float) -> list[S
     return found
 
 
-def entry(path: str, stream: int, wanted_s: float, *, origin_s: float, stall_s: float) -> float | None:
+def seek_point(path: str, stream: int, wanted_s: float, *, origin_s: float, stall_s: float) -> float | None:
     """The latest seek time (clock) from which decoding shows what is on screen at ``wanted_s``.
 
     Demuxers seek by decoding time, or to a place without a key frame: where the first key frame after a seek

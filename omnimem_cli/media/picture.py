@@ -12,7 +12,7 @@ import ffmpeg
 import numpy as np
 
 from omnimem_cli.media.ffmpeg import Process, command, has_filter, source
-from omnimem_cli.media.packets import entry
+from omnimem_cli.media.packets import seek_point
 from omnimem_cli.media.segment import Format, Media, VideoStream
 
 # Containers round time stamps, to a millisecond at worst: a frame counts from half a millisecond before its own.
@@ -25,7 +25,7 @@ def frame_rate(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-class Picture:
+class FrameReader:
     """Reads frames from an output of a running ffmpeg, at most ``limit`` of them (None: until it ends).
 
     A context manager; leaving it ends the process.
@@ -52,10 +52,10 @@ class Picture:
             taken[number] = np.frombuffer(frame, dtype=np.uint8).reshape(self._shape)
             self.delivered += 1
             if self.delivered == 1 and self._sought:
-                self.process.forgive()  # a seek may land between key frames: what came before does not count
+                self.process.clear_errors()  # a seek may land between key frames: what came before does not count
         return taken
 
-    def __enter__(self) -> "Picture":
+    def __enter__(self) -> "FrameReader":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -64,14 +64,14 @@ class Picture:
 
 def open_picture(
     media: Media, layout: Format, start_s: float, end_s: float | None, *, first: int = 0, stall_s: float = 60.0
-) -> Picture:
+) -> FrameReader:
     """Start decoding the chosen picture of a file at frame ``first`` of the range [start_s, end_s)."""
     assert media.video is not None, "this input has no picture to read"
     limit = frames_until(media.video, frame_rate(layout.fps), start_s, end_s)
-    zero_s = start_s + float(first / frame_rate(layout.fps))
-    seek_s = entry(media.path, media.video.index, zero_s, origin_s=media.origin_s, stall_s=stall_s)
-    process = Process(_picture_command(media, layout, zero_s, seek_s), media.path, stall_s=stall_s)
-    return Picture(process, layout, None if limit is None else limit - first, sought=seek_s is not None)
+    origin_s = start_s + float(first / frame_rate(layout.fps))
+    seek_s = seek_point(media.path, media.video.index, origin_s, origin_s=media.origin_s, stall_s=stall_s)
+    process = Process(_picture_command(media, layout, origin_s, seek_s), media.path, stall_s=stall_s)
+    return FrameReader(process, layout, None if limit is None else limit - first, sought=seek_s is not None)
 
 
 def frames_until(video: VideoStream, rate: Fraction, start_s: float, end_s: float | None) -> int | None:
@@ -81,22 +81,22 @@ def frames_until(video: VideoStream, rate: Fraction, start_s: float, end_s: floa
     return max(0, math.ceil((min(ends) - start_s - ROUNDING_S) * rate)) if ends else None
 
 
-def _picture_command(media: Media, layout: Format, zero_s: float, seek_s: float | None) -> list[str]:
+def _picture_command(media: Media, layout: Format, origin_s: float, seek_s: float | None) -> list[str]:
     # reinit_filter: a picture that changes its size must not restart the clock.
     options: dict[str, object] = {"reinit_filter": 0, "copyts": None}
     if seek_s is not None:
-        # accurate_seek would throw away the frame that is on screen at zero_s.
+        # accurate_seek would throw away the frame that is on screen at origin_s.
         options |= {"ss": f"{seek_s:.6f}", "noaccurate_seek": None}
     node = source(media.path, **options)[str(media.video.index)]
-    return command(picture_output(node, media.video, layout, zero_s + media.origin_s))
+    return command(picture_output(node, media.video, layout, origin_s + media.origin_s))
 
 
 def picture_output(
-    stream: ffmpeg.nodes.FilterableStream, video: VideoStream, layout: Format, zero_s: float, pipe: str = "pipe:"
+    stream: ffmpeg.nodes.FilterableStream, video: VideoStream, layout: Format, origin_s: float, pipe: str = "pipe:"
 ):
-    """The output node that writes frames on a clock beginning at time stamp ``zero_s``."""
+    """The output node that writes frames on a clock beginning at time stamp ``origin_s``."""
     rate = frame_rate(layout.fps)
-    zero_us = round((zero_s + ROUNDING_S) * 1e6)
+    zero_us = round((origin_s + ROUNDING_S) * 1e6)
     steps = [
         "yadif=deint=interlaced" if video.interlaced else "",
         "settb=AVTB",

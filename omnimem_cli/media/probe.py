@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from omnimem_cli.errors import InputError
+from omnimem_cli.base.errors import InputError
 from omnimem_cli.media.ffmpeg import Process, command, is_local, source
 from omnimem_cli.media.header import Header, parse_header
 from omnimem_cli.media.languages import same_language
-from omnimem_cli.media.packets import MAD_S, Span, joined_spans, spans
+from omnimem_cli.media.packets import MAX_JUMP_S, Span, joined_spans, spans
 from omnimem_cli.media.segment import AudioStream, Media, VideoStream
 
 STALL_S = 60.0
@@ -110,7 +110,7 @@ def _timed(path: str, header: Header, local: bool, stall_s: float) -> Header:
         measured = joined_spans(path, indices, stall_s=stall_s)
         header = replace(header, origin_s=None, duration_s=None)
     earliest_s = min(span.start_s for span in measured)
-    if header.origin_s is not None and MAD_S < abs(earliest_s - header.origin_s) < math.inf:
+    if header.origin_s is not None and MAX_JUMP_S < abs(earliest_s - header.origin_s) < math.inf:
         header = replace(header, origin_s=earliest_s)
     return _with_times(header, dict(zip(indices, measured, strict=True)), local)
 

@@ -1,6 +1,6 @@
 """Sound as 16 kHz mono float32 on the clock of the file.
 
-Knows samples and seconds; knows no picture. Every reader of sound goes through ``Sound``, so that a first
+Knows samples and seconds; knows no picture. Every reader of sound goes through ``SampleReader``, so that a first
 pass over a file and the decoding proper see bit-equal samples.
 """
 
@@ -12,7 +12,7 @@ import ffmpeg
 import numpy as np
 
 from omnimem_cli.media.ffmpeg import LEVELS, Process, command, source
-from omnimem_cli.media.packets import MAD_S
+from omnimem_cli.media.packets import MAX_JUMP_S
 from omnimem_cli.media.segment import Media
 
 SAMPLE_RATE = 16_000
@@ -22,7 +22,7 @@ GAP_S = 0.1  # time stamps that stray less from the samples' own count are jitte
 PREROLL_S = 2.0  # decoded before the range and thrown away: codecs and resampler settle
 
 
-class Sound:
+class SampleReader:
     """Reads samples from an output of a running ffmpeg, on the clock, at most up to the end of a range.
 
     A start after the range's and gaps longer than 0.1 s in the time stamps are filled with silence; what
@@ -76,7 +76,7 @@ class Sound:
             return
         self._ready = int(found[2])
         gap = 0 if found[1] == "NOPTS" else int(found[1]) - self._placed
-        if abs(gap) > MAD_S * SAMPLE_RATE or (self._begun and abs(gap) <= GAP_S * SAMPLE_RATE):
+        if abs(gap) > MAX_JUMP_S * SAMPLE_RATE or (self._begun and abs(gap) <= GAP_S * SAMPLE_RATE):
             gap = 0
         if gap < 0:
             self._from_pipe(min(-gap, self._ready))
@@ -89,7 +89,7 @@ class Sound:
         while samples > 0 and len(block := self.read(min(samples, SAMPLE_RATE))):
             samples -= len(block)
 
-    def __enter__(self) -> "Sound":
+    def __enter__(self) -> "SampleReader":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -102,12 +102,12 @@ def to_samples(block: bytes) -> np.ndarray:
     return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
 
 
-def open_sound(media: Media, start_s: float, end_s: float | None, stall_s: float = 60.0) -> Sound:
+def open_sound(media: Media, start_s: float, end_s: float | None, stall_s: float = 60.0) -> SampleReader:
     """Start decoding the chosen track of a file from ``start_s`` to ``end_s`` (None: to its end)."""
     assert media.audio is not None, "this input has no sound to read"
     output = _joined(media, start_s) if media.origin_s is None else _sought(media, start_s)
     process = Process(command(output, level=LEVELS), media.path, stall_s=stall_s, levels=True)
-    return Sound(process, sound_length(media, start_s, end_s))
+    return SampleReader(process, sound_length(media, start_s, end_s))
 
 
 def sound_length(media: Media, start_s: float, end_s: float | None) -> float | None:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.budget import share_out
-from omnimem_cli.memory.piece import AUDIO, VISUAL
 from omnimem_cli.memory.policies.omnimem import OmniMem
-from omnimem_cli.memory.policies.policy import View
+from omnimem_cli.memory.policies.policy import LayerView
+from omnimem_cli.memory.tokens import AUDIO, VISUAL
 
 KINDS = {"visual": (VISUAL,), "audio": (AUDIO,), "all": (VISUAL, AUDIO)}
 
@@ -99,7 +99,7 @@ class Calibrating(OmniMem):
         """Another watch begins: its first chunks are skipped again."""
         self.chunks.clear()
 
-    def scored(self, view: View) -> tuple[Tensor, Tensor]:
+    def scored(self, view: LayerView) -> tuple[Tensor, Tensor]:
         """Importance and redundancy, as noted."""
         importance, redundant = super().scored(view)
         self.chunks[view.layer] += 1

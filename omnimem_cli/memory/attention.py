@@ -8,7 +8,7 @@ first query (a square causal block). So no kernel ever needs a lower-right causa
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.kernels import fastest, merge, weighed
+from omnimem_cli.memory.attention_kernels import best_kernel, merge, softmax_values
 
 NAME = "omnimem"
 ROWS = 256  # queries per block of a masked tail; bounds its scores to B * H * ROWS * m
@@ -22,7 +22,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tup
     assert not causal or q.shape[2] == k.shape[2], "a causal part is square: its keys begin with its first query"
     if k.shape[2] == 0:
         return torch.zeros_like(q), q.new_full(q.shape[:3], -torch.inf, dtype=torch.float32)
-    kernel = fastest(q.device, q.dtype, q.shape[-1])
+    kernel = best_kernel(q.device, q.dtype, q.shape[-1])
     if causal:
         return kernel(q, repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1]), scaling, True)
     folded, lse = kernel(fold_groups(q, k.shape[1]), k, v, scaling, False)  # spares the copies of k and v
@@ -46,7 +46,7 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tensor) ->
     b, h, n, d = q.shape
     scores = (fold_groups(q, k.shape[1]).float() * scaling) @ k.transpose(-1, -2)
     scores.view(b, k.shape[1], -1, n, k.shape[2]).masked_fill_(~visible[:, None, None], -torch.inf)
-    out, lse = weighed(scores, v)
+    out, lse = softmax_values(scores, v)
     return out.view(b, h, n, d), lse.view(b, h, n)
 
 

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from omnimem_cli.errors import UsageError
+from omnimem_cli.base.errors import UsageError
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _FORMS = "Write entries (8192 or 8k), bytes (512MiB, 2GiB, 2GB) or auto."

@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from omnimem_cli.memory.attention import attend_masked
-from omnimem_cli.memory.kernels import merge
-from omnimem_cli.memory.piece import Piece
-from omnimem_cli.memory.positions import Placement
+from omnimem_cli.memory.attention_kernels import merge
+from omnimem_cli.memory.repositioning import Placement
 from omnimem_cli.memory.store import HeadStores, Store
+from omnimem_cli.memory.tokens import TokenChunk
 
 Observer = Callable[[int, Tensor, Tensor, Store, float], None]
 """Called per layer with (layer, queries [B, H, n, d], lse fp32 [B, H, n] over memory and tail, store, scaling)."""
@@ -43,7 +43,7 @@ class Fork:
         fresh = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device) if real is None else real
         self._real = fresh if self._real is None else torch.cat([self._real, fresh], dim=1)
         self._observer = observer
-        self._placement = Placement(self._memory.clock, positions, after=self._memory.next_position)
+        self._placement = Placement(self._memory.position_map, positions, after=self._memory.next_position)
         out = self._memory.decoder(
             inputs_embeds=embeds, position_ids=self._placement.base, use_cache=False, memory_pass=self
         )
@@ -51,7 +51,7 @@ class Fork:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Memory and tail merged; called by the registered attention function."""
-        q, k = self._placement.turn(layer, q, k)
+        q, k = self._placement.rotate(layer, q, k)
         if self._tails[layer] is not None:
             past_k, past_v = self._tails[layer]
             k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
@@ -76,12 +76,14 @@ class Fork:
         ``generate`` needs ``position_ids`` (or ``rope_deltas``) and a mask as long as the tokens ever seen
         plus the prompt.
         """
-        assert self._memory.clock.rotary is None, "the library's loop knows no moved positions; use --positions keep"
+        assert self._memory.position_map.rotary is None, (
+            "the library's loop knows no moved positions; use --positions keep"
+        )
         seen = self._memory.tokens_seen
         return ForkCache([_ForkLayer(store, seen) for store in self.stores])
 
 
-def left_padded(pieces: list[Piece]) -> tuple[Tensor, Tensor, Tensor]:
+def left_padded(pieces: list[TokenChunk]) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of unequal length as embeds [B, n, D], positions [3, B, n] and real bool [B, n]."""
     rows, longest = len(pieces), max(map(len, pieces))
     embeds = pieces[0].embeds.new_zeros(rows, longest, pieces[0].embeds.shape[1])

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.piece import TEXT
-from omnimem_cli.memory.store import Table
+from omnimem_cli.memory.table import Table
+from omnimem_cli.memory.tokens import TEXT
 
 WIDEST = 4.0  # a coordinate of a projected unit vector is about normal: nothing to speak of lies beyond
 
 
 @dataclass(frozen=True)
-class Carry:
+class HiddenSketch:
     """What stands for a hidden state once its chunk is over: ``dims`` = 0 keeps the unit vector whole, in fp32.
 
     Otherwise its coordinates along ``dims`` fixed random orthogonal directions, stored as ``dtype``: "int8" or
@@ -29,7 +29,7 @@ class Carry:
     dtype: str = "int8"
 
     @classmethod
-    def within(cls, size: int, width: int, dtype: str) -> "Carry":
+    def within(cls, size: int, width: int, dtype: str) -> "HiddenSketch":
         """What fits ``size`` bytes, given the width of a hidden state: all of it, or as many dimensions as possible."""
         return cls(0) if size >= 4 * width else cls(min(size // getattr(torch, dtype).itemsize, width), dtype)
 
@@ -79,11 +79,11 @@ def neighbour_order(table: Table, mode: str) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class NeighbourCosines:
     """The neighbouring pairs of one layer. ``unit`` [n, D]: unit layer inputs of the chunk; ``vectors`` [N, r]: what
     is carried of every entry; ``index`` [N]; ``held``: the memory's table (None: empty), with the columns ``cosine``
-    and ``partner`` that ``remember`` gave; ``order``, ``counts``: of ``neighbour_order``; ``listed``: that order is the
-    list's own."""
+    and ``neighbour_index`` that ``remember`` gave; ``order``, ``counts``: of ``neighbour_order``;
+    ``in_stream_order``: that order is the list's own."""
 
     unit: Tensor
     vectors: Tensor
@@ -91,9 +91,9 @@ class Pairs:
     held: Table | None
     order: Tensor
     counts: Tensor
-    listed: bool = False
+    in_stream_order: bool = False
 
-    def cosines(self, carry: Carry) -> Tensor:
+    def cosines(self, carry: HiddenSketch) -> Tensor:
         """Cosine of every pair along ``order`` [N - 1]; 1 where the pair does not count.
 
         Exact inside the chunk, and for pairs that were neighbours before; the rest comes from carried vectors.
@@ -101,7 +101,7 @@ class Pairs:
         m, left, right = len(self.index) - len(self.unit), self.order[:-1], self.order[1:]
         fresh = self.counts & (left >= m) & (right >= m)
         cosines = torch.ones_like(left, dtype=torch.float32)
-        if self.listed:  # without a copy of the chunk's vectors for either side
+        if self.in_stream_order:  # without a copy of the chunk's vectors for either side
             cosines[m:] = (self.unit[:-1] * self.unit[1:]).sum(-1)
         else:
             new = fresh.nonzero()[:, 0]
@@ -117,15 +117,15 @@ class Pairs:
     def _known(self, m: int) -> Tensor:
         """Which pairs [N - 1] are both held and were neighbours before."""
         left, right = self.order[:-1], self.order[1:]
-        partner = self.held["partner"][0][left.clamp(max=m - 1)]
-        return self.counts & (left < m) & (right < m) & (partner == self.index[right])
+        neighbour_index = self.held["partner"][0][left.clamp(max=m - 1)]
+        return self.counts & (left < m) & (right < m) & (neighbour_index == self.index[right])
 
     def remember(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
         """Each entry's cosine to its next neighbour [N], and that one's index [N] (-1: none): known while both stay."""
-        partner, cosine = torch.full_like(self.index, -1), torch.ones_like(self.index, dtype=torch.float32)
-        partner[self.order[:-1]] = torch.where(self.counts, self.index[self.order[1:]], -1)
+        neighbour_index, cosine = torch.full_like(self.index, -1), torch.ones_like(self.index, dtype=torch.float32)
+        neighbour_index[self.order[:-1]] = torch.where(self.counts, self.index[self.order[1:]], -1)
         cosine[self.order[:-1]] = cosines
-        return cosine, partner
+        return cosine, neighbour_index
 
 
 def redundancy(cosines: Tensor, order: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.budget import LayerBudget
-from omnimem_cli.memory.piece import AUDIO, PREFIX, TEXT, VISUAL
-from omnimem_cli.memory.store import Table
+from omnimem_cli.memory.table import Table
+from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 
 MAX_TEXT_GROUPS = 256
 WHOLE_STEP = -1
@@ -40,7 +40,7 @@ def join_merged(parts: list[Merged]) -> Merged | None:
 
 
 @dataclass(frozen=True)
-class Keep:
+class Kept:
     """Indices [rows, k] into [memory; chunk] of one layer, ascending and unique, and what was merged beside them."""
 
     index: Tensor
@@ -60,19 +60,20 @@ def latest(mask: Tensor, k: int) -> Tensor:
     return mask & (mask.long().flip(1).cumsum(1).flip(1) <= k)
 
 
-def with_reserve(scores: Tensor, table: Table, kind: Tensor, k: int, since: float) -> Tensor:
-    """Scores in which entries of video time >= ``since`` outrank all others, the latest k where there are more."""
-    if since == torch.inf:
+def with_reserve(scores: Tensor, table: Table, kind: Tensor, k: int, reserved_since_s: float) -> Tensor:
+    """Scores in which entries of video time >= ``reserved_since_s`` outrank all others: at most k, the
+    latest."""
+    if reserved_since_s == torch.inf:
         return scores
-    return scores.masked_fill(latest(kind & (table["time"] >= since), k), torch.inf)
+    return scores.masked_fill(latest(kind & (table["time"] >= reserved_since_s), k), torch.inf)
 
 
-def choose(scores: Tensor, table: Table, candidates: Tensor, k: int, since: float) -> Tensor:
+def select_top(scores: Tensor, table: Table, candidates: Tensor, k: int, reserved_since_s: float) -> Tensor:
     """Mask [rows, N] of the k candidates that stay: the recent reserve, then the best."""
-    return top(with_reserve(scores, table, candidates, k, since), candidates, k)
+    return top(with_reserve(scores, table, candidates, k, reserved_since_s), candidates, k)
 
 
-def contests(table: Table, budget: LayerBudget, pool: str) -> Iterator[tuple[Tensor, int]]:
+def candidate_pools(table: Table, budget: LayerBudget, pool: str) -> Iterator[tuple[Tensor, int]]:
     """Who competes for how many places: (mask [rows, N], k) per kind (``split``) or over both kinds (``one``)."""
     kinds = table["kind"]
     if pool == "one":
@@ -83,17 +84,17 @@ def contests(table: Table, budget: LayerBudget, pool: str) -> Iterator[tuple[Ten
         yield kinds == AUDIO, budget.audio
 
 
-def keep_media(table: Table, scores: Tensor, budget: LayerBudget, pool: str, since: float) -> Tensor:
+def keep_media(table: Table, scores: Tensor, budget: LayerBudget, pool: str, reserved_since_s: float) -> Tensor:
     """Mask [rows, N] of the media entries that stay by scores [rows, N] that need no knowledge of the contest."""
     chosen = torch.zeros_like(table["kind"], dtype=torch.bool)
-    for candidates, k in contests(table, budget, pool):
-        chosen |= choose(scores, table, candidates, k, since)
+    for candidates, k in candidate_pools(table, budget, pool):
+        chosen |= select_top(scores, table, candidates, k, reserved_since_s)
     return chosen
 
 
-def assemble(
+def kept_indices(
     table: Table, media: Tensor, text: str = "grouped", merged: Merged | None = None, alive: Tensor | None = None
-) -> Keep:
+) -> Kept:
     """The kept list: the prefix, the chosen media, and media text.
 
     ``text`` = "grouped": a group's text goes with its last media entry, and beyond 256 groups every second goes;
@@ -106,7 +107,7 @@ def assemble(
     counts = stays.sum(1)
     assert bool((counts == counts[0]).all()), "every KV head of a layer keeps equally many entries"
     index = stays.nonzero()[:, 1].reshape(stays.shape[0], -1)
-    return Keep(index, merged)
+    return Kept(index, merged)
 
 
 def _text_mask(table: Table, media: Tensor, text: str) -> Tensor:

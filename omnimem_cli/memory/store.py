@@ -8,53 +8,8 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import attend
-from omnimem_cli.memory.piece import Piece
-
-
-class Table:
-    """Columns of equal length, one row of the table per entry: tensors [rows, m, ...]."""
-
-    def __init__(self, columns: dict[str, Tensor]):
-        self.columns = columns
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.columns[name]
-
-    def __setitem__(self, name: str, value: Tensor) -> None:
-        assert value.shape[:2] == self["index"].shape, f"column {name} must have one value per entry"
-        self.columns[name] = value
-
-    def __len__(self) -> int:
-        return self.columns["index"].shape[1]
-
-    def take(self, index: Tensor) -> "Table":
-        """The entries ``index`` [rows, k]."""
-        return Table({name: _gather(column, index) for name, column in self.columns.items()})
-
-    def extend(self, other: "Table") -> "Table":
-        """This table followed by ``other``; both must have the same columns."""
-        assert self.columns.keys() == other.columns.keys(), "tables to join must have equal columns"
-        return Table({name: torch.cat([c, other[name]], dim=1) for name, c in self.columns.items()})
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all columns."""
-        return sum(column.numel() * column.element_size() for column in self.columns.values())
-
-
-def table_of(piece: Piece, first_index: int, rows: int) -> Table:
-    """What the engine knows of a piece's tokens: index in the stream, position, kind, step, patch, group, time."""
-    count = torch.arange(first_index, first_index + len(piece), dtype=torch.int32, device=piece.kind.device)
-    columns = {
-        "index": count,
-        "position": piece.positions.to(torch.int32).transpose(0, 1),
-        "kind": piece.kind,
-        "step": piece.step,
-        "patch": piece.patch,
-        "group": piece.group,
-        "time": piece.time,
-    }
-    return Table({name: c.unsqueeze(0).expand(rows, *c.shape).contiguous() for name, c in columns.items()})
+from omnimem_cli.memory.rotary import apply_rotary
+from omnimem_cli.memory.table import Table
 
 
 class Store:
@@ -132,7 +87,7 @@ class Store:
 
     def rotate(self, cos: Tensor, sin: Tensor) -> None:
         """Turn every key by the angles of (cos, sin) [rows, m, d], in fp32."""
-        self._buffer[0, :, : self._length] = turned(self.keys[0], cos, sin)
+        self._buffer[0, :, : self._length] = apply_rotary(self.keys[0], cos, sin)
 
     def select(self, index: Tensor) -> "Store":
         """A store of its own with the entries ``index`` [rows, k]; this one stays as it is."""
@@ -207,17 +162,3 @@ class HeadStores:
         heads = q.chunk(len(self._parts), dim=1)
         outs, lses = zip(*(part.attend(h, scaling) for part, h in zip(self._parts, heads, strict=True)), strict=True)
         return torch.cat(outs, dim=1), torch.cat(lses, dim=1)
-
-
-def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary halves of x [..., d] turned by angles that broadcast to it; computed in fp32, in x's type."""
-    half = x.shape[-1] // 2
-    wide = x.float()
-    crossed = torch.cat([-wide[..., half:], wide[..., :half]], dim=-1)
-    return (wide * cos + crossed * sin).to(x.dtype)
-
-
-def _gather(column: Tensor, index: Tensor) -> Tensor:
-    extra = column.shape[2:]
-    wide = index.reshape(*index.shape, *([1] * len(extra))).expand(*index.shape, *extra)
-    return column.gather(1, wide)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from omnimem_cli.media.segment import Format, Media, Segment
-from omnimem_cli.memory.piece import Piece
+from omnimem_cli.memory.tokens import TokenChunk
 
 
 @dataclass(frozen=True)
@@ -48,27 +48,27 @@ class Adapter(Protocol):
     decoder: nn.Module  # (inputs_embeds, position_ids [3, B, n], past_key_values, **kw) -> last_hidden_state
     device: torch.device
     dtype: torch.dtype
-    weights: str  # the type that most weights are held in, as `--dtype` names it
+    weights_dtype: str  # the type that most weights are held in, as `--dtype` names it
     eos_ids: tuple[int, ...]
     penalty: float  # on tokens that prompt and answer hold already, as the checkpoint asks for; 1: none
-    learns_sound: bool  # ``listen`` to the whole of a file first makes its sound exact
+    needs_audio_scan: bool  # ``scan_audio`` to the whole of a file first makes its sound exact
 
     def plan(self, media: Media, options: WatchOptions) -> Plan:
         """Choose segment length, grid and frame rate. Raises UsageError naming the nearest possible rate."""
 
-    def listen(self, audio: "torch.Tensor") -> None:
+    def scan_audio(self, audio: "torch.Tensor") -> None:
         """First pass over a file's sound, block by block (float32 [samples]): learns the log-mel maximum."""
 
     def prefix_ids(self, plan: Plan) -> list[int]:
         """Token ids of what `open` returns; no state changes and no weight is looked at."""
 
-    def open(self, media: Media, plan: Plan) -> Piece:
+    def open(self, media: Media, plan: Plan) -> TokenChunk:
         """The prefix: system prompt, role header, opening marks. A new stream; keeps what was listened to."""
 
-    def encode(self, segments: Sequence[Segment]) -> list[Piece]:
+    def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
         """Tokens of consecutive segments, one piece each; equal windows are batched through the encoders."""
 
-    def question(self, texts: Sequence[str]) -> list[Piece]:
+    def question(self, texts: Sequence[str]) -> list[TokenChunk]:
         """Closing marks, question and answer header, positioned after all tokens so far. No state changes."""
 
     def prompt_ids(self, text: str) -> list[int]:

@@ -8,7 +8,7 @@ import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from omnimem_cli.errors import UsageError
+from omnimem_cli.base.errors import UsageError
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 QUANTIZED_BYTES = {"int8": 1, "int4": 0.5 + 4 / 64}
@@ -240,7 +240,7 @@ def row(name: str) -> Row:
     raise UsageError(f"There is no model named {name!r}.", hint + "`omnimem models list` shows all names.")
 
 
-def of_size(wanted: Row, parameters: int) -> Row:
+def nearest_by_size(wanted: Row, parameters: int) -> Row:
     """Of the rows that share a repository with ``wanted``, the one that comes nearest to so many parameters."""
     sharing = [candidate for candidate in ROWS if candidate.hub_id == wanted.hub_id]
     return min(sharing, key=lambda candidate: abs(candidate.params_b * 1e9 - parameters), default=wanted)
@@ -252,7 +252,7 @@ def shipped_plan(name: str) -> Path | None:
     return file if name in [r.name for r in ROWS] and file.exists() else None
 
 
-def unlisted(name: str, family: str, hub_id: str | None = None) -> Row:
+def row_for_unlisted(name: str, family: str, hub_id: str | None = None) -> Row:
     """A row for a folder or hub id that the catalogue does not know: its family's rates, sizes unknown."""
     relative = next(r for r in ROWS if r.family == family)
     unknown = {"licence": "unknown", "params_b": 0.0, "download_gb": 0.0}

@@ -1,9 +1,13 @@
 """Devices: which there are, how much memory they have, and in which types numbers are held there."""
 
-import torch
+import importlib.util
+from dataclasses import dataclass
 
-from omnimem_cli.errors import MissingError, UsageError
-from omnimem_cli.host import available_bytes, total_bytes
+import torch
+from transformers import BitsAndBytesConfig
+
+from omnimem_cli.base.errors import MissingError, UsageError
+from omnimem_cli.base.process import available_bytes, total_bytes
 
 DTYPES = {
     "float32": torch.float32,
@@ -47,3 +51,49 @@ def free_bytes(device: torch.device) -> int:
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
     return available_bytes()
+
+
+BITS = {"int8": 8, "int4": 4}
+
+
+WHOLE = ("visual", "audio", "audio_tower", "lm_head")
+"""What stays in bfloat16: a token of sound or picture passes the towers once, and errors there reach every layer."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """weights: the type that most of them are held in, as `--dtype` names it."""
+
+    device: torch.device
+    weights: str
+
+    def options(self) -> dict:
+        """Arguments of `from_pretrained`. Raises MissingError where bitsandbytes is needed and not installed."""
+        return {
+            "dtype": DTYPES[self.weights],
+            "quantization_config": quantization(self.weights),
+            "device_map": {"": self.device},
+            "attn_implementation": "sdpa",
+        }
+
+
+def quantization(dtype: str) -> BitsAndBytesConfig | None:
+    """What `from_pretrained` needs for a ``--dtype``; None for a type that torch knows.
+
+    Raises MissingError where bitsandbytes is not installed.
+    """
+    if dtype not in BITS:
+        return None
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingError(
+            f"--dtype {dtype} needs bitsandbytes.", 'pip install "omnimem-cli[quant]", or use --dtype bfloat16.'
+        )
+    skipped = [*WHOLE, *(f"model.{name}" for name in WHOLE)]
+    if BITS[dtype] == 8:
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=skipped,
+    )

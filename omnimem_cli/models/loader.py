@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from omnimem_cli.errors import DoesNotFitError, MissingError, UsageError
+from omnimem_cli.base.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import hub
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.models.catalogue import GB, ROWS, Row, of_size, readable_size, row, unlisted
-from omnimem_cli.models.checkpoint import Checkpoint, downloaded, read_checkpoint, read_whole
-from omnimem_cli.models.device import dtype_name, find_device, free_bytes, total_memory
-from omnimem_cli.models.placement import Placement
+from omnimem_cli.models.catalogue import GB, ROWS, Row, nearest_by_size, readable_size, row, row_for_unlisted
+from omnimem_cli.models.device import Placement, dtype_name, find_device, free_bytes, total_memory
+from omnimem_cli.models.folder import Checkpoint, downloaded, read_checkpoint, read_whole
 
 NANO = Path(__file__).parent / "nano"
 OVERHEAD_GB = 2.0
@@ -25,7 +24,7 @@ DEMO = "`omnimem demo` shows the tool at work with the built-in model."
 
 
 @dataclass(frozen=True)
-class Found:
+class LocalModel:
     """A model on this machine: its catalogue row (or its family's defaults) and its folder."""
 
     row: Row
@@ -40,10 +39,10 @@ def load(model: str, *, device: str = "auto", dtype: str | None = None, offline:
     DoesNotFitError.
     """
     where = find_device(device)
-    found = resolve(model, device=device, dtype=dtype)
+    found = locate(model, device=device, dtype=dtype)
     checkpoint = read_whole(found.folder)
     load_adapter, placement = _families()[family_of(checkpoint)], Placement(where, dtype_name(dtype, where))
-    left_beside(weight_bytes(checkpoint, found.row, placement.weights), found.row.name, placement)
+    free_after_weights(weight_bytes(checkpoint, found.row, placement.weights), found.row.name, placement)
     adapter = load_adapter(checkpoint, found.row, placement)
     adapter.weights = placement.weights
     return adapter
@@ -54,7 +53,7 @@ def weight_bytes(checkpoint: Checkpoint, wanted: Row, dtype: str) -> int:
     return int(checkpoint.values * wanted.parameter_bytes(dtype))
 
 
-def left_beside(weights: int, name: str, placement: Placement) -> int:
+def free_after_weights(weights: int, name: str, placement: Placement) -> int:
     """Bytes that stay free beside so many of weights. Raises DoesNotFitError where these alone exceed what is free."""
     free = free_bytes(placement.device)
     if weights > free:
@@ -66,12 +65,12 @@ def left_beside(weights: int, name: str, placement: Placement) -> int:
     return free - weights
 
 
-def resolve(model: str, *, device: str = "auto", dtype: str | None = None) -> Found:
+def locate(model: str, *, device: str = "auto", dtype: str | None = None) -> LocalModel:
     """Where a model is. ``auto``: the first installed row that fits the device's memory; never nano."""
     if model == "auto":
         return _first_fitting(find_device(device), dtype)
     if model == "nano":
-        return Found(row("nano"), NANO)
+        return LocalModel(row("nano"), NANO)
     if Path(model).is_dir():
         return _folder(Path(model))
     if "/" not in model or model.startswith((".", "/", "~")):
@@ -84,7 +83,7 @@ def installed(candidate: Row) -> Path | None:
     return NANO if candidate.name == "nano" else downloaded(candidate)
 
 
-def measured(found: Found) -> Row:
+def row_from_folder(found: LocalModel) -> Row:
     """A row with sizes and geometry as the folder's weights and config say. Raises MissingError for broken weights."""
     checkpoint = read_whole(found.folder)
     stored = sum((checkpoint.folder / name).stat().st_size for name in checkpoint.weight_files())
@@ -110,8 +109,8 @@ def family_of(checkpoint: Checkpoint) -> str:
 
 
 def _families() -> dict:
-    from omnimem_cli.models import thinker
-    from omnimem_cli.models.salmonn import weights
+    from omnimem_cli.models.qwen_omni import load as thinker
+    from omnimem_cli.models.salmonn import load as weights
 
     return {
         "qwen2.5-omni": thinker.load_adapter,
@@ -127,12 +126,12 @@ def fitting(device: torch.device, dtype: str | None) -> list[Row]:
     return [candidate for candidate in ROWS if candidate.weights_gb(kind) <= room]
 
 
-def _first_fitting(device: torch.device, dtype: str | None) -> Found:
+def _first_fitting(device: torch.device, dtype: str | None) -> LocalModel:
     for candidate in fitting(device, dtype):
         folder = installed(candidate)
         if folder is not None and candidate.name != "nano":
-            return Found(candidate, folder)
-    best = advised(device, dtype)
+            return LocalModel(candidate, folder)
+    best = recommended(device, dtype)
     raise MissingError(
         f"No model that fits this device ({device}, {total_memory(device) / GB:.0f} GB) is installed.",
         f"`omnimem models pull {best.name}` downloads {best.download_gb:g} GB; `omnimem models list` shows the "
@@ -140,16 +139,16 @@ def _first_fitting(device: torch.device, dtype: str | None) -> Found:
     )
 
 
-def advised(device: torch.device, dtype: str | None) -> Row:
+def recommended(device: torch.device, dtype: str | None) -> Row:
     """What to download where nothing is installed: the first row that fits the device, else the smallest Omni."""
     return next((fits for fits in fitting(device, dtype) if fits.hub_id), row("qwen2.5-omni-3b"))
 
 
-def _folder(folder: Path) -> Found:
+def _folder(folder: Path) -> LocalModel:
     family = family_of(read_checkpoint(folder))
     if folder.resolve() == NANO.resolve():
-        return Found(row("nano"), NANO)
-    return Found(unlisted(folder.resolve().name, family), folder)
+        return LocalModel(row("nano"), NANO)
+    return LocalModel(row_for_unlisted(folder.resolve().name, family), folder)
 
 
 def _named(model: str) -> Row:
@@ -162,7 +161,7 @@ def _hub_row(hub_id: str) -> Row:
     for candidate in ROWS:
         if (candidate.hub_id or "").lower() == hub_id.lower():
             folder = hub.cached(hub_id)
-            return of_size(candidate, read_whole(folder).values) if folder else candidate
+            return nearest_by_size(candidate, read_whole(folder).values) if folder else candidate
     hub.check_id(hub_id)
     folder = hub.cached(hub_id)
     if folder is None:
@@ -171,13 +170,13 @@ def _hub_row(hub_id: str) -> Row:
             f"Download them with `omnimem models pull {hub_id}`. {DEMO}",
             code="no_weights",
         )
-    return unlisted(hub_id, family_of(read_checkpoint(folder)), hub_id)
+    return row_for_unlisted(hub_id, family_of(read_checkpoint(folder)), hub_id)
 
 
-def _installed(wanted: Row) -> Found:
+def _installed(wanted: Row) -> LocalModel:
     folder = hub.cached(wanted.hub_id or "")
     if folder is not None:
-        return Found(wanted, _of_its_size(wanted, folder))
+        return LocalModel(wanted, _of_its_size(wanted, folder))
     raise MissingError(
         f"The weights of {wanted.name} are not on this machine ({wanted.hub_id}, {wanted.download_gb:g} GB).",
         f"Download them with `omnimem models pull {wanted.name}`. {DEMO}",
@@ -187,7 +186,7 @@ def _installed(wanted: Row) -> Found:
 
 def _of_its_size(wanted: Row, folder: Path) -> Path:
     """The folder, unless its repository holds another size than the row promises. Raises MissingError."""
-    held = of_size(wanted, read_whole(folder).values)
+    held = nearest_by_size(wanted, read_whole(folder).values)
     if held is wanted:
         return folder
     raise MissingError(f"{wanted.hub_id} holds {held.name}, not {wanted.name}.", f"Use -m {held.name}.", code="model")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from omnimem_cli.models.checkpoint import broken
+from omnimem_cli.models.folder import broken_folder
 
 TURNS = ("<|im_start|>", "<|im_end|>")
 """What every family's chat is framed by."""
@@ -19,10 +19,10 @@ def read_tokenizer(folder: Path, marks: Iterable[str]) -> PreTrainedTokenizerBas
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise broken(folder, f"holds no tokenizer that can be read ({type(error).__name__})") from error
+        raise broken_folder(folder, f"holds no tokenizer that can be read ({type(error).__name__})") from error
     absent = [mark for mark in (*TURNS, *marks) if not _has(tokenizer, mark)]
     if absent:
-        raise broken(folder, f"holds no tokenizer, or one that lacks {len(absent)} marks (first: {absent[0]})")
+        raise broken_folder(folder, f"holds no tokenizer, or one that lacks {len(absent)} marks (first: {absent[0]})")
     return tokenizer
 
 

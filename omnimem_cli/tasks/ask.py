@@ -7,17 +7,18 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from omnimem_cli import answer_schema
-from omnimem_cli.preset_file import Question
-from omnimem_cli.results import warning
-from omnimem_cli.settings import Settings
-from omnimem_cli.tasks.asking import answers_to
-from omnimem_cli.tasks.clean import Reply, read, stopped
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.results.codes import warning
+from omnimem_cli.tasks.presets import answer_schema
+from omnimem_cli.tasks.presets.preset import Question
 from omnimem_cli.tasks.prompts import REPAIR, SCHEMA, instruct
+from omnimem_cli.tasks.reply import Reply, clean_reply, cut_at_stop
+from omnimem_cli.tasks.retry import answers_to
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
-    from omnimem_cli.session import Answer, Session
+    from omnimem_cli.session.answering import Answer
+    from omnimem_cli.session.session import Session
 
 REPAIR_CHARACTERS = 2_000  # of the answer that is put back into the question
 
@@ -41,12 +42,12 @@ class Ask(Task):
         # Repeats may be right in data: what a schema tells of the answer decides whether it is put again.
         data = [i for i, question in enumerate(self.questions) if question.schema is not None]
         answers = answers_to(session, asked, max_tokens=tokens, once=data)
-        tried = [_Tried(q, a) for q, a in zip(self.questions, answers, strict=True)]
+        tried = [_Attempt(q, a) for q, a in zip(self.questions, answers, strict=True)]
         wrong = [i for i, attempt in enumerate(tried) if attempt.problem]
         repairs = [f"{asked[i]}\n\n{tried[i].complaint}" for i in wrong]
         again = answers_to(session, repairs, max_tokens=tokens, once=range(len(wrong)))
         for i, answer in zip(wrong, again, strict=True):
-            tried[i] = _Tried(self.questions[i], answer)
+            tried[i] = _Attempt(self.questions[i], answer)
         return {"answers": [self._record(attempt) for attempt in tried]}
 
     def _text(self, question: Question) -> str:
@@ -55,7 +56,7 @@ class Ask(Task):
             return text
         return f"{text}\n\n{SCHEMA}\n{json.dumps(question.schema, ensure_ascii=False)}"
 
-    def _record(self, attempt: "_Tried") -> dict:
+    def _record(self, attempt: "_Attempt") -> dict:
         question, reply = attempt.question, attempt.reply
         if question.schema is None or attempt.problem:
             self.warnings += reply.warnings
@@ -65,16 +66,16 @@ class Ask(Task):
         return {"id": question.id, "question": question.text, "answer": reply.text, "data": attempt.data}
 
 
-class _Tried:
+class _Attempt:
     """One answer, read and held against its schema. ``problem`` is None when it fits, or when there is none."""
 
     def __init__(self, question: Question, answer: "Answer"):
         self.question = question
-        self.reply: Reply = read(answer.text, answer.finished, f"The answer to {question.id!r}")
+        self.reply: Reply = clean_reply(answer.text, answer.finished, f"The answer to {question.id!r}")
         self.data: object = None
         self.problem: str | None = None
         if question.schema is not None:  # repeats are data here: the text is parsed before they are cut
-            self.data, self.problem = answer_schema.fit(stopped(answer.text), question.schema)
+            self.data, self.problem = answer_schema.fit(cut_at_stop(answer.text), question.schema)
 
     @property
     def complaint(self) -> str:

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from omnimem_cli.clock import span
-from omnimem_cli.settings import Settings
-from omnimem_cli.tasks.asking import answers_to
-from omnimem_cli.tasks.clean import read
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.timecode import format_span
 from omnimem_cli.tasks.prompts import NOTE, OUTLINE, SUMMARY, TITLE, instruct
+from omnimem_cli.tasks.reply import clean_reply
+from omnimem_cli.tasks.retry import answers_to
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
     from omnimem_cli.media.segment import Segment
-    from omnimem_cli.session import Moment, Session
+    from omnimem_cli.session.session import ChunkEnd, Session
 
 STYLES = ("brief", "detailed", "chapters")
 NOTES_S = 180.0
@@ -54,7 +54,7 @@ class Summarize(Task):
         self.notes: list[Note] = []
         self._open_s: float | None = None  # where the window that has no note yet begins
 
-    def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
+    def on_chunk(self, session: "Session", moment: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """Take a note once the window just watched is long enough."""
         if self._open_s is None:
             self._open_s = moment.start_s
@@ -69,7 +69,7 @@ class Summarize(Task):
         question = f"{self.prompt}\n\n{outline}" if outline else self.prompt
         (text,) = self._ask(session, [question], self.settings.answer_tokens, "The summary")
         if self.style == "detailed" and len(self.notes) > 1:
-            text = "\n\n".join([text, *(f"[{span(n.start_s, n.end_s)}] {n.text}" for n in self.notes)])
+            text = "\n\n".join([text, *(f"[{format_span(n.start_s, n.end_s)}] {n.text}" for n in self.notes)])
         chapters = [vars(note) for note in _chapters(self.notes)] if self.style == "chapters" else []
         return {"summary": {"text": text, "chapters": chapters}}
 
@@ -93,7 +93,7 @@ class Summarize(Task):
     def _take_note(self, session: "Session", end_s: float) -> None:
         window = (self._open_s, end_s)
         questions = [NOTE, TITLE] if self.style == "chapters" else [NOTE]
-        text, *title = self._ask(session, questions, NOTE_TOKENS, f"The note on {span(*window)}", window)
+        text, *title = self._ask(session, questions, NOTE_TOKENS, f"The note on {format_span(*window)}", window)
         self.notes.append(Note(*window, title=_one_line(*title), text=text))
         self._open_s = end_s
 
@@ -108,7 +108,7 @@ class Summarize(Task):
         wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
         texts = [instruct(question, **wishes) for question in questions]
         answers = answers_to(session, texts, max_tokens=max_tokens, window=window)
-        replies = [read(answer.text, answer.finished, what) for answer in answers]
+        replies = [clean_reply(answer.text, answer.finished, what) for answer in answers]
         self.warnings += [note for reply in replies for note in reply.warnings]
         return [reply.text for reply in replies]
 
@@ -122,7 +122,7 @@ def _one_line(title: str = "") -> str:
 def _outline(notes: list[Note]) -> str:
     """The notes as text for the last question, each cut so that together they stay within a bound."""
     room = OUTLINE_CHARACTERS // len(notes)
-    lines = [f"- {span(note.start_s, note.end_s)} {_shorten(note.text, room)}" for note in notes]
+    lines = [f"- {format_span(note.start_s, note.end_s)} {_shorten(note.text, room)}" for note in notes]
     return "\n".join([OUTLINE, *lines])
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # they import numpy and torch, which option parsing must not wait for
     from omnimem_cli.media.segment import Segment
-    from omnimem_cli.session import Moment, Session
+    from omnimem_cli.session.session import ChunkEnd, Session
 
 
 class Task(Protocol):
-    """One instance serves one input: ``grant``, ``on_moment`` after each chunk, ``finish``.
+    """One instance serves one input: ``set_reserve``, ``on_chunk`` after each chunk, ``finish``.
 
     ``reserve_s``: seconds of the most recent video that should not be evicted; ``chunk_s``: the most seconds of
-    video a chunk may take (None: as many as the memory likes), read after ``grant``; ``warnings``:
+    video a chunk may take (None: as many as the memory likes), read after ``set_reserve``; ``warnings``:
     {code, message}, complete after ``finish``. What a task leaves out does nothing.
     """
 
@@ -24,10 +24,10 @@ class Task(Protocol):
     chunk_s: float | None = None
     warnings: list[dict]
 
-    def grant(self, reserve_s: float, segment_s: float) -> None:
+    def set_reserve(self, reserve_s: float, segment_s: float) -> None:
         """Before the watch: the seconds that the memory can reserve, and how long a segment is."""
 
-    def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
+    def on_chunk(self, session: "Session", moment: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """After each chunk, with the segments that entered in it."""
 
     def finish(self, session: "Session", end_s: float) -> dict:

@@ -7,20 +7,20 @@ every window is asked before anything of it is evicted; silence is never asked a
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from omnimem_cli.clock import span
-from omnimem_cli.results import warning
-from omnimem_cli.settings import Settings
-from omnimem_cli.tasks.asking import answers_to
-from omnimem_cli.tasks.clean import read
-from omnimem_cli.tasks.pauses import Loudness
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.timecode import format_span
+from omnimem_cli.results.codes import warning
+from omnimem_cli.tasks.loudness import Loudness
 from omnimem_cli.tasks.prompts import NOTHING_SAID, TRANSCRIBE, instruct
+from omnimem_cli.tasks.reply import clean_reply
+from omnimem_cli.tasks.retry import answers_to
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
     from omnimem_cli.media.segment import Segment
-    from omnimem_cli.session import Moment, Session
+    from omnimem_cli.session.session import ChunkEnd, Session
 
 WINDOW_S = 30.0
 GATE_DB = -50.0
@@ -47,7 +47,7 @@ class Transcribe(Task):
         self._open_s: float | None = None  # where the window that was not yet asked about begins
         self._sound = False
 
-    def grant(self, reserve_s: float, segment_s: float) -> None:
+    def set_reserve(self, reserve_s: float, segment_s: float) -> None:
         """Make windows as short as the reserve, but not shorter than a segment. Without sound nothing is granted."""
         if reserve_s:
             self._fit(min(self.window_s, reserve_s), segment_s)
@@ -58,11 +58,11 @@ class Transcribe(Task):
         self.rest_s = max(self.window_s - self.chunk_s, self.window_s / 2)  # what may stay open after a chunk
         self.reserve_s = self.rest_s + self.chunk_s
 
-    def on_moment(self, session: "Session", moment: "Moment", segments: "Sequence[Segment]") -> None:
+    def on_chunk(self, session: "Session", moment: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """Listen, and ask about each window that can grow no further."""
         for segment in segments:
             self._sound = self._sound or len(segment.audio) > 0
-            self.heard.hear(segment.start_s, segment.audio)
+            self.heard.add(segment.start_s, segment.audio)
         if self._open_s is None:
             self._open_s = moment.start_s
         if not moment.last:
@@ -99,20 +99,22 @@ class Transcribe(Task):
     def _ask_window(self, session: "Session", cut_s: float) -> None:
         """Ask for the words up to ``cut_s``, where something can be heard there."""
         window = (self._open_s, cut_s)
-        voiced = self.heard.voiced(*window, self.gate_db)
+        speech_span = self.heard.speech_span(*window, self.gate_db)
         self._open_s = cut_s
-        if voiced is not None:
+        if speech_span is not None:
             text = self._words(session, window)
             if text:
-                self.segments.append({"start_s": round(voiced[0], 3), "end_s": round(voiced[1], 3), "text": text})
-        self.heard.forget(cut_s)
+                self.segments.append(
+                    {"start_s": round(speech_span[0], 3), "end_s": round(speech_span[1], 3), "text": text}
+                )
+        self.heard.drop_before(cut_s)
 
     def _words(self, session: "Session", window: tuple[float, float]) -> str:
         wishes = {"spoken_language": self.settings.spoken_language, "glossary": self.settings.glossary}
         tokens = self.settings.max_tokens or WINDOW_TOKENS
         question = instruct(TRANSCRIBE, **wishes)
         (answer,) = answers_to(session, [question], max_tokens=tokens, window=window)
-        reply = read(answer.text, answer.finished, f"The transcript of {span(*window)}")
+        reply = clean_reply(answer.text, answer.finished, f"The transcript of {format_span(*window)}")
         text = " ".join(reply.text.split())
         if text:  # to write nothing about a noise is a good answer
             self.warnings += reply.warnings
@@ -122,7 +124,7 @@ class Transcribe(Task):
 def _detector(vad: str) -> "Callable[[np.ndarray], np.ndarray] | None":
     if vad == "energy":
         return None
-    from omnimem_cli.tasks.speech import Speech  # an extra
+    from omnimem_cli.tasks.voice_activity import Speech
 
     return Speech()
 

@@ -18,11 +18,11 @@ from transformers import Qwen2Tokenizer
 
 from omnimem_cli.train.architecture import BINDING_LAYER, HIDDEN, LOOKUP_LAYER, ORDER_LAYER, READ_LAYER
 from omnimem_cli.train.decoder import Trace, scores
-from omnimem_cli.train.encoders import IGNORE
-from omnimem_cli.train.lookups import FINDINGS, HEADS
-from omnimem_cli.train.moments import BEFORE, CLOCK, COUNTED, COUNTS, FIGURES, FIGURES_OF_COUNTS, LABELS
+from omnimem_cli.train.nano_tokenizer import one_token
 from omnimem_cli.train.packing import Batch, Targets
-from omnimem_cli.train.tokenizer import one_token
+from omnimem_cli.train.targets.lookups import FINDINGS, HEADS
+from omnimem_cli.train.targets.moments import BEFORE, CLOCK, COUNTED, COUNTS, FIGURES, FIGURES_OF_COUNTS, LABELS
+from omnimem_cli.train.tower_stage import IGNORE
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES
 from omnimem_cli.world.words import WORDS
 

@@ -15,12 +15,12 @@ import torch
 import torch.multiprocessing as processes
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-from omnimem_cli.models.towers import towers_of
+from omnimem_cli.models.towers.vision import towers_of
 from omnimem_cli.train.architecture import build
-from omnimem_cli.train.checkpoint import save_checkpoint
-from omnimem_cli.train.encoders import train_audio, train_vision
-from omnimem_cli.train.text import TextStage, settle
-from omnimem_cli.train.tokenizer import build_tokenizer, token_ids
+from omnimem_cli.train.export import save_checkpoint
+from omnimem_cli.train.nano_tokenizer import build_tokenizer, token_ids
+from omnimem_cli.train.text_stage import TextStage, init_embeddings
+from omnimem_cli.train.tower_stage import train_audio, train_vision
 
 MINUTES = 100
 VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE = 16, 30, 21
@@ -79,7 +79,7 @@ def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerFor
         model.load_state_dict(state.pop("model"))
         stage.load_state(state)
     else:
-        settle(model, tokenizer, seed)
+        init_embeddings(model, tokenizer, seed)
 
     def save(state: dict) -> None:
         partial = saved.with_suffix(".partial")

@@ -12,13 +12,20 @@ import torch
 from torch import Tensor
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.train.encoders import IGNORE
-from omnimem_cli.train.layout import ANSWER, CLOSING, OPENING, SYSTEM, Layout, layout
-from omnimem_cli.train.lookups import FINDINGS, HEADS, Lookup, Name, Names, look_up
-from omnimem_cli.train.moments import LABELS, moment_labels
-from omnimem_cli.train.reads import COUNT_LABELS, count_heads, end_leads, heads_asked, name_or_first, told_or_first
+from omnimem_cli.train.nano_tokenizer import TURN_END
 from omnimem_cli.train.render import Encoded
-from omnimem_cli.train.tokenizer import TURN_END
+from omnimem_cli.train.targets.lookups import FINDINGS, HEADS, Lookup, Name, Names, look_up
+from omnimem_cli.train.targets.moments import LABELS, moment_labels
+from omnimem_cli.train.targets.reads import (
+    COUNT_LABELS,
+    count_heads,
+    end_leads,
+    heads_asked,
+    name_or_first,
+    told_or_first,
+)
+from omnimem_cli.train.token_order import ANSWER, CLOSING, OPENING, SYSTEM, Layout, layout
+from omnimem_cli.train.tower_stage import IGNORE
 from omnimem_cli.world.questions import LISTS, NOWHERE, Question
 
 

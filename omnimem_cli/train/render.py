@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omnimem_cli.models.towers import towers_of
-from omnimem_cli.train.encoders import camera
-from omnimem_cli.train.mel import MARGIN, WINDOW_MEL, log_mel, normalise
-from omnimem_cli.train.towers import hear, patches, see
+from omnimem_cli.models.towers.vision import towers_of
+from omnimem_cli.train.batched_mel import MARGIN, WINDOW_MEL, log_mel, normalise
+from omnimem_cli.train.batched_towers import hear, patches, see
+from omnimem_cli.train.tower_stage import augment_pictures
 from omnimem_cli.world.slides import draw
 from omnimem_cli.world.video import FRAME_SIZE, Video
 
@@ -50,7 +50,7 @@ def _see_all(tower: torch.nn.Module, videos: list[Video], rng: np.random.Generat
             order.append(known[pair])
         picked.append(torch.tensor(order))
     stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    tokens = see(tower, patches(camera(stacked, rng).unflatten(0, (-1, 2))))
+    tokens = see(tower, patches(augment_pictures(stacked, rng).unflatten(0, (-1, 2))))
     flicker = [0.03 * tokens.std() * torch.from_numpy(rng.standard_normal((len(p), 4, 1), np.float32)) for p in picked]
     return [tokens[p] * (1 + f) for p, f in zip(picked, flicker, strict=True)]
 

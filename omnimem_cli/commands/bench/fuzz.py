@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from omnimem_cli.commands.bench.shared import TalkOptions
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.options import ADVANCED, MODEL, option, with_options
+from omnimem_cli.commands.options import ADVANCED, MODEL, examples, option, with_options
 
 EXAMPLES = ("omnimem bench fuzz --seconds 60", "omnimem bench fuzz --cases 10000 --seed 7")
 

@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from omnimem_cli.commands.bench.shared import BenchOptions, Budget, Policies, policy_names
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.options import MODEL, option, with_options
+from omnimem_cli.commands.options import MODEL, examples, option, with_options
 
 EXAMPLES = ("omnimem bench memory --hours 3", "omnimem bench memory --policies omnimem,full --hours 0.5")
 

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
+from omnimem_cli.base.console import console
+from omnimem_cli.base.errors import OutputError, UsageError
 from omnimem_cli.commands.bench.shared import AvRatio, BenchOptions, Policies, policy_names, shares
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.console import talk
-from omnimem_cli.errors import OutputError, UsageError
-from omnimem_cli.options import ADVANCED, MODEL, PLAN_HELP, TALK, option, plan_file, with_options
+from omnimem_cli.commands.options import ADVANCED, MODEL, PLAN_HELP, TALK, examples, option, plan_file, with_options
 
 EXAMPLES = (
     "omnimem bench needle",
@@ -64,7 +63,7 @@ def _write_plot(path: Path, text: str) -> None:
         path.write_text(text, "utf-8")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.", "Name another file with --plot.") from error
-    talk.note(f"plot: {path}")
+    console.info(f"plot: {path}")
 
 
 def register(app: typer.Typer) -> None:

@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from omnimem_cli.commands.bench.shared import AvRatio, BenchOptions, Policies, Share, policy_names, shares
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.options import MODEL, option, with_options
+from omnimem_cli.commands.options import MODEL, examples, option, with_options
 
 EXAMPLES = ("omnimem bench overlap", "omnimem bench overlap --policies omnimem:stride=4")
 SETTINGS = (

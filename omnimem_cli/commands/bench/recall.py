@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
+from omnimem_cli.base.errors import UsageError
 from omnimem_cli.commands.bench.shared import BenchOptions, Budget, listed, policy_names
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.errors import UsageError
-from omnimem_cli.options import MODEL, option, with_options
+from omnimem_cli.commands.options import MODEL, examples, option, with_options
 
 EXAMPLES = ("omnimem bench recall", "omnimem bench recall --events 5-9 --videos 20 --policy omnimem")
 

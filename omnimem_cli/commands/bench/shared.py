@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from omnimem_cli.console import talk
-from omnimem_cli.errors import UsageError
-from omnimem_cli.options import ADVANCED, MODEL, TALK, HelpAll, option
-from omnimem_cli.settings import Progress, Settings
+from omnimem_cli.base.console import console
+from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.commands.options import ADVANCED, MODEL, TALK, HelpAll, option
 
 EVALUATION_SEED = 60_000
 
@@ -33,8 +33,8 @@ class TalkOptions:
 
     def measure(self, name: str, run: Callable[[Callable[[Progress], None]], dict], table: Callable) -> dict:
         """Run a benchmark with its progress on stderr; print its table and its figures. Returns them."""
-        talk.configure(quiet=self.quiet)
-        with talk.progress(f"bench {name}") as report:
+        console.configure(quiet=self.quiet)
+        with console.progress(f"bench {name}") as report:
             result = run(report)
         if self.format == "table":
             typer.echo(table(result) + "\n")

@@ -4,11 +4,10 @@ from typing import Annotated
 
 import typer
 
+from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.settings import Settings
 from omnimem_cli.commands.bench.shared import BenchOptions, Budget, Share, listed, policy_names, shares
-from omnimem_cli.commands.examples import examples
-from omnimem_cli.errors import UsageError
-from omnimem_cli.options import ADVANCED, MODEL, option, with_options
-from omnimem_cli.settings import Settings
+from omnimem_cli.commands.options import ADVANCED, MODEL, examples, option, with_options
 
 EXAMPLES = (
     "omnimem bench speed --policies omnimem,full --chunk 512",
@@ -58,7 +57,7 @@ def _throughput(
 ) -> None:
     from omnimem_cli.bench.tables import throughput_table
     from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
-    from omnimem_cli.models.blank import random_adapter
+    from omnimem_cli.models.dummy import random_adapter
 
     names = listed(policies)
     policy_names(",".join(name for name in names if name != CARRY) or "omnimem")

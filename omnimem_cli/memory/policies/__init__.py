@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from omnimem_cli.errors import UsageError
+from omnimem_cli.base.errors import UsageError
 from omnimem_cli.memory.policies.full import Full
 from omnimem_cli.memory.policies.hermes import Hermes
 from omnimem_cli.memory.policies.infinipot_v import InfiniPotV

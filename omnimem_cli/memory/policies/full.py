@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import torch
 
-from omnimem_cli.memory.policies.policy import View
-from omnimem_cli.memory.selection import Keep
+from omnimem_cli.memory.policies.policy import LayerView
+from omnimem_cli.memory.selection import Kept
 
 
 @dataclass
@@ -16,12 +16,12 @@ class Full:
     bounded: ClassVar[bool] = False
     per_head: ClassVar[bool] = False
     needs_hidden: ClassVar[bool] = False
-    decides_late: ClassVar[bool] = False
+    per_chunk: ClassVar[bool] = False
 
     def side_bytes(self, kv_bytes: int) -> int:
         """Nothing beside keys and values."""
         return 0
 
-    def on_layer(self, view: View) -> Keep:
+    def on_layer(self, view: LayerView) -> Kept:
         """All of it."""
-        return Keep(torch.arange(len(view.table), device=view.queries.device)[None])
+        return Kept(torch.arange(len(view.table), device=view.queries.device)[None])

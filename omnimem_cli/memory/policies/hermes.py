@@ -18,10 +18,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.piece import AUDIO, VISUAL
-from omnimem_cli.memory.policies.policy import BoundedPolicy, Layer
-from omnimem_cli.memory.probe import Probe
-from omnimem_cli.memory.selection import WHOLE_STEP, Keep, Merged, assemble, choose, contests, join_merged
+from omnimem_cli.memory.policies.policy import BoundedPolicy, LayerState
+from omnimem_cli.memory.proxy_query import ProxyQuery
+from omnimem_cli.memory.selection import (
+    WHOLE_STEP,
+    Kept,
+    Merged,
+    candidate_pools,
+    join_merged,
+    kept_indices,
+    select_top,
+)
+from omnimem_cli.memory.tokens import AUDIO, VISUAL
 
 LOCAL = "What is happening right now? Name the objects and people, what they do, and where they are."
 GLOBAL = "What has this video told so far? Sum up who takes part, what happens in which order, and what it is about."
@@ -39,12 +47,12 @@ class Hermes(BoundedPolicy):
     align: str = "place"
     summary: bool = True
 
-    decides_late: ClassVar[bool] = True
+    per_chunk: ClassVar[bool] = True
     choices: ClassVar = {"variant": ("paper", "code"), "align": ("place", "token")}
 
-    def on_chunk_end(self, layers: list[Layer], probe: Probe) -> list[Keep]:
+    def on_chunk_end(self, layers: list[LayerState], proxy_query: ProxyQuery) -> list[Kept]:
         """Score all layers, smooth from the deepest up, keep the best of each."""
-        received = probe.attention(PROMPTS)
+        received = proxy_query.attention(PROMPTS)
         depths = [Depth.of(layer.layer, len(layers)) for layer in layers]
         scores = [
             self._score(layer, depth, weights[depth.band])
@@ -55,7 +63,7 @@ class Hermes(BoundedPolicy):
             scores[i] = (1 - share) * scores[i] + share * self._aligned(scores[i + 1], layers[i + 1], layers[i])
         return [self._decide(*parts) for parts in zip(layers, depths, scores, strict=True)]
 
-    def _score(self, layer: Layer, depth: "Depth", received: Tensor) -> Tensor:
+    def _score(self, layer: LayerState, depth: "Depth", received: Tensor) -> Tensor:
         """fp32 [media entries]: attention [N] and recency, each over its range, by the layer's weight of recency."""
         attention = received[_media(layer)]
         weight, decay = depth.recency(self.variant)
@@ -63,7 +71,7 @@ class Hermes(BoundedPolicy):
         age = torch.arange(count - 1, -1, -1, device=attention.device) / max(count - 1, 1)
         return (1 - weight) * _over_range(attention) + weight * _over_range((-decay * age).exp())
 
-    def _aligned(self, scores: Tensor, source: Layer, target: Layer) -> Tensor:
+    def _aligned(self, scores: Tensor, source: LayerState, target: LayerState) -> Tensor:
         """The deeper layer's scores for the entries of the layer above it."""
         count = int(_media(target).sum())
         if self.align == "token":
@@ -73,18 +81,18 @@ class Hermes(BoundedPolicy):
             return scores
         return torch.nn.functional.interpolate(scores[None, None], count, mode="linear", align_corners=True)[0, 0]
 
-    def _decide(self, layer: Layer, depth: "Depth", media_scores: Tensor) -> Keep:
+    def _decide(self, layer: LayerState, depth: "Depth", media_scores: Tensor) -> Kept:
         table, summaries = layer.table, []
         scores = torch.zeros_like(table["time"])
         scores[0, _media(layer)] = media_scores
         kept = torch.zeros_like(table["kind"], dtype=torch.bool)
-        for candidates, k in contests(table, layer.budget, self.pool):
+        for candidates, k in candidate_pools(table, layer.budget, self.pool):
             leaves_summary = self.summary and depth.band == DEEP and k > 0 and int(candidates.sum()) > k
-            chosen = choose(scores, table, candidates, k - leaves_summary, layer.since)
+            chosen = select_top(scores, table, candidates, k - leaves_summary, layer.reserved_since_s)
             kept |= chosen
             if leaves_summary:
                 summaries.append(_summary(layer, (candidates & ~chosen)[0].nonzero()[:, 0]))
-        return assemble(table, kept, merged=join_merged(summaries))
+        return kept_indices(table, kept, merged=join_merged(summaries))
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class Depth:
         return weight, 20 - 19.5 * self.through
 
 
-def _summary(layer: Layer, evicted: Tensor) -> Merged:
+def _summary(layer: LayerState, evicted: Tensor) -> Merged:
     """Mean of the entries ``evicted`` [k], their keys turned to the place after the last one."""
     table = layer.table
     after = table["position"].amax((1, 2), keepdim=True).expand(1, 1, 3) + 1
@@ -125,7 +133,7 @@ def _summary(layer: Layer, evicted: Tensor) -> Merged:
     return Merged(*(x.float().mean(2, keepdim=True).to(x.dtype) for x in (keys, values)), row)
 
 
-def _media(layer: Layer) -> Tensor:
+def _media(layer: LayerState) -> Tensor:
     """Mask [N] of the entries that compete."""
     kind = layer.table["kind"][0]
     return (kind == VISUAL) | (kind == AUDIO)

@@ -16,10 +16,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.piece import AUDIO, VISUAL
-from omnimem_cli.memory.policies.policy import RankingPolicy, View
+from omnimem_cli.memory.policies.policy import LayerView, RankingPolicy
 from omnimem_cli.memory.selection import latest, top
-from omnimem_cli.memory.store import Table
+from omnimem_cli.memory.table import Table
+from omnimem_cli.memory.tokens import AUDIO, VISUAL
 
 
 @dataclass
@@ -38,12 +38,12 @@ class InfiniPotV(RankingPolicy):
         if not (0 <= self.alpha <= 1 and 0 <= self.rho <= 1):
             raise ValueError("alpha and rho are shares between 0 and 1")
 
-    def rank(self, view: View, candidates: Tensor, k: int) -> Tensor:
+    def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """Norms of values; what TaR chose stands above them."""
         norms = view.values().float().norm(dim=-1)
         return norms.masked_fill(self._by_novelty(view, candidates, k), float(norms.max()) + 1)
 
-    def _by_novelty(self, view: View, candidates: Tensor, k: int) -> Tensor:
+    def _by_novelty(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """Mask [G, N] of the entries that TaR gives a place: the recent ones, as many as fit, then the most novel."""
         places = k - round((1 - self.alpha) * k)
         keys = torch.nn.functional.normalize(view.keys().float(), dim=-1)

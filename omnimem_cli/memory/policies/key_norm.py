@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from omnimem_cli.memory.policies.policy import RankingPolicy, View
+from omnimem_cli.memory.policies.policy import LayerView, RankingPolicy
 
 
 @dataclass
@@ -17,6 +17,6 @@ class KeyNorm(RankingPolicy):
 
     per_head: ClassVar[bool] = True
 
-    def rank(self, view: View, candidates: Tensor, k: int) -> Tensor:
+    def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """By the negative norm of the key."""
         return -view.keys().float().norm(dim=-1)

@@ -10,10 +10,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.policies.policy import View
-from omnimem_cli.memory.redundancy import Carry, Pairs, neighbour_order, redundancy
-from omnimem_cli.memory.scores import running_mean
-from omnimem_cli.memory.selection import Keep, assemble, keep_media
+from omnimem_cli.memory.importance import running_mean
+from omnimem_cli.memory.policies.policy import LayerView
+from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, neighbour_order, redundancy
+from omnimem_cli.memory.selection import Kept, keep_media, kept_indices
 
 LEAST_VECTOR = 8  # bytes
 
@@ -38,7 +38,7 @@ class OmniMem:
     bounded: ClassVar[bool] = True
     per_head: ClassVar[bool] = False
     needs_hidden: ClassVar[bool] = True
-    decides_late: ClassVar[bool] = False
+    per_chunk: ClassVar[bool] = False
 
     def __post_init__(self):
         choices = {
@@ -58,17 +58,17 @@ class OmniMem:
         """Importance, cosine and partner, and at most so much of a vector."""
         return 12 + self._vector_bytes(kv_bytes)
 
-    def on_layer(self, view: View) -> Keep:
+    def on_layer(self, view: LayerView) -> Kept:
         """Score memory and chunk together, keep the best of each kind."""
-        media = keep_media(view.table, self.combine(*self.scored(view)), view.budget, self.pool, view.since)
-        return assemble(view.table, media, text="all" if self.score == "code" else "grouped")
+        media = keep_media(view.table, self.combine(*self.scored(view)), view.budget, self.pool, view.reserved_since_s)
+        return kept_indices(view.table, media, text="all" if self.score == "code" else "grouped")
 
-    def scored(self, view: View) -> tuple[Tensor, Tensor]:
+    def scored(self, view: LayerView) -> tuple[Tensor, Tensor]:
         """Importance and redundancy [1, N] of memory and chunk; what the next chunk needs of them goes to the table."""
         pairs, carry = self._pairs(view)
         cosines = pairs.cosines(carry)
-        cosine, partner = pairs.remember(cosines)
-        for name, column in (("vector", pairs.vectors), ("cosine", cosine), ("partner", partner)):
+        cosine, neighbour_index = pairs.remember(cosines)
+        for name, column in (("vector", pairs.vectors), ("cosine", cosine), ("partner", neighbour_index)):
             view.table[name] = column[None]
         return self._importance(view), redundancy(cosines, pairs.order)[None]
 
@@ -79,7 +79,7 @@ class OmniMem:
             novelty = novelty.sqrt()
         return novelty * importance.clamp(min=0) ** self.exponent if self.exponent else novelty
 
-    def _importance(self, view: View) -> Tensor:
+    def _importance(self, view: LayerView) -> Tensor:
         """Running importance [1, N]; also remembered for the next chunk."""
         if not self.exponent:
             return torch.ones_like(view.table["time"])
@@ -92,15 +92,15 @@ class OmniMem:
     def _vector_bytes(self, kv_bytes: int) -> int:
         return max(int(kv_bytes * self.carry), LEAST_VECTOR)
 
-    def _pairs(self, view: View) -> tuple[Pairs, Carry]:
+    def _pairs(self, view: LayerView) -> tuple[NeighbourCosines, HiddenSketch]:
         """Who neighbours whom, with what is carried of everyone."""
         keys = view.chunk_keys
         size = self._vector_bytes(2 * keys.shape[1] * keys.shape[3] * keys.element_size())
-        carry = Carry.within(size, view.hidden.shape[1], self.vector)
+        carry = HiddenSketch.within(size, view.hidden.shape[1], self.vector)
         unit = torch.nn.functional.normalize(view.hidden.float(), dim=-1)
         held, vectors = view.store.table if view.held else None, carry.compact(unit)
         if held is not None:
             vectors = torch.cat([held["vector"][0], vectors])
         order, counts = neighbour_order(view.table, self.neighbours)
-        listed = self.neighbours == "sequence"
-        return Pairs(unit, vectors, view.table["index"][0], held, order, counts, listed), carry
+        in_stream_order = self.neighbours == "sequence"
+        return NeighbourCosines(unit, vectors, view.table["index"][0], held, order, counts, in_stream_order), carry

@@ -1,8 +1,8 @@
 """What every eviction policy can see and must answer. Knows one layer at a time; knows no model.
 
 A policy decides either per layer, right after that layer's attention over [memory; chunk] (``on_layer``), or, with
-``decides_late``, once per chunk for all layers together (``on_chunk_end``), when it may also ask the model something
-(``Probe``). The chunk is then held in all layers meanwhile. Compaction, positions and bytes are the engine's.
+``per_chunk``, once per chunk for all layers together (``on_chunk_end``), when it may also ask the model something
+(``ProxyQuery``). The chunk is then held in all layers meanwhile. Compaction, positions and bytes are the engine's.
 """
 
 from collections.abc import Callable
@@ -13,18 +13,19 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.budget import LayerBudget
-from omnimem_cli.memory.probe import Probe
-from omnimem_cli.memory.scores import column_sums, head_averaged_sums
-from omnimem_cli.memory.selection import Keep, assemble, choose, contests
-from omnimem_cli.memory.store import Store, Table
+from omnimem_cli.memory.importance import column_sums, head_averaged_sums
+from omnimem_cli.memory.proxy_query import ProxyQuery
+from omnimem_cli.memory.selection import Kept, candidate_pools, kept_indices, select_top
+from omnimem_cli.memory.store import Store
+from omnimem_cli.memory.table import Table
 
 
 @dataclass
-class View:
+class LayerView:
     """One layer right after its attention. Keys are post-rotary; ``table`` covers [memory; chunk], N = m + n rows.
 
     queries [1, H, n, d]; lse fp32 [1, H, n]; chunk_keys, chunk_values [1, G, n, d]; hidden [n, D] is the layer's input
-    (None unless required); ``since`` is the video time from which entries may not go (inf: none are reserved).
+    (None unless required); ``reserved_since_s``: entries of this video time or later stay (inf: none are reserved).
     """
 
     layer: int
@@ -37,7 +38,7 @@ class View:
     table: Table
     budget: LayerBudget
     scaling: float
-    since: float = torch.inf
+    reserved_since_s: float = torch.inf
 
     @property
     def held(self) -> int:
@@ -66,7 +67,7 @@ class View:
 
 
 @dataclass
-class Layer:
+class LayerState:
     """One layer at a chunk's end: ``store`` and its table hold memory and chunk, N entries, the first ``held`` old.
 
     ``move(keys [1, G, k, d], origin, target)`` re-rotates keys from positions ``origin`` to ``target`` [k, 3] (or
@@ -77,7 +78,7 @@ class Layer:
     store: Store
     held: int
     budget: LayerBudget
-    since: float
+    reserved_since_s: float
     move: Callable[[Tensor, Tensor, Tensor], Tensor]
 
     @property
@@ -87,20 +88,20 @@ class Layer:
 
 
 class Policy(Protocol):
-    """A rule that says which entries stay. Has ``on_chunk_end`` where ``decides_late``, else ``on_layer``."""
+    """A rule that says which entries stay. Has ``on_chunk_end`` where ``per_chunk``, else ``on_layer``."""
 
     bounded: bool  # False: the memory grows with the stream (a reference, never a product setting)
     per_head: bool  # entries are chosen per KV head
-    needs_hidden: bool  # View.hidden is wanted
-    decides_late: bool
+    needs_hidden: bool  # LayerView.hidden is wanted
+    per_chunk: bool
 
     def side_bytes(self, kv_bytes: int) -> int:
         """Bytes per entry and layer that the policy keeps beside keys and values, given theirs."""
 
-    def on_layer(self, view: View) -> Keep:
+    def on_layer(self, view: LayerView) -> Kept:
         """Which entries of this layer stay; may add columns to ``view.table``."""
 
-    def on_chunk_end(self, layers: list[Layer], probe: Probe) -> list[Keep]:
+    def on_chunk_end(self, layers: list[LayerState], proxy_query: ProxyQuery) -> list[Kept]:
         """Which entries of every layer stay, and what is merged beside them."""
 
 
@@ -116,7 +117,7 @@ class BoundedPolicy:
     bounded: ClassVar[bool] = True
     per_head: ClassVar[bool] = False
     needs_hidden: ClassVar[bool] = False
-    decides_late: ClassVar[bool] = False
+    per_chunk: ClassVar[bool] = False
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __post_init__(self):
@@ -133,16 +134,16 @@ class BoundedPolicy:
 class RankingPolicy(BoundedPolicy):
     """A policy that is one score per entry: the best of every contest stay, and all where there is room for all."""
 
-    def rank(self, view: View, candidates: Tensor, k: int) -> Tensor:
+    def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """Scores [rows, N], finite, higher is better; read at ``candidates`` [rows, N], more than k > 0 per row."""
         raise NotImplementedError
 
-    def on_layer(self, view: View) -> Keep:
+    def on_layer(self, view: LayerView) -> Kept:
         """The best of every contest, the prefix, and the text of what stays."""
         media = torch.zeros_like(view.table["kind"], dtype=torch.bool)
-        for candidates, k in contests(view.table, view.budget, self.pool):
+        for candidates, k in candidate_pools(view.table, view.budget, self.pool):
             if int(candidates[0].sum()) <= k:
                 media |= candidates
             elif k:
-                media |= choose(self.rank(view, candidates, k), view.table, candidates, k, view.since)
-        return assemble(view.table, media)
+                media |= select_top(self.rank(view, candidates, k), view.table, candidates, k, view.reserved_since_s)
+        return kept_indices(view.table, media)

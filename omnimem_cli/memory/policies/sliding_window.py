@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from omnimem_cli.memory.policies.policy import RankingPolicy, View
+from omnimem_cli.memory.policies.policy import LayerView, RankingPolicy
 
 
 @dataclass
 class SlidingWindow(RankingPolicy):
     """No settings beside ``pool``."""
 
-    def rank(self, view: View, candidates: Tensor, k: int) -> Tensor:
+    def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """By recency."""
         index = view.table["index"]
         return (index - index[:, -1:]).float()

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.policies.policy import RankingPolicy, View
+from omnimem_cli.memory.policies.policy import LayerView, RankingPolicy
 
 
 @dataclass
@@ -32,7 +32,7 @@ class SnapKV(RankingPolicy):
         if self.window < 1 or self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError("window is at least 1 and kernel an odd number")
 
-    def rank(self, view: View, candidates: Tensor, k: int) -> Tensor:
+    def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """Pooled attention from the window's queries; the window above all others, later ones higher."""
         window = min(self.window, view.queries.shape[2])
         before = self._pooled(view.last_queries_importance(window)[:, :-window])

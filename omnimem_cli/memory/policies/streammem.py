@@ -17,11 +17,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.piece import VISUAL
-from omnimem_cli.memory.policies.policy import BoundedPolicy, Layer
-from omnimem_cli.memory.probe import Probe
-from omnimem_cli.memory.selection import WHOLE_STEP, Keep, Merged, assemble, choose, contests, join_merged
-from omnimem_cli.memory.store import Table
+from omnimem_cli.memory.policies.policy import BoundedPolicy, LayerState
+from omnimem_cli.memory.proxy_query import ProxyQuery
+from omnimem_cli.memory.selection import (
+    WHOLE_STEP,
+    Kept,
+    Merged,
+    candidate_pools,
+    join_merged,
+    kept_indices,
+    select_top,
+)
+from omnimem_cli.memory.table import Table
+from omnimem_cli.memory.tokens import VISUAL
 
 
 @dataclass
@@ -32,33 +40,33 @@ class StreamMem(BoundedPolicy):
     merge: str = "weighted"
     keys: str = "aligned"
 
-    decides_late: ClassVar[bool] = True
+    per_chunk: ClassVar[bool] = True
     choices: ClassVar = {
         "reduce": ("mean", "max", "sum"),
         "merge": ("weighted", "mean", "none"),
         "keys": ("aligned", "raw"),
     }
 
-    def on_chunk_end(self, layers: list[Layer], probe: Probe) -> list[Keep]:
+    def on_chunk_end(self, layers: list[LayerState], proxy_query: ProxyQuery) -> list[Kept]:
         """Score by an empty question, keep the best, merge the new frames."""
-        received = probe.attention([""], self.reduce)
+        received = proxy_query.attention([""], self.reduce)
         return [self._decide(layer, received[layer.layer]) for layer in layers]
 
-    def _decide(self, layer: Layer, scores: Tensor) -> Keep:
+    def _decide(self, layer: LayerState, scores: Tensor) -> Kept:
         """scores fp32 [1, N]."""
         table = layer.table
         media, alive = (torch.zeros_like(table["kind"], dtype=torch.bool) for _ in range(2))
         merged = []
-        for candidates, k in contests(table, layer.budget, self.pool):
+        for candidates, k in candidate_pools(table, layer.budget, self.pool):
             if int(candidates.sum()) <= k:
                 media |= candidates
                 continue
             frames = self._frames(table, candidates[0], layer.held, k)
             alive[0, frames.members] = True
-            media |= choose(scores, table, candidates, k - frames.count, layer.since)
+            media |= select_top(scores, table, candidates, k - frames.count, layer.reserved_since_s)
             if frames.count:
                 merged.append(self._prototypes(layer, frames, scores[0]))
-        return assemble(table, media, merged=join_merged(merged), alive=alive)
+        return kept_indices(table, media, merged=join_merged(merged), alive=alive)
 
     def _frames(self, table: Table, candidates: Tensor, held: int, k: int) -> "_Frames":
         """The new frames that leave a prototype."""
@@ -74,7 +82,7 @@ class StreamMem(BoundedPolicy):
         inside = number[frame] >= 0
         return _Frames(fresh[inside], number[frame][inside], last[chosen])
 
-    def _prototypes(self, layer: Layer, frames: "_Frames", scores: Tensor) -> Merged:
+    def _prototypes(self, layer: LayerState, frames: "_Frames", scores: Tensor) -> Merged:
         """One entry per frame, standing where the frame's last token does."""
         weights = scores[frames.members].clamp(min=1e-30) if self.merge == "weighted" else None
         keys = layer.store.keys[:, :, frames.members]

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from omnimem_cli.memory.policies.policy import RankingPolicy, View
+from omnimem_cli.memory.policies.policy import LayerView, RankingPolicy
 
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -27,7 +27,7 @@ class Uniform(RankingPolicy):
 
     choices: ClassVar = {"variant": ("stride", "online")}
 
-    def rank(self, view: View, candidates: Tensor, k: int) -> Tensor:
+    def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """By the spread sequence; for ``stride``, the entries on the grid first."""
         spread = (view.table["index"].double() * GOLDEN).frac()
         return 1 - spread + (_on_grid(candidates, k) if self.variant == "stride" else 0)

@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from omnimem_cli.errors import UsageError
+from omnimem_cli.base.errors import UsageError
 from omnimem_cli.media.segment import Format, Media, Segment
-from omnimem_cli.memory.piece import PREFIX, Piece, text_piece
+from omnimem_cli.memory.tokens import PREFIX, TokenChunk, text_chunk
 from omnimem_cli.models.adapter import Plan, WatchOptions
-from omnimem_cli.models.base import BaseAdapter
-from omnimem_cli.models.patches import PatchSettings, patch_rows
-from omnimem_cli.models.prompt import ANSWER, SYSTEM
-from omnimem_cli.models.salmonn.audio import SLICE_S, TOKENS_PER_S, TOKENS_PER_SLICE, log_mel, slices
+from omnimem_cli.models.base_adapter import BaseAdapter
+from omnimem_cli.models.chat import ANSWER, SYSTEM
+from omnimem_cli.models.salmonn.audio_tower import SLICE_S, TOKENS_PER_S, TOKENS_PER_SLICE, log_mel, slices
 from omnimem_cli.models.salmonn.layout import Layout
-from omnimem_cli.models.salmonn.positions import Positions
+from omnimem_cli.models.salmonn.mrope import Positions
 from omnimem_cli.models.salmonn.stream import Features, Stream
-from omnimem_cli.models.towers import VisionTower
+from omnimem_cli.models.towers.patches import PatchSettings, patch_rows
+from omnimem_cli.models.towers.vision import VisionTower
 
 MOST_SLICES = 4
 """Slices per segment, where the frame rate asks for more than one."""
@@ -40,7 +40,7 @@ class SalmonnAdapter(BaseAdapter, ABC):
     patches: ClassVar[PatchSettings]
     opens: ClassVar[str]  # between the user's header and the first media token
     closes: ClassVar[str]  # between the media and a question, beyond the layout's own marks
-    learns_sound: ClassVar[bool] = False
+    needs_audio_scan: ClassVar[bool] = False
     _stream: Stream | None = None
 
     @abstractmethod
@@ -68,14 +68,14 @@ class SalmonnAdapter(BaseAdapter, ABC):
         spans = math.ceil(pairs / layout.per_span) if layout.spans else 0
         return spans * (len(self._ids("<1000.0 seconds>")) + 2)
 
-    def listen(self, audio: Tensor) -> None:
+    def scan_audio(self, audio: Tensor) -> None:
         """Nothing to learn: the log-mel floor is that of each 30 s slice."""
 
     def prefix_ids(self, plan: Plan) -> list[int]:
         """System prompt and role header."""
         return self._ids(SYSTEM + self.opens)
 
-    def open(self, media: Media, plan: Plan) -> Piece:
+    def open(self, media: Media, plan: Plan) -> TokenChunk:
         """The prefix as embeddings; a new stream begins. ``media`` tells the length that positions need."""
         form = plan.format
         rows, columns = self.grid(plan)
@@ -88,30 +88,30 @@ class SalmonnAdapter(BaseAdapter, ABC):
             columns=columns,
             frames=round(form.fps * form.segment_s) if media.video else 0,
         )
-        return text_piece(prefix, 0, PREFIX)
+        return text_chunk(prefix, 0, PREFIX)
 
     @torch.no_grad()
-    def encode(self, segments: Sequence[Segment]) -> list[Piece]:
+    def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
         """One piece per segment; frame pairs and 30 s slices of all of them are batched through the towers."""
         stream, pieces = self._stream, []
         for segment, features in zip(segments, self._features(segments), strict=True):
             if stream.start_s is None:
                 stream.start_s = segment.start_s
             ended = segment.last or len(segment.frames) < stream.frames or stream.frames == 0
-            pieces.append(self.lay(features, flush=ended))
+            pieces.append(self.emit_tokens(features, flush=ended))
         return pieces
 
     def grid(self, plan: Plan) -> tuple[int, int]:
         """Rows and columns of a step's tokens."""
         return plan.format.height // self.patches.cell, plan.format.width // self.patches.cell
 
-    def lay(self, features: Features, *, flush: bool) -> Piece:
+    def emit_tokens(self, features: Features, *, flush: bool) -> TokenChunk:
         """The next tokens of the stream; ``flush``: sound waits for no further picture."""
-        return self._stream.lay(features, self._text, flush=flush)
+        return self._stream.emit_tokens(features, self._text, flush=flush)
 
-    def question(self, texts: Sequence[str]) -> list[Piece]:
+    def question(self, texts: Sequence[str]) -> list[TokenChunk]:
         """Sound that still waits, closing marks, the question, the answer's header. Nothing changes."""
-        return [self._stream.ask(self._question(text), self._text) for text in texts]
+        return [self._stream.closing_tokens(self._question(text), self._text) for text in texts]
 
     def prompt_ids(self, text: str) -> list[int]:
         """The chat frame and the question; not the timestamps of the Qwen3-VL family, which has no penalty."""

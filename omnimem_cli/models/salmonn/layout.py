@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from omnimem_cli.models.salmonn.audio import TOKENS_PER_S
+from omnimem_cli.models.salmonn.audio_tower import TOKENS_PER_S
 
 START, END = "<|vision_start|>", "<|vision_end|>"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from omnimem_cli.models.checkpoint import LORA_WEIGHTS, broken
+from omnimem_cli.models.folder import LORA_WEIGHTS, broken_folder
 from omnimem_cli.models.hub import LORA_CONFIG
 
 _PREFIX = "base_model.model."
@@ -29,7 +29,7 @@ def merge_adapter(tensors: dict[str, Tensor], adapter: Path) -> None:
     for key, value in stored.items():
         name = _base_name(key)
         if name not in tensors:
-            raise broken(adapter, f"does not fit its base, which has no {name}")
+            raise broken_folder(adapter, f"does not fit its base, which has no {name}")
         if ".lora_A." in key:
             delta = scale * stored[key.replace(".lora_A.", ".lora_B.")].float() @ value.float()
             tensors[name] = (tensors[name].float() + delta).to(tensors[name].dtype)

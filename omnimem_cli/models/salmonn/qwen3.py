@@ -10,12 +10,12 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from omnimem_cli.media.segment import Media
 from omnimem_cli.models.adapter import Plan
-from omnimem_cli.models.deep_vision import DeepVisionTower
-from omnimem_cli.models.patches import PatchSettings
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
-from omnimem_cli.models.salmonn.audio import AudioTower
+from omnimem_cli.models.salmonn.audio_tower import AudioTower
 from omnimem_cli.models.salmonn.layout import Layout
-from omnimem_cli.models.salmonn.positions import BlockPositions, Positions
+from omnimem_cli.models.salmonn.mrope import BlockPositions, Positions
+from omnimem_cli.models.towers.deep_vision import DeepVisionTower
+from omnimem_cli.models.towers.patches import PatchSettings
 
 
 class Qwen3Salmonn(Qwen3VLForConditionalGeneration):

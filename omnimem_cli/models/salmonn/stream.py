@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.piece import AUDIO, QUESTION, TEXT, VISUAL, Piece, join
-from omnimem_cli.models.salmonn.audio import TOKENS_PER_S
+from omnimem_cli.memory.tokens import AUDIO, QUESTION, TEXT, VISUAL, TokenChunk, concat
+from omnimem_cli.models.salmonn.audio_tower import TOKENS_PER_S
 from omnimem_cli.models.salmonn.layout import Item, Layout, Mark, Sound, Step
-from omnimem_cli.models.salmonn.positions import RULES, Positions
+from omnimem_cli.models.salmonn.mrope import RULES, Positions
 
 Embed = Callable[[str], Tensor]
 """Text, special tokens by name, to embeddings [n, D]."""
@@ -45,7 +45,7 @@ class Stream:
     frames: int  # per whole segment; 0 without picture
     start_s: float | None = None  # of the first segment
 
-    def lay(self, features: Features, embed: Embed, *, flush: bool) -> Piece:
+    def emit_tokens(self, features: Features, embed: Embed, *, flush: bool) -> TokenChunk:
         """The next tokens; ``flush``: sound waits for no further picture. Advances."""
         self.waiting = torch.cat([self.waiting, features.audio])
         first, seen = self.layout.sounds, self.layout.steps
@@ -57,15 +57,15 @@ class Stream:
             else:
                 parts.append(self._other(item, embed, first))
         self.waiting = self.waiting[self.layout.sounds - first :]
-        return on_device(join([tokens(self.waiting[:0], torch.empty(3, 0, dtype=torch.long), TEXT), *parts]))
+        return on_device(concat([tokens(self.waiting[:0], torch.empty(3, 0, dtype=torch.long), TEXT), *parts]))
 
-    def ask(self, closing: Tensor, embed: Embed) -> Piece:
+    def closing_tokens(self, closing: Tensor, embed: Embed) -> TokenChunk:
         """Waiting sound, the open span's end, then ``closing`` [n, D]: marks, question, header. Changes nothing."""
         fork = replace(self, positions=copy(self.positions))
         first = self.layout.sounds
         parts = [fork._other(item, embed, first) for item in self.layout.rest(first + len(self.waiting))]
         text = tokens(closing, fork.positions.text(len(closing)), QUESTION, time=self.layout.time)
-        piece = join([*parts, text])
+        piece = concat([*parts, text])
         piece.kind.fill_(QUESTION)
         return on_device(piece)
 
@@ -83,13 +83,13 @@ class Stream:
         fields["waiting"] = state["waiting"].to(device)
         return cls(**fields)
 
-    def _step(self, item: Step, features: Features, row: int) -> Piece:
+    def _step(self, item: Step, features: Features, row: int) -> TokenChunk:
         positions = self.positions.visual(item.index, item.inside, self.rows, self.columns)
         piece = tokens(features.visual[row], positions, VISUAL, item.group, step=item.index, time=item.time)
         patch = torch.arange(len(piece), dtype=torch.int32)
         return replace(piece, patch=patch, deepstack=[feature[row] for feature in features.deepstack] or None)
 
-    def _other(self, item: Item, embed: Embed, first: int) -> Piece:
+    def _other(self, item: Item, embed: Embed, first: int) -> TokenChunk:
         """A mark, or sound; ``first``: stream index of the first waiting audio token."""
         if isinstance(item, Mark):
             embeds = embed(item.text)
@@ -105,10 +105,10 @@ class Stream:
 
 def tokens(
     embeds: Tensor, positions: Tensor, kind: int, group: int = -1, *, step: int = -1, time: float = 0.0
-) -> Piece:
+) -> TokenChunk:
     """Tokens of one kind; all but ``embeds`` on the CPU until ``on_device``."""
     n = len(embeds)
-    return Piece(
+    return TokenChunk(
         embeds=embeds,
         positions=positions,
         kind=torch.full((n,), kind, dtype=torch.uint8),
@@ -119,7 +119,7 @@ def tokens(
     )
 
 
-def on_device(piece: Piece) -> Piece:
+def on_device(piece: TokenChunk) -> TokenChunk:
     """All columns beside the embeddings, in one move each."""
     names = ("positions", "kind", "step", "patch", "group", "time")
     return replace(piece, **{name: getattr(piece, name).to(piece.embeds.device) for name in names})

@@ -1,0 +1,150 @@
+"""What omnimem says on stderr: notes, warnings, errors and progress.
+
+Knows terminals; knows nothing of the work. Colour and animation only on a terminal; elsewhere progress is one
+plain line now and then. Data never passes here: it goes to stdout. Parts of rich that few runs need are imported
+when they do.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+from omnimem_cli.base.errors import explain
+from omnimem_cli.base.settings import Progress as Report
+from omnimem_cli.base.timecode import format_clock
+
+PLAIN_EVERY_S = 60.0  # without a terminal: a line a minute, or
+PLAIN_EVERY_SHARE = 0.25  # when another quarter is done
+
+
+class MessageConsole:
+    """The one place that writes to stderr."""
+
+    def __init__(self) -> None:
+        self.configure()
+
+    def configure(
+        self, *, quiet: bool = False, verbose: bool = False, debug: bool = False, no_color: bool = False
+    ) -> None:
+        """Set how much is said. Errors are always said."""
+        self.quiet, self.verbose, self.debug = quiet, verbose or debug, debug
+        self.console = Console(stderr=True, no_color=no_color or None, highlight=False)
+
+    def info(self, text: str, style: str = "") -> None:
+        """What a user wants to know: a result, a choice made."""
+        if not self.quiet:
+            self._say(Text(text, style))
+
+    def detail(self, text: str) -> None:
+        """What -v asks for."""
+        if self.verbose and not self.quiet:
+            self._say(Text(text, "dim"))
+
+    def warn(self, text: str) -> None:
+        """Something is degraded, and the work goes on."""
+        if not self.quiet:
+            self._say(Text.assemble(("warning: ", "yellow"), text))
+
+    def error(self, error: BaseException, about: str = "") -> None:
+        """One sentence and the next step; the traceback only with --debug."""
+        message, hint = explain(error)
+        self._say(
+            Text.assemble(("error: ", "bold red"), f"{about}: " if about and about not in message else "", message)
+        )
+        if hint:
+            self._say(Text(f"  {hint}"))
+        if self.debug:
+            from rich.traceback import Traceback
+
+            self.console.print(Traceback.from_exception(type(error), error, error.__traceback__))
+
+    def _say(self, text: Text) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Callable[[Report], None]]:
+        """Draw the progress of one input; yields what the work calls with its reports."""
+        if self.quiet:
+            yield lambda report: None
+        elif self.console.is_terminal and not self.console.is_dumb_terminal:
+            with _bar(self.console, label) as show:
+                yield show
+        else:
+            yield PlainProgress(label, self.info)
+
+
+@contextmanager
+def _bar(console: Console, label: str) -> Iterator[Callable[[Report], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[place]}", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task, begun = bar.add_task(label, total=None, place=""), time.monotonic()
+
+        def show(report: Report) -> None:
+            text = f"{label}: {report.stage}" if report.stage else label
+            place = _place(report) + _left(report, time.monotonic() - begun)
+            bar.update(task, description=text, completed=report.done_s, total=report.total_s, place=place)
+
+        yield show
+
+
+class PlainProgress:
+    """Progress as plain lines: when a minute has passed, or another quarter is done after ten seconds at least."""
+
+    def __init__(self, label: str, say: Callable[[str], None], now: Callable[[], float] = time.monotonic):
+        self.label, self.say, self.now = label, say, now
+        self.begun = self.said_at = now()
+        self.said_share = 0.0
+
+    def __call__(self, report: Report) -> None:
+        """Say a line if one is due."""
+        now, share = self.now(), _share(report)
+        quiet_for = now - self.said_at
+        if quiet_for < 10 or (quiet_for < PLAIN_EVERY_S and share - self.said_share < PLAIN_EVERY_SHARE):
+            return
+        left = _left(report, now - self.begun)
+        self.say(f"{self.label}: {report.stage or 'working'} {_place(report)}{left}")
+        self.said_at, self.said_share = now, share
+
+
+def _share(report: Report) -> float:
+    return min(1.0, report.done_s / report.total_s) if report.total_s else 0.0
+
+
+def _left(report: Report, spent_s: float) -> str:
+    """What remains at the pace so far; nothing until a twentieth is done or where the end is unknown."""
+    share = _share(report)
+    return f", {format_clock(spent_s * (1 - share) / share)} left" if 0.05 <= share < 1 else ""
+
+
+def _place(report: Report) -> str:
+    if not report.total_s:
+        return format_clock(report.done_s) if report.done_s else ""
+    return f"{format_clock(report.done_s)} of {format_clock(report.total_s)}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout: aligned for people on a terminal, tab-separated for scripts elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            sys.stdout.write("\t".join(row) + "\n")
+        return
+    from rich.table import Table
+
+    drawn = Table(*head, box=None, pad_edge=False, header_style="bold")
+    drawn.columns[0].min_width = max((len(row[0]) for row in rows), default=0)  # names are there to be copied
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console().print(drawn)
+
+
+console = MessageConsole()

@@ -1,0 +1,104 @@
+"""Being stopped: by Ctrl-C or SIGTERM, by the time limit of one input, by the end of the machine's memory.
+
+Knows signals and this process; knows nothing of the work.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from omnimem_cli.base.errors import DoesNotFitError, InputError
+from omnimem_cli.base.timecode import format_clock
+
+GROWTH = 2**30  # bytes that one input may take, however little is left for others
+
+
+LAST_SHARE = 0.03  # of the machine's memory, below which nothing is safe
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user, or the system, wants the process to end; ``exit_code`` is 130 or 143."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(signal_number)
+        self.exit_code = 128 + signal_number
+
+
+@contextmanager
+def stop_signals(*numbers: signal.Signals) -> Iterator[None]:
+    """Within, these signals raise Interrupted once; a second one leaves at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, lambda number, frame: os._exit(128 + number))
+        raise Interrupted(number)
+
+    before = {each: signal.signal(each, stop) for each in numbers}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def limits(timeout_s: float | None) -> Iterator[None]:
+    """Within, every second: InputError (code ``timeout``) once ``timeout_s`` of wall clock have passed, and
+    DoesNotFitError where this process has taken the machine's last memory. Works in the main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    begun, held = time.monotonic(), resident_bytes()
+
+    def look(number: int, frame: FrameType | None) -> None:
+        if timeout_s is not None and time.monotonic() - begun >= timeout_s:
+            message = f"It took longer than the limit of {format_clock(timeout_s)}."
+            raise InputError(message, "Give it more time with --timeout.", code="timeout")
+        if resident_bytes() - held > GROWTH and _available_share() < LAST_SHARE:
+            message = "It took the machine's last memory, and was stopped before the system would."
+            raise DoesNotFitError(message, "Use a smaller --budget or --chunk, or free memory.")
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, min(timeout_s or 1.0, 1.0), 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _available_share() -> float:
+    """Memory that can be had without swapping, over all of it."""
+    return available_bytes() / total_bytes()
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping: what only caches files counts."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def total_bytes() -> int:
+    """All memory, whatever is in use."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,74 @@
+"""Options from files: ``omnimem.yaml`` in the working directory and the user's ``config.yaml``.
+
+Knows option names and YAML; the precedence over flags and ``OMNIMEM_*`` variables is the parser's own: what this
+module returns becomes the context's default map. Top-level keys hold for every command, a mapping under a
+command's name for that command alone.
+"""
+
+import difflib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from omnimem_cli.base.errors import UsageError
+
+PROJECT_FILE = "omnimem.yaml"
+
+
+def user_file() -> Path:
+    """Where the user's own defaults live (``$XDG_CONFIG_HOME/omnimem/config.yaml`` on Linux)."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("omnimem", appauthor=False)) / "config.yaml"
+
+
+def load_defaults(explicit: Path | None, command: str, known: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """Merge the config files that apply to ``command``; the project's file beats the user's.
+
+    ``explicit`` (--config) stands in for the project's file and must exist. ``known`` maps each command to its
+    option names. Raises UsageError naming file and key where something is unknown or malformed.
+    """
+    defaults: dict[str, Any] = {}
+    for file in (user_file(), explicit or Path(PROJECT_FILE)):
+        if file.is_file():
+            defaults |= _read(file, command, known)
+        elif file == explicit:
+            raise UsageError(f"--config {file} does not exist.", "Name an existing YAML file.")
+    return defaults
+
+
+def _read(file: Path, command: str, known: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise UsageError(f"{file}{line} is not valid YAML.", "Write one `option: value` per line.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} holds no options.", "Write one `option: value` per line.")
+    general = {k: v for k, v in content.items() if k not in known}
+    everywhere = {name for names in known.values() for name in names}
+    own = content.get(command) or {}
+    if not isinstance(own, dict):
+        raise UsageError(f"{file}: {command} must hold options, one per line.")
+    usable = set(known.get(command, ()))
+    shared = {k: v for k, v in _checked(general, everywhere, file).items() if k in usable}
+    return shared | _checked(own, usable, file)
+
+
+def _checked(options: Mapping[Any, Any], known: Collection[str], file: Path) -> dict[str, Any]:
+    checked = {}
+    for key, value in options.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0].replace('_', '-')}?" if near else "See `omnimem summarize --help-all`."
+            raise UsageError(f"{file}: {key} is no option.", hint)
+        if isinstance(value, dict):
+            raise UsageError(f"{file}: {key} needs a value, not a mapping.")
+        checked[name] = value
+    return checked

@@ -1,0 +1,192 @@
+"""From the shared options to an exit code: what `summarize`, `transcribe` and `ask` have in common.
+
+Knows the order of a run: inputs, model, plan, work, account. Data goes to stdout, talk to stderr.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from omnimem_cli.base.console import console
+from omnimem_cli.base.errors import InputError, MissingError, UsageError
+from omnimem_cli.commands.options import RunOptions
+
+if TYPE_CHECKING:
+    from omnimem_cli.jobs.batch import Batch
+    from omnimem_cli.jobs.inputs import Input
+    from omnimem_cli.jobs.model import LazyModel
+    from omnimem_cli.jobs.outcomes import Outcome
+    from omnimem_cli.jobs.work import Job
+
+
+def run_task(
+    typed: list[str] | None,
+    options: RunOptions,
+    name: str,
+    make: Callable[..., Any],
+    task_options: dict[str, Any],
+    preset: str | None = None,
+) -> None:
+    """Do one task on all inputs, then leave with the exit code. ``make(settings, **task_options)`` is the task."""
+    console.configure(
+        quiet=options.quiet, verbose=options.verbose, debug=options.debug or console.debug, no_color=options.no_color
+    )
+    from omnimem_cli.jobs.batch import Batch
+    from omnimem_cli.jobs.work import Work
+    from omnimem_cli.results.writers import FORMATS
+
+    settings = options.settings(FORMATS[name])
+    devices = options.devices()
+    if options.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
+    batch = Batch(Work(name, make, task_options, settings, preset))
+    batch.model.check_name()
+    if not options.dry_run:
+        _offer_download(batch.model, options)
+    jobs = batch.plan(_find(typed, options, name))
+    if options.dry_run:
+        for job in jobs:
+            _print("\t".join((batch.preview(job), job.input.path, _files(job))))
+        return
+    raise typer.Exit(_run(batch, _stream(batch, jobs, devices, options.ray), len(jobs), options.report))
+
+
+def _files(job: "Job") -> str:
+    return "-" if job.target is None else ", ".join(str(job.target.path(format)) for format in job.target.files)
+
+
+def _offer_download(engine: "LazyModel", options: RunOptions) -> None:
+    """Weights that were named and are not here: fetched with --yes, or when a person at a terminal agrees."""
+    row = engine.to_download()
+    if row is None or options.offline:
+        return
+    from omnimem_cli.models import download
+
+    size = f"{row.name} is not installed: {row.hub_id}, {row.download_gb:g} GB, licence {row.licence}."
+    if not options.yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return  # loading says what to do
+        typer.confirm(f"{size} Download it now?", abort=True, err=True)
+    console.info(f"{size} Downloading.")
+    download.pull(row)
+
+
+def _find(typed: list[str] | None, options: RunOptions, name: str) -> "list[Input]":
+    from omnimem_cli.jobs.inputs import find_inputs, read_list
+
+    listed = read_list(options.files_from, options.null) if options.files_from else []
+    paths = [*(typed or []), *listed]
+    if not paths and not options.files_from:
+        raise UsageError("There is no input.", f"Name a file: omnimem {name} lecture.mp4")
+    found = find_inputs(
+        paths, recursive=options.recursive, include=options.include or (), exclude=options.exclude or ()
+    )
+    if not found:
+        raise InputError("No media files were found.", "Use --include '*.suffix' for suffixes omnimem does not know.")
+    return found
+
+
+def _stream(batch: "Batch", jobs: "Sequence[Job]", devices: Sequence[str], cluster: str | None) -> "Iterator[Outcome]":
+    """The outcomes of all jobs as they come: from this process, one per device, or a cluster."""
+    if cluster is not None:
+        from omnimem_cli.jobs.ray_cluster import by_ray
+
+        return by_ray(batch, jobs, cluster)
+    if devices:
+        from omnimem_cli.jobs.workers import by_workers
+
+        return by_workers(batch, jobs, devices)
+    return batch.outcomes(jobs)
+
+
+def _run(batch: "Batch", stream: "Iterator[Outcome]", total: int, account: Path | None) -> int:
+    """Every outcome told as it comes; the account is given however the run ends."""
+    from omnimem_cli.base.process import Interrupted, stop_signals
+    from omnimem_cli.jobs.outcomes import exit_code
+
+    begun, outcomes, stopped = time.monotonic(), [], None
+    if account is not None:
+        _write_report(account, {})
+    with stop_signals(signal.SIGINT, signal.SIGTERM):
+        try:
+            for outcome in stream:
+                _print_outcome(batch, outcome)
+                outcomes.append(outcome.without_payload())
+        except Interrupted as signalled:
+            stopped = signalled.exit_code
+        except (MissingError, UsageError) as error:
+            if error not in [outcome.error for outcome in outcomes]:
+                raise
+    code = exit_code(outcomes, batch.work.settings.strict, stopped)
+    _print_summary(batch, outcomes, total, time.monotonic() - begun, code, account)
+    return code
+
+
+def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
+    """One input has ended: its data to stdout, a word on it to stderr."""
+    from omnimem_cli.jobs.work import encode
+    from omnimem_cli.results.result import readable_path
+    from omnimem_cli.results.writers.json import write_json_line
+
+    path = readable_path(outcome.path)
+    if outcome.error is not None and outcome.status == "failed":
+        console.error(outcome.error, path)
+    elif outcome.status == "interrupted":
+        console.info(f"{path}: interrupted")
+    elif outcome.status == "skipped":
+        console.info(f"{path}: skipped, {outcome.reason}", "dim")
+    if outcome.status == "done" and outcome.result is not None:
+        console.info(f"{path}: {_facts(outcome.result)}", "dim")
+    for note in (outcome.result or {}).get("warnings", ()) if outcome.status == "done" else ():
+        console.warn(f"{path}: {note['message']}")
+    settings = batch.work.settings
+    if settings.output != "-":
+        for file in outcome.files:
+            _print(str(file))
+    elif outcome.result is not None and settings.formats == ("json",):
+        _print(write_json_line(outcome.result), end="")
+    elif outcome.status == "done" and outcome.result is not None:
+        _print(encode(outcome.result, settings.formats[0]).decode(), end="")
+
+
+def _facts(result: dict) -> str:
+    """``1:02:03 watched (99.9 %), memory 12.5 MiB at most, in 4:05``."""
+    from omnimem_cli.base.timecode import format_clock
+
+    coverage, peak = result["coverage"], result["memory"]["peak_bytes"] / 2**20
+    watched = format_clock(max(coverage["video_s"], coverage["audio_s"]))
+    ratio = "" if coverage["ratio"] is None else f" ({int(coverage['ratio'] * 1000) / 10:g} %)"
+    return f"{watched} watched{ratio}, memory {peak:.1f} MiB at most, in {format_clock(result['timing']['wall_s'])}"
+
+
+def _print_summary(
+    batch: "Batch", outcomes: "list[Outcome]", total: int, wall_s: float, code: int, file: Path | None
+) -> None:
+    from omnimem_cli.base.timecode import format_clock
+    from omnimem_cli.jobs.outcomes import report, tally
+
+    if total > 1:
+        rest = f", {total - len(outcomes)} not reached" if total > len(outcomes) else ""
+        console.info(f"{tally(outcomes)}{rest} in {format_clock(wall_s)}", "bold")
+    if file is not None:
+        _write_report(file, report(batch.work.name, outcomes, total, wall_s, code))
+
+
+def _write_report(file: Path, content: dict) -> None:
+    from omnimem_cli.jobs.files import write_whole
+    from omnimem_cli.results.writers.json import write_json
+
+    write_whole(file, write_json(content).encode("utf-8"))
+
+
+def _print(text: str, end: str = "\n") -> None:
+    """Data for stdout: names keep their bytes, and each piece is out before the next input begins."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write((text + end).encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()

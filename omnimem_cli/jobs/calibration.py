@@ -1,0 +1,62 @@
+"""A calibration run: watch a few videos, note what each layer attends to, write the budgets that follow.
+
+Knows files, sessions and the allocation; knows no command line. The plan holds everything that it came from.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+import torch
+
+from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.media.decode import Source
+from omnimem_cli.media.probe import probe
+from omnimem_cli.media.sound import sound_blocks
+from omnimem_cli.memory.allocation import Allocation, Calibrating
+from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.session.session import Session
+from omnimem_cli.session.sizing import PLAN_SCHEMA, WatchConfig, size_memory, watch_options
+
+Report = Callable[[Progress], None]
+
+
+def calibrate(
+    paths: Sequence[str], settings: Settings, adapter: Adapter, allocation: Allocation, skip: int, report: Report
+) -> dict:
+    """The plan, ready to be written as JSON. Raises InputError for a file that cannot be watched or is too short."""
+    policy = Calibrating(skip=skip)
+    config = None
+    for number, path in enumerate(paths):
+        report(Progress(path, number, len(paths)))
+        config = _watch(path, settings, adapter, policy)
+    signals = policy.signals()
+    if not signals:
+        raise InputError(
+            f"No video is longer than {skip} chunks: there is nothing to calibrate from.",
+            "Give longer videos, a smaller --budget or --chunk, or a smaller --skip.",
+        )
+    return {
+        "schema": PLAN_SCHEMA,
+        "model": {"name": adapter.name, "revision": adapter.revision, "layers": len(signals)},
+        "budgets": [list(pair) for pair in allocation.budgets(signals, config.entries)],
+        "settings": asdict(allocation)
+        | {"entries": config.entries, "chunk": config.chunk_tokens, "skip": skip, "videos": len(paths)},
+        "signals": [{kind: asdict(signal) for kind, signal in layer.items()} for layer in signals],
+    }
+
+
+def _watch(path: str, settings: Settings, adapter: Adapter, policy: Calibrating) -> WatchConfig:
+    """One video through the model, as the tool watches it; returns how it was fitted."""
+    policy.start()
+    media = probe(path)
+    plan = adapter.plan(media, watch_options(settings))
+    config = replace(size_memory(settings, adapter, plan, media), policy=policy)
+    if adapter.needs_audio_scan and media.audio is not None and media.duration_s is not None:
+        for block in sound_blocks(media, start_s=None, end_s=None):
+            adapter.scan_audio(torch.from_numpy(block))
+    session = Session(adapter, config.memory(adapter), media, plan, config.chunk_tokens)
+    with Source(media, plan.format) as source:
+        for _ in session.watch(source):
+            pass
+    return config

@@ -1,0 +1,95 @@
+"""Where a watch stood, as one file: plain values and tensors, nothing pickled.
+
+Knows nested dicts, lists, numbers and tensors; knows no memory and no model. The file is small because the memory
+is bounded, and belongs to one piece of work on one content: anything else's is as if there were none.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from omnimem_cli.base.errors import OutputError
+from omnimem_cli.jobs.files import write_whole
+
+if TYPE_CHECKING:  # a batch makes checkpoints long before the model brings torch
+    from torch import Tensor
+
+EVERY_S = 180.0
+SCHEMA = "omnimem/checkpoint/1"
+
+
+class Checkpoint:
+    """The checkpoint at ``path`` of the work that ``identity`` (plain JSON values) describes.
+
+    ``part``: where it is written before it is renamed. ``warn`` is told, once, when it cannot be written: the watch
+    goes on without.
+    """
+
+    def __init__(self, path: Path, part: Path, identity: dict, warn: Callable[[str], None], every_s: float = EVERY_S):
+        self.path, self.part, self.warn, self.every_s = path, part, warn, every_s
+        self.identity = json.loads(json.dumps(identity))
+        self._next = time.monotonic() + every_s
+
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() >= self._next
+
+    def save(self, state: dict) -> None:
+        """Put ``state`` on the disk in one step, in place of the one before."""
+        from safetensors.torch import save
+
+        tensors: dict[str, Tensor] = {}
+        header = {"schema": SCHEMA, "identity": self.identity, "state": _packed(state, tensors)}
+        try:
+            write_whole(self.path, save(tensors, {"omnimem": json.dumps(header)}), self.part)
+        except OutputError as error:
+            self.warn(f"No checkpoint could be saved: {error.message}")
+            self.every_s = float("inf")
+        self._next = time.monotonic() + self.every_s
+
+    def load(self) -> dict | None:
+        """What was saved of this very work, or None."""
+        try:
+            with safe_open(self.path, "pt") as file:
+                header = json.loads((file.metadata() or {}).get("omnimem", "{}"))
+                if header.get("schema") != SCHEMA or header["identity"] != self.identity:
+                    return None
+                return _unpacked(header["state"], file.get_tensor)
+        except (FileNotFoundError, NotADirectoryError, SafetensorError):
+            return None
+
+    def remove(self) -> None:
+        """Forget it: the work is done."""
+        self.path.unlink(missing_ok=True)
+
+
+def _packed(value: Any, tensors: "dict[str, Tensor]") -> Any:
+    """``value`` as JSON; its tensors go into ``tensors`` by number."""
+    from torch import Tensor
+
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[_packed(k, tensors), _packed(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_packed(item, tensors) for item in value]}
+    assert value is None or isinstance(value, bool | int | float | str), f"a state holds a {type(value).__name__}"
+    return value
+
+
+def _unpacked(packed: Any, tensor: "Callable[[str], Tensor]") -> Any:
+    if not isinstance(packed, dict):
+        return packed
+    ((kind, content),) = packed.items()
+    if kind == "tensor":
+        return tensor(content)
+    if kind == "dict":
+        return {_unpacked(k, tensor): _unpacked(v, tensor) for k, v in content}
+    items = [_unpacked(item, tensor) for item in content]
+    return tuple(items) if kind == "tuple" else items

@@ -1,0 +1,230 @@
+"""What this machine has and what a run would take of it, as findings a person can act on.
+
+Knows versions, devices, the catalogue and the preflight of a run; loads no model. Nothing here raises for what is
+missing: a finding carries the next step instead.
+"""
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.timecode import format_clock
+from omnimem_cli.jobs.model import LazyModel
+from omnimem_cli.memory.budget import parse_budget
+from omnimem_cli.models.catalogue import GB, ROWS, Row, readable_size
+
+if TYPE_CHECKING:
+    from omnimem_cli.media.segment import Media
+    from omnimem_cli.models.adapter import Plan
+    from omnimem_cli.models.loader import LocalModel
+    from omnimem_cli.session.preflight import ModelOutline
+    from omnimem_cli.session.sizing import WatchConfig
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. ``hint`` is the next step where something needed is missing, else empty.
+
+    ``exit_code``: of a run that would fail for it.
+    """
+
+    about: str
+    text: str
+    hint: str = ""
+    exit_code: int = 5
+
+
+@dataclass(frozen=True)
+class Named:
+    """The model that was asked for. ``found`` is None where its weights are not on this machine."""
+
+    row: Row
+    found: "LocalModel | None"
+
+    def outline_of_folder(self, settings: Settings) -> "ModelOutline":
+        """Its shape and what its weights take. Raises MissingError."""
+        from omnimem_cli.session.preflight import outline_of_folder, outline_of_row
+
+        return outline_of_row(self.row, settings) if self.found is None else outline_of_folder(self.found, settings)
+
+
+def diagnose(source: str | None, settings: Settings) -> list[Finding]:
+    """Everything worth saying, in order. Raises UsageError for what cannot be meant."""
+    named, finding = _model(settings)
+    findings = [*_versions(), _ffmpeg(), *_devices(settings.device), finding, *_fitting(settings)]
+    if named is not None:
+        findings.append(_budget(named, settings))
+    if source is not None:
+        findings += _input(source, settings, named)
+    return findings
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding(
+        "omnimem", metadata.version("omnimem-cli") if _has("omnimem-cli") else "not installed (run from source)"
+    )
+    yield Finding("python", platform.python_version())
+    for name in ("torch", "transformers"):
+        hint = "" if _has(name) else f"pip install {name}"
+        yield Finding(name, metadata.version(name) if not hint else "missing", hint)
+
+
+def _has(distribution: str) -> bool:
+    try:
+        return bool(metadata.version(distribution))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _ffmpeg() -> Finding:
+    from omnimem_cli.media.ffmpeg import ffmpeg_path, ffmpeg_version
+
+    try:
+        return Finding("ffmpeg", f"{ffmpeg_version()} ({ffmpeg_path()})")
+    except MissingError as error:
+        return Finding("ffmpeg", "missing", error.hint)
+
+
+def _devices(device: str) -> Iterator[Finding]:
+    import torch
+
+    from omnimem_cli.models.device import find_device, total_memory
+
+    cpu = torch.device("cpu")
+    yield Finding("cpu", f"{total_memory(cpu) / GB:.1f} GB memory, {torch.get_num_threads()} threads")
+    for index in range(torch.cuda.device_count()):
+        each = torch.device("cuda", index)
+        name = torch.cuda.get_device_properties(each).name
+        yield Finding(str(each), f"{name}, {total_memory(each) / GB:.1f} GB memory")
+    try:
+        yield Finding("device", str(find_device(device)))
+    except MissingError as error:
+        yield Finding("device", error.message, error.hint)
+
+
+def _model(settings: Settings) -> tuple[Named | None, Finding]:
+    from omnimem_cli.models.folder import read_whole
+    from omnimem_cli.models.loader import locate
+
+    try:
+        found = locate(settings.model, device=settings.device, dtype=settings.dtype)
+        read_whole(found.folder)
+    except MissingError as error:
+        row = _to_download(settings)
+        return row and Named(row, None), Finding("model", error.message, error.hint)
+    return Named(found.row, found), Finding("model", f"{found.row.name} ({found.folder})")
+
+
+def _to_download(settings: Settings) -> Row | None:
+    """The row that was named, or that is advised where none was; None where weights are here or no row is meant."""
+    from omnimem_cli.models.device import find_device
+    from omnimem_cli.models.loader import recommended
+
+    if settings.model != "auto":
+        return LazyModel(settings).to_download()
+    try:
+        return recommended(find_device(settings.device), settings.dtype)
+    except MissingError:  # no such device: that has been said
+        return None
+
+
+def _fitting(settings: Settings) -> Iterator[Finding]:
+    from omnimem_cli.models.device import dtype_name, find_device
+    from omnimem_cli.models.loader import fitting, installed
+
+    try:
+        where = find_device(settings.device)
+    except MissingError:
+        return
+    fits = ", ".join(row.name for row in fitting(where, settings.dtype)) or "none"
+    yield Finding("fits", f"{fits} (as {dtype_name(settings.dtype, where)}, with the device to itself)")
+    yield Finding("installed", ", ".join(row.name for row in ROWS if installed(row)) or "none")
+
+
+def _budget(named: Named, settings: Settings) -> Finding:
+    from omnimem_cli.memory.policies import make_policy
+
+    budget = parse_budget(settings.budget or str(named.row.budget))
+    if not make_policy(settings.policy).bounded:
+        return Finding("budget", f"none: --policy {settings.policy} evicts nothing")
+    if budget.auto:
+        return Finding("budget", "the largest that fits, at most 32768 entries per layer")
+    entry = _entry_bytes(named, settings)
+    if budget.bytes is not None:
+        about = f", about {budget.bytes // entry} entries per layer with keys and values alone" if entry else ""
+        return Finding("budget", f"{budget.bytes} bytes{about}")
+    size = f", about {readable_size((budget.entries or 0) * entry)} of keys and values" if entry else ""
+    return Finding("budget", f"{budget.entries} entries per layer{size}, for any length of video")
+
+
+def _entry_bytes(named: Named, settings: Settings) -> int | None:
+    """Keys and values of one entry in all layers; None where there is no such device."""
+    from omnimem_cli.models.device import dtype_name, find_device
+    from omnimem_cli.models.loader import row_from_folder
+
+    row = named.row if named.found is None else row_from_folder(named.found)
+    try:
+        return row.entry_bytes(dtype_name(settings.dtype, find_device(settings.device)))
+    except MissingError:
+        return None
+
+
+def _input(source: str, settings: Settings, named: Named | None) -> Iterator[Finding]:
+    from omnimem_cli.session.preflight import probed
+
+    try:
+        media = probed(source, settings)
+    except InputError as error:
+        yield Finding("input", error.message, error.hint or "Choose another input.", error.exit_code)
+        return
+    except MissingError:
+        return
+    length = "unknown length" if media.duration_s is None else format_clock(media.duration_s)
+    picture = f"{media.video.width}x{media.video.height} {media.video.codec}" if media.video else "no picture"
+    tracks = len(media.audio_tracks) or 1
+    sound = f"{media.audio.codec} sound, {tracks} track{'s' * (tracks > 1)}" if media.audio else "no sound"
+    yield Finding("input", f"{length}, {picture}, {sound}")
+    if named is not None:
+        yield from _watch(media, settings, named)
+
+
+def _watch(media: "Media", settings: Settings, named: Named) -> Iterator[Finding]:
+    """What goes in, and whether weights and watch fit what is free: as a run says it before it loads anything."""
+    from omnimem_cli.session.preflight import planned
+
+    fitted, room = None, None
+    try:
+        model = named.outline_of_folder(settings)
+        plan = planned(settings, model.adapter, media)
+        fitted = model.size_memory(settings, media)
+    except DoesNotFitError as error:
+        room = Finding("room", error.message, error.hint, error.exit_code)
+    except MissingError as error:
+        if error.code != "device":  # that has been said
+            yield Finding("room", error.message, error.hint, error.exit_code)
+        return
+    yield from _amount(media.within(settings.start_s, settings.end_s), plan, fitted)
+    yield room or _room(model, fitted, "it fits" if named.found else f"{named.row.name} would fit")
+
+
+def _amount(watched: "Media", plan: "Plan", fitted: "WatchConfig | None") -> Iterator[Finding]:
+    if watched.duration_s is None:
+        return
+    streams = ((watched.video, plan.visual_tokens_per_segment), (watched.audio, plan.audio_tokens_per_segment))
+    seconds = sum(stream.duration_s * tokens for stream, tokens in streams if stream is not None)
+    tokens = round(seconds / plan.format.segment_s)
+    kept = ""
+    if fitted is not None:
+        all_stay = fitted.entries is None or tokens <= fitted.entries
+        kept = "; all are kept" if all_stay else f"; {fitted.entries / tokens:.1%} are kept"
+    yield Finding("tokens", f"about {tokens} go in{kept}")
+
+
+def _room(model: "ModelOutline", fitted: "WatchConfig", verdict: str) -> Finding:
+    needed, free = model.weights + fitted.needed, model.weights + model.free_bytes
+    text = f"{readable_size(needed)} at the worst moment, {readable_size(model.weights)} of them weights"
+    return Finding("room", f"{text}; {readable_size(free)} are free: {verdict}")

@@ -1,0 +1,98 @@
+"""The model of a run: named at once, identified without loading it, loaded when the first input that fits needs it.
+
+Imports torch only when asked for the model.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omnimem_cli.base.settings import Settings
+
+if TYPE_CHECKING:
+    from omnimem_cli.models.adapter import Adapter
+    from omnimem_cli.models.catalogue import Row
+    from omnimem_cli.session.preflight import ModelOutline
+
+_HASHED_WHOLE = 64 * 2**20  # bytes of weights up to which a folder's identity is its content
+
+
+class LazyModel:
+    """One model for all inputs of a process."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self._adapter: Adapter | None = None
+        self._unloaded: ModelOutline | None = None
+
+    def check_name(self) -> None:
+        """Raise UsageError for a name that is no model's, before any work and without torch."""
+        from omnimem_cli.models import hub
+        from omnimem_cli.models.catalogue import row
+
+        name = self.settings.model
+        if name in ("auto", "nano") or Path(name).is_dir():
+            return
+        if "/" in name:
+            hub.check_id(name)
+        else:
+            row(name)
+
+    def to_download(self) -> "Row | None":
+        """The row that was named and whose weights are not on this machine, else None. Without torch."""
+        from omnimem_cli.models.catalogue import ROWS
+
+        wanted = self.settings.model.lower()
+        named = [row for row in ROWS if row.hub_id and wanted in (row.name, row.hub_id.lower())]
+        return named[0] if named and not Path(wanted).is_dir() and not is_installed(named[0]) else None
+
+    def identify(self) -> dict[str, str]:
+        """Name and revision. Raises UsageError for an unknown name, MissingError where nothing is installed."""
+        from omnimem_cli.models.loader import locate
+
+        found = locate(self.settings.model, device=self.settings.device, dtype=self.settings.dtype)
+        return {"name": found.row.name, "revision": revision_of(found.folder)}
+
+    def adapter(self, path: str) -> "Adapter":
+        """The loaded model, to watch ``path``.
+
+        Before the first load, raises what watching ``path`` would: InputError, UsageError, DoesNotFitError.
+        """
+        if self._adapter is None:
+            from omnimem_cli.models.loader import load
+
+            self._check_fit(path)
+            s = self.settings
+            self._adapter, self._unloaded = load(s.model, device=s.device, dtype=s.dtype, offline=s.offline), None
+        return self._adapter
+
+    def _check_fit(self, path: str) -> None:
+        """Reading gigabytes of weights costs minutes, the shape half a second."""
+        from omnimem_cli.models.loader import locate
+        from omnimem_cli.session.preflight import outline_of_folder, probed
+
+        s = self.settings
+        if self._unloaded is None:
+            self._unloaded = outline_of_folder(locate(s.model, device=s.device, dtype=s.dtype), s)
+        self._unloaded.size_memory(s, probed(path, s))
+
+
+def is_installed(row: "Row") -> bool:
+    """Whether a row's weights are whole on this machine; the built-in ones always are. Without torch."""
+    from omnimem_cli.models.folder import downloaded
+
+    return row.hub_id is None or downloaded(row) is not None
+
+
+def revision_of(folder: Path) -> str:
+    """The hub's commit for a download; else a digest of the weights, or of their sizes and times if large."""
+    if folder.parent.name == "snapshots":
+        return folder.name
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors") and p.is_file())
+    whole = sum(p.stat().st_size for p in files) <= _HASHED_WHOLE
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes() if whole else f"{status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,102 @@
+"""How each input ended, and what the whole run comes to: the summary, the report, the exit code.
+
+Knows results and errors; runs nothing and writes nothing.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from omnimem_cli.base.errors import UserError, explain
+from omnimem_cli.results.result import degraded, error_part, readable_path
+
+Status = Literal["done", "skipped", "failed", "interrupted"]
+REPORT = "omnimem/report/1"
+_FIRST = (1, 5, 2, 6, 8)  # these beat any count of failed inputs, in this order
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one input. ``reason`` says why it was skipped; ``result`` is its record, if there is one."""
+
+    path: str
+    status: Status
+    reason: str = ""
+    files: tuple[Path, ...] = ()
+    result: dict | None = None
+    error: BaseException | None = None
+    wall_s: float = 0.0
+
+    def picklable(self) -> "Outcome":
+        """With an error that any process can read: a fault's own class may not survive the way, nor do its frames."""
+        if strip_traceback(self.error) is None or isinstance(self.error, UserError | KeyboardInterrupt):
+            return self
+        return replace(self, error=UserError(*explain(self.error)))
+
+    def without_payload(self) -> "Outcome":
+        """Without what only the telling of it needs: the text of the result, the frames that a traceback holds."""
+        result = self.result and {key: self.result.get(key) for key in ("coverage", "warnings")}
+        return replace(self, result=result, error=strip_traceback(self.error))
+
+
+def strip_traceback(error: BaseException | None) -> BaseException | None:
+    """The error without its frames: they may hold half a loaded model, whose memory the next input needs."""
+    if error is not None:
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
+
+
+def exit_code(outcomes: Sequence[Outcome], strict: bool, stopped: int | None = None) -> int:
+    """The status of the process; ``stopped`` is 130 or 143 where the run was interrupted."""
+    if stopped:
+        return stopped
+    failures = [outcome for outcome in outcomes if outcome.status == "failed"]
+    code = first_of({o.error.exit_code if isinstance(o.error, UserError) else 1 for o in failures})
+    if code is not None:
+        return code
+    if failures:
+        return 4 if len(failures) == len(outcomes) else 3
+    return 7 if strict and any(o.result and degraded(o.result) for o in outcomes) else 0
+
+
+def first_of(codes: Collection[int]) -> int | None:
+    """The code that beats the others and any count of failed inputs; None where none of ``codes`` does."""
+    return next((code for code in _FIRST if code in codes), None)
+
+
+def tally(outcomes: Sequence[Outcome]) -> str:
+    """``3 done, 1 skipped, 1 failed``."""
+    counts = {
+        status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed", "interrupted")
+    }
+    return ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "nothing to do"
+
+
+def report(task: str, outcomes: Sequence[Outcome], total: int, wall_s: float, code: int) -> dict:
+    """The account of the run for --report. ``total`` counts the inputs that were asked for."""
+    return {
+        "schema": REPORT,
+        "task": task,
+        "exit_code": code,
+        "wall_s": round(wall_s, 3),
+        "counts": {
+            **{s: sum(o.status == s for o in outcomes) for s in ("done", "skipped", "failed", "interrupted")},
+            "not_reached": total - len(outcomes),
+        },
+        "inputs": [_line(outcome) for outcome in outcomes],
+    }
+
+
+def _line(outcome: Outcome) -> dict:
+    result = outcome.result or {}
+    return {
+        "path": readable_path(outcome.path),
+        "status": outcome.status,
+        "reason": outcome.reason or None,
+        "error": error_part(outcome.error) if outcome.error else None,
+        "files": [readable_path(str(file)) for file in outcome.files],
+        "coverage": result.get("coverage"),
+        "warnings": result.get("warnings", []),
+        "wall_s": round(outcome.wall_s, 3),
+    }

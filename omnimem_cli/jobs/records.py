@@ -1,0 +1,129 @@
+"""What omnimem remembers of finished work: one JSON file per target under ``.omnimem/``.
+
+Knows targets, digests and results; runs nothing. A record is saved before the result files are: whatever moment a
+process dies at, the next run knows which files are omnimem's and can write the missing ones from the record.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from omnimem_cli.base.errors import OutputError
+from omnimem_cli.jobs.files import digest_of, partial_path, state_folder, write_whole
+from omnimem_cli.jobs.inputs import Input
+from omnimem_cli.jobs.targets import Target
+
+SCHEMA = "omnimem/record/1"
+
+
+@dataclass(frozen=True)
+class Content:
+    """Which bytes were watched. ``digest`` is None for a stream."""
+
+    size: int | None
+    mtime_ns: int | None
+    digest: str | None
+
+
+@dataclass
+class Record:
+    """One finished piece of work. ``work``: range, settings and model as plain values; ``files``: per file name the
+    digests that omnimem wrote or is about to replace."""
+
+    owner: str
+    content: Content
+    work: dict
+    result: dict
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+    def wrote(self, path: Path) -> bool:
+        """Whether the file at ``path`` is as omnimem left it."""
+        return path.name in self.files and digest_of(path.read_bytes()) in self.files[path.name]
+
+
+def read_record(target: Target) -> Record | None:
+    """The record of this target, or None."""
+    try:
+        fields = json.loads(_place(target).read_text(encoding="utf-8"))
+        content = Content(**fields["content"])
+        return Record(fields["owner"], content, fields["work"], fields["result"], fields["files"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError):  # another version's, or damaged: as if there were none
+        return None
+
+
+def recorded_owner(target: Target) -> str | None:
+    """The input a target belongs to; see `naming.Owner`."""
+    record = read_record(target)
+    return record.owner if record else None
+
+
+def stat_input(one: Input) -> Content:
+    """Size and time of an input, without reading it."""
+    if one.stream:
+        return Content(None, None, None)
+    status = Path(one.path).stat()
+    return Content(status.st_size, status.st_mtime_ns, None)
+
+
+def digest_file(path: str) -> str:
+    """SHA-256 of a file, in constant memory."""
+    with Path(path).open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def looks_same(one: Input, before: Content) -> bool:
+    """Whether size and time are those of what was watched: trusted without reading."""
+    return before.digest is not None and stat_input(one) == replace(before, digest=None)
+
+
+def same_content(one: Input, before: Content) -> bool:
+    """Whether the input still holds what was watched, by its bytes where its time differs."""
+    if one.stream or before.digest is None or stat_input(one).size != before.size:
+        return False
+    return looks_same(one, before) or digest_file(one.path) == before.digest
+
+
+def all_stand(target: Target, contents: Mapping[str, bytes]) -> bool:
+    """Whether every format stands with this content."""
+    return all(_holds(target.path(format), content) for format, content in contents.items())
+
+
+def check_not_foreign(target: Target, record: Record | None) -> None:
+    """Raise OutputError where a file stands in the way that omnimem did not write."""
+    for name in target.files.values():
+        path = target.folder / name
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder.", "Name another folder with -o.")
+        if path.exists() and not (record and record.wrote(path)):
+            raise OutputError(
+                f"{path} exists, and omnimem did not write it as it is.", "Use --force to replace it, or -o."
+            )
+
+
+def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> list[Path]:
+    """Save the record, then write every format that differs. Returns the files written. Raises OutputError."""
+    paths = {target.path(format): content for format, content in contents.items()}
+    stale = {path: content for path, content in paths.items() if not _holds(path, content)}
+    for path, content in stale.items():
+        standing = [digest_of(path.read_bytes())] if path.exists() else []
+        record.files[path.name] = [digest_of(content), *standing]
+    for path in paths.keys() - stale.keys():
+        record.files[path.name] = [digest_of(paths[path])]
+    text = json.dumps({"schema": SCHEMA, **asdict(record)}, indent=1)  # ASCII: names that are no UTF-8 survive
+    part = partial_path(target.folder, target.name)
+    write_whole(_place(target), text.encode(), part)
+    for path, content in stale.items():
+        write_whole(path, content, part)
+    return list(stale)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def _place(target: Target) -> Path:
+    return state_folder(target.folder) / f"{target.name}.json"

@@ -1,0 +1,140 @@
+"""Where each result stands: beside its input, mirrored under a folder, or in the one file that was named.
+
+Knows paths and what is already taken; writes nothing. Two inputs never share a name, and an input keeps the name
+that its record of an earlier run holds.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePath
+
+from omnimem_cli.base.errors import OutputError, UsageError
+from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, Input
+
+RESULT_SUFFIXES = frozenset({".md", ".json", ".srt", ".vtt", ".txt"})
+SUBTITLES = ("srt", "vtt")  # players look for lecture.srt, not for lecture.transcript.srt
+
+
+@dataclass(frozen=True)
+class Target:
+    """The files of one result: ``folder / files[format]``; ``name`` is unique in the folder and names the record."""
+
+    folder: Path
+    name: str
+    files: dict[str, str]
+
+    def path(self, format: str) -> Path:
+        """Where the result stands in this format."""
+        return self.folder / self.files[format]
+
+
+Owner = Callable[[Target], str | None]
+"""The input that a recorded target belongs to, as `owner_key` gives it; None where nothing is recorded."""
+
+
+def owner_key(one: Input, folder: Path) -> str:
+    """How a record in ``folder`` names its input: relative, so that a tree can be moved as a whole."""
+    return one.path if one.stream else os.path.relpath(os.path.realpath(one.path), os.path.realpath(folder))
+
+
+def name_targets(
+    inputs: Sequence[Input], suffix: str, formats: Sequence[str], output: str | None, owner: Owner
+) -> list[Target]:
+    """One target per input, in order. ``suffix``: summary, transcript, answers or a preset's name.
+
+    Raises UsageError where ``output`` is a result file but there are several inputs or formats, OutputError where it
+    is a file and no folder can be made of it.
+    """
+    if output and Path(output).suffix in RESULT_SUFFIXES and not Path(output).is_dir():
+        return [_named_file(Path(output), inputs, formats)]
+    if output and Path(output).exists() and not Path(output).is_dir():
+        raise OutputError(f"{output} is a file, not a folder.", "Name another folder with -o.")
+    places = [
+        _folder(one, relative, output) for one, relative in zip(inputs, _disambiguate(inputs, output), strict=True)
+    ]
+    stems = Counter((folder, _stem(one)) for one, folder in zip(inputs, places, strict=True))
+    names = Counter((folder, one.relative.name) for one, folder in zip(inputs, places, strict=True))
+    beside = cache(_media_stems)
+    taken: set[tuple[Path, str]] = set()
+    targets = []
+    for one, folder in zip(inputs, places, strict=True):
+        # A twin that was not asked for counts too: names must not depend on what else is in the run.
+        twin = output is None and not one.stream and beside(folder)[_stem(one)] > 1
+        alone = stems[folder, _stem(one)] == 1 and not twin
+        ambiguity = 0 if alone else 1 if names[folder, one.relative.name] == 1 else 2
+        target = _choose(one, folder, ambiguity, suffix, formats, owner, taken)
+        taken.add((folder, target.name))
+        targets.append(target)
+    return targets
+
+
+def _named_file(path: Path, inputs: Sequence[Input], formats: Sequence[str]) -> Target:
+    if len(inputs) != 1 or len(formats) != 1:
+        what = f"{len(inputs)} inputs" if len(inputs) != 1 else f"{len(formats)} formats"
+        raise UsageError(f"-o {path} names one file, but there are {what}.", "Name a folder with -o.")
+    if path.suffix != f".{formats[0]}":
+        raise UsageError(f"-o {path} does not end in .{formats[0]}.", "Let -f and the suffix agree, or drop -f.")
+    return Target(path.parent, path.name, {formats[0]: path.name})
+
+
+def _choose(
+    one: Input, folder: Path, ambiguity: int, suffix: str, formats: Sequence[str], owner: Owner, taken: set
+) -> Target:
+    candidates = [_target(folder, base, suffix, formats) for base in _name_candidates(one)]
+    key = owner_key(one, folder)
+    for target in candidates:
+        if (folder, target.name) not in taken and owner(target) == key:
+            return target
+    for target in candidates[ambiguity:]:
+        if (folder, target.name) not in taken and owner(target) is None:
+            return target
+    return candidates[-1]
+
+
+def _name_candidates(one: Input) -> Iterator[str]:
+    """Ever longer names: lecture, lecture.mp4, lecture.mp4-1f6b3c8a (of the whole path: always its own)."""
+    digest = hashlib.sha256(os.fsencode(one.path if one.stream else os.path.realpath(one.path))).hexdigest()
+    yield from (_stem(one), one.relative.name, f"{one.relative.name}-{digest[:8]}")
+
+
+def _target(folder: Path, base: str, suffix: str, formats: Sequence[str]) -> Target:
+    files = {f: f"{base}.{f}" if f in SUBTITLES else f"{base}.{suffix}.{f}" for f in formats}
+    return Target(folder, f"{base}.{suffix}", files)
+
+
+def _stem(one: Input) -> str:
+    """The name without its suffix, if that is one of media: in ``talk.v2`` the end says something."""
+    path = one.relative
+    return path.stem if path.suffix.lower() in MEDIA_SUFFIXES and path.stem else path.name
+
+
+def _folder(one: Input, relative: PurePath, output: str | None) -> Path:
+    if output:
+        return Path(output) / relative.parent
+    return Path() if one.stream else Path(one.path).parent
+
+
+def _disambiguate(inputs: Sequence[Input], output: str | None) -> list[PurePath]:
+    """Places below ``output``; inputs that would meet keep as many of their own folders as parts them."""
+    meeting = Counter(one.relative for one in inputs)
+    roots = [os.path.realpath(one.path) for one in inputs if meeting[one.relative] > 1 and not one.stream]
+    if not output or len(roots) < 2:
+        return [one.relative for one in inputs]
+    common = os.path.commonpath([Path(root).parent for root in roots])
+    return [
+        PurePath(os.path.relpath(os.path.realpath(one.path), common))
+        if meeting[one.relative] > 1 and not one.stream
+        else one.relative
+        for one in inputs
+    ]
+
+
+def _media_stems(folder: Path) -> Counter:
+    """How many media files of each stem stand in a folder."""
+    if not folder.is_dir():
+        return Counter()
+    return Counter(p.stem for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES)

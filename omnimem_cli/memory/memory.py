@@ -1,0 +1,279 @@
+"""The bounded memory: watches chunks through a decoder stack and keeps, per layer, what the policy says.
+
+Knows a decoder stack (any transformers text model with M-RoPE positions), pieces of tokens, stores, a clock and a
+policy. Knows no model family and no text. Answers come from forks and never change it.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from omnimem_cli.memory.attention import attach, attend
+from omnimem_cli.memory.attention_kernels import merge
+from omnimem_cli.memory.budget import Geometry, LayerBudget
+from omnimem_cli.memory.fork import Fork
+from omnimem_cli.memory.policies.policy import LayerState, LayerView, Policy
+from omnimem_cli.memory.proxy_query import Prompts, ProxyQuery
+from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
+from omnimem_cli.memory.rotary import Rotary
+from omnimem_cli.memory.selection import Kept
+from omnimem_cli.memory.store import HeadStores, Store
+from omnimem_cli.memory.table import Table, table_of
+from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL, TokenChunk
+
+TABLE_BYTES = 33  # index 4, position 12, kind 1, step 4, patch 4, group 4, time 4
+BREAKPOINT_BYTES = 12  # at most: a position of three values that no other entry of the layer has
+
+
+def geometry(decoder: nn.Module, policy: Policy, dtype: torch.dtype, positions: str = "keep") -> Geometry:
+    """Bytes per entry and layer of this decoder under this policy and this mode of positions."""
+    groups, head_dim = _heads(decoder)
+    kv_bytes = 2 * groups * head_dim * dtype.itemsize
+    rows = groups if policy.per_head else 1
+    table_bytes = TABLE_BYTES + (BREAKPOINT_BYTES if positions in ("lazy", "eager") else 0)
+    return Geometry(len(decoder.layers), kv_bytes, table_bytes * rows + policy.side_bytes(kv_bytes))
+
+
+class Memory:
+    """All entries of all layers. ``absorb`` one chunk at a time; ``fork`` to ask.
+
+    ``budgets``: one per layer. ``reserve_s``: entries of the last so many seconds are never evicted and count inside
+    the budget. ``position_map``: where kept entries stand (default: where they were). ``prompts``: texts to pieces, for
+    policies that ask the model something before they decide.
+    """
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        policy: Policy,
+        budgets: list[LayerBudget],
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
+        reserve_s: float = 0.0,
+        position_map: PositionMap | None = None,
+        prompts: Prompts | None = None,
+    ):
+        assert len(budgets) == len(decoder.layers), "every layer needs its budget"
+        assert prompts is not None or not policy.per_chunk, "a policy that decides late asks: it needs prompts"
+        attach(decoder)
+        groups, head_dim = _heads(decoder)
+        rows = groups if policy.per_head else 1
+        self.decoder, self.policy, self.budgets, self.reserve_s = decoder, policy, budgets, reserve_s
+        self.position_map, self.rotary = position_map or KeepPositions(), Rotary(decoder)
+        self._prompts = prompts
+        self.stores = [Store(groups, head_dim, dtype, device, rows) for _ in budgets]
+        self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
+        self.next_position = 0
+        self.version = 0  # forks of an older version are void: stores are compacted in place
+        self.peak_bytes = 0
+        self.scoring_s = 0.0
+        self.waits_for_device = False  # a benchmark sets it: exact times on a GPU, at the price of waiting
+
+    @property
+    def tokens_seen(self) -> int:
+        """Tokens ever absorbed."""
+        return sum(self.seen.values())
+
+    @property
+    def proxy_query(self) -> ProxyQuery | None:
+        """Asks this memory in its texts; None where it has no ``prompts``. Made anew each time, since a memory that
+        holds what holds it would keep its bytes long after its last use."""
+        return None if self._prompts is None else ProxyQuery(self, self._prompts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything retained: keys, values, tables, carried vectors, clock; text and prefix included."""
+        return sum(store.nbytes for store in self.stores) + self.position_map.nbytes
+
+    @torch.no_grad()
+    def absorb(self, piece: TokenChunk) -> None:
+        """One forward pass of a chunk of any length; scores it with the memory and evicts."""
+        if len(piece) == 0:
+            return
+        self.position_map.before_chunk(self.stores, piece)
+        chunk_pass = ChunkPass(self, piece)
+        chunk_pass.run()
+        for kind in self.seen:
+            self.seen[kind] += int((piece.kind == kind).sum())
+        self.next_position = max(self.next_position, int(piece.positions.max()) + 1)
+        self.note_peak()
+        chunk_pass.decide_per_chunk()
+        self.note_peak()
+        self.position_map.after_chunk(self.stores, self.next_position)
+        self.version += 1
+
+    def note_peak(self, flight: int = 0) -> None:
+        """Remember the most that was retained at once; ``flight``: bytes not (yet) in a store."""
+        self.peak_bytes = max(self.peak_bytes, self.nbytes + flight)
+
+    def decided(self, decide: Callable, *arguments):
+        """What the policy decides; the time it takes goes into ``scoring_s``."""
+        began = self._now()
+        decision = decide(*arguments)
+        self.scoring_s += self._now() - began
+        return decision
+
+    def _now(self) -> float:
+        """Seconds. With ``waits_for_device`` what was launched before is done; else launching alone is timed there."""
+        if self.waits_for_device and self.stores[0].keys.is_cuda:
+            torch.cuda.synchronize(self.stores[0].keys.device)
+        return time.perf_counter()
+
+    def move(self, layer: int, keys: Tensor, origin: Tensor, target: Tensor) -> Tensor:
+        """Keys [1, G, k, d] of a layer from raw positions ``origin`` to ``target`` [k, 3] (or [1, 3])."""
+        places = [self.position_map.place(layer, raw.long().T[:, None]) for raw in (origin, target)]
+        return self.rotary.rotate(keys, places[1] - places[0])
+
+    def fork(self, window: tuple[float, float] | None = None) -> "Fork":
+        """A reader of the memory. With ``window`` it sees only the prefix and entries of video time [start, end)."""
+        stores = self.stores if window is None else [_window(store, *window) for store in self.stores]
+        return Fork(self, stores)
+
+    def counts(self) -> dict[int, float]:
+        """Entries held by kind, mean over layers."""
+        totals = {kind: sum(self._count(store, kind) for store in self.stores) for kind in self.seen}
+        return {kind: total / len(self.stores) for kind, total in totals.items()}
+
+    def _count(self, store: Store, kind: int) -> float:
+        """Mean over KV heads where these differ."""
+        return int((store.table["kind"] == kind).sum()) / store.rows if len(store) else 0
+
+    def state(self) -> dict:
+        """Plain tensors and numbers that ``load_state`` continues from exactly."""
+        return {
+            "layers": [store.state() for store in self.stores],
+            "seen": dict(self.seen),
+            "next_position": self.next_position,
+            "peak_bytes": self.peak_bytes,
+            "clock": self.position_map.state(),
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Hold what ``state`` gave."""
+        assert len(state["layers"]) == len(self.stores), "the state is of a decoder with other layers"
+        for store, tensors in zip(self.stores, state["layers"], strict=True):
+            store.load_state(tensors)
+        self.seen = {int(kind): int(count) for kind, count in state["seen"].items()}
+        self.next_position, self.peak_bytes = state["next_position"], state["peak_bytes"]
+        self.position_map.load_state(state["clock"])
+        self.version += 1
+
+
+class ChunkPass:
+    """One chunk on its way through the layers; the registered attention function calls ``attend`` per layer."""
+
+    def __init__(self, memory: Memory, piece: TokenChunk):
+        self.memory, self.piece = memory, piece
+        self.table = table_of(piece, memory.tokens_seen, memory.stores[0].rows)
+        self.placement = Placement(memory.position_map, piece.positions[:, None])
+        newest = float(piece.time.max())
+        self.reserved_since_s = newest - memory.reserve_s if memory.reserve_s else torch.inf
+        self.hidden: Tensor | None = None
+        self.waiting: list[LayerState] = []  # layers whose policy decides late
+
+    def run(self) -> None:
+        """The forward pass, with the decisions that are made layer by layer."""
+        hooks = self._watch_layer_inputs() if self.memory.policy.needs_hidden else []
+        try:
+            self.memory.decoder(
+                inputs_embeds=self.piece.embeds[None],
+                position_ids=self.placement.base,
+                use_cache=False,
+                memory_pass=self,
+                **deepstack_arguments(self.piece),
+            )
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def decide_per_chunk(self) -> None:
+        """The decisions that are made for all layers together."""
+        if not self.waiting:
+            return
+        keeps = self.memory.decided(self.memory.policy.on_chunk_end, self.waiting, self.memory.proxy_query)
+        for layer, keep in zip(self.waiting, keeps, strict=True):
+            layer.store.keep(keep.index)
+            _add_merged(layer.store, keep)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+        """Output [1, H, n, d] of memory and chunk together; then this layer's eviction."""
+        store = self.memory.stores[layer]
+        q, k = self.placement.rotate(layer, q, k)
+        parts = [attend(q, k, v, scaling, causal=True)]
+        if len(store):
+            parts.append(store.attend(q, scaling))
+        out, lse = merge(parts) if len(parts) > 1 else parts[0]
+        if self.memory.policy.per_chunk:
+            self._wait(layer, store, k, v)
+        else:
+            table, budget = self._table(store), self.memory.budgets[layer]
+            self._admit(
+                LayerView(layer, store, k, v, q, lse, self.hidden, table, budget, scaling, self.reserved_since_s)
+            )
+        return out
+
+    def _admit(self, view: LayerView) -> None:
+        keep = self.memory.decided(self.memory.policy.on_layer, view)
+        self._note_peak(view)
+        view.store.admit(keep.index, view.chunk_keys, view.chunk_values, view.table)
+        _add_merged(view.store, keep)
+
+    def _wait(self, layer: int, store: Store, keys: Tensor, values: Tensor) -> None:
+        held = len(store)
+        store.append(keys, values, self.table)
+        move = functools.partial(self.memory.move, layer)
+        self.waiting.append(LayerState(layer, store, held, self.memory.budgets[layer], self.reserved_since_s, move))
+
+    def _table(self, store: Store) -> Table:
+        """Rows of [memory; chunk] with the columns the engine knows; a policy adds its own."""
+        if not len(store):
+            return Table(dict(self.table.columns))
+        held = Table({name: store.table[name] for name in self.table.columns})
+        return held.extend(self.table)
+
+    def _note_peak(self, view: LayerView) -> None:
+        """Retained bytes at this moment, the chunk in flight included."""
+        held = view.store.table.nbytes if view.held else 0
+        keys = view.chunk_keys
+        self.memory.note_peak(2 * keys.numel() * keys.element_size() + view.table.nbytes - held)
+
+    def _watch_layer_inputs(self) -> list:
+        def remember(_module, args, kwargs):
+            hidden = args[0] if args else kwargs["hidden_states"]
+            self.hidden = hidden[0]
+
+        return [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in self.memory.decoder.layers]
+
+
+def _add_merged(store: Store, keep: Kept) -> None:
+    if keep.merged is not None:
+        store.append(keep.merged.keys, keep.merged.values, keep.merged.table)
+        store.order()
+
+
+def deepstack_arguments(piece: TokenChunk) -> dict:
+    """What Qwen3-family decoders take beside embeddings: visual features for the first layers."""
+    visual = piece.kind == VISUAL
+    if piece.deepstack is None or not bool(visual.any()):
+        return {}
+    return {
+        "visual_pos_masks": visual[None],
+        "deepstack_visual_embeds": [features[visual] for features in piece.deepstack],
+    }
+
+
+def _heads(decoder: nn.Module) -> tuple[int, int]:
+    """KV heads and head dimension."""
+    config = decoder.config
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return config.num_key_value_heads, head_dim
+
+
+def _window(store: Store, start: float, end: float) -> Store | HeadStores:
+    table = store.table
+    inside = (table["kind"] == PREFIX) | ((table["time"] >= start) & (table["time"] < end))
+    return store.select(inside.nonzero()[None, :, 1]) if store.rows == 1 else store.by_head(inside)

@@ -1,0 +1,252 @@
+"""Where entries stand on the rotary clock, and the exact turning of keys from one place to another.
+
+Knows a decoder's rotary embedding and stores; knows no policy, no score and no text. The table's column ``position``
+always holds what the model's own rule gave a token (*raw*); a clock says where that stands now (its *place*):
+
+- ``keep``: where it was. Exact, but places grow with the stream.
+- ``eager``: after every chunk the values still in use close ranks, layer by layer; ``lazy``: only when the places come
+  near the trained range. (HERMES, arXiv 2601.14724; on text, eager is StreamingLLM's index in the cache.) HERMES ranks
+  each axis alone; here the three share one clock, so that text keeps equal axes and grids their shape.
+- ``retime``: the time axis is halved whenever the next chunk would pass the trained range.
+
+A move is exact but for one more rounding of the stored keys to their type: eager pays it per chunk, the others seldom.
+"""
+
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from omnimem_cli.memory.rotary import Rotary
+from omnimem_cli.memory.store import Store
+from omnimem_cli.memory.tokens import PREFIX, VISUAL, TokenChunk
+
+MODES = ("keep", "lazy", "eager", "retime")
+
+
+MARGIN = 32  # the trained range less one part in so many is what a memory may fill; the rest is the question's
+
+
+class PositionMap(Protocol):
+    """Places of raw positions. ``per_layer``: layers may differ."""
+
+    per_layer: bool
+    rotary: Rotary | None
+    nbytes: int  # what the clock itself retains
+
+    def place(self, layer: int, raw: Tensor) -> Tensor:
+        """Raw [3, ...] to places [3, ...]."""
+
+    def before_chunk(self, stores: list[Store], piece: TokenChunk) -> None:
+        """May move the stores' keys to make room for a chunk."""
+
+    def after_chunk(self, stores: list[Store], next_position: int) -> None:
+        """May move the stores' keys after an eviction; the next token comes at raw ``next_position`` or later."""
+
+    def state(self) -> dict:
+        """Plain tensors and numbers for ``load_state``."""
+
+    def load_state(self, state: dict) -> None:
+        """Continue where ``state`` was taken."""
+
+
+class Placement:
+    """Where the tokens of one forward pass stand: ``base`` [3, B, n] for the decoder, which rotates all layers alike;
+    ``rotate`` corrects the layers whose clock differs from the first one's.
+
+    raw [3, B, n]; ``after``: these are texts that follow the memory one by one, raw ``after`` being the next position.
+    """
+
+    def __init__(self, position_map: PositionMap, raw: Tensor, after: int | None = None):
+        self._clock, self._raw, self._after = position_map, raw, after
+        self.base = self._place(0)
+
+    def rotate(self, layer: int, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys [B, H, n, d] of a layer, from ``base`` to where the layer wants them."""
+        if not self._clock.per_layer:
+            return q, k
+        delta = self._place(layer) - self.base
+        if not bool(delta.any()):
+            return q, k
+        return self._clock.rotary.rotate(q, delta), self._clock.rotary.rotate(k, delta)
+
+    def _place(self, layer: int) -> Tensor:
+        if self._after is None:
+            return self._clock.place(layer, self._raw)
+        first = self._raw.new_full((3, 1, 1), self._after)
+        return self._clock.place(layer, first) + (self._raw - first)
+
+
+def make_position_map(mode: str, decoder: nn.Module, trained: int | None = None) -> PositionMap:
+    """The clock of a mode. ``trained``: positions seen in training; None takes the decoder's own maximum."""
+    assert mode in MODES, f"positions are one of {', '.join(MODES)}, not {mode}"
+    if mode == "keep":
+        return KeepPositions()
+    trained = trained or decoder.config.max_position_embeddings
+    limit = trained - max(trained // MARGIN, 1)
+    if mode == "retime":
+        return RetimePositions(Rotary(decoder), limit)
+    return CompactPositions(Rotary(decoder), len(decoder.layers), limit if mode == "lazy" else None)
+
+
+class KeepPositions:
+    """Every token stays where it was."""
+
+    per_layer: ClassVar[bool] = False
+    rotary: ClassVar[None] = None
+    nbytes: ClassVar[int] = 0
+
+    def place(self, layer: int, raw: Tensor) -> Tensor:
+        """Raw as it is."""
+        return raw
+
+    def before_chunk(self, stores: list[Store], piece: TokenChunk) -> None:
+        """Nothing moves."""
+
+    def after_chunk(self, stores: list[Store], next_position: int) -> None:
+        """Nothing moves."""
+
+    def state(self) -> dict:
+        """Nothing to remember."""
+        return {}
+
+    def load_state(self, state: dict) -> None:
+        """Nothing to remember."""
+
+
+class CompactPositions:
+    """Values in use close ranks above the anchor. ``limit`` None: after every chunk; else when places pass it.
+
+    A layer's clock is the ascending list of raw values in use when it last closed ranks (its *knots*): the i-th of them
+    stands at anchor + 1 + i, a value between two stands with the lower, and values after the last follow one by one.
+    """
+
+    per_layer: ClassVar[bool] = True
+
+    def __init__(self, rotary: Rotary, layers: int, limit: int | None):
+        self.rotary, self._limit = rotary, limit
+        self._anchor = -1
+        self._breakpoints: list[Tensor | None] = [None] * layers
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the knots."""
+        return sum(k.numel() * k.element_size() for k in self._breakpoints if k is not None)
+
+    def place(self, layer: int, raw: Tensor) -> Tensor:
+        """Raw [3, ...] to places [3, ...]."""
+        breakpoints = self._breakpoints[layer]
+        if breakpoints is None:
+            return raw
+        breakpoints = breakpoints.to(raw.device)
+        rank = torch.searchsorted(breakpoints, raw.to(breakpoints.dtype).contiguous(), right=True)
+        return torch.where(raw <= self._anchor, raw, self._anchor + rank + (raw - int(breakpoints[-1])).clamp(min=0))
+
+    def before_chunk(self, stores: list[Store], piece: TokenChunk) -> None:
+        """Learn, from the first chunk, which positions never move."""
+        if self._anchor < 0:
+            self._anchor = anchor_of(piece)
+
+    def after_chunk(self, stores: list[Store], next_position: int) -> None:
+        """Close ranks in every layer, if it is time."""
+        if self._limit is not None and self._max_position(next_position) <= self._limit:
+            return
+        for layer, store in enumerate(stores):
+            raw = _rows_last(store.table["position"])
+            before, self._breakpoints[layer] = self.place(layer, raw), self._in_use(raw, next_position)
+            _move(store, self.rotary, self.place(layer, raw) - before)
+
+    def _max_position(self, raw: int) -> int:
+        places = [k if k is None else self._anchor + len(k) + raw - int(k[-1]) for k in self._breakpoints]
+        return max(raw if place is None else place for place in places)
+
+    def _in_use(self, raw: Tensor, next_position: int) -> Tensor:
+        """int32, ascending; the last value seen counts as one, so that what comes next follows at once."""
+        values = torch.cat([raw[raw > self._anchor], raw.new_tensor([max(next_position - 1, self._anchor + 1)])])
+        return values.unique().to(torch.int32)
+
+    def state(self) -> dict:
+        """Anchor and knots."""
+        return {"anchor": self._anchor, "knots": [None if k is None else k.clone() for k in self._breakpoints]}
+
+    def load_state(self, state: dict) -> None:
+        """Continue where ``state`` was taken."""
+        self._anchor, self._breakpoints = state["anchor"], list(state["knots"])
+
+
+class RetimePositions:
+    """Times after the anchor are divided by 2 ^ halvings; places are then fractions, and order is kept.
+
+    A grid coordinate ahead of its token's time keeps its distance from it (grids that move with time); one behind it
+    stands still (grids that stand at the start of the stream, below the anchor).
+    """
+
+    per_layer: ClassVar[bool] = False
+    nbytes: ClassVar[int] = 0
+
+    def __init__(self, rotary: Rotary, limit: int):
+        self.rotary, self._limit = rotary, limit
+        self._anchor, self._halvings = -1, 0
+
+    def place(self, layer: int, raw: Tensor) -> Tensor:
+        """Raw [3, ...] to places [3, ...]."""
+        if not self._halvings:
+            return raw
+        time, own = self._timed(raw[:1]), self._timed(raw[1:])
+        ahead = raw[1:] - raw[:1]
+        return torch.cat([time, torch.where(ahead > 0, time + ahead, own)])
+
+    def _timed(self, raw: Tensor) -> Tensor:
+        late = (raw - self._anchor).clamp(min=0)
+        return raw - late + late.double() * 2.0**-self._halvings
+
+    def before_chunk(self, stores: list[Store], piece: TokenChunk) -> None:
+        """Halve the time axis until the chunk stays inside the limit."""
+        if self._anchor < 0:
+            self._anchor = anchor_of(piece)
+        halvings = self._halvings
+        while float(self.place(0, piece.positions).max()) > self._limit and self._halvings < 64:
+            self._halvings += 1
+        if self._halvings != halvings:
+            self._retime(stores, halvings)
+
+    def _retime(self, stores: list[Store], before: int) -> None:
+        now = self._halvings
+        for store in stores:
+            if not len(store):
+                continue
+            raw = _rows_last(store.table["position"])
+            self._halvings = before
+            old = self.place(0, raw)
+            self._halvings = now
+            _move(store, self.rotary, self.place(0, raw) - old)
+
+    def after_chunk(self, stores: list[Store], next_position: int) -> None:
+        """Nothing moves."""
+
+    def state(self) -> dict:
+        """Anchor and halvings."""
+        return {"anchor": self._anchor, "halvings": self._halvings}
+
+    def load_state(self, state: dict) -> None:
+        """Continue where ``state`` was taken."""
+        self._anchor, self._halvings = state["anchor"], state["halvings"]
+
+
+def anchor_of(piece: TokenChunk) -> int:
+    """The last position of a stream's first chunk that never moves: the prefix's, and the first frame's grid."""
+    fixed = piece.kind == PREFIX
+    visual = piece.kind == VISUAL
+    if bool(visual.any()):
+        fixed = fixed | (visual & (piece.step == piece.step[visual].min()))
+    return int(piece.positions[:, fixed].max()) if bool(fixed.any()) else 0
+
+
+def _rows_last(position: Tensor) -> Tensor:
+    """The column ``position`` [rows, m, 3] as [3, rows, m]."""
+    return position.movedim(-1, 0).long()
+
+
+def _move(store: Store, rotary: Rotary, delta: Tensor) -> None:
+    if bool(delta.any()):
+        store.rotate(*rotary.angles(delta))

@@ -1,0 +1,41 @@
+"""Rotation of keys and queries by differences of rotary positions.
+
+Knows a decoder's rotary embedding; knows no stores."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Rotary:
+    """Turns rotated vectors by a difference of positions, in fp32, by the decoder's own frequencies."""
+
+    def __init__(self, decoder: nn.Module):
+        self._embedding = decoder.rotary_emb
+
+    def angles(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """cos, sin fp32 [B, n, d] of position differences [3, B, n]; no attention scaling in them."""
+        kind = getattr(self._embedding, "rope_type", "default")
+        assert kind not in ("dynamic", "longrope"), f"keys under {kind} rotary positions cannot be turned exactly"
+        cos, sin = self._embedding(torch.zeros(1, dtype=torch.float32, device=delta.device), delta)
+        scaling = getattr(self._embedding, "attention_scaling", 1.0)
+        return self._by_section(cos) / scaling, self._by_section(sin) / scaling
+
+    def rotate(self, x: Tensor, delta: Tensor) -> Tensor:
+        """Rotated vectors x [B, H, n, d], moved by ``delta`` [3, B, n]; B of ``delta`` may be 1."""
+        cos, sin = self.angles(delta)
+        return apply_rotary(x, cos[:, None], sin[:, None])
+
+    def _by_section(self, angles: Tensor) -> Tensor:
+        """[3, B, n, d], one row per axis as some versions return it, to [B, n, d]."""
+        if angles.dim() == 3:
+            return angles
+        sections = list(self._embedding.config.rope_parameters["mrope_section"]) * 2
+        return torch.cat([part[i % 3] for i, part in enumerate(angles.split(sections, dim=-1))], dim=-1)
+
+
+def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary halves of x [..., d] turned by angles that broadcast to it; computed in fp32, in x's type."""
+    half = x.shape[-1] // 2
+    wide = x.float()
+    crossed = torch.cat([-wide[..., half:], wide[..., :half]], dim=-1)
+    return (wide * cos + crossed * sin).to(x.dtype)

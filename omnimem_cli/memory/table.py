@@ -1,0 +1,58 @@
+"""What is known of each entry of a layer: columns of equal length. Knows tensors; knows no keys and no values."""
+
+import torch
+from torch import Tensor
+
+from omnimem_cli.memory.tokens import TokenChunk
+
+
+class Table:
+    """Columns of equal length, one row of the table per entry: tensors [rows, m, ...]."""
+
+    def __init__(self, columns: dict[str, Tensor]):
+        self.columns = columns
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.columns[name]
+
+    def __setitem__(self, name: str, value: Tensor) -> None:
+        assert value.shape[:2] == self["index"].shape, f"column {name} must have one value per entry"
+        self.columns[name] = value
+
+    def __len__(self) -> int:
+        return self.columns["index"].shape[1]
+
+    def take(self, index: Tensor) -> "Table":
+        """The entries ``index`` [rows, k]."""
+        return Table({name: _gather(column, index) for name, column in self.columns.items()})
+
+    def extend(self, other: "Table") -> "Table":
+        """This table followed by ``other``; both must have the same columns."""
+        assert self.columns.keys() == other.columns.keys(), "tables to join must have equal columns"
+        return Table({name: torch.cat([c, other[name]], dim=1) for name, c in self.columns.items()})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return sum(column.numel() * column.element_size() for column in self.columns.values())
+
+
+def table_of(piece: TokenChunk, first_index: int, rows: int) -> Table:
+    """What the engine knows of a piece's tokens: index in the stream, position, kind, step, patch, group, time."""
+    count = torch.arange(first_index, first_index + len(piece), dtype=torch.int32, device=piece.kind.device)
+    columns = {
+        "index": count,
+        "position": piece.positions.to(torch.int32).transpose(0, 1),
+        "kind": piece.kind,
+        "step": piece.step,
+        "patch": piece.patch,
+        "group": piece.group,
+        "time": piece.time,
+    }
+    return Table({name: c.unsqueeze(0).expand(rows, *c.shape).contiguous() for name, c in columns.items()})
+
+
+def _gather(column: Tensor, index: Tensor) -> Tensor:
+    extra = column.shape[2:]
+    wide = index.reshape(*index.shape, *([1] * len(extra))).expand(*index.shape, *extra)
+    return column.gather(1, wide)

@@ -1,0 +1,76 @@
+"""Tokens on their way into the memory: embeddings, positions and what each token is.
+
+Knows tensors only. A *step* is a visual time step (one frame pair) or an audio slot; a *patch* tells apart the
+tokens of one step, so that tokens of equal kind and patch in successive steps look at the same thing.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+PREFIX, TEXT, VISUAL, AUDIO, QUESTION = range(5)
+"""Kinds of tokens: prefix (never evicted), media text (timestamps, marks), visual, audio, question (forks only)."""
+
+
+@dataclass
+class TokenChunk:
+    """n consecutive tokens.
+
+    embeds [n, D]; positions int64 [3, n] (time, height, width); kind uint8 [n]; step int32 [n]; patch int32 [n];
+    group int32 [n] (media text belongs to the media of equal group; -1: none); time float32 [n], seconds in the
+    video; deepstack: features [n, D] to add to the outputs of the first decoder layers (zeros off the visual
+    tokens), or None.
+    """
+
+    embeds: Tensor
+    positions: Tensor
+    kind: Tensor
+    step: Tensor
+    patch: Tensor
+    group: Tensor
+    time: Tensor
+    deepstack: list[Tensor] | None = None
+
+    def __len__(self) -> int:
+        return self.embeds.shape[0]
+
+    def cut(self, start: int, stop: int) -> "TokenChunk":
+        """Tokens start..stop (views)."""
+        parts = {f.name: getattr(self, f.name)[..., start:stop] for f in fields(self) if f.name not in _ROWS}
+        deepstack = None if self.deepstack is None else [d[start:stop] for d in self.deepstack]
+        return TokenChunk(embeds=self.embeds[start:stop], deepstack=deepstack, **parts)
+
+
+_ROWS = ("embeds", "deepstack")
+
+
+def concat(pieces: list[TokenChunk]) -> TokenChunk:
+    """One piece from consecutive ones."""
+    assert pieces, "there is nothing to join"
+    names = [f.name for f in fields(TokenChunk) if f.name not in _ROWS]
+    parts = {name: torch.cat([getattr(p, name) for p in pieces], dim=-1) for name in names}
+    stacks = [p.deepstack for p in pieces]
+    depth = max((len(s) for s in stacks if s is not None), default=0)
+    deepstack = [torch.cat([_layer(p, i) for p in pieces]) for i in range(depth)] or None
+    return TokenChunk(embeds=torch.cat([p.embeds for p in pieces]), deepstack=deepstack, **parts)
+
+
+def _layer(piece: TokenChunk, i: int) -> Tensor:
+    return torch.zeros_like(piece.embeds) if piece.deepstack is None else piece.deepstack[i]
+
+
+def text_chunk(embeds: Tensor, first_position: int, kind: int, time: float = 0.0) -> TokenChunk:
+    """Plain text: all three position rows count up from ``first_position``."""
+    n = embeds.shape[0]
+    count = torch.arange(n, device=embeds.device)
+    blank = torch.full((n,), -1, dtype=torch.int32, device=embeds.device)
+    return TokenChunk(
+        embeds=embeds,
+        positions=(first_position + count).expand(3, n).clone(),
+        kind=torch.full((n,), kind, dtype=torch.uint8, device=embeds.device),
+        step=blank,
+        patch=blank.clone(),
+        group=blank.clone(),
+        time=torch.full((n,), time, dtype=torch.float32, device=embeds.device),
+    )

@@ -1,0 +1,72 @@
+"""What the adapters of all families share: where a model comes from, text in and out, and the size of a frame."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from omnimem_cli.base.errors import UsageError
+from omnimem_cli.media.segment import Media
+from omnimem_cli.models.adapter import WatchOptions
+from omnimem_cli.models.catalogue import Row
+from omnimem_cli.models.towers.patches import PatchSettings
+
+
+class BaseAdapter:
+    """A loaded model. ``row``: its defaults; ``name``, ``revision``: its origin; ``patches``: how frames are cut."""
+
+    patches: PatchSettings
+    mrope: ClassVar[tuple[str, ...]] = ("released",)
+    """Rules of positions that there are to choose from."""
+    penalty = 1.0
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        row: Row,
+        eos_ids: tuple[int, ...],
+        revision: str | None = None,
+    ):
+        self.model, self.tokenizer = model, tokenizer
+        self.decoder = model.get_decoder()
+        self.row, self.name, self.revision, self.eos_ids = row, row.name, revision, eos_ids
+        self.device, self.dtype = model.device, model.dtype
+        self.weights_dtype = str(model.dtype).removeprefix("torch.")
+
+    @torch.no_grad()
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [...] to embeddings [..., D]."""
+        return self.decoder.get_input_embeddings()(ids)
+
+    @torch.no_grad()
+    def head(self, hidden: Tensor) -> Tensor:
+        """Final hidden states [..., D] to logits [..., V] in fp32."""
+        return self.model.lm_head(hidden).float()
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens skipped."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def _embeds(self, ids: list[int]) -> Tensor:
+        return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
+
+    def _check_mrope(self, options: WatchOptions) -> None:
+        """Raises UsageError for a rule that the family does not have."""
+        if options.mrope not in self.mrope:
+            raise UsageError(f"{self.name} has one rule of positions.", "Leave out --mrope.")
+
+    def _frame_size(self, media: Media, options: WatchOptions) -> tuple[int, int]:
+        """Width and height that frames are scaled to, (0, 0) without picture. Raises UsageError: too few pixels."""
+        if media.video is None:
+            return 0, 0
+        least = self.patches.cell**2
+        if options.max_pixels is not None and options.max_pixels < least:
+            raise UsageError(
+                f"{self.name} needs at least {least} pixels per frame, not {options.max_pixels}.",
+                f"Use --max-pixels {least} or more.",
+            )
+        limit = options.max_pixels or self.row.max_pixels
+        return self.patches.grid(media.video.width, media.video.height, limit)

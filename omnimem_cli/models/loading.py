@@ -1,0 +1,63 @@
+"""What goes wrong while a folder becomes a model, as the errors that a person can act on; and memory that runs out.
+
+Knows the words of torch's allocators, which have no class of their own on the CPU.
+"""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from transformers.utils import logging
+
+from omnimem_cli.base.errors import DoesNotFitError, UserError
+from omnimem_cli.models.catalogue import readable_size
+from omnimem_cli.models.download import first_line
+from omnimem_cli.models.folder import broken_folder
+
+_SPENT = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What a RuntimeError says where memory ran out and torch raised no OutOfMemoryError."""
+
+
+def out_of_memory_reason(error: BaseException) -> str | None:
+    """What an error says of memory that ran out, in a few words; None of every other error."""
+    spent = isinstance(error, RuntimeError) and any(words in str(error) for words in _SPENT)
+    spent |= isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if not spent and not isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return None
+    asked = re.search(r"you tried to allocate (\d+) bytes", str(error))
+    if asked:
+        return f"it asked for {readable_size(int(asked[1]))} at once"
+    return f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0].rstrip(".: ")
+
+
+@contextmanager
+def loading(folder: Path, device: torch.device) -> Iterator[None]:
+    """DoesNotFitError where memory runs out inside, MissingError for whatever else the library raises of a folder."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a folder can be wrong in ways that the library meets with any class of error
+        if out_of_memory_reason(error) is not None:
+            raise DoesNotFitError(
+                f"The weights in {folder} do not fit on {device}.",
+                "`omnimem doctor` says which models fit; --device cpu is slow but has more memory.",
+            ) from error
+        raise broken_folder(folder, f"cannot be loaded: {first_line(error).rstrip('.')}") from error
+
+
+@contextmanager
+def silence_transformers() -> Iterator[None]:
+    """Errors only and no progress bars, then as before."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,128 @@
+"""A Qwen-Omni folder to an adapter: the Thinker alone, whatever else the folder holds."""
+
+from pathlib import Path
+
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2_5OmniThinkerForConditionalGeneration,
+    Qwen3OmniMoeThinkerForConditionalGeneration,
+)
+
+from omnimem_cli.models.catalogue import Row
+from omnimem_cli.models.device import Placement
+from omnimem_cli.models.folder import Checkpoint, broken_folder
+from omnimem_cli.models.loading import loading, silence_transformers
+from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
+from omnimem_cli.models.qwen_omni.qwen3 import Qwen3OmniAdapter
+from omnimem_cli.models.tokenizer import read_tokenizer
+from omnimem_cli.models.towers.mel import MelSettings
+from omnimem_cli.models.towers.patches import CELLS_MAX, PatchSettings
+
+FAMILIES = {
+    "qwen2.5-omni": (Qwen2_5OmniThinkerForConditionalGeneration, QwenOmniAdapter),
+    "qwen3-omni": (Qwen3OmniMoeThinkerForConditionalGeneration, Qwen3OmniAdapter),
+}
+
+
+def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> QwenOmniAdapter:
+    """The Thinker of a folder.
+
+    Raises MissingError where keys are missing or of another shape, or marks lack an id; DoesNotFitError where memory
+    runs out.
+    """
+    kind, adapter = FAMILIES[row.family]
+    with silence_transformers():
+        model = _thinker(kind, checkpoint, placement)
+        tokenizer = read_tokenizer(checkpoint.folder, adapter.marks.values())
+    return adapter_of(model, tokenizer, checkpoint, row)
+
+
+def adapter_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, row: Row
+) -> QwenOmniAdapter:
+    """A loaded Thinker as an adapter with its folder's settings. Raises MissingError where these contradict it."""
+    with loading(checkpoint.folder, model.device):  # settings may be of any kind
+        adapter = FAMILIES[row.family][1](
+            model,
+            tokenizer,
+            mel=_mel_settings(checkpoint),
+            patches=_patch_settings(checkpoint),
+            row=row,
+            eos_ids=_ends(checkpoint, tokenizer),
+            revision=checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None,
+        )
+    adapter.penalty = checkpoint.repetition_penalty
+    _check_clock(checkpoint.folder, adapter)
+    _check_inputs(checkpoint.folder, adapter)
+    return adapter
+
+
+def _thinker(model_class: type[PreTrainedModel], checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+    with loading(checkpoint.folder, placement.device):
+        model, report = model_class.from_pretrained(
+            checkpoint.folder,
+            **placement.options(),
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    _check(checkpoint.folder, report)
+    return model.eval().requires_grad_(False)
+
+
+def _check(folder: Path, report: dict) -> None:
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise broken_folder(folder, f"lacks {len(missing)} of the model's weights (first: {missing[0]})")
+    other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
+    if other:
+        raise broken_folder(
+            folder, f"holds {len(other)} weights of another shape than its config says (first: {other[0]})"
+        )
+
+
+def _check_clock(folder: Path, adapter: QwenOmniAdapter) -> None:
+    """Sound must advance one position per token, or picture and sound would drift apart."""
+    tokens = adapter.tokens_of(adapter.mel.settings.frames_in(adapter.segment_s))
+    if tokens != adapter.segment_s * adapter.config.position_id_per_seconds:
+        raise broken_folder(folder, "has preprocessing settings and a config that disagree on audio tokens per second")
+
+
+def _check_inputs(folder: Path, adapter: QwenOmniAdapter) -> None:
+    """Patches and log-mel must have the shapes that the towers were built for: absent settings are another model's."""
+    cut, vision = adapter.patches, adapter.config.vision_config
+    made = (cut.patch_size, cut.temporal_patch_size, cut.merge_size, adapter.mel.settings.feature_size)
+    wanted = (vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
+    if made != (*wanted, adapter.config.audio_config.num_mel_bins):
+        raise broken_folder(
+            folder, "has preprocessing settings of another model's towers, or lacks preprocessor_config.json"
+        )
+
+
+def _mel_settings(checkpoint: Checkpoint) -> MelSettings:
+    return MelSettings(**_known(checkpoint.settings("feature_extractor"), MelSettings))
+
+
+def _patch_settings(checkpoint: Checkpoint) -> PatchSettings:
+    image = checkpoint.settings("image_processor")
+    known = _known(image, PatchSettings) | {"min_pixels": None, "max_pixels": None}
+    known |= {name: tuple(known[name]) for name in ("image_mean", "image_std") if name in known}
+    settings = PatchSettings(**known)
+    size = checkpoint.settings("video_processor").get("size") or image.get("size") or {}
+    most = size.get("longest_edge") or image.get("max_pixels")
+    cap = CELLS_MAX * settings.cell**2
+    return PatchSettings(**known | {"max_pixels": min(most or cap, cap)})
+
+
+def _known(values: dict, kind: type) -> dict:
+    return {name: values[name] for name in kind.__dataclass_fields__ if values.get(name) is not None}
+
+
+def _ends(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids that end an answer: generation_config.json's, else the tokenizer's own and <|im_end|>."""
+    ends = checkpoint.ends
+    if ends is None:
+        ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    return tuple(sorted({end for end in ends if end is not None}))

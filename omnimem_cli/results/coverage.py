@@ -1,0 +1,73 @@
+"""How much of an input entered the model. Knows seconds and streams; knows no model and no session."""
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
+    from omnimem_cli.media.segment import AudioStream, Media, VideoStream
+from omnimem_cli.results.codes import warning
+
+FULL_COVERAGE = 0.98
+"""Below this ratio a result carries ``coverage_low`` and is degraded."""
+
+
+def coverage(
+    media: "Media",
+    video_s: float,
+    audio_s: float,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+) -> dict:
+    """How much of the range ``[start_s, end_s)`` entered the model.
+
+    ``video_s`` and ``audio_s`` are the seconds of each stream that did. The ratio is the least over the
+    chosen streams of those seconds over the stream's own seconds in the range, rounded down; None where a
+    length is unknown.
+    """
+    entered = ((media.video, video_s), (media.audio, audio_s))
+    shares = [_share(stream, seconds, start_s, end_s) for stream, seconds in entered if stream is not None]
+    known = [share for share in shares if share is not None]
+    ratio = min(known) if known and len(known) == len(shares) else None
+    return {
+        "duration_s": _range_s(media.duration_s, start_s, end_s),
+        "video_s": _round(video_s),
+        "audio_s": _round(audio_s),
+        "ratio": None if ratio is None else math.floor(ratio * 1e4) / 1e4,
+    }
+
+
+def coverage_warnings(part: dict) -> list[dict]:
+    """What to say about a ``coverage`` part: nothing when it is full."""
+    ratio = part["ratio"]
+    if ratio is None:
+        return [warning("duration_unknown", "The length of the input is unknown, and so is its coverage.")]
+    if ratio >= FULL_COVERAGE:
+        return []
+    return [warning("coverage_low", f"Only {ratio:.2%} of a stream of the input entered the model.")]
+
+
+def _share(
+    stream: "VideoStream | AudioStream", seconds: float, start_s: float | None, end_s: float | None
+) -> float | None:
+    """Share of the stream's seconds in the range that entered; 1 when the range holds none of it."""
+    if stream.duration_s is None:
+        if end_s is None:
+            return None
+        own = end_s - max(stream.start_s, start_s or 0.0)
+    else:
+        first = max(stream.start_s, start_s or 0.0)
+        final = stream.start_s + stream.duration_s
+        own = (final if end_s is None else min(final, end_s)) - first
+    return 1.0 if own <= 0 else min(1.0, seconds / own)
+
+
+def _range_s(duration_s: float | None, start_s: float | None, end_s: float | None) -> float | None:
+    if duration_s is None:
+        return None
+    final = duration_s if end_s is None else min(duration_s, end_s)
+    return _round(max(0.0, final - (start_s or 0.0)))
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

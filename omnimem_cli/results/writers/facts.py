@@ -1,0 +1,71 @@
+"""What a result rests on, as label and value for people: input, coverage, model, memory, time."""
+
+import math
+
+from omnimem_cli.base.timecode import format_clock
+
+
+def fact_rows(result: dict) -> list[tuple[str, str]]:
+    """Rows of the facts table; what is unknown says so."""
+    rows = [("Input", _input(result["input"])), ("Watched", _coverage(result["coverage"]))]
+    model, memory, timing = result["model"], result["memory"], result["timing"]
+    rows.append(("Model", f"{model['name']} ({model['dtype']}, {model['device']})"))
+    rows += [("Memory", _memory(memory)), ("Seen", _counts(memory["seen"])), ("Kept", _kept(memory))]
+    rows.append(("Time", _timing(timing)))
+    return rows
+
+
+def _input(facts: dict) -> str:
+    parts = [] if facts["duration_s"] is None else [format_clock(facts["duration_s"])]
+    if facts["start_s"] is not None or facts["end_s"] is not None:
+        end = "the end" if facts["end_s"] is None else format_clock(facts["end_s"])
+        parts.append(f"from {format_clock(facts['start_s'] or 0.0)} to {end}")
+    video, audio = facts["video"], facts["audio"]
+    parts.append(f"picture {video['width']} x {video['height']}" if video else "no picture")
+    parts.append(_sound(audio) if audio else "no sound")
+    return ", ".join(parts)
+
+
+def _sound(audio: dict) -> str:
+    text = "sound" if audio["tracks"] == 1 else f"sound track {audio['chosen']} of {audio['tracks']}"
+    return f"{text} ({audio['language']})" if audio["language"] else text
+
+
+def _coverage(part: dict) -> str:
+    seconds = f"picture {format_clock(part['video_s'])}, sound {format_clock(part['audio_s'])}"
+    return f"{seconds} (coverage unknown)" if part["ratio"] is None else f"{percent(part['ratio'])} ({seconds})"
+
+
+def _memory(memory: dict) -> str:
+    bounds = [] if memory["budget_entries"] is None else [f"{memory['budget_entries']:,.0f} entries"]
+    bounds += [] if memory["budget_bytes"] is None else [size(memory["budget_bytes"])]
+    budget = " / ".join(bounds) or "no bound"
+    held = f"{size(memory['bytes'])} at the end, {size(memory['peak_bytes'])} at most"
+    return f"{memory['policy']}, budget {budget}, {held}"
+
+
+def _counts(counts: dict) -> str:
+    return f"{counts['visual']:,.0f} visual, {counts['audio']:,.0f} audio, {counts['text']:,.0f} text entries"
+
+
+def _kept(memory: dict) -> str:
+    return f"{_counts(memory['kept'])} (mean over {memory['layers']} layers)"
+
+
+def _timing(timing: dict) -> str:
+    speed = timing["video_seconds_per_second"]
+    return f"{timing['wall_s']:.1f} s" + ("" if speed is None else f" ({speed:.1f} x real time)")
+
+
+def percent(ratio: float) -> str:
+    """Rounded down: only what is whole reads 100.0%."""
+    return f"{math.floor(ratio * 1000 + 1e-9) / 10}%"
+
+
+def size(count: int) -> str:
+    """``1536`` -> ``1.5 KiB``."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"

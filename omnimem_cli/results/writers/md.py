@@ -1,0 +1,114 @@
+"""Markdown for people: what the task found first, then what it rests on. Knows the result object only."""
+
+import re
+
+from omnimem_cli.base.timecode import format_clock, format_span
+from omnimem_cli.results.result import PARTS
+from omnimem_cli.results.writers.facts import fact_rows
+
+_NUMBERED = re.compile(r"q\d+")
+_MARKS = re.compile(r"([\\`*_\[\]<>#|])")
+
+
+def write_md(result: dict) -> str:
+    """Title, the task's part, warnings, a table of facts."""
+    part = result[PARTS[result["task"]]]
+    title = f"# {escape(file_name(result))}"
+    blocks = [title, *_BODIES[result["task"]](part), *_warnings(result), _facts(result)]
+    return "\n\n".join(block.strip("\n") for block in blocks if block.strip()) + "\n"
+
+
+def escape(text: str) -> str:
+    """Characters that Markdown would read as marks, made plain."""
+    return _MARKS.sub(r"\\\1", text)
+
+
+def file_name(result: dict) -> str:
+    """The last part of the input's path or URL."""
+    return result["input"]["path"].rstrip("/").rsplit("/", 1)[-1]
+
+
+def _summary(part: dict) -> list[str]:
+    blocks = [part["text"]]
+    for chapter in part["chapters"]:
+        title = escape(chapter["title"] or "Untitled")
+        blocks += [f"## {format_span(chapter['start_s'], chapter['end_s'])} {title}", chapter["text"]]
+    return blocks
+
+
+def _transcript(part: dict) -> list[str]:
+    if not part["segments"]:
+        return ["*No speech was found.*"]
+    return [f"**{format_clock(segment['start_s'])}** {escape(segment['text'])}" for segment in part["segments"]]
+
+
+def _answers(part: list[dict]) -> list[str]:
+    blocks = []
+    for answer in part:
+        blocks += [f"## {_heading(answer)}", _answer(answer)]
+    return blocks
+
+
+def _heading(answer: dict) -> str:
+    """A preset's questions are long and their ids are words; questions typed by hand are only numbered."""
+    return escape(answer["question"]) if _NUMBERED.fullmatch(answer["id"]) else _label(answer["id"])
+
+
+def _answer(answer: dict) -> str:
+    if answer["data"] is None:
+        return answer["answer"] or "*No answer.*"
+    return "\n".join(_lines(answer["data"])) or "*None.*"
+
+
+def _lines(data: object) -> list[str]:
+    """Any JSON value as Markdown: a list of like objects as a table, other things as nested bullets."""
+    if isinstance(data, list) and data and all(isinstance(item, dict) for item in data):
+        return _table(data)
+    if isinstance(data, dict):
+        return [line for key, value in data.items() for line in _field(key, value)]
+    if isinstance(data, list):
+        return [f"- {_cell(item)}" for item in data]
+    return [_cell(data)]
+
+
+def _field(key: str, value: object) -> list[str]:
+    if isinstance(value, list | dict) and value:
+        return ["", f"**{_label(key)}**", "", *_lines(value), ""]
+    return [f"- **{_label(key)}**: {_cell(value)}"]
+
+
+def _table(rows: list[dict]) -> list[str]:
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    head = [f"| {' | '.join(_label(key) for key in keys)} |", f"|{' --- |' * len(keys)}"]
+    return head + [f"| {' | '.join(_cell(row.get(key)) for key in keys)} |" for row in rows]
+
+
+def _cell(value: object) -> str:
+    """One line of text for a value; – for nothing."""
+    if value is None or value in ("", [], {}):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_cell(item) for item in value)
+    if isinstance(value, dict):
+        return "; ".join(f"{_label(key)}: {_cell(item)}" for key, item in value.items())
+    return escape(" ".join(str(value).split()))
+
+
+def _label(key: str) -> str:
+    return escape(key.replace("_", " ").capitalize())
+
+
+def _warnings(result: dict) -> list[str]:
+    if not result["warnings"]:
+        return []
+    return ["## Warnings", "\n".join(f"- {escape(note['message'])}" for note in result["warnings"])]
+
+
+def _facts(result: dict) -> str:
+    rows = [f"| {label} | {escape(value)} |" for label, value in fact_rows(result)]
+    return "\n".join(["---", "", "| Facts | |", "| --- | --- |", *rows])
+
+
+_BODIES = {"summarize": _summary, "transcribe": _transcript, "ask": _answers}

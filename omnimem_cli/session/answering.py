@@ -1,0 +1,119 @@
+"""The answer loop: one batch of questions to a fork of the memory, token by token.
+
+Knows no task and no text of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from omnimem_cli.memory.fork import Fork, Observer, left_padded
+from omnimem_cli.memory.tokens import TokenChunk
+from omnimem_cli.models.adapter import Adapter
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is chosen: greedy at temperature 0, else from the nucleus ``top_p``."""
+
+    temperature: float = 0.0
+    top_p: float = 0.9
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model wrote; ``finished`` is False when it ran into ``max_tokens``."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+class AnswerLoop:
+    """One batch of questions being answered."""
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        fork: Fork,
+        pieces: list[TokenChunk],
+        sampling: Sampling,
+        generator: torch.Generator,
+        penalty: float,
+        observer: Observer | None,
+    ):
+        self.adapter, self.fork, self.penalty, self.observer = adapter, fork, penalty, observer
+        self.sampling, self.generator = sampling, generator
+        self.positions = torch.stack([piece.positions[:, -1] for piece in pieces], dim=1)  # [3, B]
+        self.prompts: list[list[int]] = [[] for _ in pieces]
+        self.written: list[list[int]] = [[] for _ in pieces]
+        self.open = [True] * len(pieces)
+        self.logits = self._step(*left_padded(pieces))
+
+    def run(self, max_tokens: int, stop: Sequence[str]) -> list[Answer]:
+        """Tokens until every row has ended or holds ``max_tokens``."""
+        for step in range(max_tokens):
+            chosen = self._choose()
+            for row, token in enumerate(chosen.tolist()):
+                self._write(row, token, stop)
+            if not any(self.open) or step + 1 == max_tokens:
+                break
+            self.positions = self.positions + 1
+            embeds = self.adapter.embed(chosen[:, None].to(self.adapter.device))
+            self.logits = self._step(embeds, self.positions[..., None], None)
+        return [self._answer(row, stop) for row in range(len(self.written))]
+
+    def _step(self, embeds: Tensor, positions: Tensor, real: Tensor | None) -> Tensor:
+        hidden = self.fork.forward(embeds, positions, real, self.observer)
+        return self.adapter.head(hidden[:, -1])
+
+    def _choose(self) -> Tensor:
+        """Token ids [B] on the CPU."""
+        logits = self._penalised(self._checkpoint_penalty(self.logits.float().cpu()))
+        if not self.sampling.temperature:
+            return logits.argmax(-1)
+        shares = (logits / self.sampling.temperature).softmax(-1)
+        ranked, order = shares.sort(dim=-1, descending=True)
+        ranked[ranked.cumsum(-1) - ranked > self.sampling.top_p] = 0.0
+        return order.gather(1, torch.multinomial(ranked, 1, generator=self.generator))[:, 0]
+
+    def _penalised(self, logits: Tensor) -> Tensor:
+        """Logits [B, V] with those of tokens that the row has written lowered."""
+        return apply_repetition_penalty(logits, self.written, self.penalty)
+
+    def _checkpoint_penalty(self, logits: Tensor) -> Tensor:
+        """The checkpoint's own penalty counts the prompt too, as the library's ``generate`` does."""
+        rows = [prompt + written for prompt, written in zip(self.prompts, self.written, strict=True)]
+        return apply_repetition_penalty(logits, rows, self.adapter.penalty)
+
+    def _write(self, row: int, token: int, stop: Sequence[str]) -> None:
+        if not self.open[row]:
+            return
+        if token in self.adapter.eos_ids:
+            self.open[row] = False
+            return
+        self.written[row].append(token)
+        if stop and _cut(self.adapter.decode(self.written[row][-24:]), stop) is not None:
+            self.open[row] = False
+
+    def _answer(self, row: int, stop: Sequence[str]) -> Answer:
+        text = self.adapter.decode(self.written[row])
+        cut = _cut(text, stop)
+        return Answer((text if cut is None else text[:cut]).strip(), len(self.written[row]), not self.open[row])
+
+
+def apply_repetition_penalty(logits: Tensor, rows: Sequence[Sequence[int]], penalty: float) -> Tensor:
+    """Logits [B, V] with those of every row's tokens lowered (arXiv 1909.05858, section 4.1)."""
+    if penalty == 1.0:
+        return logits
+    held = torch.zeros_like(logits, dtype=torch.bool)
+    for row, tokens in enumerate(rows):
+        held[row, list(tokens)] = True
+    return torch.where(held, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def _cut(text: str, stop: Sequence[str]) -> int | None:
+    """Where the first of ``stop`` begins in ``text``."""
+    return min((text.find(s) for s in stop if s in text), default=None)

@@ -1,0 +1,133 @@
+"""What a watch takes of the device, weights aside: entries retained, a chunk in flight, transient tensors.
+
+Knows budgets, geometry and plans; loads nothing and decodes nothing.
+"""
+
+import bisect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from omnimem_cli.base.errors import DoesNotFitError
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.media.segment import Media
+from omnimem_cli.memory.budget import (
+    Budget,
+    Geometry,
+    entries_for_bytes,
+)
+from omnimem_cli.memory.memory import geometry
+from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.policies.policy import Policy
+from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.session.transients import (
+    asking_bytes,
+    question_bytes_in_flight,
+    question_tokens_in_flight,
+    transient_bytes,
+    widths,
+)
+
+CHUNK_FACTOR = 2  # the paper's 16,384-token chunks at 8,192 entries
+
+
+AUTO_MOST = 32 * 1024  # entries; more has not been measured by anyone
+
+
+AUTO_SHARE = 0.9  # of the free bytes: allocators leave gaps
+
+
+MIN_ENTRIES = 2  # entries: one of each kind
+
+
+@dataclass(frozen=True)
+class WatchFootprint:
+    """What a watch takes of the device, weights aside. ``layers`` hold a chunk in flight; ``chunk``: tokens asked for;
+    ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations, questions)."""
+
+    shape: Geometry
+    prefix: int
+    plan: Plan
+    layers: int
+    chunk: int | None
+    transient_bytes: Callable[[int], int]
+    whole: int | None = None  # tokens of all of the input
+    bounded: bool = True  # the policy evicts
+
+    def chunk_tokens(self, entries: int) -> int:
+        """Tokens of a chunk: at least one segment, whatever was asked for."""
+        return max(self.chunk or CHUNK_FACTOR * entries, self.plan.tokens_per_segment)
+
+    def resident_entries(self, entries: int) -> int:
+        """Entries of a layer in a watch of this input that may keep ``entries``."""
+        if self.whole is None:
+            return entries
+        return min(entries, self.whole) if self.bounded else self.whole
+
+    def needed(self, entries: int) -> int:
+        """Bytes of a watch with so many entries per layer, at the worst moment."""
+        return self._bytes(entries, self.chunk_tokens(entries))
+
+    def peak_bytes_of_input(self, entries: int) -> int:
+        """The same for this input, which may be shorter than the memory or a chunk."""
+        chunk = self.chunk_tokens(entries)
+        return self._bytes(self.resident_entries(entries), chunk if self.whole is None else min(chunk, self.whole))
+
+    def _bytes(self, entries: int, chunk: int) -> int:
+        stored = self.shape.layers * (self.prefix + entries) + self.layers * chunk
+        return self.shape.entry_bytes * stored + self.transient_bytes(chunk)
+
+    def entries(self, budget: Budget, free: int) -> int:
+        """Entries per layer that a budget means where ``free`` bytes are free; 0 where it holds none."""
+        if budget.auto:
+            return self.most_entries(int(free * AUTO_SHARE))
+        return budget.entries or _entries_within(budget.bytes, self)
+
+    def most_entries(self, free: int) -> int:
+        """The most entries per layer that ``free`` bytes hold, at most AUTO_MOST; 0 where none do."""
+        return bisect.bisect_right(range(1, AUTO_MOST + 1), free, key=self.needed)
+
+
+def footprint_of(settings: Settings, adapter: Adapter, plan: Plan, media: Media) -> WatchFootprint:
+    """What watching this input takes; no weight is looked at."""
+    policy, prefix = make_policy(settings.policy), len(adapter.prefix_ids(plan))
+    shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
+    flight_layers = shape.layers if policy.per_chunk else 1
+    transient_bytes = _transient_bytes_of(adapter, plan, policy, question_tokens_in_flight(settings.answer_tokens))
+    return WatchFootprint(
+        shape, prefix, plan, flight_layers, settings.chunk, transient_bytes, _tokens(media, plan), policy.bounded
+    )
+
+
+def _tokens(media: Media, plan: Plan) -> int | None:
+    """Tokens of all of an input; None where its length is unknown."""
+    if media.duration_s is None:
+        return None
+    start_s = min(stream.start_s for stream in (media.video, media.audio) if stream is not None)
+    return math.ceil((media.duration_s - start_s) / plan.format.segment_s + 1) * plan.tokens_per_segment
+
+
+def _transient_bytes_of(adapter: Adapter, plan: Plan, policy: Policy, tail: int) -> Callable[[int], int]:
+    """Nothing is asked while a chunk is on its way, so the larger of the two counts."""
+    sizes, itemsize = widths(adapter.model.config), adapter.dtype.itemsize
+    stride, resident_entries = getattr(policy, "stride", 1), question_bytes_in_flight(sizes, itemsize, tail)
+    asking = asking_bytes(sizes, itemsize, tail)
+    return lambda chunk: max(transient_bytes(sizes, plan, chunk, itemsize, stride), asking) + resident_entries
+
+
+def _entries_within(size: int, room: WatchFootprint) -> int:
+    """Entries per layer of which ``size`` bytes hold at every moment. Raises DoesNotFitError naming the least."""
+    shape, prefix, layers = room.shape, room.prefix, room.layers
+    chunk_tokens = max(room.chunk or 0, room.plan.tokens_per_segment)
+    entries = entries_for_bytes(size, shape, prefix, chunk_tokens, layers)
+    if room.chunk is None and CHUNK_FACTOR * entries > chunk_tokens:  # a larger chunk is the tool's own wish: it shares
+        resident_entries = size // shape.entry_bytes - shape.layers * prefix
+        entries = max(resident_entries // (shape.layers + CHUNK_FACTOR * layers), chunk_tokens // CHUNK_FACTOR)
+    if entries < MIN_ENTRIES:
+        least = shape.entry_bytes * (shape.layers * (prefix + MIN_ENTRIES) + layers * chunk_tokens)
+        raise DoesNotFitError(
+            f"A budget of {size} bytes is smaller than the prompt and one chunk in flight.",
+            f"The least that works here is --budget {-(-least // 1024)}KiB.",
+            code="budget_too_small",
+        )
+    return entries

@@ -1,0 +1,177 @@
+"""Watch a stream into the memory, chunk by chunk; ask forks of it, at any chunk's end.
+
+Knows an adapter, a memory and a source of segments; knows no task, no file and no budget. The memory is never
+changed by
+being asked.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from omnimem_cli.base.settings import ANSWER_TOKENS
+from omnimem_cli.media.segment import Media, Segment, overlap_s
+from omnimem_cli.memory.fork import Observer
+from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.tokens import TokenChunk, concat
+from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling
+from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
+
+
+@dataclass(frozen=True)
+class ChunkEnd:
+    """A chunk's end: video time [start_s, end_s) has gone in so far; ``chunk`` counts from 0."""
+
+    chunk: int
+    start_s: float
+    end_s: float
+    last: bool
+
+
+@dataclass
+class StageTimes:
+    """Seconds spent by stage."""
+
+    encode_s: float = 0.0
+    prefill_s: float = 0.0
+    answer_s: float = 0.0
+
+
+@dataclass
+class Session:
+    """One input on its way through one model. ``chunk_tokens``: the most tokens per forward pass, in whole segments.
+
+    ``questions`` and ``question_tokens_in_flight``: the most questions of one batch, and the tokens of its
+    questions and answers.
+    """
+
+    adapter: Adapter
+    memory: Memory
+    media: Media
+    plan: Plan
+    chunk_tokens: int
+    sampling: Sampling = field(default_factory=Sampling)
+    chunk_s: float | None = None
+    questions: int = QUESTIONS
+    question_tokens_in_flight: int = question_tokens_in_flight(ANSWER_TOKENS)
+    stage_times: StageTimes = field(default_factory=StageTimes)
+    video_s: float = 0.0
+    audio_s: float = 0.0
+    chunks_seen: int = 0
+    start_s: float | None = None
+    end_s: float = 0.0
+
+    @property
+    def segments_per_chunk(self) -> int:
+        """Whole segments, as many as fit in ``chunk_tokens`` and ``chunk_s``, at least one."""
+        count = self.chunk_tokens // max(self.plan.tokens_per_segment, 1)
+        if self.chunk_s is not None:
+            count = min(count, int(self.chunk_s // self.plan.format.segment_s))
+        return max(count, 1)
+
+    def watch(self, source: Iterable[Segment]) -> Iterator[tuple[ChunkEnd, list[Segment]]]:
+        """Take in all of ``source``; after each chunk yield the moment and the segments that went in."""
+        pending = [] if self.chunks_seen else [self.adapter.open(self.media, self.plan)]
+        for segments in _batches(source, self.segments_per_chunk):
+            self._absorb(pending, segments)
+            pending = []
+            yield self._moment(segments), segments
+
+    def coverage(self) -> dict[str, float]:
+        """Seconds of picture and of sound, each by its stream's own begin and end, that entered the model."""
+        return {"video_s": self.video_s, "audio_s": self.audio_s}
+
+    @torch.no_grad()
+    def ask(
+        self,
+        texts: Sequence[str],
+        *,
+        max_tokens: int = 512,
+        window: tuple[float, float] | None = None,
+        stop: Sequence[str] = (),
+        penalty: float = 1.0,
+        observer: Observer | None = None,
+    ) -> list[Answer]:
+        """Answer every text, in as few batches as there is room for, over one uncopied memory.
+
+        ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and
+        are cut off; ``penalty`` above 1 makes each answer repeat itself less.
+        """
+        began, pieces = time.perf_counter(), self.adapter.question(texts)
+        generator = torch.Generator().manual_seed(self.sampling.seed)
+
+        def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
+            fork = self.memory.fork(window)
+            asking = AnswerLoop(self.adapter, fork, pieces[rows], self.sampling, generator, penalty, observer)
+            if self.adapter.penalty != 1.0:
+                asking.prompts = [self.adapter.prompt_ids(text) for text in texts[rows]]
+            return asking.run(max_tokens, stop)
+
+        answers = [a for rows in self._question_batches(pieces, max_tokens) for a in answered(rows)]
+        self.stage_times.answer_s += time.perf_counter() - began
+        return answers
+
+    def state(self) -> dict:
+        """Plain tensors and numbers to go on from after the chunks seen so far."""
+        numbers = ("video_s", "audio_s", "chunks_seen", "start_s", "end_s")
+        own = {name: getattr(self, name) for name in numbers}
+        return {"memory": self.memory.state(), "adapter": self.adapter.state(), "session": own}
+
+    def load_state(self, state: dict) -> None:
+        """Go on where ``state`` was taken; the source must begin with the next segment."""
+        self.adapter.open(self.media, self.plan)
+        self.adapter.load_state(state["adapter"])
+        self.memory.load_state(state["memory"])
+        for name, value in state["session"].items():
+            setattr(self, name, value)
+
+    def _question_batches(self, pieces: list[TokenChunk], max_tokens: int) -> Iterator[slice]:
+        """Neighbouring questions that may be asked at once; a question that is too long alone."""
+        start = longest = 0
+        for end, piece in enumerate(pieces):
+            longest, count = max(longest, len(piece)), end - start + 1
+            full = count > self.questions or count * (longest + max_tokens) > self.question_tokens_in_flight
+            if full and count > 1:
+                yield slice(start, end)
+                start, longest = end, len(piece)
+        if pieces:
+            yield slice(start, len(pieces))
+
+    def _absorb(self, pending: list[TokenChunk], segments: list[Segment]) -> None:
+        began = time.perf_counter()
+        pieces = pending + self.adapter.encode(segments)
+        encoded = time.perf_counter()
+        self.memory.absorb(concat(pieces))
+        self.stage_times.encode_s += encoded - began
+        self.stage_times.prefill_s += time.perf_counter() - encoded
+
+    def _moment(self, segments: list[Segment]) -> ChunkEnd:
+        for segment in segments:
+            frames_s, sound_s = _lengths(segment, self.plan)
+            self.video_s += overlap_s(self.media.video, segment.start_s, frames_s)
+            self.audio_s += overlap_s(self.media.audio, segment.start_s, sound_s)
+        if self.start_s is None:
+            self.start_s = segments[0].start_s
+        self.end_s = segments[-1].start_s + max(_lengths(segments[-1], self.plan))
+        self.chunks_seen += 1
+        return ChunkEnd(self.chunks_seen - 1, self.start_s, self.end_s, segments[-1].last)
+
+
+def _batches(source: Iterable[Segment], size: int) -> Iterator[list[Segment]]:
+    batch: list[Segment] = []
+    for segment in source:
+        batch.append(segment)
+        if len(batch) == size or segment.last:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _lengths(segment: Segment, plan: Plan) -> tuple[float, float]:
+    """Seconds of picture and of sound in the segment."""
+    form = plan.format
+    return len(segment.frames) / form.fps if form.fps else 0.0, len(segment.audio) / form.sample_rate

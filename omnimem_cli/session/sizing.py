@@ -1,0 +1,150 @@
+"""From what was asked to what the memory will hold: chunk, budgets per layer, reserve, bytes.
+
+Knows settings, a plan of the media and the decoder's geometry; loads nothing and decodes nothing.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from omnimem_cli.base.errors import DoesNotFitError, UsageError
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.media.segment import Media
+from omnimem_cli.memory.budget import Budget, Geometry, LayerBudget, even_budgets, fit_plan, parse_budget
+from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.policies.policy import Policy
+from omnimem_cli.memory.repositioning import make_position_map
+from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
+from omnimem_cli.models.catalogue import readable_size
+from omnimem_cli.models.device import free_bytes
+from omnimem_cli.session.footprint import AUTO_SHARE, MIN_ENTRIES, WatchFootprint, footprint_of
+from omnimem_cli.session.transients import question_tokens_in_flight
+
+PLAN_SCHEMA = "omnimem/plan/1"
+
+
+def watch_options(settings: Settings) -> WatchOptions:
+    """What the settings ask of the encoding."""
+    return WatchOptions(settings.fps, settings.max_pixels, settings.mrope)
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """What one input will be watched with. ``entries`` is None for an unbounded policy; ``question_tokens_in_flight``:
+    of questions and answers that may stand at once; ``needed``: bytes at the worst moment, weights aside."""
+
+    policy: Policy
+    budget: Budget
+    entries: int | None
+    budgets: list[LayerBudget]
+    chunk_tokens: int
+    reserve_s: float
+    geometry: Geometry
+    question_tokens_in_flight: int
+    needed: int
+    positions: str = "keep"
+
+    def memory(self, adapter: Adapter) -> Memory:
+        """An empty memory of this shape."""
+        return Memory(
+            adapter.decoder,
+            self.policy,
+            self.budgets,
+            dtype=adapter.dtype,
+            device=adapter.device,
+            reserve_s=self.reserve_s,
+            position_map=make_position_map(self.positions, adapter.decoder, adapter.row.trained_positions),
+            prompts=adapter.question,
+        )
+
+
+def size_memory(
+    settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_s: float = 0.0, free: int | None = None
+) -> WatchConfig:
+    """``free``: bytes beside the weights; None: what the adapter's device has now.
+
+    Raises UsageError for what cannot be meant, DoesNotFitError for what ``free`` does not hold and for a budget that
+    the prefix alone exceeds. No weight is looked at.
+    """
+    policy = make_policy(settings.policy)
+    budget = parse_budget(settings.budget or str(adapter.row.budget))
+    room = footprint_of(settings, adapter, plan, media)
+    entries = _entries(budget, room, free_bytes(adapter.device) if free is None else free)
+    budgets = _layer_budgets(settings, adapter, plan, room.shape.layers, entries)
+    return WatchConfig(
+        policy=policy,
+        budget=budget,
+        entries=entries if policy.bounded else None,
+        budgets=budgets,
+        chunk_tokens=room.chunk_tokens(entries),
+        reserve_s=_reserve(reserve_s, budgets, plan),
+        geometry=room.shape,
+        question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
+        needed=room.peak_bytes_of_input(entries),
+        positions=settings.positions,
+    )
+
+
+def _entries(budget: Budget, room: WatchFootprint, free: int) -> int:
+    """Visual + audio entries per layer. Raises DoesNotFitError naming what would fit."""
+    return _require_fit(room.entries(budget, free), room, int(free * AUTO_SHARE) if budget.auto else free)
+
+
+def _require_fit(entries: int, room: WatchFootprint, free: int) -> int:
+    """``entries`` as they are. Raises DoesNotFitError where ``free`` bytes do not hold them."""
+    least = max(entries, MIN_ENTRIES)
+    needed, resident_entries = room.peak_bytes_of_input(least), least if room.bounded else room.resident_entries(least)
+    if entries and needed <= free:
+        return entries
+    raise DoesNotFitError(
+        f"A memory of {resident_entries} entries per layer does not fit: the watch takes {readable_size(needed)}, "
+        f"the weights aside, and {readable_size(free)} are left for it.",
+        _what_fits(room, free),
+    )
+
+
+def _what_fits(room: WatchFootprint, free: int) -> str:
+    most = room.most_entries(free)
+    if most >= MIN_ENTRIES and room.bounded:
+        return f"--budget {most} fits, or use --budget auto."
+    if most >= MIN_ENTRIES:
+        return "Use a --policy that evicts, or watch a part with --start and --end."
+    return "Use a smaller model, --dtype int8 or int4, or a smaller --max-pixels or --chunk."
+
+
+def _layer_budgets(settings: Settings, adapter: Adapter, plan: Plan, layers: int, entries: int) -> list[LayerBudget]:
+    has_video, has_audio = plan.visual_tokens_per_segment > 0, plan.audio_tokens_per_segment > 0
+    if settings.plan is not None:
+        return fit_plan(read_plan(settings.plan, layers, adapter.name), entries, has_video, has_audio)
+    if has_video and has_audio and entries < MIN_ENTRIES:
+        raise DoesNotFitError("A budget of 1 entry cannot hold picture and sound.", "Use --budget 2 or more.")
+    ratio = settings.av_ratio if settings.av_ratio is not None else adapter.row.av_ratio
+    return even_budgets(layers, entries, ratio, has_video, has_audio)
+
+
+def read_plan(path: str, layers: int, model: str) -> list[tuple[int, int]]:
+    """(audio, visual) per layer from a plan file. Raises UsageError when it is not a plan for this model."""
+    try:
+        content = json.loads(Path(path).read_text("utf-8"))
+        made_for, pairs = content["model"]["name"], content["budgets"]
+        plan = [(int(audio), int(visual)) for audio, visual in pairs]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a plan: {error}.", "`omnimem calibrate` writes one.") from error
+    if made_for != model or len(plan) != layers:
+        raise UsageError(
+            f"{path} is a plan for {made_for} with {len(plan)} layers; this is {model} with {layers}.",
+            "Calibrate with the model that you use.",
+        )
+    if any(min(pair) < 0 or sum(pair) < 1 for pair in plan):
+        raise UsageError(f"{path} gives a layer no entries.", "`omnimem calibrate` writes one that does.")
+    return plan
+
+
+def _reserve(wanted: float, budgets: list[LayerBudget], plan: Plan) -> float:
+    """Seconds that are never evicted: at most half of the audio budget's worth, at least one segment."""
+    rate = plan.audio_tokens_per_segment / plan.format.segment_s
+    if not wanted or not rate:
+        return 0.0
+    half = min(b.audio for b in budgets) / 2 / rate
+    return max(min(wanted, half), plan.format.segment_s)

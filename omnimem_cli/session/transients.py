@@ -1,0 +1,125 @@
+"""What a watch takes on the device beside the weights and what it retains: encoders, a chunk on its way, a question.
+
+Upper bounds from a config's widths, made of the tensors that are alive together where each stage holds most; the tests
+compare them with what is really alive. Knows configs and shapes; knows no budget and loads no weights.
+"""
+
+import math
+from dataclasses import dataclass
+
+from transformers import PreTrainedConfig
+
+from omnimem_cli.base.settings import ANSWER_TOKENS
+from omnimem_cli.memory.attention import ROWS
+from omnimem_cli.memory.importance import BLOCK
+from omnimem_cli.models.adapter import Plan
+from omnimem_cli.models.towers.vision import PAIRS_AT_ONCE
+
+QUESTIONS, QUESTION_TOKENS = 16, 256
+"""Most questions that are asked at once, and the tokens that one of a preset may take."""
+
+MEL_RATE, BINS = 100, 128  # mel frames per second, and values of each
+WIDE = 4  # bytes of the float32 in which rotary positions, scores and pixels are worked out
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Values per token, patch or frame: ``queries`` and ``keys`` over all heads, ``mlp`` a third of what it
+    holds at once: of experts, the token's row for each of those at work, gathered, made, weighed and put back."""
+
+    hidden: int
+    mlp: int
+    queries: int
+    keys: int
+    heads: int
+    layers: int
+    vocab: int
+    vision: int
+    vision_mlp: int
+    patch: int  # pixels along one side
+    deepstack: int  # features as wide as ``hidden`` beside every embedding
+    audio: int
+    audio_mlp: int
+
+
+def widths(config: PreTrainedConfig) -> Widths:
+    """Of a Thinker's or a video-SALMONN's config."""
+    text, vision, audio = config.get_text_config(), config.vision_config, config.audio_config
+    sound = audio if isinstance(audio, dict) else audio.to_dict()
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    inside = max(getattr(text, "moe_intermediate_size", 0), math.ceil(4 * text.hidden_size / 3))
+    experts = getattr(text, "num_experts_per_tok", 0) * inside
+    former = sound.get("qformer_config", {})
+    return Widths(
+        hidden=text.hidden_size,
+        mlp=max(text.intermediate_size, experts),
+        queries=text.num_attention_heads * head_dim,
+        keys=text.num_key_value_heads * head_dim,
+        heads=text.num_attention_heads,
+        layers=text.num_hidden_layers,
+        vocab=text.vocab_size,
+        vision=vision.hidden_size,
+        vision_mlp=vision.intermediate_size,
+        patch=vision.patch_size,
+        deepstack=len(getattr(vision, "deepstack_visual_indexes", ())),
+        audio=max(sound["d_model"], former.get("hidden_size", 0)),
+        audio_mlp=max(sound["encoder_ffn_dim"], former.get("intermediate_size", 0)),
+    )
+
+
+def transient_bytes(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int, stride: int = 1) -> int:
+    """Bytes that come and go while a chunk of ``chunk_tokens`` is encoded, then watched by a policy that scores every
+    ``stride``-th query."""
+    segments = max(1, chunk_tokens // max(plan.tokens_per_segment, 1))
+    encoders = max(_pictures(w, plan, segments, itemsize), _sound(w, plan, segments, itemsize))
+    scores = 2 * w.heads * BLOCK * WIDE // stride  # of one block of keys, while the last one's are still there
+    fed = 2 + 3 * w.deepstack  # by segment and joined; features once more, those of the picture alone
+    return fed * chunk_tokens * w.hidden * itemsize + max(encoders, _layer(w, chunk_tokens, itemsize, scores))
+
+
+def question_tokens_in_flight(answer_tokens: int) -> int:
+    """Tokens of questions and answers that may stand at once: a full batch of usual answers, fewer of longer ones."""
+    each = QUESTION_TOKENS + answer_tokens
+    return min(QUESTIONS * each, max(QUESTIONS * (QUESTION_TOKENS + ANSWER_TOKENS), each))
+
+
+def question_bytes_in_flight(w: Widths, itemsize: int, tokens: int) -> int:
+    """A batch of questions: keys and values of their own in every layer, one layer's copy, logits."""
+    return tokens * 2 * w.keys * itemsize * (w.layers + 1) + 2 * QUESTIONS * w.vocab * WIDE
+
+
+def asking_bytes(w: Widths, itemsize: int, tokens: int) -> int:
+    """Bytes that come and go while a batch of ``tokens`` is asked: all questions in one layer, or later the keys and
+    values of one layer's tail, once more in float32."""
+    scores, copies = w.heads * ROWS * WIDE, 2 * w.keys * WIDE  # a block of queries is scored at once
+    questions = QUESTIONS * QUESTION_TOKENS
+    return max(_layer(w, questions, itemsize, scores) + questions * copies, tokens * copies)
+
+
+def _pictures(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:
+    """All frames as pixels and as rows of patches; of the tower what one pass over some pairs holds."""
+    form = plan.format
+    frames = math.ceil(form.fps * form.segment_s) * segments
+    pixels = 3 * form.width * form.height * frames
+    patches = form.width * form.height // w.patch**2 * min(math.ceil(frames / 2), PAIRS_AT_ONCE)
+    attention = w.vision * (4 * itemsize + 4 * WIDE)
+    tower = patches * (3 * w.vision * itemsize + max(attention, 3 * w.vision_mlp * itemsize))
+    return max(pixels * (2 * WIDE + 2), pixels * (WIDE + itemsize) + tower)
+
+
+def _sound(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:
+    """Every window of a chunk at once: convolutions at the rate of mel frames, layers at half of it."""
+    if not plan.audio_tokens_per_segment:
+        return 0
+    frames = math.ceil(plan.format.segment_s * MEL_RATE) * segments
+    layers = 3 * w.audio * itemsize + max(4 * w.audio, 2 * w.audio_mlp) * itemsize
+    spectrum = frames // segments * BINS * 10 * WIDE  # of one segment at a time: complex, its size, its square
+    return spectrum + frames * (3 * BINS * WIDE + max(2 * w.audio * itemsize, layers // 2))
+
+
+def _layer(w: Widths, tokens: int, itemsize: int, scores: int) -> int:
+    """One decoder layer: the stream with the unit vectors of the layer's input; attention and ``scores`` bytes per
+    token, or the MLP."""
+    stream = 4 * w.hidden * itemsize + 2 * w.hidden * WIDE
+    attention = 8 * w.queries * itemsize + 3 * w.queries * WIDE
+    return tokens * (stream + max(attention + scores, 3 * w.mlp * itemsize))

@@ -1,0 +1,89 @@
+"""How loud the recent sound was, and where it paused: where to cut, and whether there is anything to ask about.
+
+Knows samples and seconds; remembers only what has not been dropped, so it is as long as one window.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+BLOCK_S = 0.1
+RATE = 16_000
+SILENCE_DB = -120.0
+PAUSE_BLOCKS = 3  # a dip of a single block is a consonant, not a pause
+LEAST_BLOCKS = 2  # a loud single block is a click, not a word
+
+
+class Loudness:
+    """Level of each 0.1 s in dB relative to full scale (rms), from ``start_s`` on.
+
+    ``speech``: tells of samples [n] which blocks are speech; the others count as silence. None: any sound may be.
+    """
+
+    def __init__(self, speech: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self.speech = speech
+        self.start_s = 0.0
+        self.levels = np.zeros(0)
+
+    @property
+    def end_s(self) -> float:
+        """Where the sound heard so far ends, to a block."""
+        return self.start_s + len(self.levels) * BLOCK_S
+
+    def add(self, start_s: float, audio: np.ndarray) -> None:
+        """Add float samples [n] that begin at ``start_s``; a gap before them counts as silence."""
+        if not len(self.levels):
+            self.start_s = start_s
+        missing = round((start_s - self.end_s) / BLOCK_S)
+        gap, heard = np.full(max(missing, 0), SILENCE_DB), levels(audio)
+        if self.speech is not None:
+            heard = np.where(self.speech(audio), heard, SILENCE_DB)
+        self.levels = np.concatenate([self.levels, gap, heard])
+
+    def drop_before(self, before_s: float) -> None:
+        """Drop what was heard before this time."""
+        blocks = min(max(int((before_s - self.start_s) / BLOCK_S + 1e-6), 0), len(self.levels))
+        self.levels, self.start_s = self.levels[blocks:], self.start_s + blocks * BLOCK_S
+
+    def state(self) -> dict:
+        """Plain values to go on from."""
+        return {"start_s": self.start_s, "levels": self.levels.tolist()}
+
+    def load_state(self, state: dict) -> None:
+        """Go on where ``state`` was taken."""
+        self.start_s, self.levels = state["start_s"], np.array(state["levels"], dtype=np.float64)
+
+    def pause(self, first_s: float, final_s: float) -> float:
+        """Middle of the quietest 0.3 s of the span, the latest of equals; ``final_s`` where nothing was heard."""
+        part, origin_s = self._span(first_s, final_s)
+        if len(part) < PAUSE_BLOCKS:
+            return final_s
+        power = np.convolve(10 ** (part / 10), np.ones(PAUSE_BLOCKS), "valid")
+        quietest = len(power) - 1 - int(power[::-1].argmin())
+        return origin_s + (quietest + PAUSE_BLOCKS / 2) * BLOCK_S
+
+    def speech_span(self, start_s: float, end_s: float, gate_db: float) -> tuple[float, float] | None:
+        """From the first to the last block of the span above the gate; None when there is none, or a click only."""
+        part, origin_s = self._span(start_s, end_s)
+        loud = np.flatnonzero(part > gate_db)
+        if len(loud) < LEAST_BLOCKS:
+            return None
+        first, final = origin_s + loud[0] * BLOCK_S, origin_s + (loud[-1] + 1) * BLOCK_S
+        return max(first, start_s), min(final, end_s)
+
+    def _span(self, start_s: float, end_s: float) -> tuple[np.ndarray, float]:
+        """The blocks that overlap the span, and where the first of them begins."""
+        first = max(int((start_s - self.start_s) / BLOCK_S + 1e-6), 0)
+        final = max(int(np.ceil((end_s - self.start_s) / BLOCK_S - 1e-6)), 0)
+        return self.levels[first:final], self.start_s + first * BLOCK_S
+
+
+def levels(audio: np.ndarray) -> np.ndarray:
+    """dBFS [ceil(n / 1600)] of float samples [n]; the last block may be short."""
+    size = round(BLOCK_S * RATE)
+    blocks = -(-len(audio) // size)
+    padded = np.zeros(blocks * size)
+    padded[: len(audio)] = audio
+    counts = np.minimum(size, len(audio) - np.arange(blocks) * size)
+    power = (padded.reshape(blocks, size) ** 2).sum(1) / np.maximum(counts, 1)
+    return np.maximum(10 * np.log10(np.maximum(power, 1e-12)), SILENCE_DB)

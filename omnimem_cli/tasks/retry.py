@@ -1,0 +1,40 @@
+"""Questions put to a session; where an answer loops, the same question is put once more, with a penalty on repeats.
+
+Knows loops and sessions; knows no question. A penalty from the start would harm answers that rightly repeat names and
+numbers, so only what has looped already pays it.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from omnimem_cli.tasks.prompts import STOPS
+from omnimem_cli.tasks.reply import has_loop
+
+if TYPE_CHECKING:
+    from omnimem_cli.session.answering import Answer
+    from omnimem_cli.session.session import Session
+
+PENALTY = 1.2  # what the paper of the penalty found to balance truth and repetition
+
+
+def answers_to(
+    session: "Session",
+    texts: Sequence[str],
+    *,
+    max_tokens: int,
+    window: tuple[float, float] | None = None,
+    once: Collection[int] = (),
+) -> "list[Answer]":
+    """One answer per text, in order. Texts whose places are in ``once`` are not put again.
+
+    A second answer that loops too, or is empty, does not replace the first.
+    """
+    how = {"max_tokens": max_tokens, "window": window, "stop": STOPS}
+    answers = session.ask(texts, **how) if texts else []
+    looping = [i for i, answer in enumerate(answers) if i not in once and has_loop(answer.text)]
+    if looping:
+        again = session.ask([texts[i] for i in looping], **how, penalty=PENALTY)
+        for i, answer in zip(looping, again, strict=True):
+            if answer.text.strip() and not has_loop(answer.text):
+                answers[i] = answer
+    return answers

@@ -1,0 +1,120 @@
+"""The accuracy benchmark on a tiny random model: its bookkeeping is right whatever the model says."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.bench.generated_stream import facts_of, listened, segments_of
+from omnimem_cli.bench.intervals import design_effect, interval, wilson
+from omnimem_cli.bench.needle import Needle, asked_about, bench_needle
+from omnimem_cli.bench.plot import needle_svg
+from omnimem_cli.bench.replay import encode
+from omnimem_cli.bench.tables import needle_table
+from omnimem_cli.models.adapter import WatchOptions
+from omnimem_cli.session.answering import Answer
+from omnimem_cli.session.session import Session
+from omnimem_cli.session.sizing import size_memory
+from omnimem_cli.world.video import make_video
+
+SMALL = Settings(max_pixels=56 * 56, av_ratio=0.1)
+OPTIONS = WatchOptions(max_pixels=56 * 56)
+NEEDLE = Needle(["omnimem", "full"], ["1/4", "1/8"], videos=2, seed=60_000, events=6)
+
+
+@pytest.fixture
+def know_it_all(monkeypatch):
+    """A session that answers from this table of texts, and "?" to the rest."""
+    truth = {}
+
+    def ask(self, texts, **settings):
+        return [Answer(truth.get(text, "?"), 1, True) for text in texts]
+
+    monkeypatch.setattr(Session, "ask", ask)
+    return truth
+
+
+def test_every_policy_and_budget_has_its_row_within_its_share_of_the_bytes(tiny_adapter):
+    result = bench_needle(tiny_adapter, NEEDLE, SMALL, lambda _: None)
+    rows = {(row["policy"], row["budget"]): row for row in result["rows"]}
+    assert list(rows) == [(p, b) for p in NEEDLE.policies for b in NEEDLE.budgets]
+    assert all(row["kind"] == "all" for row in result["rows"]) and result["over"] == []
+    whole = rows["full", "1/4"]["bytes"]
+    assert 0.8 * whole / 4 < rows["omnimem", "1/4"]["bytes"] <= whole / 4
+    assert 0.7 * whole / 8 < rows["omnimem", "1/8"]["bytes"] <= whole / 8
+    assert json.loads(json.dumps(result))["videos"] == 2
+    assert "omnimem" in needle_table(result)
+
+
+def test_right_answers_count_by_kind_and_absent_things_are_not_in_the_total(tiny_adapter, know_it_all):
+    asked = asked_about(encode(tiny_adapter, make_video(60_000, 6, "skew", split="eval"), OPTIONS))
+    know_it_all.update({q.text: q.answer for q in asked if q.kind != "absent"})
+    result = bench_needle(tiny_adapter, replace(NEEDLE, videos=1), SMALL, lambda _: None)
+    counts = Counter(q.kind for q in asked)
+    assert all(row["accuracy"] == 1.0 and row["n"] == sum(counts.values()) - counts["absent"] for row in result["rows"])
+    kinds = {row["kind"]: row for row in result["by_kind"]}
+    assert kinds["absent"]["accuracy"] == 0.0 and kinds["digit"]["n"] == counts["digit"]
+    assert 0 < kinds["delayed"]["n"] < result["rows"][0]["n"]
+
+
+def test_a_video_is_encoded_once_for_all_policies(tiny_adapter, monkeypatch):
+    calls = []
+    real = type(tiny_adapter).encode
+    monkeypatch.setattr(type(tiny_adapter), "encode", lambda self, s: calls.append(len(s)) or real(self, s))
+    bench_needle(tiny_adapter, NEEDLE, SMALL, lambda _: None)
+    videos = [make_video(seed, 6, "skew", split="eval") for seed in (60_000, 60_001)]
+    segment_s = tiny_adapter.plan(facts_of(videos[0]), OPTIONS).format.segment_s
+    assert sum(calls) == sum(-(-video.duration_s // segment_s) for video in videos)
+
+
+def test_a_replayed_video_fills_the_memory_as_the_adapter_itself_would(tiny_adapter):
+    encoded = encode(tiny_adapter, make_video(60_000, 2, "even", split="eval"), OPTIONS)
+    replayed = watched(encoded, encoded.adapter, encoded.segments)
+    listened(tiny_adapter, encoded.media, encoded.video, OPTIONS)
+    direct = watched(encoded, tiny_adapter, segments_of(encoded.video, encoded.plan.format))
+    assert replayed[1] == direct[1]
+    assert all(
+        torch.allclose(column.float(), direct[0][name].float(), atol=1e-5) for name, column in replayed[0].items()
+    )
+
+
+def watched(encoded, adapter, segments):
+    """The last layer's state and an answer, segment by segment."""
+    one = encoded.plan.tokens_per_segment
+    fitted = size_memory(Settings(budget="60", chunk=one), adapter, encoded.plan, encoded.media)
+    session = Session(adapter, fitted.memory(adapter), encoded.media, encoded.plan, one)
+    for _ in session.watch(segments):
+        pass
+    return session.memory.state()["layers"][-1], session.ask(["What?"], max_tokens=4)
+
+
+def test_wilsons_interval_is_the_published_one_and_never_leaves_zero_to_one():
+    low, high = wilson(0.9, 10)
+    assert low == pytest.approx(0.5958, abs=1e-3) and high == pytest.approx(0.9821, abs=1e-3)
+    assert wilson(1.0, 5)[1] == 1.0 and wilson(0.0, 5)[0] == 0.0
+
+
+def test_questions_that_share_their_videos_luck_count_less():
+    alike, mixed = [[1.0] * 10, [0.0] * 10] * 3, [[1.0, 0.0] * 5] * 6
+    assert design_effect(alike) > 10 and design_effect(mixed) == 1.0
+    narrow, wide = interval(mixed), interval(alike)
+    assert narrow[0] == wide[0] == 0.5 and wide[2] - wide[1] > 2 * (narrow[2] - narrow[1])
+
+
+def test_the_plot_has_one_line_per_policy_and_is_well_formed():
+    rows = [
+        {"policy": p, "budget": b, "accuracy": a, "low": a - 0.1, "high": min(1, a + 0.1)}
+        for p, a in (("omnimem", 0.9), ("a<b", 0.5))
+        for b in ("1/4", "1/16")
+    ]
+    root = ElementTree.fromstring(needle_svg(rows, "Title"))
+    name = "{http://www.w3.org/2000/svg}"
+    lines = root.findall(f"{name}polyline")
+    assert len(lines) == 2 and {t.text for t in root.findall(f"{name}text")} >= {"omnimem", "a<b", "1/4", "1/16"}
+    left, right = (float(point.split(",")[0]) for point in lines[0].get("points").split())
+    assert left < right, "the smaller budget stands to the left"
+    assert min(float(t.get("y")) for t in root.findall(f"{name}text")) > 0

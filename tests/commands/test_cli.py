@@ -1,0 +1,286 @@
+"""The command line itself: speed, help, streams, messages, exit codes of what stops before any work."""
+
+import io
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fake_run import FakeRun, media, omnimem
+from typer.main import get_command
+
+from omnimem_cli.app import app
+
+COMMANDS = ("summarize", "transcribe", "ask", "demo", "doctor")
+
+
+def in_a_process(*arguments: str, **more) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, **more)
+
+
+def test_help_imports_no_torch_and_nothing_else_that_is_slow():
+    script = (
+        "import sys; from omnimem_cli.app import run; code = run(['summarize', '--help']); "
+        "print(sorted({'torch', 'transformers', 'numpy', 'yaml', 'jsonschema', 'ffmpeg'} & set(sys.modules)), code)"
+    )
+    assert in_a_process("-c", script).stdout.splitlines()[-1] == "[] 0"
+
+
+def test_help_answers_within_three_tenths_of_a_second():
+    """Processor time, the least of three: the machine that runs the tests may be busy."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert in_a_process("-m", "omnimem_cli", "--help").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_shows_more_than_twenty_options_and_help_all_shows_the_rest(command: str, fake: FakeRun, capsys):
+    shown = [p for p in get_command(app).commands[command].params if not getattr(p, "hidden", False)]
+    assert len(shown) <= 20
+    if command in ("summarize", "transcribe", "ask"):
+        assert omnimem(command, "--help") == 0
+        assert "--policy" not in capsys.readouterr().out
+        assert omnimem(command, "--help-all") == 0
+        assert "--policy" in capsys.readouterr().out
+
+
+def test_the_advanced_options_of_a_benchmark_can_be_found(capsys):
+    assert omnimem("bench", "needle", "--help") == 0
+    assert "--plan" not in capsys.readouterr().out
+    assert omnimem("bench", "needle", "--help-all") == 0
+    assert "--plan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["memory", "needle", "recall", "speed", "overlap", "fuzz"])
+def test_a_benchmark_refuses_a_format_that_it_cannot_write_before_any_work(command: str, capsys):
+    assert omnimem("bench", command, "-f", "md") == 2
+    assert "-f md" in capsys.readouterr().err
+
+
+def test_every_example_in_the_help_parses(fake: FakeRun):
+    """The examples of the three tasks: each is a command that omnimem would run."""
+    from omnimem_cli.commands import ask, summarize, transcribe
+
+    media("lecture.mp4", "interview.mp4", "film.mkv", "match.mkv", "recordings/a.mp4", "meetings/b.mp4")
+    Path("questions.txt").write_text("Who won?\n")
+    for line in (*summarize.EXAMPLES, *transcribe.EXAMPLES, *ask.EXAMPLES):
+        if "|" in line:
+            continue
+        words = re.findall(r'"[^"]*"|\S+', line)
+        assert omnimem(*[w.strip('"') for w in words[1:]]) == 0, line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["summarize", "--bogus"], "--bogus"),
+        (["sumarize"], "summarize"),
+        (["summarize", "a.mp4", "-m", "qwen2.5-omni-8b"], "Did you mean"),
+        (["summarize", "a.mp4", "--budget", "8q"], "8k"),
+        (["summarize", "a.mp4", "-f", "srt"], "md, json, txt"),
+        (["summarize", "a.mp4", "-f", "md,json", "-o", "-"], "one format"),
+        (["summarize", "a.mp4", "--start", "1:30", "--end", "90"], "not after"),
+        (["summarize", "a.mp4", "--start", "soon"], "1:30"),
+        (["summarize", "a.mp4", "--timeout", "0"], "10m"),
+        (["summarize", "a.mp4", "--device", "tpu"], "cuda"),
+        (["summarize", "a.mp4", "--no-audio", "--no-video"], "nothing to watch"),
+        (["summarize", "a.mp4", "--av-ratio", "-1"], "above 0"),
+        (["summarize", "a.mp4", "--mrope", "best"], "released, trained"),
+        (["summarize", "a.mp4", "--policy", "best"], "sliding-window"),
+        (["summarize", "a.mp4", "--policy", "omnimem:colour=red"], "stride"),
+        (["summarize", "a.mp4", "--policy", "snapkv:pool=round"], "pool"),
+        (["summarize", "a.mp4", "folder/b.mp4", "-o", "-", "--policy", "best"], "sliding-window"),
+        (["summarize", "a.mp4", "--plan", "gone.json"], "omnimem calibrate"),
+        (["summarize", "a.mp4", "--plan", "a.mp4"], "omnimem calibrate"),
+        (["summarize", "a.mp4", "folder/b.mp4", "-o", "out", "--plan", "a.mp4"], "omnimem calibrate"),
+        (["summarize", "folder"], "-r"),
+        (["summarize", "-"], "--files-from"),
+        (["ask", "a.mp4"], "-Q"),
+        (["ask", "a.mp4", "-Q", "x", "--preset", "meeting"], "one way"),
+        (["ask", "a.mp4", "--preset", "meetings"], "meeting"),
+        (["models", "show", "qwen9"], "models list"),
+        (["models", "pull", "a/b/c"], "OWNER/NAME"),
+        (["summarize", "a.mp4", "-m", "a/b/c"], "OWNER/NAME"),
+    ],
+)
+def test_a_wrong_command_line_is_2_in_one_sentence_with_the_next_step(fake: FakeRun, arguments, said, capsys):
+    media("a.mp4", "folder/b.mp4")
+    assert omnimem(*arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    first, *rest = shown.err.strip().splitlines()
+    assert first.startswith("error: ") and said in shown.err
+    assert len(rest) <= 1 and "Traceback" not in shown.err
+    assert fake.watched == [] and not Path("out").exists()
+
+
+def test_the_rule_of_positions_reaches_the_watch(fake: FakeRun):
+    media("a.mp4")
+    assert omnimem("summarize", "a.mp4") == 0 and omnimem("summarize", "a.mp4", "--mrope", "trained") == 0
+    assert [settings.mrope for settings in fake.settings] == ["released", "trained"], "and is work of its own"
+
+
+def test_no_input_is_2_so_that_an_empty_variable_in_a_script_is_noticed(fake: FakeRun, capsys):
+    assert omnimem("summarize") == 2
+    assert "omnimem summarize lecture.mp4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("group", [[], ["models"], ["presets"]])
+def test_a_group_alone_shows_its_help(group: list[str], capsys):
+    omnimem(*group)
+    assert "Usage: omnimem" in capsys.readouterr().out
+
+
+def test_nothing_but_errors_is_said_when_quiet(fake: FakeRun, capsys):
+    media("a.mp4", "b.mp4")
+    omnimem("summarize", "a.mp4", "b.mp4", "-q")
+    shown = capsys.readouterr()
+    assert shown.err == "" and shown.out == "a.summary.md\nb.summary.md\n"
+    omnimem("summarize", "gone.mp4", "-q")
+    assert "gone.mp4 does not exist" in capsys.readouterr().err
+
+
+def test_nothing_is_coloured_or_animated_off_a_terminal(fake: FakeRun, capsys):
+    media("a.mp4")
+    omnimem("summarize", "a.mp4", "gone.mp4", "-v")
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+
+
+def test_a_traceback_is_shown_only_with_debug(fake: FakeRun, capsys):
+    def broken() -> dict:
+        raise ZeroDivisionError("oops")
+
+    media("a.mp4")
+    fake.on["a.mp4"] = broken
+    assert omnimem("summarize", "a.mp4") == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown and "--debug" in shown
+    assert omnimem("summarize", "a.mp4", "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_without_an_installed_model_it_stops_with_5_and_the_next_steps(tmp_path: Path):
+    (tmp_path / "lecture.mp4").write_bytes(b"x")
+    environment = {
+        "HF_HOME": str(tmp_path / "hub"),
+        "HF_HUB_OFFLINE": "1",
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+    }
+    run = in_a_process("-m", "omnimem_cli", "summarize", "lecture.mp4", cwd=tmp_path, env=environment)
+    assert run.returncode == 5, run.stderr
+    assert run.stdout == ""
+    assert "omnimem models pull" in run.stderr and "omnimem demo" in run.stderr and "GB" in run.stderr
+    assert not list(tmp_path.glob("*.md"))
+
+
+def test_a_known_model_without_weights_is_5_and_says_how_large_they_are(tmp_path: Path):
+    (tmp_path / "lecture.mp4").write_bytes(b"x")
+    environment = {"HF_HOME": str(tmp_path / "hub"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    arguments = ("-m", "omnimem_cli", "summarize", "lecture.mp4", "-m", "qwen2.5-omni-3b")
+    run = in_a_process(*arguments, cwd=tmp_path, env=environment)
+    assert run.returncode == 5, run.stderr
+    assert "11.9 GB" in run.stderr and "models pull qwen2.5-omni-3b" in run.stderr
+
+
+STUBBORN = """
+import sys, time, types
+import omnimem_cli.jobs
+from omnimem_cli.app import main
+from omnimem_cli.jobs.model import LazyModel
+
+def watch(*arguments, **more):
+    print("watching", file=sys.stderr, flush=True)
+    time.sleep(60)
+
+omnimem_cli.jobs.watch_one = types.SimpleNamespace(watch_one=watch)
+sys.modules["omnimem_cli.jobs.watch_one"] = omnimem_cli.jobs.watch_one
+LazyModel.identify = lambda engine: {"name": "fake", "revision": "1"}
+LazyModel.adapter = lambda engine, path: None
+main(["summarize", "a.mp4", "-o", "-"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_a_record_and_its_exit_code(tmp_path: Path, number: signal.Signals):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.stderr.readline() != "watching\n":
+        pass
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert '"status": "interrupted"' in out
+    assert "Traceback" not in err
+
+
+def test_the_shell_completes_models_and_presets(fake: FakeRun):
+    for words, said in (("-m qwen3", "qwen3-omni-30b-a3b"), ("--preset mee", "meeting")):
+        environment = {
+            "_OMNIMEM_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"omnimem ask a.mp4 {words}",
+            "COMP_CWORD": "4",
+        }
+        shown = in_a_process("-c", "from omnimem_cli.app import main; main()", env={**os.environ, **environment})
+        assert shown.stdout.split() == [said]
+
+
+def test_presets_check_tells_every_problem_with_its_line(fake: FakeRun, capsys):
+    Path("mine.yaml").write_text("description: Mine\nqestions: []\n")
+    assert omnimem("presets", "check", "mine.yaml") == 2
+    assert "mine.yaml:2: " in capsys.readouterr().out
+    assert omnimem("presets", "check", "meeting") == 0
+
+
+def test_presets_show_is_the_file_itself(fake: FakeRun, capsys):
+    assert omnimem("presets", "show", "meeting") == 0
+    Path("mine.yaml").write_text(capsys.readouterr().out)
+    assert omnimem("presets", "check", "mine.yaml") == 0
+
+
+def test_a_list_of_paths_on_stdin_is_taken_and_a_folder_without_media_is_told(fake: FakeRun, monkeypatch, capsys):
+    media("a.mp4", "b c.mp4")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"a.mp4\0b c.mp4\0"), isatty=lambda: False))
+    assert omnimem("summarize", "--files-from", "-", "-0") == 0
+    assert fake.watched == ["a.mp4", "b c.mp4"]
+    Path("empty").mkdir()
+    assert omnimem("summarize", "empty", "-r") == 4
+    assert "No media files" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_ends_the_run_without_a_word(tmp_path: Path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    piped = f"{sys.executable} -m omnimem_cli models list | true; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, cwd=tmp_path)
+    assert "Traceback" not in run.stderr and "BrokenPipe" not in run.stderr
+
+
+def test_a_pull_offline_is_5_and_says_that_weights_are_missing(monkeypatch, capsys):
+    monkeypatch.setattr("omnimem_cli.models.hub.cached", lambda hub_id: None)
+    assert omnimem("models", "pull", "qwen2.5-omni-3b", "--offline") == 5
+    shown = capsys.readouterr()
+    assert "are not on this machine" in shown.err and "offline" in shown.err and shown.out == ""
+
+
+def test_a_download_is_offered_at_a_terminal_only_and_happens_with_yes(fake: FakeRun, monkeypatch, capsys):
+    pulled = []
+    monkeypatch.setattr("omnimem_cli.models.download.pull", lambda row: pulled.append(row.name))
+    media("a.mp4")
+    name = "qwen2.5-omni-3b"
+    omnimem("summarize", "a.mp4", "-m", name)
+    omnimem("summarize", "a.mp4", "-m", name, "--yes", "--offline")
+    assert pulled == []
+    omnimem("summarize", "a.mp4", "-m", name, "--yes")
+    assert pulled == [name] and "11.9 GB" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""A watch that was killed goes on from its checkpoint and ends as an unbroken one does."""
+
+from pathlib import Path
+
+import footage
+import pytest
+import torch
+
+from omnimem_cli.base.errors import OutputError
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.jobs import watch_one as run
+from omnimem_cli.jobs.checkpoint import Checkpoint
+from omnimem_cli.tasks.summarize import Summarize
+from omnimem_cli.tasks.transcribe import Transcribe
+
+SETTINGS = Settings(budget="120", max_tokens=3, fps=1, max_pixels=56 * 56, chunk=100)
+TASKS = {
+    "summarize": lambda: Summarize(SETTINGS, style="chapters", notes_s=4.0),
+    "transcribe": lambda: Transcribe(SETTINGS),
+}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may catch it."""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return footage.av(tmp_path_factory.mktemp("clip"), video_s=9, audio_s=9)
+
+
+def checkpoint(folder: Path, work: str = "this", every_s: float = 0.0) -> Checkpoint:
+    return Checkpoint(folder / "a.checkpoint", folder / "a.part", {"work": work}, pytest.fail, every_s)
+
+
+def without_timing(result: dict) -> dict:
+    return {key: value for key, value in result.items() if key != "timing"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_watch_killed_after_any_chunk_gives_the_unbroken_result(task, clip, tiny_adapter, tmp_path):
+    whole = run.watch_one(str(clip), SETTINGS, TASKS[task](), tiny_adapter, lambda progress: None)
+    deaths, result = 0, None
+    while result is None:
+        chunks = 0
+
+        def die_after_one_chunk(progress) -> None:
+            nonlocal chunks
+            chunks += progress.stage == "watching"
+            if chunks == 2 and progress.stage == "watching":
+                raise Killed
+
+        try:
+            result = run.watch_one(
+                str(clip), SETTINGS, TASKS[task](), tiny_adapter, die_after_one_chunk, checkpoint=checkpoint(tmp_path)
+            )
+        except Killed:
+            deaths += 1
+    assert deaths >= 2
+    assert without_timing(result) == without_timing(whole)
+
+
+def test_a_resumed_watch_does_not_begin_again(clip, tiny_adapter, tmp_path):
+    seen = []
+
+    def die_at_four_seconds(progress) -> None:
+        seen.append((progress.stage, progress.done_s))
+        if progress.stage == "watching" and progress.done_s >= 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run.watch_one(
+            str(clip), SETTINGS, Summarize(SETTINGS), tiny_adapter, die_at_four_seconds, checkpoint=checkpoint(tmp_path)
+        )
+    again = []
+    run.watch_one(
+        str(clip),
+        SETTINGS,
+        Summarize(SETTINGS),
+        tiny_adapter,
+        lambda progress: again.append((progress.stage, progress.done_s)),
+        checkpoint=checkpoint(tmp_path),
+    )
+    assert again[0][0] == "watching" and again[0][1] > 4
+
+
+def test_state_comes_back_bit_by_bit(tmp_path):
+    state = {
+        "half": torch.randn(3, 4).to(torch.bfloat16).T,
+        "nested": [{"a": (1, 2.5, None)}, [True, "x"]],
+        7: {"empty": {}, "inf": float("inf")},
+        "flags": torch.tensor([True, False]),
+        "none": torch.zeros(0, 5),
+    }
+    checkpoint(tmp_path).save(state)
+    loaded = checkpoint(tmp_path).load()
+    assert repr(loaded) == repr(state)
+    assert all(
+        torch.equal(loaded[k], state[k]) and loaded[k].dtype == state[k].dtype for k in ("half", "flags", "none")
+    )
+
+
+def test_the_checkpoint_of_other_work_and_a_damaged_one_count_as_none(tmp_path):
+    checkpoint(tmp_path).save({"a": 1})
+    assert checkpoint(tmp_path, "other").load() is None
+    path = tmp_path / "a.checkpoint"
+    path.write_bytes(path.read_bytes()[:20])
+    assert checkpoint(tmp_path).load() is None
+    checkpoint(tmp_path).remove()
+    assert checkpoint(tmp_path).load() is None
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_once_and_costs_nothing(tmp_path, monkeypatch):
+    def full(path: Path, content: bytes, part: Path) -> None:
+        raise OutputError("a cannot be written: No space left on device.")
+
+    monkeypatch.setattr("omnimem_cli.jobs.checkpoint.write_whole", full)
+    told = []
+    saving = Checkpoint(tmp_path / "a.checkpoint", tmp_path / "a.part", {}, told.append, every_s=0.0)
+    saving.save({"a": 1})
+    assert len(told) == 1 and not saving.due()

@@ -1,0 +1,88 @@
+"""SIGKILL at any moment of a batch: run again, every result is whole and equal to an unbroken run's."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+# Ten inputs of several formats; a kill falls into watching, recording, writing, locking alike. No model, no torch.
+BATCH = """
+import sys, types
+import omnimem_cli.jobs
+from omnimem_cli.app import main
+from omnimem_cli.jobs.model import LazyModel
+from omnimem_cli.results.result import bare_input
+
+def watch(path, settings, task, adapter, report, **more):
+    import time
+    time.sleep(0.02)
+    counts = {"visual": 1, "audio": 1, "text": 1}
+    return {
+        "schema": "omnimem/result/1", "task": "summarize", "preset": None, "status": "done", "error": None,
+        "input": bare_input(path) | {"digest": more["digest"]},
+        "model": {"name": "fake", "revision": None, "dtype": "float32", "device": "cpu"},
+        "memory": {"policy": "omnimem", "budget_entries": 8, "budget_bytes": None, "layers": 1, "chunk": 1,
+                   "positions": "keep", "split": None, "seen": counts, "kept": counts, "bytes": 1, "peak_bytes": 1,
+                   "device_peak_bytes": None},
+        "coverage": {"duration_s": 1.0, "video_s": 1.0, "audio_s": 1.0, "ratio": 1.0},
+        "warnings": [],
+        "timing": dict.fromkeys(("decode_s", "encode_s", "prefill_s", "answer_s", "wall_s"), 1.0)
+                  | {"video_seconds_per_second": 1.0},
+        "summary": {"text": open(path).read() * 2000, "chapters": []},
+    }
+
+omnimem_cli.jobs.watch_one = types.SimpleNamespace(watch_one=watch)
+sys.modules["omnimem_cli.jobs.watch_one"] = omnimem_cli.jobs.watch_one
+LazyModel.identify = lambda engine: {"name": "fake", "revision": "1"}
+LazyModel.adapter = lambda engine, path: None
+main(["summarize", "in", "-r", "-o", "out", "-f", "md,json,txt", *sys.argv[1:]])
+"""
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", BATCH, *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def inputs(folder: Path) -> Path:
+    (folder / "in").mkdir(parents=True)
+    for number in range(10):
+        (folder / "in" / f"{number}.mp4").write_text(f"talk {number} ")
+    return folder
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in (folder / "out").iterdir() if p.is_file()}
+
+
+def kill_and_run_again(folder: Path, kills: int) -> None:
+    unbroken, broken = inputs(folder / "unbroken"), inputs(folder / "broken")
+    begun = time.monotonic()
+    assert start(unbroken).wait(60) == 0
+    whole_s = time.monotonic() - begun
+    dice = random.Random(7)
+    for number in range(kills):
+        # Every third life does everything again, so that kills meet finished work too.
+        process = start(broken, *(["--force"] if number % 3 == 2 else []))
+        time.sleep(dice.uniform(0.1, 1.0) * whole_s)
+        process.kill()
+        process.wait()
+        for name, content in (results(broken) if (broken / "out").exists() else {}).items():
+            assert content == results(unbroken)[name], f"{name} was half written"
+    last = start(broken)
+    assert last.wait(60) == 0, last.stderr.read()
+    assert results(broken) == results(unbroken)
+    left = {p.suffix for p in (broken / "out" / ".omnimem").iterdir()}
+    assert left == {".json"}, "no lock, no unfinished file, no checkpoint is left"
+
+
+def test_a_killed_batch_is_finished_by_the_next_run(tmp_path: Path):
+    kill_and_run_again(tmp_path, kills=3)
+
+
+@pytest.mark.slow
+def test_a_batch_killed_thirty_times_is_finished_by_the_next_run(tmp_path: Path):
+    kill_and_run_again(tmp_path, kills=30)

@@ -1,0 +1,182 @@
+"""Importance and redundancy against their definitions, written out in full."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from decoders import WIDTH, omni_decoder, stream
+
+from omnimem_cli.memory.attention import attend
+from omnimem_cli.memory.attention_kernels import best_kernel, merge, reference_kernel
+from omnimem_cli.memory.importance import column_sums, head_averaged_sums, running_mean, sampled_rows
+from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, neighbour_order, redundancy
+from omnimem_cli.memory.selection import top
+from omnimem_cli.memory.table import table_of
+from omnimem_cli.memory.tokens import VISUAL
+
+
+def heads(m=1500, n=70, h=4, g=2, d=16, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v = (torch.randn(1, x, y, d, generator=generator) for x, y in ((h, n), (g, m + n), (g, m + n)))
+    return q, k, v, m
+
+
+def softmax_weights(q, k, m, scaling):
+    """[H, n, m + n], the definition."""
+    n = q.shape[2]
+    scores = q[0] @ k[0].repeat_interleave(q.shape[1] // k.shape[1], 0).transpose(-1, -2) * scaling
+    later = torch.arange(m + n) > m + torch.arange(n)[:, None]
+    return scores.masked_fill(later, -torch.inf).softmax(-1)
+
+
+def two_parts(q, k, v, m, scaling=0.25):
+    return merge(
+        [
+            attend(q, k[:, :, :m], v[:, :, :m], scaling, False),
+            attend(q, k[:, :, m:], v[:, :, m:], scaling, True),
+        ]
+    )
+
+
+def test_memory_and_chunk_merge_to_one_attention():
+    q, k, v, m = heads()
+    out, lse = two_parts(q, k, v, m)
+    weights = softmax_weights(q, k, m, 0.25)
+    assert (out[0] - weights @ v[0].repeat_interleave(2, 0)).abs().max() < 1e-5
+    assert (lse[0] - torch.log((weights / weights).nan_to_num(0).sum(-1))).isfinite().all()
+
+
+def test_the_fast_kernel_was_found_and_agrees_with_the_portable_one():
+    q, k, v, _ = heads(m=0, n=200, g=4)
+    kernel = best_kernel(torch.device("cpu"), torch.float32, 16)
+    assert kernel is not reference_kernel
+    for causal in (False, True):
+        for ours, reference in zip(kernel(q, k, v, 0.3, causal), reference_kernel(q, k, v, 0.3, causal), strict=True):
+            assert (ours - reference).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("m", [0, 5, 1500])
+def test_blockwise_importance_equals_naive(m):
+    q, k, v, m = heads(m=m)
+    _, lse = two_parts(q, k, v, m)
+    ours = column_sums(q, lse, k[:, :, :m], k[:, :, m:], 0.25)
+    naive = softmax_weights(q, k, m, 0.25).sum(1).mean(0)
+    assert (ours - naive).abs().max() < 1e-5
+    assert abs(float(ours.sum()) - 70) < 1e-3, "importance sums to the number of queries"
+
+
+def test_importance_from_every_nth_query_counts_those_queries():
+    q, k, v, m = heads()
+    _, lse = two_parts(q, k, v, m)
+    ours = column_sums(q, lse, k[:, :, :m], k[:, :, m:], 0.25, stride=8)
+    rows = sampled_rows(70, 8, "cpu")
+    naive = softmax_weights(q, k, m, 0.25)[:, rows].sum(1).mean(0) * 70 / len(rows)
+    assert rows[-1] == 69 and (ours - naive).abs().max() < 1e-5
+
+
+def test_head_averaged_importance_is_a_softmax_of_mean_logits():
+    q, k, _, m = heads()
+    logits = (q[0] @ k[0].repeat_interleave(2, 0).transpose(-1, -2) * 0.25).mean(0)
+    later = torch.arange(m + 70) > m + torch.arange(70)[:, None]
+    naive = logits.masked_fill(later, -torch.inf).softmax(-1).sum(0)
+    ours = head_averaged_sums(q, k[:, :, :m], k[:, :, m:], 0.25)
+    assert (ours - naive).abs().max() < 1e-5
+
+
+def test_the_engine_hands_out_importance_that_sums_to_the_queries():
+    from omnimem_cli.memory.budget import even_budgets
+    from omnimem_cli.memory.memory import Memory
+    from omnimem_cli.memory.policies import Full
+
+    sums = []
+
+    class Spy(Full):
+        def on_layer(self, view):
+            sums.append((float(view.importance().sum()), float(view.importance(heads="averaged").sum())))
+            return super().on_layer(view)
+
+    piece = stream(9)
+    memory = Memory(omni_decoder(), Spy(), even_budgets(4, 40, 1.0, True, True), dtype=torch.float32)
+    for start in range(0, len(piece), 30):
+        memory.absorb(piece.cut(start, start + 30))
+    counts = [min(30, len(piece) - s) for s in range(0, len(piece), 30) for _ in range(4)]
+    for (exact, averaged), n in zip(sums, counts, strict=True):
+        assert abs(exact - n) < 1e-3 and abs(averaged - n) < 1e-3
+
+
+def test_old_entries_average_and_new_ones_start_whole():
+    received, stored = torch.tensor([[2.0, 4.0, 6.0]]), torch.tensor([[4.0, 0.0]])
+    assert running_mean(received, stored).tolist() == [[3.0, 2.0, 6.0]]
+
+
+def hidden_states(n, seed=0):
+    return torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def unit_of(hidden):
+    return torch.nn.functional.normalize(hidden, dim=-1)
+
+
+def test_redundancy_is_the_mean_cosine_to_both_neighbours_and_ends_count_one():
+    unit, table = unit_of(hidden_states(30)), table_of(stream(2).cut(0, 30), 0, 1)
+    order, counts = neighbour_order(table, "sequence")
+    s = redundancy(NeighbourCosines(unit, unit, table["index"][0], None, order, counts).cosines(HiddenSketch(0)), order)
+    dots = (unit[:-1] * unit[1:]).sum(-1)
+    assert (s[1:-1] - (dots[:-1] + dots[1:]) / 2).abs().max() < 1e-6
+    assert abs(float(s[0] - (1 + dots[0]) / 2)) < 1e-6 and abs(float(s[-1] - (1 + dots[-1]) / 2)) < 1e-6
+
+
+def test_neighbours_in_time_are_the_same_patch_one_step_away():
+    piece = stream(4)
+    table = table_of(piece, 0, 1)
+    order, counts = neighbour_order(table, "time")
+    kind, patch, step = (table[name][0] for name in ("kind", "patch", "step"))
+    pairs = [(int(a), int(b)) for a, b, c in zip(order, order[1:], counts, strict=False) if c]
+    media = [(a, b) for a, b in pairs if kind[a] >= 2]
+    assert media and all(kind[a] == kind[b] and patch[a] == patch[b] and step[b] == step[a] + 1 for a, b in media)
+
+
+def test_redundancy_in_time_is_in_the_order_of_the_entries():
+    unit, table = unit_of(hidden_states(30)), table_of(stream(2).cut(0, 30), 0, 1)
+    order, counts = neighbour_order(table, "time")
+    s = redundancy(NeighbourCosines(unit, unit, table["index"][0], None, order, counts).cosines(HiddenSketch(0)), order)
+    visual = (table["kind"][0] == VISUAL).nonzero()[:, 0]
+    first, again = visual[0], visual[table["patch"][0][visual] == table["patch"][0][visual[0]]][1]
+    assert abs(float(s[first] - (1 + unit[first] @ unit[again]) / 2)) < 1e-6, "one neighbour, the other counts 1"
+
+
+@pytest.mark.parametrize("carry", [HiddenSketch(8, "int8"), HiddenSketch(0)])
+def test_a_kept_pair_carries_its_exact_cosine_and_a_new_pair_uses_vectors(carry):
+    piece, unit = stream(3), unit_of(hidden_states(20))
+    table = table_of(piece.cut(0, 20), 0, 1)
+    pairs = NeighbourCosines(unit, carry.compact(unit), table["index"][0], None, *neighbour_order(table, "sequence"))
+    cosine, neighbour_index = pairs.remember(pairs.cosines(carry))
+    kept, fresh = torch.tensor([[0, 1, 2, 7, 8]]), unit_of(hidden_states(4, seed=1))
+    engine = table.take(kept)
+    table["cosine"], table["partner"] = cosine[None], neighbour_index[None]
+    both = engine.extend(table_of(piece.cut(20, 24), 20, 1))
+    vectors = torch.cat([pairs.vectors[kept[0]], carry.compact(fresh)])
+    later = NeighbourCosines(fresh, vectors, both["index"][0], table.take(kept), *neighbour_order(both, "sequence"))
+    again = later.cosines(carry)
+    assert torch.equal(again, replace(later, in_stream_order=True).cosines(carry)), "the short way is the same"
+    assert torch.allclose(again[[0, 1, 3]], (unit[:-1] * unit[1:]).sum(-1)[[0, 1, 7]], atol=1e-6), "both stayed: exact"
+    assert torch.allclose(again[5:], (fresh[:-1] * fresh[1:]).sum(-1), atol=1e-6), "inside the chunk: exact"
+    exact = torch.stack([unit[2] @ unit[7], unit[8] @ fresh[0]])
+    apart = (again[[2, 4]] - exact).abs()
+    assert (apart < 1e-5).all() if carry.dims == 0 else (apart > 1e-4).all(), "pairs made by eviction use vectors"
+
+
+def test_ties_fall_to_the_earlier_entry_and_nan_is_never_kept():
+    everyone = torch.ones(1, 6, dtype=torch.bool)
+    assert top(torch.ones(1, 6), everyone, 3).tolist() == [[True] * 3 + [False] * 3]
+    scores = torch.tensor([[torch.nan, 1.0, torch.nan, 2.0, 0.0, 1.0]])
+    assert top(scores, everyone, 5).tolist() == [[False, True, False, True, True, True]]
+
+
+def test_identical_neighbours_score_zero_never_nan():
+    from omnimem_cli.memory.policies.omnimem import OmniMem
+
+    redundant = torch.tensor([[1.0, 1.0 + 1e-6, 0.5]])
+    for score in ("paper", "code"):
+        psi = OmniMem(score=score).combine(torch.tensor([[0.0, 3.0, 2.0]]), redundant)
+        assert psi.isfinite().all() and psi[0, 0] == psi[0, 1] == 0 < psi[0, 2]

@@ -1,0 +1,343 @@
+"""Loading a model: names, folders, and what can be wrong with them."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import IMAGE, SOUND, write_json
+from tiny_qwen3 import tiny_qwen3_omni
+
+from omnimem_cli.base.errors import DoesNotFitError, MissingError, UsageError
+from omnimem_cli.jobs.model import is_installed
+from omnimem_cli.models import folder as checkpoint
+from omnimem_cli.models import hub, loader
+from omnimem_cli.models.catalogue import row
+from omnimem_cli.models.device import find_device, quantization
+from omnimem_cli.models.loader import installed, load, locate
+from omnimem_cli.models.qwen_omni import load as thinker
+
+
+@pytest.fixture
+def broken_folder(tiny_folder, tiny_full_folder, tmp_path):
+    """Makes a copy of a whole folder, to be damaged."""
+
+    def copy(full: bool = False) -> Path:
+        return Path(shutil.copytree(tiny_full_folder if full else tiny_folder, tmp_path / "copy"))
+
+    return copy
+
+
+@pytest.fixture
+def hub_cache(monkeypatch):
+    """A made-up hub cache: hub id -> folder."""
+    held: dict[str, Path] = {}
+    monkeypatch.setattr(hub, "cached", lambda hub_id: held.get(hub_id))
+    return held
+
+
+def refused(folder: Path | str) -> MissingError:
+    with pytest.raises(MissingError) as caught:
+        load(str(folder), device="cpu")
+    assert caught.value.exit_code == 5 and caught.value.hint
+    return caught.value
+
+
+def test_both_layouts_load_the_same_weights(tiny_folder, tiny_full_folder):
+    one, other = (load(str(folder), device="cpu") for folder in (tiny_folder, tiny_full_folder))
+    for name, weight in one.model.state_dict().items():
+        assert torch.equal(weight, other.model.state_dict()[name]), name
+    assert one.eos_ids == other.eos_ids and one.patches == other.patches
+
+
+def test_a_loaded_thinker_holds_what_was_saved(tiny_folder):
+    saved = load_file(tiny_folder / "model.safetensors")
+    held = load(str(tiny_folder), device="cpu").model.lm_head.weight
+    assert torch.equal(held, saved["lm_head.weight"])
+
+
+def test_dtype_is_float32_on_cpu_unless_asked(tiny_folder):
+    assert load(str(tiny_folder), device="cpu").dtype == torch.float32
+    adapter = load(str(tiny_folder), device="cpu", dtype="bfloat16")
+    assert adapter.dtype == torch.bfloat16 and adapter.head(torch.zeros(64).bfloat16()).dtype == torch.float32
+
+
+def test_a_folder_of_another_architecture_is_named(broken_folder):
+    folder = broken_folder()
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert "llama" in refused(folder).message
+
+
+def test_a_folder_without_a_config_is_refused(tmp_path):
+    assert "config.json" in refused(tmp_path).message
+
+
+def test_a_config_that_is_not_json_is_refused(broken_folder):
+    folder = broken_folder()
+    (folder / "config.json").write_text("{")
+    assert "not JSON" in refused(folder).message
+
+
+def test_a_config_of_another_clock_is_refused(broken_folder):
+    folder = broken_folder()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"position_id_per_seconds": 13}))
+    assert "audio tokens per second" in refused(folder).message
+
+
+def test_preprocessing_settings_that_the_towers_were_not_built_for_are_refused(tmp_path, broken_folder):
+    folder = tiny_qwen3_omni(tmp_path / "three")
+    (folder / "preprocessor_config.json").unlink()
+    assert "lacks preprocessor_config.json" in refused(folder).message
+    folder = broken_folder(full=True)
+    write_json(folder / "preprocessor_config.json", SOUND | IMAGE | {"patch_size": 16})
+    assert "preprocessing settings" in refused(folder).message
+
+
+def test_a_generation_config_that_is_not_json_is_refused(broken_folder):
+    folder = broken_folder()
+    (folder / "generation_config.json").write_text("{")
+    assert "generation_config.json that is not JSON" in refused(folder).message
+
+
+MALFORMED = [{"shape": [2]}, {"shape": "ab"}, {"data_offsets": [0]}, {"data_offsets": [0, "x"]}]
+
+
+@pytest.mark.parametrize("header", [[], {"a": 1}, *({"a": entry} for entry in MALFORMED)])
+def test_a_safetensors_file_with_another_header_is_refused(broken_folder, header):
+    folder, text = broken_folder(), json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    assert "incomplete" in refused(folder).message
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "model.safetensors"])
+def test_a_folder_in_the_place_of_a_file_is_refused(broken_folder, name):
+    folder = broken_folder()
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    assert name in refused(folder).message
+
+
+@pytest.mark.parametrize("shards", [3, {"a": 7}, None])
+def test_an_index_that_names_no_files_is_refused(broken_folder, shards):
+    folder = broken_folder(full=True)
+    write_json(folder / "model.safetensors.index.json", {"weight_map": shards})
+    assert "model.safetensors.index.json" in refused(folder).message
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("generation_config.json", {"repetition_penalty": "x"}),
+        ("generation_config.json", {"eos_token_id": "x"}),
+        ("generation_config.json", {"eos_token_id": [1, None]}),
+        ("processor_config.json", {"feature_extractor": []}),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(broken_folder, name, settings):
+    folder = broken_folder()
+    write_json(folder / name, settings)
+    assert name in refused(folder).message
+
+
+@pytest.mark.parametrize("settings", [{"image_mean": 3}, {"patch_size": "x"}, {"n_fft": [1]}])
+def test_preprocessing_settings_that_are_no_settings_are_refused(broken_folder, settings):
+    folder = broken_folder(full=True)
+    write_json(folder / "preprocessor_config.json", SOUND | IMAGE | settings)
+    assert str(folder) in refused(folder).message
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_attention_heads": "x"}, "num_attention_heads"),
+        ({"num_attention_heads": 0}, "division"),
+        ({"num_hidden_layers": 9}, "num_hidden_layers"),
+    ],
+)
+def test_a_config_that_the_library_cannot_build_is_refused(broken_folder, change, said):
+    folder = broken_folder()
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= change
+    write_json(folder / "config.json", config)
+    assert said in refused(folder).message
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"base_model_name_or_path": 7}'])
+def test_a_lora_release_that_names_no_base_is_refused(broken_folder, text):
+    folder = broken_folder()
+    (folder / "adapter_config.json").write_text(text)
+    assert "names no base model" in refused(folder).message
+
+
+def test_an_adapter_of_an_adapter_is_refused(broken_folder):
+    folder = broken_folder()
+    write_json(folder / "adapter_config.json", {"base_model_name_or_path": "."})
+    assert "an adapter itself" in refused(folder).message
+
+
+def test_an_index_that_names_a_missing_shard_is_refused(broken_folder):
+    folder = broken_folder(full=True)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    assert "model-00002-of-00002.safetensors" in refused(folder).message
+
+
+@pytest.mark.parametrize("left", [0, 5, 100, 0.5, -1])
+def test_a_half_downloaded_shard_is_refused(broken_folder, left):
+    folder = broken_folder()
+    file = folder / "model.safetensors"
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * left) if isinstance(left, float) else left])
+    assert "incomplete" in refused(folder).message
+
+
+def test_a_folder_without_weights_is_refused(broken_folder):
+    folder = broken_folder()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "no safetensors" in refused(folder).message
+
+
+def test_missing_keys_are_counted(broken_folder):
+    folder = broken_folder()
+    weights = load_file(folder / "model.safetensors")
+    gone = [name for name in weights if "layers.1.mlp" in name]
+    save_file({n: w for n, w in weights.items() if n not in gone}, folder / "model.safetensors", {"format": "pt"})
+    assert f"lacks {len(gone)} " in refused(folder).message
+
+
+def test_weights_of_another_shape_are_refused(broken_folder):
+    folder = broken_folder()
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"lm_head.weight": torch.zeros(3, 64)}, folder / "model.safetensors", {"format": "pt"})
+    assert "lm_head.weight" in refused(folder).message
+
+
+@pytest.mark.parametrize("damage", ["absent", "without marks", "not json"])
+def test_a_folder_without_a_tokenizer_of_its_marks_is_refused(broken_folder, damage):
+    folder = broken_folder()
+    file = folder / "tokenizer.json"
+    if damage == "absent":
+        for tokenizer_file in folder.glob("*token*"):
+            tokenizer_file.unlink()
+    elif damage == "not json":
+        file.write_text("{")
+    else:
+        for each in (file, folder / "tokenizer_config.json"):
+            each.write_text(each.read_text().replace("<|im_end|>", "<|over|>"))
+    assert "holds no tokenizer" in refused(folder).message
+
+
+def test_an_unknown_name_is_a_usage_error_naming_the_nearest():
+    with pytest.raises(UsageError) as caught:
+        load("qwen2.5-omni-3")
+    assert "qwen2.5-omni-3b" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "no/where/at", "models/of mine"])
+def test_a_folder_that_does_not_exist_is_a_usage_error(name):
+    with pytest.raises(UsageError):
+        load(name)
+
+
+def test_an_adapter_of_a_base_that_no_hub_could_have_is_refused(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/their/disk/base"}')
+    assert "/their/disk/base" in refused(tmp_path).message
+
+
+def test_no_weights_tells_how_large_and_how_to_get_them(hub_cache):
+    error = refused("qwen2.5-omni-3b")
+    assert "11.9 GB" in error.message
+    assert "omnimem models pull qwen2.5-omni-3b" in error.hint and "omnimem demo" in error.hint
+    assert refused("Qwen/Qwen2.5-Omni-3B").message == error.message
+    assert "omnimem models pull some/finetune" in refused("some/finetune").hint
+
+
+def test_auto_takes_the_first_installed_row_that_fits(hub_cache, tiny_folder, monkeypatch):
+    hub_cache[row("qwen2.5-omni-7b").hub_id] = tiny_folder
+    hub_cache[row("qwen2.5-omni-3b").hub_id] = tiny_folder
+    monkeypatch.setattr(loader, "total_memory", lambda device: 100e9)
+    assert locate("auto", device="cpu").row.name == "qwen2.5-omni-7b"
+    monkeypatch.setattr(loader, "total_memory", lambda device: 25e9)
+    assert locate("auto", device="cpu").row.name == "qwen2.5-omni-3b"
+    assert locate("auto", device="cpu", dtype="bfloat16").row.name == "qwen2.5-omni-7b"
+
+
+def test_auto_never_takes_nano_unasked(hub_cache):
+    error = refused("auto")
+    assert "omnimem models pull" in error.hint and "omnimem demo" in error.hint
+
+
+def test_a_half_downloaded_row_is_not_installed(hub_cache, broken_folder):
+    folder = broken_folder(full=True)
+    hub_cache[row("qwen2.5-omni-3b").hub_id] = folder
+    assert installed(row("qwen2.5-omni-3b")) == folder
+    (folder / "model-00001-of-00002.safetensors").unlink()
+    assert installed(row("qwen2.5-omni-3b")) is None
+
+
+def test_a_cached_repository_loads_by_name_and_by_hub_id(hub_cache, tiny_full_folder):
+    hub_cache["Qwen/Qwen2.5-Omni-3B"] = tiny_full_folder
+    hub_cache["some/finetune"] = tiny_full_folder
+    assert load("qwen2.5-omni-3b", device="cpu").row == row("qwen2.5-omni-3b")
+    assert load("Qwen/Qwen2.5-Omni-3B", device="cpu").row == row("qwen2.5-omni-3b")
+    assert load("some/finetune", device="cpu").row.name == "some/finetune"
+
+
+def test_a_repository_that_two_rows_share_is_the_one_whose_size_it_holds(hub_cache, monkeypatch, tiny_folder):
+    small, large = row("video-salmonn2-plus-4b"), row("video-salmonn2-plus-8b")
+    hub_cache[small.hub_id] = tiny_folder
+    for held, other in ((small, large), (large, small)):
+        monkeypatch.setattr(checkpoint.Checkpoint, "values", property(lambda self, held=held: held.params_b * 1e9))
+        assert locate(held.name).row is held is locate(held.hub_id).row
+        assert installed(held) == tiny_folder and installed(other) is None
+        assert is_installed(held) and not is_installed(other), "as `models list` says it"
+        with pytest.raises(MissingError, match=f"holds {held.name}, not {other.name}"):
+            locate(other.name)
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(MissingError):
+        find_device("cuda:77")
+    with pytest.raises(UsageError):
+        find_device("toaster")
+
+
+def test_weights_that_exceed_what_is_free_are_not_read(tiny_full_folder, monkeypatch):
+    held = sum(p.numel() for p in load(str(tiny_full_folder), device="cpu").model.parameters())
+    monkeypatch.setattr(loader, "free_bytes", lambda device: 4 * held - 1)
+    with pytest.raises(DoesNotFitError, match="as float32; cpu has") as raised:
+        load(str(tiny_full_folder), device="cpu")
+    assert "omnimem doctor" in raised.value.hint
+    load(str(tiny_full_folder), device="cpu", dtype="bfloat16")
+
+
+@pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory"])
+def test_memory_that_runs_out_while_a_thinker_is_loaded_is_6_whatever_class_the_error_has(
+    tiny_folder, monkeypatch, words
+):
+    def full(*args, **more):
+        raise RuntimeError(f"[enforce fail at alloc_cpu.cpp:127] {words}: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(thinker.FAMILIES["qwen2.5-omni"][0], "from_pretrained", full)
+    with pytest.raises(DoesNotFitError, match="do not fit on cpu"):
+        load(str(tiny_folder), device="cpu")
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("int8", "Linear8bitLt"), ("int4", "Linear4bit")])
+def test_quantized_weights_are_those_of_the_language_model_alone(tiny_folder, dtype, kind):
+    pytest.importorskip("bitsandbytes")
+    adapter = load(str(tiny_folder), device="cpu", dtype=dtype)
+    assert adapter.weights == dtype and adapter.dtype == torch.bfloat16
+    inside = [name for name, part in adapter.model.named_modules() if type(part).__name__ == kind]
+    assert inside and not any(part in name for name in inside for part in ("visual", "audio", "lm_head"))
+
+
+def test_quantized_weights_without_the_extra_are_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None)
+    with pytest.raises(MissingError) as raised:
+        quantization("int4")
+    assert 'pip install "omnimem-cli[quant]"' in raised.value.hint
+    assert quantization("bfloat16") is None

@@ -1,0 +1,173 @@
+"""Results as files: every format, names, subtitles that players accept."""
+
+import json
+import re
+from itertools import pairwise
+
+import pytest
+from scripted import result
+
+from omnimem_cli.base.timecode import format_clock, format_timestamp
+from omnimem_cli.results.codes import warning
+from omnimem_cli.results.result import PARTS
+from omnimem_cli.results.writers import FORMATS, WRITERS, get_writer
+from omnimem_cli.results.writers.cues import cues
+from omnimem_cli.results.writers.json import write_json_line
+
+CHAPTERS = [
+    {"start_s": 0.0, "end_s": 180.0, "title": "Trains", "text": "About trains."},
+    {"start_s": 180.0, "end_s": 3723.0, "title": "", "text": "About ships."},
+]
+
+
+def transcript(*segments: tuple[float, float, str]) -> dict:
+    rows = [{"start_s": start, "end_s": end, "text": text} for start, end, text in segments]
+    return result("transcribe", {"transcript": {"language": None, "segments": rows}})
+
+
+def answers(data: object, answer: str = "raw", name: str = "decisions") -> dict:
+    row = {"id": name, "question": "What was decided?", "answer": answer, "data": data}
+    return result("ask", {"answers": [row]})
+
+
+SAMPLES = {
+    "summarize": result("summarize", {"summary": {"text": "A talk.", "chapters": CHAPTERS}}),
+    "transcribe": transcript((0.5, 2.0, "Hello."), (2.0, 4.0, "Good bye.")),
+    "ask": answers([{"decision": "Buy", "owner": None}]),
+}
+CASES = [(task, name) for task, names in FORMATS.items() for name in names]
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+def test_every_offered_format_writes_text_that_ends_with_one_newline(task, name):
+    text = get_writer(name)(SAMPLES[task])
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+def test_every_task_has_formats_and_every_format_a_writer():
+    assert set(FORMATS) == set(PARTS)
+    assert {name for names in FORMATS.values() for name in names} == set(WRITERS)
+
+
+def test_json_is_the_result_itself():
+    record = result("summarize", {"summary": {"text": "naïve 列車", "chapters": []}})
+    text = get_writer("json")(record)
+    assert json.loads(text) == record
+    assert "列車" in text
+    assert write_json_line(record).count("\n") == 1
+
+
+def test_markdown_shows_summary_chapters_and_facts():
+    text = get_writer("md")(SAMPLES["summarize"])
+    assert text.startswith("# lecture.mp4\n\nA talk.\n")
+    assert "## 0:00–3:00 Trains\n\nAbout trains.\n" in text
+    assert "## 3:00–1:02:03 Untitled" in text
+    assert "| Watched | 99.1% (picture 1:01, sound 1:01) |" in text
+    assert "budget 512 entries, 3.0 MiB at the end, 6.0 MiB at most" in text
+    assert "400 visual, 112 audio, 12 text entries (mean over 6 layers)" in text
+
+
+def test_markdown_says_what_was_wrong():
+    record = result(warnings=[warning("repetition", "The summary repeated itself.")])
+    assert "## Warnings\n\n- The summary repeated itself.\n" in get_writer("md")(record)
+    assert "Warnings" not in get_writer("md")(result())
+
+
+def test_markdown_copes_with_unknown_facts():
+    record = result()
+    record["input"] |= {"duration_s": None, "video": None, "start_s": 5.0}
+    record["coverage"] |= {"duration_s": None, "ratio": None}
+    record["memory"] |= {"budget_entries": None, "split": None}
+    record["timing"] |= {"video_seconds_per_second": None}
+    text = get_writer("md")(record)
+    assert "from 0:05 to the end, no picture" in text
+    assert "(coverage unknown)" in text
+    assert "budget no bound" in text
+
+
+def test_markdown_makes_a_table_of_like_objects():
+    text = get_writer("md")(answers([{"decision": "Buy | sell", "owner": None}, {"decision": "Go", "owner": "Ann"}]))
+    assert "## Decisions\n" in text
+    assert "| Decision | Owner |\n| --- | --- |\n| Buy \\| sell | – |\n| Go | Ann |" in text
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"needed": True, "why": "smoke"}, "- **Needed**: yes\n- **Why**: smoke"),
+        (["a", "b"], "- a\n- b"),
+        ([], "*None.*"),
+        (7, "7"),
+        ({"sides": ["A", "B"], "score": {"a": 1}}, "**Sides**\n\n- A\n- B"),
+        ([{"a": [1, 2], "b": {"c": False}}], "| 1, 2 | C: no |"),
+    ],
+)
+def test_markdown_renders_any_data(data, expected):
+    assert expected in get_writer("md")(answers(data))
+
+
+def test_markdown_of_plain_questions_is_headed_by_the_question():
+    text = get_writer("md")(answers(None, answer="To buy.", name="q1"))
+    assert "## What was decided?\n\nTo buy.\n" in text
+
+
+def test_names_cannot_break_markdown():
+    record = result(input=result()["input"] | {"path": "a/*b*_[c]#1.mp4"})
+    assert get_writer("md")(record).startswith("# \\*b\\*\\_\\[c\\]\\#1.mp4\n")
+
+
+def test_an_empty_transcript_is_a_valid_file_in_every_format():
+    empty = transcript()
+    assert get_writer("srt")(empty) == ""
+    assert get_writer("vtt")(empty) == "WEBVTT\n"
+    assert get_writer("txt")(empty) == ""
+    assert "No speech" in get_writer("md")(empty)
+
+
+def test_srt_numbers_its_cues_and_parts_them_by_blank_lines():
+    expected = "1\n00:00:00,500 --> 00:00:02,000\nHello.\n\n2\n00:00:02,000 --> 00:00:04,000\nGood bye.\n"
+    assert get_writer("srt")(SAMPLES["transcribe"]) == expected
+
+
+def test_vtt_has_its_header_and_dots():
+    assert get_writer("vtt")(SAMPLES["transcribe"]).startswith("WEBVTT\n\n00:00:00.500 --> 00:00:02.000\nHello.\n\n")
+
+
+def test_markup_in_subtitles_is_escaped():
+    record = transcript((0.0, 2.0, "a --> b & <i>"))
+    assert get_writer("vtt")(record).count("-->") == 1
+    assert "a --&gt; b &amp; &lt;i&gt;" in get_writer("vtt")(record)
+    assert get_writer("srt")(record).count("-->") == 1
+
+
+def test_cues_are_short_in_order_and_never_negative():
+    words = "word " * 200
+    record = transcript((-0.3, 29.9, words), (29.5, 29.6, words), (29.6, 29.6, "end"), (40.0, 41.0, "later"))
+    made = cues(record)
+    assert all(len(line) <= 42 for cue in made for line in cue.text.split("\n"))
+    assert all(cue.text.count("\n") <= 1 for cue in made)
+    assert made[0].start_s == 0.0
+    assert all(cue.start_s < cue.end_s for cue in made)
+    assert all(before.end_s <= after.start_s for before, after in pairwise(made))
+    stamps = re.findall(r"\d\d:\d\d:\d\d,\d{3}", get_writer("srt")(record))
+    assert stamps == sorted(stamps)
+    assert " ".join(cue.text.replace("\n", " ") for cue in made).split() == (words * 2 + "end later").split()
+
+
+def test_long_segments_fill_their_own_time():
+    made = cues(transcript((10.0, 40.0, "word " * 60)))
+    assert (made[0].start_s, made[-1].end_s) == (10.0, 40.0)
+
+
+def test_subtitles_are_offered_for_transcripts_only():
+    assert [task for task, names in FORMATS.items() if {"srt", "vtt"} & set(names)] == ["transcribe"]
+
+
+def test_clocks_and_stamps():
+    assert (format_clock(75.9), format_clock(3723), format_clock(-1)) == ("1:15", "1:02:03", "0:00")
+    assert (format_timestamp(3723.0456), format_timestamp(-1.0), format_timestamp(59.9996, ",")) == (
+        "01:02:03.046",
+        "00:00:00.000",
+        "00:01:00,000",
+    )

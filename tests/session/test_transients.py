@@ -1,0 +1,166 @@
+"""What a watch takes beside the weights: the bound before it begins, and the tensors that were really alive."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peak import Peak
+from salmonn_tiny import FAMILIES, tiny_salmonn
+from streams import frames_of, media_of, segments_of, sound_of
+from tiny_qwen3 import tiny_qwen3_omni
+
+from omnimem_cli.base.settings import ANSWER_TOKENS, Settings
+from omnimem_cli.memory.tokens import concat
+from omnimem_cli.models.adapter import Plan, WatchOptions
+from omnimem_cli.models.device import free_bytes
+from omnimem_cli.models.dummy import random_adapter
+from omnimem_cli.models.loader import load
+from omnimem_cli.session import transients as footprint
+from omnimem_cli.session.footprint import footprint_of
+from omnimem_cli.session.session import Session
+from omnimem_cli.session.sizing import size_memory
+from omnimem_cli.session.transients import (
+    QUESTION_TOKENS,
+    QUESTIONS,
+    asking_bytes,
+    question_bytes_in_flight,
+    question_tokens_in_flight,
+    transient_bytes,
+    widths,
+)
+from omnimem_cli.tasks.summarize import NOTE_TOKENS
+from omnimem_cli.tasks.transcribe import WINDOW_TOKENS
+
+
+def begun(adapter, seconds: float, width: int, height: int, **settings):
+    """A session, the segments of its video, and the bytes that the tool reckons for it."""
+    media, chosen = media_of(seconds, seconds, width, height), Settings(max_pixels=width * height, **settings)
+    plan = adapter.plan(media, WatchOptions(max_pixels=chosen.max_pixels))
+    fitted = size_memory(chosen, adapter, plan, media)
+    room = footprint_of(chosen, adapter, plan, media)
+    frames = frames_of(seconds, plan.format.fps, plan.format.width, plan.format.height)
+    tail = fitted.question_tokens_in_flight
+    session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens, question_tokens_in_flight=tail)
+    return session, segments_of(plan.format, frames, sound_of(seconds)), room.peak_bytes_of_input(fitted.entries or 0)
+
+
+def assert_reckoned(adapter, seconds: float, width: int, height: int, policy: str):
+    """Watch it; what was alive at once lies within what was reckoned."""
+    session, segments, _ = begun(adapter, seconds, width, height, budget="2000", policy=policy)
+    with Peak() as peak:
+        list(session.watch(segments))
+    sizes, chunk = widths(adapter.model.config), session.memory.tokens_seen
+    stride = 8 if policy == "omnimem" else 1
+    reckoned = transient_bytes(sizes, session.plan, chunk, 4, stride) + session.memory.peak_bytes
+    assert reckoned / 6 < peak.most <= reckoned
+
+
+@pytest.mark.parametrize("policy", ["omnimem", "omnimem:stride=1", "full"])
+@pytest.mark.parametrize(("seconds", "width", "height"), [(20, 112, 84), (8, 448, 364)])
+def test_no_more_is_alive_than_was_reckoned(tiny_adapter, policy, seconds, width, height):
+    assert_reckoned(tiny_adapter, seconds, width, height, policy)
+
+
+def tiny_folder_of(family: str, path: Path) -> Path:
+    return tiny_salmonn(path, family) if family in FAMILIES else tiny_qwen3_omni(path)
+
+
+@pytest.mark.parametrize("family", ["qwen3-omni", *FAMILIES])
+def test_features_for_several_layers_are_reckoned(tmp_path, family):
+    adapter = load(str(tiny_folder_of(family, tmp_path)), device="cpu")
+    assert_reckoned(adapter, 150, 64, 64, "omnimem:stride=1")
+
+
+def test_the_rows_that_many_experts_gather_are_reckoned(tmp_path):
+    folder = tiny_qwen3_omni(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= {"num_experts": 16, "num_experts_per_tok": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    adapter = random_adapter(str(folder), device="cpu")
+    session, segments, _ = begun(adapter, 40, 64, 64, budget="2000", policy="omnimem:stride=64")
+    chunk = concat([adapter.open(session.media, session.plan), *adapter.encode(segments)])
+    silent = Plan(replace(session.plan.format, fps=0), 1, 0, 0)
+    with Peak() as peak:
+        session.memory.absorb(chunk)
+    reckoned = transient_bytes(widths(adapter.model.config), silent, len(chunk), 4, 64) + session.memory.peak_bytes
+    assert reckoned / 2 < peak.most <= reckoned
+
+
+@pytest.mark.parametrize("family", ["qwen2.5-omni", "qwen3-omni", *FAMILIES])
+def test_a_wide_vision_tower_is_reckoned(tmp_path, tiny_folder, family):
+    folder = tmp_path / "wide"
+    shutil.copytree(tiny_folder if family == "qwen2.5-omni" else tiny_folder_of(family, tmp_path / "tiny"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"] |= {"hidden_size": 320, "intermediate_size": 1024}
+    (folder / "config.json").write_text(json.dumps(config))
+    adapter = random_adapter(str(folder), device="cpu")
+    assert_reckoned(adapter, 24, 448, 364, "omnimem")
+
+
+@pytest.mark.parametrize(("question", "answer", "count"), [("", 96, 32), ("x" * 185, 1, 20)], ids=["answers", "texts"])
+def test_asking_takes_no_more_than_was_reckoned_however_many_questions(
+    tiny_adapter, monkeypatch, question, answer, count
+):
+    monkeypatch.setattr(footprint, "QUESTION_TOKENS", 15 + len(question))  # one per letter, beside the marks
+    monkeypatch.setattr(footprint, "ROWS", 15 + len(question))
+    tiny_adapter.eos_ids = ()  # every answer is as long as it may be
+    session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget="20", chunk=50, max_tokens=answer)
+    list(session.watch(segments))
+    assert len(tiny_adapter.question([question])[0]) == footprint.QUESTION_TOKENS
+    with Peak() as peak:
+        answers = session.ask([question] * count, max_tokens=answer)
+    assert [a.tokens for a in answers] == [answer] * count
+    sizes = widths(tiny_adapter.model.config)
+    tail = question_bytes_in_flight(sizes, 4, session.question_tokens_in_flight)
+    assert 0.6 * needed < peak.most <= min(needed, tail + asking_bytes(sizes, 4, session.question_tokens_in_flight))
+    assert answer == 1 or needed - tail < peak.most, "the tail must matter, or it could be forgotten"
+
+
+def test_one_long_question_takes_no_more_than_a_full_batch(tiny_adapter):
+    session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget="20", chunk=50)
+    list(session.watch(segments))
+    question = "x" * (QUESTIONS * QUESTION_TOKENS - 15)
+    assert len(tiny_adapter.question([question])[0]) == QUESTIONS * QUESTION_TOKENS
+    with Peak() as peak:
+        session.ask([question], max_tokens=2)
+    assert 0.4 * needed < peak.most <= needed
+
+
+def test_longer_answers_are_reckoned_up_to_a_full_batch_of_usual_ones():
+    usual = question_tokens_in_flight(ANSWER_TOKENS)
+    assert usual == QUESTIONS * (QUESTION_TOKENS + ANSWER_TOKENS)
+    assert question_tokens_in_flight(64) == QUESTIONS * (QUESTION_TOKENS + 64) < usual
+    assert question_tokens_in_flight(4_000) == usual, "fewer are asked at once"
+    assert question_tokens_in_flight(50_000) == QUESTION_TOKENS + 50_000
+    assert max(NOTE_TOKENS, WINDOW_TOKENS) <= ANSWER_TOKENS
+
+
+def test_a_watch_with_longer_answers_needs_more_room(tiny_adapter):
+    short, usual = (begun(tiny_adapter, 4, 56, 56, budget="20", max_tokens=n)[2] for n in (64, None))
+    sizes = widths(tiny_adapter.model.config)
+    tails = [question_tokens_in_flight(n) for n in (64, ANSWER_TOKENS)]
+    more = [question_bytes_in_flight(sizes, 4, tail) + asking_bytes(sizes, 4, tail) for tail in tails]
+    assert usual - short == more[1] - more[0] > 2**23
+
+
+def test_free_memory_is_what_can_be_had():
+    free = free_bytes(torch.device("cpu"))
+    assert 2**27 < free < 2**50
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("budget", ["1k", "8k"])
+def test_the_allocators_peak_stays_below_what_was_reckoned(budget):
+    adapter = random_adapter("qwen2.5-omni-3b", device="cuda")
+    session, segments, needed = begun(adapter, 240, 640, 360, budget=budget)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    list(session.watch(segments))
+    session.ask(["What is shown?"] * 16, max_tokens=64)
+    taken = torch.cuda.max_memory_allocated() - before
+    assert taken <= needed

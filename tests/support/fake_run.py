@@ -1,0 +1,66 @@
+"""A command line whose model and watching are scripted: what the tests of commands and batches stand on."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scripted import result
+
+from omnimem_cli import app
+from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.jobs import watch_one as run
+from omnimem_cli.jobs.model import LazyModel
+from omnimem_cli.results.result import bare_input
+
+
+class FakeRun:
+    """Watches nothing: answers every input with a finished result, or as ``on[name]`` says.
+
+    ``watched`` lists the names in the order they were watched, ``settings`` with what; ``model`` is what the engine
+    says it is.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.watched: list[str] = []
+        self.settings: list[Settings] = []
+        self.on: dict[str, Callable[[], dict]] = {}
+        self.model = {"name": "fake", "revision": "1"}
+        monkeypatch.setattr(LazyModel, "identify", lambda engine: self.model)
+        monkeypatch.setattr(LazyModel, "adapter", lambda engine, path: None)
+        monkeypatch.setattr(run, "watch_one", self._watch)
+
+    def _watch(self, path, settings, task, adapter, report, *, digest=None, preset=None, checkpoint=None) -> dict:
+        name = Path(path).name
+        self.watched.append(name)
+        self.settings.append(settings)
+        report(Progress("watching", 30.0, 60.0))
+        if name in self.on:
+            return self.on[name]()
+        text = f"{name} under {settings.budget}"
+        parts = {
+            "summarize": {"summary": {"text": text, "chapters": []}},
+            "transcribe": {
+                "transcript": {"language": None, "segments": [{"start_s": 0.0, "end_s": 2.0, "text": text}]}
+            },
+            "ask": {"answers": [{"id": "q1", "question": "why?", "answer": text, "data": None}]},
+        }
+        return result(task.name, parts[task.name], input=bare_input(path) | {"digest": digest})
+
+
+def media(*names: str) -> None:
+    """Files that look like media to the command line, each with content of its own."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"media " + os.fsencode(name))
+
+
+def omnimem(*arguments: str) -> int:
+    """Run the command line in this process; the exit code."""
+    return app.run([str(a) for a in arguments])
+
+
+def lines(text: str) -> list[dict]:
+    """JSON Lines as objects."""
+    return [json.loads(line) for line in text.splitlines()]

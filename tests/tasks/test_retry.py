@@ -1,0 +1,57 @@
+"""An answer that loops is asked for once more with a penalty, and replaced only by a better one."""
+
+import pytest
+from scripted import ScriptedSession, sound, watch
+
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.tasks.ask import Ask
+from omnimem_cli.tasks.presets.preset import Question
+from omnimem_cli.tasks.retry import PENALTY, answers_to
+from omnimem_cli.tasks.summarize import Summarize
+from omnimem_cli.tasks.transcribe import Transcribe
+
+LOOP = "and so on " * 20
+
+
+def test_only_what_loops_is_put_again_with_a_penalty():
+    session = ScriptedSession(["One.", LOOP, "Three.", "Two."])
+    answers = answers_to(session, ["a?", "b?", "c?"], max_tokens=9, window=(1.0, 2.0))
+    assert [answer.text for answer in answers] == ["One.", "Two.", "Three."]
+    first, second = session.asked
+    assert first.texts == ["a?", "b?", "c?"] and first.penalty == 1.0
+    assert second.texts == ["b?"] and second.penalty == PENALTY > 1
+    assert first.window == second.window == (1.0, 2.0) and first.max_tokens == second.max_tokens == 9
+
+
+@pytest.mark.parametrize("again", ["round and round and " * 20, " "])
+def test_a_second_answer_that_is_no_better_does_not_replace_the_first(again):
+    session = ScriptedSession([LOOP, again])
+    (answer,) = answers_to(session, ["a?"], max_tokens=9)
+    assert answer.text == LOOP and len(session.asked) == 2
+
+
+def test_nothing_is_put_again_when_nothing_loops():
+    session = ScriptedSession(["No, no, no.", "Two."])
+    answers_to(session, ["a?", "b?"], max_tokens=9)
+    assert len(session.asked) == 1
+    assert answers_to(session, [], max_tokens=9) == [] and len(session.asked) == 1
+
+
+SECONDS = sound(0.0, [(6.0, 0.3)])
+
+
+@pytest.mark.parametrize("make", [Summarize, Transcribe, lambda settings: Ask(settings, [Question("q", "?")])])
+@pytest.mark.parametrize(("again", "codes"), [("Two birds.", []), (LOOP, ["repetition"])])
+def test_every_task_asks_again_and_warns_only_if_that_loops_too(make, again, codes):
+    task, session = make(Settings()), ScriptedSession([LOOP, again])
+    part = watch(task, session, SECONDS, per_chunk=3)
+    assert len(session.asked) == 2 and session.asked[1].penalty == PENALTY
+    assert [note["code"] for note in task.warnings] == codes
+    assert ("Two birds." in str(part)) == (not codes)
+
+
+def test_an_answer_with_a_schema_is_repaired_instead():
+    schema = {"type": "object"}
+    task, session = Ask(Settings(), [Question("q", "?", schema)]), ScriptedSession([LOOP, '{"a": 1}'])
+    watch(task, session, SECONDS, per_chunk=3)
+    assert [asked.penalty for asked in session.asked] == [1.0, 1.0]

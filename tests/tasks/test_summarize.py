@@ -1,0 +1,150 @@
+"""Summaries by style: which questions are put, about which window, and what is made of the answers."""
+
+import pytest
+from scripted import ScriptedSession, mute, sound, watch
+
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.session.answering import Answer
+from omnimem_cli.tasks.prompts import NOTE, SUMMARY, TITLE
+from omnimem_cli.tasks.summarize import OUTLINE_CHARACTERS, Summarize
+
+LOUD = 0.1
+
+
+def told(text: str) -> str:
+    """Answers that tell what was asked."""
+    return {NOTE: "A note.", TITLE: "A title"}.get(text, "The whole.")
+
+
+def run(style: str, seconds: float, reply=told, notes_s: float = 60.0, per_chunk: int = 5, **kw):
+    session = ScriptedSession(reply)
+    task = Summarize(Settings(), style=style, notes_s=notes_s, **kw)
+    part = watch(task, session, sound(0.0, [(seconds, LOUD)]), per_chunk)
+    return part["summary"], session.asked, task
+
+
+def test_brief_asks_one_question_over_the_whole_memory_at_the_end():
+    summary, asked, task = run("brief", 200.0)
+    assert summary == {"text": "The whole.", "chapters": []}
+    assert [(a.texts, a.window, a.at_s) for a in asked] == [([SUMMARY], None, 200.0)]
+    assert task.warnings == []
+
+
+def test_a_prompt_replaces_the_question():
+    _, asked, _ = run("brief", 20.0, prompt="Who wins?")
+    assert asked[0].texts == ["Who wins?"]
+
+
+def test_wishes_follow_the_question():
+    session = ScriptedSession(told)
+    settings = Settings(language="de", glossary=("KV cache", "AVBA"), max_tokens=7)
+    watch(Summarize(settings), session, sound(0.0, [(10.0, LOUD)]))
+    assert session.asked[0].texts == [f"{SUMMARY} Names and terms that may occur: KV cache, AVBA. Answer in German."]
+    assert session.asked[0].max_tokens == 7
+
+
+def test_notes_are_taken_on_the_window_just_watched():
+    _, asked, _ = run("detailed", 200.0)
+    notes = [a for a in asked if a.texts == [NOTE]]
+    assert [a.window for a in notes] == [(0.0, 60.0), (60.0, 120.0), (120.0, 180.0), (180.0, 200.0)]
+    assert [a.at_s for a in notes] == [60.0, 120.0, 180.0, 200.0]
+
+
+def test_no_chunk_is_longer_than_a_note():
+    assert Summarize(Settings(), style="chapters", notes_s=90.0).chunk_s == 90.0
+    assert Summarize(Settings()).chunk_s is None
+
+
+def test_detailed_is_composed_of_the_notes_with_times_of_the_clock():
+    summary, asked, _ = run("detailed", 120.0)
+    assert summary["text"] == "The whole.\n\n[0:00–1:00] A note.\n\n[1:00–2:00] A note."
+    assert asked[-1].window is None
+    assert asked[-1].texts[0].startswith(SUMMARY)
+    assert "- 0:00–1:00 A note." in asked[-1].texts[0]
+
+
+def test_a_video_of_one_window_is_asked_once_in_detail():
+    summary, asked, _ = run("detailed", 60.0)
+    assert summary["text"] == "The whole."
+    assert [a.texts for a in asked] == [[SUMMARY]]
+
+
+def test_a_short_video_is_one_chapter():
+    summary, asked, _ = run("chapters", 40.0)
+    assert summary["chapters"] == [{"start_s": 0.0, "end_s": 40.0, "title": "A title", "text": "A note."}]
+    assert asked[0].texts == [NOTE, TITLE]
+    assert asked[-1].texts == [SUMMARY]
+
+
+def test_chapters_follow_each_other_without_gap_or_overlap():
+    titles = iter(["One", "Two", "Three", "Four"])
+    summary, _, _ = run("chapters", 230.0, lambda text: next(titles) if text == TITLE else told(text))
+    chapters = summary["chapters"]
+    assert [c["title"] for c in chapters] == ["One", "Two", "Three", "Four"]
+    assert [(c["start_s"], c["end_s"]) for c in chapters] == [(0, 60), (60, 120), (120, 180), (180, 230)]
+
+
+def test_neighbours_of_one_title_are_one_chapter():
+    titles = iter(["Trains", "trains", "Ships"])
+    summary, _, _ = run("chapters", 180.0, lambda text: next(titles) if text == TITLE else told(text))
+    assert [(c["title"], c["end_s"]) for c in summary["chapters"]] == [("Trains", 120.0), ("Ships", 180.0)]
+    assert summary["chapters"][0]["text"] == "A note.\n\nA note."
+
+
+def test_a_short_rest_joins_the_last_chapter():
+    summary, asked, _ = run("chapters", 130.0)
+    assert asked[-2].window == (60.0, 130.0)
+    assert summary["chapters"][-1]["end_s"] == 130.0
+
+
+@pytest.mark.parametrize("title", ['"Trains."', "# Trains\nand more", "**Trains**"])
+def test_titles_are_one_line_without_marks(title):
+    summary, _, _ = run("chapters", 40.0, lambda text: title if text == TITLE else told(text))
+    assert summary["chapters"][0]["title"] == "Trains"
+
+
+def test_times_the_model_wrote_are_not_believed():
+    summary, _, _ = run("chapters", 40.0, lambda text: "From 5:00 to 9:99")
+    assert (summary["chapters"][0]["start_s"], summary["chapters"][0]["end_s"]) == (0.0, 40.0)
+
+
+def test_the_last_question_stays_bounded_however_many_notes():
+    session = ScriptedSession(lambda text: " ".join(map(str, range(1000))))
+    watch(Summarize(Settings(), style="detailed", notes_s=20.0), session, mute(0.0, 1000.0), 10)
+    assert len(session.asked) == 51
+    assert len(session.asked[-1].texts[0]) < OUTLINE_CHARACTERS * 2
+
+
+def test_a_range_keeps_the_clock_of_the_file():
+    session = ScriptedSession(told)
+    part = watch(Summarize(Settings(), style="chapters"), session, sound(600.0, [(30.0, LOUD)]))
+    assert [(c["start_s"], c["end_s"]) for c in part["summary"]["chapters"]] == [(600.0, 630.0)]
+
+
+def test_what_is_cut_empty_or_repeated_is_said():
+    for reply, code in [
+        (Answer("It begins", 768, False), "answer_cut"),
+        (Answer("", 0, True), "answer_empty"),
+        (Answer("and so on " * 100, 300, False), "repetition"),
+    ]:
+        _, _, task = run("brief", 10.0, [reply] * 2)
+        assert [w["code"] for w in task.warnings] == [code]
+
+
+def test_a_resumed_task_goes_on_where_it_was():
+    segments = mute(0.0, 200.0)
+    whole = watch(Summarize(Settings(), style="chapters", notes_s=60.0), ScriptedSession(told), segments, 5)
+    first, session = Summarize(Settings(), style="chapters", notes_s=60.0), ScriptedSession(told)
+    watch_until(first, session, segments[:50])
+    second = Summarize(Settings(), style="chapters", notes_s=60.0)
+    second.load_state(first.state())
+    assert watch(second, session, segments[50:], 5) == whole
+
+
+def watch_until(task, session, segments):
+    """Moments without an end."""
+    from omnimem_cli.session.session import ChunkEnd
+
+    for first in range(0, len(segments), 5):
+        chunk = segments[first : first + 5]
+        task.on_chunk(session, ChunkEnd(first, 0.0, chunk[-1].start_s + 2.0, False), chunk)

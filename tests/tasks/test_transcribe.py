@@ -1,0 +1,168 @@
+"""Transcripts: windows, pauses, the energy gate, and what becomes of bad answers."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scripted import ScriptedSession, mute, sound, watch
+
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.session.answering import Answer
+from omnimem_cli.session.session import ChunkEnd
+from omnimem_cli.tasks.loudness import Loudness, levels
+from omnimem_cli.tasks.prompts import NOTHING_SAID, TRANSCRIBE
+from omnimem_cli.tasks.transcribe import Transcribe
+
+LOUD, QUIET = 0.2, 0.0005  # about -19 and -71 dBFS
+
+
+def run(
+    parts, reply=lambda text: "Words.", per_chunk: int = 5, start_s: float = 0.0, segment_s: float = 2.0, **settings
+):
+    session = ScriptedSession(reply)
+    task = Transcribe(Settings(**settings))
+    part = watch(task, session, sound(start_s, parts, segment_s), per_chunk, segment_s)
+    return part["transcript"], session.asked, task
+
+
+def windows(asked) -> list[tuple[float, float]]:
+    return [a.window for a in asked]
+
+
+def test_levels_are_decibels_of_full_scale():
+    wave = np.concatenate([np.full(1600, 0.1), np.zeros(1600), np.full(800, 1.0)]).astype(np.float32)
+    assert levels(wave) == pytest.approx([-20.0, -120.0, 0.0], abs=0.01)
+
+
+def test_every_second_of_sound_is_asked_about_once():
+    _, asked, _ = run([(200.0, LOUD)])
+    spans = windows(asked)
+    assert (spans[0][0], spans[-1][1]) == (0.0, 200.0)
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
+
+
+@pytest.mark.parametrize("per_chunk", [1, 3, 5])
+def test_no_window_is_longer_than_half_a_minute_or_older_than_the_reserve(per_chunk):
+    _, asked, task = run([(31.3, LOUD), (0.5, QUIET)] * 6, per_chunk=per_chunk)
+    assert all(end - start <= 30.0 + 1e-6 for start, end in windows(asked))
+    assert all(a.at_s - a.window[0] <= task.reserve_s + 1e-6 for a in asked)
+    assert task.reserve_s == 30.0
+
+
+def test_windows_are_cut_in_the_pauses():
+    _, asked, _ = run([(20.0, LOUD), (0.4, QUIET)] * 6)
+    for _, end in windows(asked)[:-1]:
+        assert 20.0 <= end % 20.4 <= 20.4
+
+
+def test_a_single_quiet_block_is_no_pause():
+    _, asked, _ = run([(18.0, LOUD), (0.1, QUIET), (5.9, LOUD), (0.4, QUIET), (35.6, LOUD)])
+    assert 24.0 <= windows(asked)[0][1] <= 24.4
+
+
+def test_each_window_is_asked_while_it_is_the_latest():
+    _, asked, _ = run([(100.0, LOUD)])
+    assert all(a.at_s - a.window[1] <= 20.0 for a in asked)
+    assert all(a.texts == [TRANSCRIBE] for a in asked)
+
+
+def test_long_segments_make_windows_of_their_length():
+    session, task = ScriptedSession(lambda text: "Words."), Transcribe(Settings())
+    task.set_reserve(60.0, 30.0)
+    watch(task, session, sound(0.0, [(150.0, LOUD)], 30.0), 1, 30.0)
+    assert all(10.0 <= end - start <= 30.0 + 1e-6 for start, end in windows(session.asked))
+    assert all(a.at_s - a.window[0] <= task.reserve_s for a in session.asked)
+
+
+def test_a_small_reserve_makes_short_windows():
+    session, task = ScriptedSession(lambda text: "Words."), Transcribe(Settings())
+    task.set_reserve(12.0, 2.0)
+    assert (task.window_s, task.chunk_s, task.reserve_s) == (12.0, 4.0, 12.0)
+    watch(task, session, sound(0.0, [(60.0, LOUD)]), 2)
+    assert all(end - start <= 12.0 + 1e-6 for start, end in windows(session.asked))
+    task.set_reserve(0.0, 2.0)
+    assert task.window_s == 12.0
+
+
+def test_silence_is_not_asked_about():
+    transcript, asked, task = run([(90.0, QUIET)], reply=lambda text: "Thanks for watching!")
+    assert (transcript["segments"], asked) == ([], [])
+    assert [w["code"] for w in task.warnings] == ["silent"]
+
+
+def test_a_click_is_not_asked_about():
+    _, asked, _ = run([(5.0, QUIET), (0.1, LOUD), (20.0, QUIET)])
+    assert asked == []
+
+
+def test_a_file_without_sound_gives_an_empty_transcript():
+    session, task = ScriptedSession([]), Transcribe(Settings())
+    part = watch(task, session, mute(0.0, 60.0), 5)
+    assert part == {"transcript": {"language": None, "segments": []}}
+    assert [w["code"] for w in task.warnings] == ["no_sound"]
+
+
+def test_segments_are_trimmed_to_where_the_sound_is():
+    transcript, _, _ = run([(3.0, QUIET), (4.0, LOUD), (5.0, QUIET)])
+    assert transcript["segments"] == [{"start_s": 3.0, "end_s": 7.0, "text": "Words."}]
+
+
+def test_times_keep_the_clock_of_the_file():
+    transcript, _, _ = run([(3.0, QUIET), (4.0, LOUD)], start_s=600.0)
+    assert (transcript["segments"][0]["start_s"], transcript["segments"][0]["end_s"]) == (603.0, 607.0)
+
+
+@pytest.mark.parametrize("reply", [NOTHING_SAID, "No speech.", "", "  "])
+def test_nothing_said_gives_no_segment(reply):
+    transcript, asked, task = run([(10.0, LOUD)], reply=[reply])
+    assert (transcript["segments"], len(asked)) == ([], 1)
+    assert [w["code"] for w in task.warnings] == ["silent"]
+
+
+def test_a_loop_is_cut_and_flagged_with_its_time():
+    transcript, _, task = run([(10.0, LOUD)], reply=[Answer("thank you " * 90, 384, False)] * 2)
+    assert transcript["segments"][0]["text"] == "thank you"
+    assert [w["code"] for w in task.warnings] == ["repetition"]
+    assert "0:00–0:10" in task.warnings[0]["message"]
+
+
+def test_invented_turns_are_no_speech():
+    transcript, _, _ = run([(10.0, LOUD)], reply=["Hello\nthere.\nHuman: what else?"])
+    assert transcript["segments"][0]["text"] == "Hello there."
+
+
+def test_spoken_language_and_glossary_go_into_the_question():
+    transcript, asked, _ = run([(10.0, LOUD)], spoken_language="ja", glossary=("Kyoto",), language="de")
+    assert asked[0].texts == [f"{TRANSCRIBE} The speech is in Japanese. Names and terms that may occur: Kyoto."]
+    assert transcript["language"] == "ja"
+
+
+def test_loudness_remembers_no_more_than_a_window():
+    session, task = ScriptedSession(lambda text: "x"), Transcribe(Settings())
+    longest = 0
+    for i in range(300):
+        segment = sound(i * 2.0, [(2.0, LOUD)])
+        task.on_chunk(session, ChunkEnd(i, 0.0, (i + 1) * 2.0, False), segment)
+        longest = max(longest, len(task.heard.levels))
+    assert longest <= 301
+
+
+def test_a_gap_in_the_sound_counts_as_silence():
+    heard = Loudness()
+    heard.add(0.0, np.full(16_000, 0.1, np.float32))
+    heard.add(3.0, np.full(16_000, 0.1, np.float32))
+    assert heard.end_s == pytest.approx(4.0)
+    assert heard.speech_span(1.0, 3.0, -50.0) is None
+    assert heard.speech_span(0.0, 4.0, -50.0) == (0.0, pytest.approx(4.0))
+
+
+def test_a_resumed_task_goes_on_where_it_was():
+    parts = [(20.0, LOUD), (0.4, QUIET)] * 5
+    segments = sound(0.0, parts)
+    whole, _, _ = run(parts)
+    first, session = Transcribe(Settings()), ScriptedSession(lambda text: "Words.")
+    for i in range(0, 25, 5):
+        first.on_chunk(session, ChunkEnd(i, 0.0, segments[i + 4].start_s + 2.0, False), segments[i : i + 5])
+    second = Transcribe(Settings())
+    second.load_state(first.state())
+    assert watch(second, session, segments[25:], 5)["transcript"] == whole
