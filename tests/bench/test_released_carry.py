@@ -50,4 +50,4 @@ def test_a_carried_memory_goes_on_after_an_answer():
         for memory in (once, asked):
             memory.absorb(piece.cut(start, min(start + 90, len(piece))))
         answered(asked)
-    assert torch.equal(answered(once), answered(asked))
+    assert (answered(once) - answered(asked)).abs().max() < 1e-5

@@ -67,7 +67,8 @@ def test_a_second_input_does_not_hear_the_first(clip, tiny_folder, tmp_path):
         summarize(quiet, adapter)
     half = len(heard) // 2
     for one, other in zip(heard[:half], heard[half:], strict=True):
-        assert all((a.embeds == b.embeds).all() for a, b in zip(one, other, strict=True))
+        # Two models in memory: not every processor multiplies the same weights at another address to the same bits.
+        assert all(torch.allclose(a.embeds, b.embeds, atol=1e-5) for a, b in zip(one, other, strict=True))
 
 
 def test_bytes_hold_at_every_moment(clip, tiny_adapter):

@@ -162,7 +162,8 @@ def test_the_penalty_is_the_librarys():
     logits, written = torch.randn(2, 50), [[3, 3, 7, 49], []]
     theirs = RepetitionPenaltyLogitsProcessor(1.2)(torch.tensor([written[0]]), logits[:1].clone())
     ours = AnswerLoop._penalised(SimpleNamespace(penalty=1.2, written=written), logits)
-    assert torch.equal(ours[:1], theirs) and torch.equal(ours[1], logits[1])
+    torch.testing.assert_close(ours[:1], theirs, atol=1e-6, rtol=0)
+    assert torch.equal(ours[1], logits[1])
 
 
 def test_a_checkpoints_own_penalty_is_that_of_generate(tiny_folder, tmp_path):

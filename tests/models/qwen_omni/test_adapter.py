@@ -112,7 +112,7 @@ def test_loading_a_state_goes_on_where_it_was_taken(tiny_folder, tiny_adapter):
     other.open(media, plan)
     other.load_state(state)
     again = concat(other.encode(segments[2:]) + other.question(["?"]))
-    assert torch.equal(rest.embeds, again.embeds)
+    torch.testing.assert_close(rest.embeds, again.embeds, atol=1e-5, rtol=0)
     assert torch.equal(rest.positions, again.positions)
     assert torch.equal(rest.time, again.time)
 

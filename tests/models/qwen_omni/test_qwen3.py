@@ -163,7 +163,8 @@ def test_a_stream_goes_on_from_its_state(folder, adapter):
     other.open(media, plan)
     other.load_state(state)
     again = concat(other.encode(segments[2:]) + other.question(["?"]))
-    assert torch.equal(rest.embeds, again.embeds) and torch.equal(rest.positions, again.positions)
+    torch.testing.assert_close(rest.embeds, again.embeds, atol=1e-5, rtol=0)
+    assert torch.equal(rest.positions, again.positions)
 
 
 @pytest.mark.parametrize(("fps", "nearest"), [(3, 3.25), (0.1, 0.25), (1.4, 1)])

@@ -17,6 +17,8 @@ from omnimem_cli.models.towers.patches import patch_rows
 
 ADAPTERS = {"salmonn25": Qwen25Adapter, "salmonn3": Qwen3Adapter}
 LIMITS = {"default": 61_250, "capped": 2_400}
+GREY_LEVEL = 1.01 / 255 / 0.25
+"""One grey level of 256 after the normalization, whose smallest deviation is above 0.25."""
 
 
 def scaled(frames: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -35,20 +37,23 @@ def patches_of(family: str, limit: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", ADAPTERS)
-def test_patches_of_scaled_frames_are_the_released_ones_bit_by_bit(family):
+def test_patches_of_scaled_frames_are_the_released_ones(family):
+    """Scaling rounds to bytes: on another processor a value in a thousand may be one grey level off."""
     reference = expected(family, "preprocess")
     for name, limit in LIMITS.items():
         got = patches_of(family, limit)
         got, want = (got, reference["capped"]) if name == "capped" else (got[::4], reference["default_every_4th_row"])
-        assert torch.equal(got, want), name
+        apart = (got - want).abs()
+        assert apart.max() < GREY_LEVEL and (apart > 1e-5).float().mean() < 1e-3, name
 
 
 def test_log_mel_of_a_slice_is_the_released_one():
+    """Both are 3e-6 from the same sum in float64: which bits a transform gives is the processor's."""
     reference = expected("salmonn25", "preprocess")
     mel = log_mel([reference["waveform_16k"].numpy()], 128)
     assert mel.shape == (1, 128, 3000)
-    assert torch.equal(mel[0, :, :160], reference["mel"])
-    assert torch.equal(mel[0, :, 160:].unique(), reference["mel_tail"])
+    torch.testing.assert_close(mel[0, :, :160], reference["mel"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(mel[0, :, 160:], reference["mel_tail"].expand(128, 2840), atol=1e-5, rtol=0)
 
 
 def test_slices_have_floors_of_their_own():
@@ -56,7 +61,7 @@ def test_slices_have_floors_of_their_own():
     loud = rng.standard_normal(SLICE_SAMPLES).astype(np.float32)
     quiet = 1e-4 * rng.standard_normal(8000).astype(np.float32)
     mel = log_mel(slices(np.concatenate([loud, quiet])), 128)
-    assert torch.equal(mel[1], log_mel([quiet], 128)[0])
+    torch.testing.assert_close(mel[1], log_mel([quiet], 128)[0], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_rows_of_two_frames_keep_them_apart():
     rows = patch_rows(frames, PatchSettings()).view(1, 8, 3, 2, 14 * 14)
     for i, frame in enumerate(frames):
         alone = patch_rows(frame.expand(2, -1, -1, -1), PatchSettings()).view(1, 8, 3, 2, 14 * 14)
-        assert torch.equal(rows[:, :, :, i], alone[:, :, :, 0])
+        assert (rows[:, :, :, i] - alone[:, :, :, 0]).abs().max() < 1e-6
 
 
 SIZES = [(640, 360), (1920, 1080), (1080, 1920), (320, 240), (64, 48), (3840, 2160), (100, 1000), (28, 28)]
