@@ -12,6 +12,11 @@ import math
 
 from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
+from omnimem_cli.models.towers.mel import MelSettings
+from omnimem_cli.models.towers.patches import PatchSettings
+from omnimem_cli.world.video import FRAME_SIZE
+from omnimem_cli.world.words import SAMPLE_RATE
+
 HIDDEN = 192
 LAYERS = 6
 HEAD_DIM = 64
@@ -58,6 +63,11 @@ AUDIO = {
     "n_window": 40,
     "output_dim": HIDDEN,
 }
+
+PATCHES = PatchSettings(min_pixels=FRAME_SIZE**2, max_pixels=FRAME_SIZE**2)
+GRID = FRAME_SIZE // PATCHES.patch_size
+"""Patches along a side of a frame."""
+MEL = MelSettings(feature_size=64, sampling_rate=SAMPLE_RATE, hop_length=SAMPLE_RATE // (4 * PER_SECOND), n_fft=800)
 
 
 def build(token_ids: dict[str, int] | None = None) -> Qwen2_5OmniThinkerForConditionalGeneration:

@@ -1,6 +1,7 @@
 """Writes nano as a folder in the library's own layout: what `from_pretrained` and the tool read."""
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,11 +13,8 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from omnimem_cli.train.batched_mel import HOP, MEL_BINS, N_FFT
-from omnimem_cli.train.batched_towers import IMAGE_MEAN, IMAGE_STD, PATCH
+from omnimem_cli.train.architecture import MEL, PATCHES
 from omnimem_cli.train.nano_tokenizer import END_OF_TEXT, TURN_END
-from omnimem_cli.world.video import FRAME_SIZE
-from omnimem_cli.world.words import SAMPLE_RATE
 
 LONGEST_SOUND_S = 300
 CHAT_TEMPLATE = (
@@ -46,22 +44,17 @@ def save_checkpoint(model: Qwen2_5OmniThinkerForConditionalGeneration, tokenizer
 def _front_ends() -> dict:
     """The settings of sound and picture in one dictionary, as the published checkpoints keep them."""
     sound = WhisperFeatureExtractor(
-        feature_size=MEL_BINS,
-        sampling_rate=SAMPLE_RATE,
-        hop_length=HOP,
-        n_fft=N_FFT,
-        chunk_length=LONGEST_SOUND_S,
-        return_attention_mask=True,
+        **dataclasses.asdict(MEL), chunk_length=LONGEST_SOUND_S, return_attention_mask=True
     ).to_dict()
     picture = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2_5OmniProcessor",
-        "min_pixels": FRAME_SIZE**2,
-        "max_pixels": FRAME_SIZE**2,
-        "patch_size": PATCH,
-        "temporal_patch_size": 2,
-        "merge_size": 2,
-        "image_mean": list(IMAGE_MEAN),
-        "image_std": list(IMAGE_STD),
+        "min_pixels": PATCHES.min_pixels,
+        "max_pixels": PATCHES.max_pixels,
+        "patch_size": PATCHES.patch_size,
+        "temporal_patch_size": PATCHES.temporal_patch_size,
+        "merge_size": PATCHES.merge_size,
+        "image_mean": list(PATCHES.image_mean),
+        "image_std": list(PATCHES.image_std),
     }
     return {**sound, **picture}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen2Tokenizer
 
+from omnimem_cli.models.chat import ANSWER, SYSTEM
 from omnimem_cli.train.nano_tokenizer import TURN_END
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.targets.lookups import FINDINGS, HEADS, Lookup, Name, Names, look_up
@@ -24,7 +25,7 @@ from omnimem_cli.train.targets.reads import (
     name_or_first,
     told_or_first,
 )
-from omnimem_cli.train.token_order import ANSWER, CLOSING, OPENING, SYSTEM, Layout, layout
+from omnimem_cli.train.token_order import CLOSING, OPENING, Layout, layout
 from omnimem_cli.train.tower_stage import IGNORE
 from omnimem_cli.world.questions import LISTS, NOWHERE, Question
 

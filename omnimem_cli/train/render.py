@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omnimem_cli.models.towers.vision import towers_of
-from omnimem_cli.train.batched_mel import MARGIN, WINDOW_MEL, log_mel, normalise
-from omnimem_cli.train.batched_towers import hear, patches, see
-from omnimem_cli.train.tower_stage import augment_pictures
+from omnimem_cli.models.towers.audio import AudioTower
+from omnimem_cli.models.towers.mel import normalized
+from omnimem_cli.models.towers.vision import VisionTower, towers_of
+from omnimem_cli.train.architecture import GRID, MEL
+from omnimem_cli.train.tower_stage import MARGIN, mel_frames, pair_rows
 from omnimem_cli.world.slides import draw
 from omnimem_cli.world.video import FRAME_SIZE, Video
 
 QUIET_WINDOWS = 3
+WINDOW_FRAMES = MEL.frames_in(2.0)
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,7 @@ def _see_all(tower: torch.nn.Module, videos: list[Video], rng: np.random.Generat
                 pictures += [_picture(video, index) for index in pair]
             order.append(known[pair])
         picked.append(torch.tensor(order))
-    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    tokens = see(tower, patches(augment_pictures(stacked, rng).unflatten(0, (-1, 2))))
+    tokens = VisionTower(tower)(pair_rows(pictures, rng), GRID, GRID)
     flicker = [0.03 * tokens.std() * torch.from_numpy(rng.standard_normal((len(p), 4, 1), np.float32)) for p in picked]
     return [tokens[p] * (1 + f) for p, f in zip(picked, flicker, strict=True)]
 
@@ -81,17 +82,17 @@ def _hear_all(tower: torch.nn.Module, videos: list[Video], rng: np.random.Genera
         row[chosen] = len(windows) + np.arange(len(chosen))
         windows += list(mel[chosen])
         picked.append(torch.from_numpy(row[place]))
-    tokens = hear(tower, torch.stack(windows))
+    tokens = torch.stack(AudioTower(tower)(windows))
     return [tokens[p] for p in picked]
 
 
 def _mel_windows(video: Video, rng: np.random.Generator) -> Tensor:
     """[windows, 64, 80]"""
     padded = torch.nn.functional.pad(video.sound()[None, None], (MARGIN, MARGIN), mode="reflect")[0]
-    spec = log_mel(padded)
+    spec = mel_frames(padded)
     codec = torch.from_numpy(rng.standard_normal(spec.shape, np.float32)) * rng.uniform(0, 0.12)
-    mel = normalise(spec + codec, spec.max())[0]
-    return mel.unflatten(1, (-1, WINDOW_MEL)).transpose(0, 1)
+    mel = normalized(spec + codec, spec.max())[0]
+    return mel.unflatten(1, (-1, WINDOW_FRAMES)).transpose(0, 1)
 
 
 def _loud(video: Video, windows: int) -> np.ndarray:

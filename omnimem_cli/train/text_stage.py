@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.models.towers.vision import towers_of
-from omnimem_cli.train.architecture import COUNT_LAYER, HIDDEN, LOOKUP_LAYER, READ_LAYER
-from omnimem_cli.train.batched_towers import hear, see
+from omnimem_cli.models.towers.audio import AudioTower
+from omnimem_cli.models.towers.vision import VisionTower, towers_of
+from omnimem_cli.train.architecture import COUNT_LAYER, GRID, HIDDEN, LOOKUP_LAYER, READ_LAYER
 from omnimem_cli.train.curriculum import Curriculum, training_sample, training_video
 from omnimem_cli.train.decoder import Trace, decode
 from omnimem_cli.train.losses import Binding, Found, answer_loss, attention_loss, name_ids
@@ -44,8 +44,8 @@ def init_embeddings(model: nn.Module, tokenizer: Qwen2Tokenizer, seed: int) -> N
     pictures, slides = (torch.cat(x) for x in zip(*(vision_batch(rng) for _ in range(14)), strict=True))
     sounds, words = (torch.cat(x) for x in zip(*(audio_batch(rng) for _ in range(28)), strict=True))
     visual, audio = towers_of(model).visual, towers_of(model).audio_tower
-    seen = _centre(see(visual, pictures), visual.merger.mlp[2]).flatten(0, 1)
-    heard = _centre(hear(audio, sounds), audio.proj).flatten(0, 1)
+    seen = _centre(VisionTower(visual)(pictures, GRID, GRID), visual.merger.mlp[2]).flatten(0, 1)
+    heard = _centre(torch.stack(AudioTower(audio)(list(sounds))), audio.proj).flatten(0, 1)
     table = model.get_decoder().embed_tokens.weight
     table.normal_(0, TEXT_SCALE)
     nothing = torch.zeros(table.shape[1])

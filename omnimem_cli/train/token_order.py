@@ -12,8 +12,6 @@ import numpy as np
 
 from omnimem_cli.train.architecture import PER_SECOND
 
-SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
-ANSWER = "<|im_end|>\n<|im_start|>assistant\n"
 OPENING = {"av": "<|vision_bos|><|audio_bos|>", "v": "<|vision_bos|>", "a": "<|audio_bos|>"}
 CLOSING = {"av": "<|audio_eos|><|vision_eos|>", "v": "<|vision_eos|>", "a": "<|audio_eos|>"}
 CELLS, WINDOW_TOKENS = 4, 20

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnimem_cli.train.batched_mel import MARGIN, log_mel, normalise
-from omnimem_cli.train.batched_towers import hear, patches, see
+from omnimem_cli.models.towers.audio import AudioTower
+from omnimem_cli.models.towers.mel import LogMel, normalized
+from omnimem_cli.models.towers.patches import patch_rows
+from omnimem_cli.models.towers.vision import VisionTower
+from omnimem_cli.train.architecture import GRID, MEL, PATCHES
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.world.slides import SAYS, Look, Slide, draw
 from omnimem_cli.world.words import SAMPLE_RATE, WORDS, recording, takes
@@ -24,6 +27,8 @@ IGNORE = -100
 WINDOW = 2 * SAMPLE_RATE
 VISION_BATCH, AUDIO_BATCH = 96, 48
 SLIDE_LABELS, _NAMES = tuple(SAYS), tuple(SAYS.values())
+MARGIN = MEL.lookahead
+"""Samples before and after a window of sound that its first and last mel frames need."""
 _EXPOSURE = ((0.93, 1.04), (-6, 6))
 
 
@@ -61,14 +66,20 @@ def _soften(x: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
+def pair_rows(pictures: list[np.ndarray], rng: np.random.Generator) -> Tensor:
+    """What the vision tower takes of frame pairs: pictures [size, size, 3], twice as many as pairs, through the camera
+    of `augment_pictures` -> patch rows [pairs, 16, 1176]."""
+    frames = augment_pictures(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), rng)
+    return patch_rows(frames.permute(0, 2, 3, 1), PATCHES)
+
+
 def frame_pairs(slides: list[tuple[Slide | None, Slide | None]], rng: np.random.Generator) -> Tensor:
-    """Pairs of frames half a second apart, of (slide before, slide now): float32 [n, 2, 3, 56, 56]."""
+    """Patch rows [n, 16, 1176] of pairs of frames half a second apart, of (slide before, slide now)."""
     size, pictures = int(rng.choice((56, 84), p=(0.7, 0.3))), []
     for before, now in slides:
         second = draw(now, Look.random(rng), size)
         pictures += [second if before is now else draw(before, Look.random(rng), size), second]
-    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    return augment_pictures(stacked, rng).unflatten(0, (-1, 2))
+    return pair_rows(pictures, rng)
 
 
 def random_changes(count: int, rng: np.random.Generator) -> list[tuple[Slide | None, Slide | None]]:
@@ -78,10 +89,10 @@ def random_changes(count: int, rng: np.random.Generator) -> list[tuple[Slide | N
 
 
 def vision_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Patches [batch, 16, 1176] and labels [batch, 4] of the later frame."""
+    """Patch rows [batch, 16, 1176] and labels [batch, 4] of the later frame."""
     slides = random_changes(VISION_BATCH, rng)
     labels = torch.tensor([slide_labels(now) for _, now in slides])
-    return patches(frame_pairs(slides, rng)), labels
+    return frame_pairs(slides, rng), labels
 
 
 def utterance(word: str, rng: np.random.Generator, split: str = "train") -> np.ndarray:
@@ -139,13 +150,24 @@ def sound_window(rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
     return wave, window_labels(spans)
 
 
+_LOG_MEL = LogMel(MEL)
+
+
+def mel_frames(padded: Tensor) -> Tensor:
+    """log10 mel power, not yet normalized: [batch, samples + 2 * MARGIN] -> [batch, 64, samples / 400].
+
+    `padded` holds MARGIN true samples (at a file's ends: the reflection) on either side.
+    """
+    return _LOG_MEL(padded)[..., :-1]
+
+
 def heard(waves: Tensor, rng: np.random.Generator) -> Tensor:
     """Mel windows [batch, 64, 80] of waves with margins, as if each came from a file with other, louder words."""
-    spec = log_mel(waves)
+    spec = mel_frames(waves)
     own = spec.amax((1, 2), keepdim=True)
     louder = torch.from_numpy(rng.uniform(1.0, 3.2, len(own)).astype(np.float32)).view(-1, 1, 1)
     codec = torch.from_numpy(rng.standard_normal(spec.shape, np.float32)) * rng.uniform(0, 0.15)
-    return normalise(spec + codec, torch.maximum(own, louder))
+    return normalized(spec + codec, torch.maximum(own, louder))
 
 
 def audio_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -157,10 +179,10 @@ def audio_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
 def train_vision(tower: nn.Module, steps: int, seed: int, log: Callable[[dict], None]) -> None:
     """Train the vision tower in place."""
     classes = [len(names) + 1 for names in _NAMES]
-    heads = nn.Linear(tower.config.out_hidden_size, sum(classes))
+    heads, see = nn.Linear(tower.config.out_hidden_size, sum(classes)), VisionTower(tower)
 
     def loss(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict]:
-        logits = heads(see(tower, batch[0])).split(classes, -1)
+        logits = heads(see(batch[0], GRID, GRID)).split(classes, -1)
         targets = batch[1][:, None].expand(-1, 4, -1)
         losses = [F.cross_entropy(x.flatten(0, 1), targets[..., i].flatten()) for i, x in enumerate(logits)]
         right = [(x.argmax(-1) == targets[..., i]).float().mean() for i, x in enumerate(logits)]
@@ -171,10 +193,10 @@ def train_vision(tower: nn.Module, steps: int, seed: int, log: Callable[[dict], 
 
 def train_audio(tower: nn.Module, steps: int, seed: int, log: Callable[[dict], None]) -> None:
     """Train the audio tower in place."""
-    head = nn.Linear(tower.config.output_dim, len(WORDS) + 1)
+    head, hear = nn.Linear(tower.config.output_dim, len(WORDS) + 1), AudioTower(tower)
 
     def loss(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict]:
-        logits = head(hear(tower, batch[0]))
+        logits = head(torch.stack(hear(list(batch[0]))))
         spoken = batch[1] > NOTHING
         right = (logits.argmax(-1) == batch[1])[spoken].float().mean()
         return F.cross_entropy(logits.flatten(0, 1), batch[1].flatten(), ignore_index=IGNORE), {"word": right}

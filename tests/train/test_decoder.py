@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from omnimem_cli.models.chat import SYSTEM
 from omnimem_cli.models.towers.vision import towers_of
 from omnimem_cli.train.architecture import HIDDEN, build
 from omnimem_cli.train.nano_tokenizer import build_tokenizer, token_ids
 from omnimem_cli.train.packing import Packer, Sample, Task
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.text_stage import forward
-from omnimem_cli.train.token_order import OPENING, SYSTEM, layout
+from omnimem_cli.train.token_order import OPENING, layout
 from omnimem_cli.world.questions import View, question
 from omnimem_cli.world.video import make_video
 

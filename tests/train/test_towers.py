@@ -1,57 +1,60 @@
-"""nano's batched towers and front ends against the library's own."""
+"""nano's towers as its training runs them, against the library's own; and what they are trained on."""
 
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2VLImageProcessorPil, WhisperFeatureExtractor
+from transformers import WhisperFeatureExtractor
 
-from omnimem_cli.models.towers.vision import towers_of
+from omnimem_cli.models.towers.audio import AudioTower
+from omnimem_cli.models.towers.mel import normalized
+from omnimem_cli.models.towers.vision import VisionTower, towers_of
 from omnimem_cli.train import tower_stage as encoders
-from omnimem_cli.train.architecture import build
-from omnimem_cli.train.batched_mel import HOP, MEL_BINS, N_FFT, file_mel
-from omnimem_cli.train.batched_towers import IMAGE_MEAN, IMAGE_STD, hear, patches, see
+from omnimem_cli.train.architecture import GRID, MEL, build
 from omnimem_cli.world.video import make_video
 
 
 @pytest.fixture(scope="module")
-def model():
+def towers():
     torch.manual_seed(0)
-    return build().eval()
+    return towers_of(build())
 
 
-@torch.no_grad()
-def test_frame_pairs_in_a_batch_equal_the_library_vision_tower(model):
-    x = torch.randn(5, 16, 1176)
-    tower = towers_of(model).visual
-    library = tower(x.flatten(0, 1), torch.tensor([[5, 4, 4]])).pooler_output
-    assert (see(tower, x).flatten(0, 1) - library).abs().max() < 1e-5
+def test_the_vision_tower_has_the_librarys_gradients(towers):
+    rows = torch.randn(5, GRID**2, 1176)
+    library = towers.visual(rows.flatten(0, 1), torch.tensor([[5, GRID, GRID]])).pooler_output
+    _assert_same_gradients(towers.visual, VisionTower(towers.visual)(rows, GRID, GRID).flatten(0, 1), library)
 
 
-@torch.no_grad()
-def test_sound_windows_in_a_batch_equal_the_library_audio_tower(model):
-    mel = torch.randn(4, MEL_BINS, 80)
-    tower = towers_of(model).audio_tower
-    library = tower(torch.cat(list(mel), 1), feature_lens=torch.tensor([320])).last_hidden_state
-    assert (hear(tower, mel).flatten(0, 1) - library).abs().max() < 1e-5
+def test_the_audio_tower_has_the_librarys_gradients(towers):
+    mel = torch.randn(4, MEL.feature_size, 80)
+    library = towers.audio_tower(torch.cat(list(mel), 1), feature_lens=torch.tensor([320])).last_hidden_state
+    _assert_same_gradients(towers.audio_tower, torch.cat(AudioTower(towers.audio_tower)(list(mel))), library)
 
 
-def test_patches_equal_the_library_image_processor():
-    frames = make_video(1, 2).frames(2.0)[:2]
-    processor = Qwen2VLImageProcessorPil(
-        size={"shortest_edge": 56 * 56, "longest_edge": 56 * 56}, image_mean=IMAGE_MEAN, image_std=IMAGE_STD
+def _assert_same_gradients(tower, ours, library):
+    """Of the same random projection of both outputs, parameter by parameter."""
+    weights = torch.randn_like(ours)
+    known = [p for p in tower.parameters() if p.requires_grad]
+    gradients, expected = (
+        torch.autograd.grad((out * weights).sum(), known, allow_unused=True) for out in (ours, library)
     )
-    library = processor([frames[0].permute(1, 2, 0).numpy()], return_tensors="pt").pixel_values
-    ours = patches(frames[:1].expand(2, -1, -1, -1)[None])[0]
-    assert (ours - library).abs().max() < 1e-5
+    pairs = [(got, wanted) for got, wanted in zip(gradients, expected, strict=True) if wanted is not None]
+    assert len(pairs) > 20
+    assert all((got - wanted).abs().max() < 1e-4 * max(wanted.abs().max(), 1.0) for got, wanted in pairs)
 
 
-def test_the_mel_of_a_file_equals_the_library_feature_extractor():
+def test_windows_of_sound_in_a_batch_have_the_mel_of_the_library():
     wave = make_video(2, 3).sound()
-    extractor = WhisperFeatureExtractor(feature_size=MEL_BINS, hop_length=HOP, n_fft=N_FFT, chunk_length=300)
+    extractor = WhisperFeatureExtractor(
+        feature_size=MEL.feature_size, hop_length=MEL.hop_length, n_fft=MEL.n_fft, chunk_length=300
+    )
     library = extractor(
         wave.numpy(), sampling_rate=16_000, return_tensors="pt", padding="do_not_pad", truncation=False
     ).input_features[0]
-    assert (file_mel(wave) - library).abs().max() < 1e-5
+    margin = encoders.MARGIN
+    padded = torch.nn.functional.pad(wave[None, None], (margin, margin), mode="reflect")[0]
+    spec = encoders.mel_frames(padded.expand(2, -1))
+    assert (normalized(spec, spec.max()) - library).abs().max() < 1e-5
 
 
 def test_a_word_is_a_label_only_where_enough_of_it_is_inside_the_window():

@@ -38,8 +38,8 @@ class MelSettings:
         return -(-round(seconds * self.sampling_rate) // self.hop_length)
 
 
-class StreamingLogMel:
-    """Log-mel frames of consecutive pieces of sound. ``maximum``: None where nothing was listened to."""
+class LogMel:
+    """The extractor's filters and window: a spectrogram of whole windows, without state."""
 
     def __init__(self, settings: MelSettings):
         self.settings = settings
@@ -51,6 +51,20 @@ class StreamingLogMel:
         )
         self._filters = torch.from_numpy(extractor.mel_filters).to(torch.float32).T.contiguous()
         self._window = torch.hann_window(settings.n_fft)
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        """log10 of the mel power of every whole window: float32 samples [..., n] -> [..., feature_size, windows]."""
+        n_fft, hop = self.settings.n_fft, self.settings.hop_length
+        spectrum = torch.stft(samples, n_fft, hop, window=self._window, center=False, return_complex=True)
+        return torch.clamp(self._filters @ spectrum.abs() ** 2, min=1e-10).log10()
+
+
+class StreamingLogMel:
+    """Log-mel frames of consecutive pieces of sound. ``maximum``: None where nothing was listened to."""
+
+    def __init__(self, settings: MelSettings):
+        self.settings = settings
+        self._log_mel = LogMel(settings)
         self.maximum: float | None = None
         self.running = LIVE_MAXIMUM
         self.tail: Tensor | None = None
@@ -98,7 +112,7 @@ class StreamingLogMel:
         if self.maximum is None:
             self.running = max(self.running, log.max().item())
         top = self.running if self.maximum is None else self.maximum
-        return (torch.clamp(log, min=top - FLOOR_BELOW_MAXIMUM) + 4.0) / 4.0
+        return normalized(log, top)
 
     def _hear(self, held: Tensor) -> Tensor:
         """Take the maximum over the complete frames in ``held``; returns the samples still needed."""
@@ -108,12 +122,6 @@ class StreamingLogMel:
         top = self._log_mel(held[: (count - 1) * self.settings.hop_length + self.settings.n_fft]).max().item()
         self.maximum = top if self.maximum is None else max(self.maximum, top)
         return held[count * self.settings.hop_length :].clone()
-
-    def _log_mel(self, samples: Tensor) -> Tensor:
-        """log10 of the mel power of every whole window in ``samples``: [feature_size, windows]."""
-        n_fft, hop = self.settings.n_fft, self.settings.hop_length
-        spectrum = torch.stft(samples, n_fft, hop, window=self._window, center=False, return_complex=True)
-        return torch.clamp(self._filters @ spectrum.abs() ** 2, min=1e-10).log10()
 
     def state(self) -> dict:
         """Numbers and tensors that resume the stream."""
@@ -127,3 +135,8 @@ class StreamingLogMel:
 def _reflected(samples: Tensor, half: int) -> Tensor:
     """What a centred STFT sees before the first sample; zeros complete a very short sound."""
     return F.pad(samples, (0, max(0, half + 1 - len(samples))))[1 : half + 1].flip(0)
+
+
+def normalized(log: Tensor, maximum: float | Tensor) -> Tensor:
+    """What the audio tower takes of ``LogMel``'s frames, given the maximum over the whole sound."""
+    return (torch.clamp(log, min=maximum - FLOOR_BELOW_MAXIMUM) + 4.0) / 4.0

@@ -11,16 +11,16 @@ from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGenerati
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.watch_one import watch_one
 from omnimem_cli.models.catalogue import row
+from omnimem_cli.models.chat import ANSWER, SYSTEM
 from omnimem_cli.models.loader import load
+from omnimem_cli.models.towers.patches import patch_rows
 from omnimem_cli.tasks.transcribe import Transcribe
-from omnimem_cli.train.architecture import HIDDEN
-from omnimem_cli.train.batched_mel import HOP, MEL_BINS, N_FFT, file_mel
-from omnimem_cli.train.batched_towers import patches
+from omnimem_cli.train.architecture import HIDDEN, MEL, PATCHES
 from omnimem_cli.train.nano_tokenizer import build_tokenizer
 from omnimem_cli.train.packing import Packer, Sample, Task
 from omnimem_cli.train.render import encode
 from omnimem_cli.train.text_stage import forward
-from omnimem_cli.train.token_order import ANSWER, CLOSING, OPENING, SYSTEM
+from omnimem_cli.train.token_order import CLOSING, OPENING
 from omnimem_cli.world import words
 from omnimem_cli.world.questions import Part, Question, View
 from omnimem_cli.world.scoring import word_error_rate
@@ -47,7 +47,11 @@ def test_the_folder_says_what_the_front_ends_need():
     assert (config["position_id_per_seconds"], config["seconds_per_chunk"]) == (10, 2)
     assert "vision_start_token_id" in config and config["audio_config"]["n_window"] == 40
     extractor = WhisperFeatureExtractor.from_pretrained(NANO)
-    assert (extractor.n_fft, extractor.hop_length, extractor.feature_size) == (N_FFT, HOP, MEL_BINS)
+    assert (extractor.n_fft, extractor.hop_length, extractor.feature_size) == (
+        MEL.n_fft,
+        MEL.hop_length,
+        MEL.feature_size,
+    )
 
 
 def test_the_shipped_tokenizer_is_the_one_the_recipe_makes(nano):
@@ -58,17 +62,19 @@ def test_the_shipped_tokenizer_is_the_one_the_recipe_makes(nano):
 
 def _library_inputs(model, tokenizer, video, text):
     """What the library's own forward pass and `generate` take for a question about a whole video."""
-    frames = video.frames(2.0).unflatten(0, (-1, 2))
-    seconds = len(frames)
+    rows = patch_rows(video.frames(2.0).permute(0, 2, 3, 1), PATCHES)
+    seconds = len(rows)
     media = []
     for _ in range(seconds // 2):
         media += [model.config.video_token_id] * 8 + [model.config.audio_token_id] * 20
     ids = tokenizer.encode(SYSTEM + OPENING["av"]) + media + tokenizer.encode(CLOSING["av"] + text + ANSWER)
-    mel = file_mel(video.sound())
+    extractor = WhisperFeatureExtractor.from_pretrained(NANO)
+    sound = {"sampling_rate": MEL.sampling_rate, "padding": "do_not_pad", "truncation": False}
+    mel = torch.from_numpy(extractor(video.sound().numpy(), **sound).input_features[0])
     return {
         "input_ids": torch.tensor([ids]),
         "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
-        "pixel_values_videos": patches(frames).flatten(0, 1),
+        "pixel_values_videos": rows.flatten(0, 1),
         "video_grid_thw": torch.tensor([[seconds, 4, 4]]),
         "video_second_per_grid": torch.tensor([1.0]),
         "input_features": mel[None],
