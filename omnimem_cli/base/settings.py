@@ -5,6 +5,8 @@ Knows plain values; knows no torch, no model and no command. One instance serves
 
 from dataclasses import dataclass, field
 
+from omnimem_cli.base.budget import Budget
+
 ANSWER_TOKENS = 768  # of an answer, unless the user or the task wants fewer
 
 
@@ -18,7 +20,7 @@ class Settings:
     dtype: str | None = None  # float32 | bfloat16 | float16
     offline: bool = False
     # memory
-    budget: str | None = None  # "8k", "8192", "2GiB", "auto"
+    budget: Budget | None = None
     policy: str = "omnimem"  # NAME[:key=value]...
     plan: str | None = None  # AVBA plan file
     av_ratio: float | None = None  # visual : audio prior r

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.intervals import interval
@@ -144,7 +145,7 @@ def _outcomes(
             yield from (((policy, budget), Outcome(held, held, scores)) for budget in fits)
             continue
         for budget, entries in fits.items():
-            session = watched(encoded, replace(settings, policy=policy, budget=str(entries[policy])))
+            session = watched(encoded, replace(settings, policy=policy, budget=Budget(entries[policy])))
             outcome = Outcome(session.memory.nbytes, int(whole * Fraction(budget)), _answers(session, asked))
             yield (policy, budget), outcome
 

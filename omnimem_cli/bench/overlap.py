@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.needle import watched
 from omnimem_cli.bench.replay import Encoded, encode
@@ -76,8 +77,8 @@ def _media(table) -> set[int]:
     return set(table["index"][0][(kind == VISUAL) | (kind == AUDIO)].tolist())
 
 
-def _entries(encoded: Encoded, share: str) -> str:
-    return str(max(2, int(sum(map(len, encoded.pieces)) * Fraction(share))))
+def _entries(encoded: Encoded, share: str) -> Budget:
+    return Budget(max(2, int(sum(map(len, encoded.pieces)) * Fraction(share))))
 
 
 def _row(policy: str, shares: list[float], held: int) -> dict:

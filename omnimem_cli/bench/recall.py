@@ -60,7 +60,12 @@ def bench_recall(adapter: Adapter, recall: Recall, settings: Settings, report: R
             count = least + i % (most - least + 1)
             _judge(row, make_video(recall.seed + i, count, split="eval"), adapter, settings)
         rows.append(_as_record(row, least, most))
-    facts = {"model": adapter.name, "policy": settings.policy, "budget": settings.budget, "seed": recall.seed}
+    facts = {
+        "model": adapter.name,
+        "policy": settings.policy,
+        "budget": settings.budget and str(settings.budget),
+        "seed": recall.seed,
+    }
     return {"rows": rows, "videos": recall.videos, "settings": facts, "seconds": round(time.monotonic() - began, 1)}
 
 

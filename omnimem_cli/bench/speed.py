@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import torch
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.machine import machine, timed
 from omnimem_cli.bench.memory import side_bytes
@@ -46,7 +47,7 @@ def bench_speed(adapter: Adapter, speed: Speed, settings: Settings, report: Repo
     rows = []
     for number, policy in enumerate(speed.policies):
         report(Progress(policy, video.duration_s * number / len(speed.policies), video.duration_s))
-        chosen = replace(settings, policy=policy, budget=str(entries), chunk=settings.chunk or chunk_tokens(encoded))
+        chosen = replace(settings, policy=policy, budget=Budget(entries), chunk=settings.chunk or chunk_tokens(encoded))
         rows.append(_row(encoded, chosen, speed.repeats, encode_s))
     whole = next((row["watch_s"] for row in rows if row["policy"] == "full"), None)
     return {

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from omnimem_cli.base.budget import parse_budget
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import OutputError, UsageError
 from omnimem_cli.base.settings import Settings
@@ -47,7 +48,14 @@ def calibrate(
         )
     _check_output(output, force)
     console.configure(quiet=quiet)
-    settings = Settings(model=model, budget=budget, av_ratio=av_ratio, chunk=chunk, device=device, dtype=dtype)
+    settings = Settings(
+        model=model,
+        budget=parse_budget(budget) if budget else None,
+        av_ratio=av_ratio,
+        chunk=chunk,
+        device=device,
+        dtype=dtype,
+    )
     adapter = load(model, device=device, dtype=dtype, offline=True)
     ratio = av_ratio if av_ratio is not None else adapter.row.av_ratio
     with console.progress("calibrate") as report:

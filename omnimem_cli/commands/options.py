@@ -16,10 +16,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from omnimem_cli.base.budget import parse_budget
 from omnimem_cli.base.errors import MissingError, UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import parse_span, parse_time
-from omnimem_cli.memory.budget import parse_budget
 from omnimem_cli.models.catalogue import shipped_plan
 
 INPUT, MODEL, ANSWER, OUTPUT, TALK = "Input", "Model and memory", "Answer", "Output", "Messages"
@@ -254,7 +254,7 @@ class RunOptions:
             device=check_device(self.device),
             dtype=one_of(self.dtype, DTYPES, "--dtype"),
             offline=self.offline,
-            budget=_budget(self.budget),
+            budget=parse_budget(self.budget) if self.budget else None,
             policy=_policy(self.policy),
             plan=plan_file(self.plan),
             av_ratio=_positive(self.av_ratio, "--av-ratio"),
@@ -367,12 +367,6 @@ def _vad(name: str) -> str:
     if name == "silero" and importlib.util.find_spec("silero_vad") is None:
         raise MissingError("--vad silero needs silero-vad.", 'pip install "omnimem-cli[vad]", or leave out --vad.')
     return name
-
-
-def _budget(text: str | None) -> str | None:
-    if text is not None:
-        parse_budget(text)
-    return text
 
 
 def _policy(text: str) -> str:

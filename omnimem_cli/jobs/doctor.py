@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs.model import LazyModel
-from omnimem_cli.memory.budget import parse_budget
 from omnimem_cli.models.catalogue import GB, ROWS, Row, readable_size
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _fitting(settings: Settings) -> Iterator[Finding]:
 def _budget(named: Named, settings: Settings) -> Finding:
     from omnimem_cli.memory.policies import make_policy
 
-    budget = parse_budget(settings.budget or str(named.row.budget))
+    budget = settings.budget or Budget(named.row.budget)
     if not make_policy(settings.policy).bounded:
         return Finding("budget", f"none: --policy {settings.policy} evicts nothing")
     if budget.auto:

@@ -1,40 +1,10 @@
-"""Budgets: what the user typed, entries per layer and kind, and the bytes behind them.
+"""Budgets of the layers: entries per layer and kind, and the bytes behind them.
 
-Knows numbers; knows no tensor of the memory and no policy.
+Knows numbers; knows no tensor of the memory and no policy. The bound that the user chose is `base.budget.Budget`.
 """
 
 import math
-import re
 from dataclasses import dataclass
-
-from omnimem_cli.base.errors import UsageError
-
-_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-_FORMS = "Write entries (8192 or 8k), bytes (512MiB, 2GiB, 2GB) or auto."
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The bound the user chose, in exactly one unit. Entries: visual + audio, averaged over layers."""
-
-    entries: int | None = None
-    bytes: int | None = None
-    auto: bool = False
-
-
-def parse_budget(text: str) -> Budget:
-    """ "8k" is 8192 entries, "2GiB" bytes. Raises UsageError naming the accepted forms."""
-    cleaned = text.strip()
-    if cleaned.lower() == "auto":
-        return Budget(auto=True)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", cleaned)
-    amount, unit = (float(match[1]), match[2].upper()) if match else (0.0, "")
-    if match and unit in _UNITS and (size := int(amount * _UNITS[unit])) > 0:
-        return Budget(bytes=size)
-    scale = {"": 1, "K": 1024}.get(unit)
-    if match is None or scale is None or (entries := int(amount * scale)) < 1:
-        raise UsageError(f"--budget {text!r} is not a budget.", _FORMS)
-    return Budget(entries=entries)
 
 
 @dataclass(frozen=True)

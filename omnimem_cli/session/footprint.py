@@ -8,14 +8,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.segment import Media
-from omnimem_cli.memory.budget import (
-    Budget,
-    Geometry,
-    entries_for_bytes,
-)
+from omnimem_cli.memory.budget import Geometry, entries_for_bytes
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy

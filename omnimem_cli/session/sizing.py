@@ -7,10 +7,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError, UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.segment import Media
-from omnimem_cli.memory.budget import Budget, Geometry, LayerBudget, even_budgets, fit_plan, parse_budget
+from omnimem_cli.memory.budget import Geometry, LayerBudget, even_budgets, fit_plan
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
@@ -68,7 +69,7 @@ def size_memory(
     the prefix alone exceeds. No weight is looked at.
     """
     policy = make_policy(settings.policy)
-    budget = parse_budget(settings.budget or str(adapter.row.budget))
+    budget = settings.budget or Budget(adapter.row.budget)
     room = footprint_of(settings, adapter, plan, media)
     entries = _entries(budget, room, free_bytes(adapter.device) if free is None else free)
     budgets = _layer_budgets(settings, adapter, plan, room.shape.layers, entries)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench.generated_stream import facts_of, listened, segments_of
 from omnimem_cli.bench.intervals import design_effect, interval, wilson
@@ -85,7 +86,7 @@ def test_a_replayed_video_fills_the_memory_as_the_adapter_itself_would(tiny_adap
 def watched(encoded, adapter, segments):
     """The last layer's state and an answer, segment by segment."""
     one = encoded.plan.tokens_per_segment
-    fitted = size_memory(Settings(budget="60", chunk=one), adapter, encoded.plan, encoded.media)
+    fitted = size_memory(Settings(budget=Budget(60), chunk=one), adapter, encoded.plan, encoded.media)
     session = Session(adapter, fitted.memory(adapter), encoded.media, encoded.plan, one)
     for _ in session.watch(segments):
         pass

@@ -14,6 +14,7 @@ from tiny_qwen3 import tiny_qwen3_omni
 from typer.testing import CliRunner
 
 from omnimem_cli.app import app
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError, UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench import throughput
@@ -27,7 +28,7 @@ from omnimem_cli.models.dummy import random_adapter
 from omnimem_cli.models.loader import load
 from omnimem_cli.session.sizing import size_memory
 
-SMALL = Settings(max_pixels=56 * 56, budget="40", chunk=200)
+SMALL = Settings(max_pixels=56 * 56, budget=Budget(40), chunk=200)
 STAGES = ["decode", "encode", "prefill", "scoring"]
 
 
@@ -90,7 +91,7 @@ def test_every_family_is_read(tmp_path, monkeypatch, family, make):
     monkeypatch.setattr(throughput, "ANSWER_TOKENS", 2)
     monkeypatch.setattr(throughput, "FIRST_TOKENS", 1)
     folder = tiny_salmonn(tmp_path, family) if family in FAMILIES else tiny_qwen3_omni(tmp_path)
-    result = bench(make(str(folder), device="cpu"), ["omnimem", CARRY], [0.5], replace(SMALL, budget="80"))
+    result = bench(make(str(folder), device="cpu"), ["omnimem", CARRY], [0.5], replace(SMALL, budget=Budget(80)))
     assert [r["policy"] for r in result["rows"]] == ["omnimem", CARRY] and result["stopped"] == []
     for row in result["rows"]:
         assert row["video_s"] >= 20 and row["flops"] > 0 and row["shares"]["encode"] > 0

@@ -21,15 +21,15 @@ def test_each_source_beats_the_ones_below_it(fake: FakeRun, user_config: Path, m
     media("a.mp4")
     user_config.write_text("budget: 1k\n")
     omnimem("summarize", "a.mp4")
-    assert budget_used() == "1k"
+    assert budget_used() == "1024"
     Path("omnimem.yaml").write_text("budget: 2k\n")
     omnimem("summarize", "a.mp4")
-    assert budget_used() == "2k"
+    assert budget_used() == "2048"
     monkeypatch.setenv("OMNIMEM_BUDGET", "3k")
     omnimem("summarize", "a.mp4")
-    assert budget_used() == "3k"
+    assert budget_used() == "3072"
     omnimem("summarize", "a.mp4", "--budget", "4k")
-    assert budget_used() == "4k"
+    assert budget_used() == "4096"
 
 
 def test_a_named_config_stands_in_for_the_projects(fake: FakeRun):
@@ -37,7 +37,7 @@ def test_a_named_config_stands_in_for_the_projects(fake: FakeRun):
     Path("omnimem.yaml").write_text("budget: 2k\n")
     Path("other.yaml").write_text("budget: 5k\nformat: [md, json]\n")
     assert omnimem("summarize", "a.mp4", "--config", "other.yaml") == 0
-    assert budget_used() == "5k"
+    assert budget_used() == "5120"
     assert Path("a.summary.json").exists()
 
 

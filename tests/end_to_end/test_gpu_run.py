@@ -10,6 +10,7 @@ from salmonn_tiny import FAMILIES, tiny_salmonn
 from tiny import tiny_omni
 from tiny_qwen3 import tiny_qwen3_omni
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs import watch_one as run
 from omnimem_cli.memory.policies import POLICIES
@@ -29,7 +30,7 @@ def clips(tmp_path_factory):
 
 
 def memory_of(clip, adapter, **kw) -> dict:
-    settings = Settings(**{"budget": "120", "max_tokens": 4, "max_pixels": 128 * 96, "chunk": 300} | kw)
+    settings = Settings(**{"budget": Budget(120), "max_tokens": 4, "max_pixels": 128 * 96, "chunk": 300} | kw)
     result = run.watch_one(str(clip), settings, Summarize(settings), adapter, lambda progress: None)
     assert result["status"] == "done" and result["coverage"]["ratio"] > 0.97
     return result["memory"]
@@ -53,7 +54,7 @@ def test_every_policy_runs_on_the_device_within_its_budget(policy, clips):
 
 def test_a_result_tells_the_peak_of_its_own_input(clips):
     adapter = load("nano", device="cuda")
-    long, short = (memory_of(clips[seconds], adapter, budget="4000", chunk=8000) for seconds in (64, 8))
+    long, short = (memory_of(clips[seconds], adapter, budget=Budget(4000), chunk=8000) for seconds in (64, 8))
     assert short["device_peak_bytes"] < long["device_peak_bytes"]
 
 

@@ -6,6 +6,7 @@ import footage
 import pytest
 import torch
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import OutputError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs import watch_one as run
@@ -13,7 +14,7 @@ from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.tasks.summarize import Summarize
 from omnimem_cli.tasks.transcribe import Transcribe
 
-SETTINGS = Settings(budget="120", max_tokens=3, fps=1, max_pixels=56 * 56, chunk=100)
+SETTINGS = Settings(budget=Budget(120), max_tokens=3, fps=1, max_pixels=56 * 56, chunk=100)
 TASKS = {
     "summarize": lambda: Summarize(SETTINGS, style="chapters", notes_s=4.0),
     "transcribe": lambda: Transcribe(SETTINGS),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from served import Server
 
+from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.errors import DoesNotFitError, InputError, UsageError
 from omnimem_cli.base.settings import ANSWER_TOKENS, Settings
 from omnimem_cli.jobs import watch_one as run
@@ -36,7 +37,7 @@ def clip(tmp_path_factory):
 
 
 def summarize(path, adapter, report=lambda progress: None, **kw):
-    settings = Settings(**{"budget": "120", "max_tokens": 8, "fps": 1, "max_pixels": 112 * 84} | kw)
+    settings = Settings(**{"budget": Budget(120), "max_tokens": 8, "fps": 1, "max_pixels": 112 * 84} | kw)
     return run.watch_one(str(path), settings, Summarize(settings), adapter, report)
 
 
@@ -72,16 +73,16 @@ def test_a_second_input_does_not_hear_the_first(clip, tiny_folder, tmp_path):
 
 
 def test_bytes_hold_at_every_moment(clip, tiny_adapter):
-    result = summarize(clip, tiny_adapter, budget="700KiB")
+    result = summarize(clip, tiny_adapter, budget=parse_budget("700KiB"))
     assert result["memory"]["budget_bytes"] == 700 * 1024
     assert 0.4 * 700 * 1024 < result["memory"]["peak_bytes"] <= 700 * 1024
 
 
 def test_a_budget_below_the_prefix_does_not_fit_and_names_what_would(clip, tiny_adapter):
     with pytest.raises(DoesNotFitError) as error:
-        summarize(clip, tiny_adapter, budget="20KiB")
+        summarize(clip, tiny_adapter, budget=parse_budget("20KiB"))
     least = error.value.hint.split("--budget ")[1].rstrip(".")
-    assert summarize(clip, tiny_adapter, budget=least)["status"] == "done"
+    assert summarize(clip, tiny_adapter, budget=parse_budget(least))["status"] == "done"
 
 
 def bytes_in_tensors():
@@ -91,7 +92,7 @@ def bytes_in_tensors():
 
 
 def test_after_ten_files_the_memory_is_what_it_was_after_one(clip, tiny_folder):
-    settings = Settings(model=str(tiny_folder), budget="120", max_tokens=4, fps=1, max_pixels=112 * 84, end_s=6.0)
+    settings = Settings(model=str(tiny_folder), budget=Budget(120), max_tokens=4, fps=1, max_pixels=112 * 84, end_s=6.0)
     batch = Batch(Work("summarize", Summarize, {}, replace(settings, device="cpu", output="-")))
     held, peaks = [], []
     for outcome in batch.outcomes(batch.plan(find_inputs([str(clip)])) * 10):
@@ -155,7 +156,7 @@ def test_only_the_range_is_watched(clip, tiny_adapter):
 
 @pytest.mark.parametrize("switch", ["no_audio", "no_video"])
 def test_a_stream_that_is_switched_off_gives_its_budget_to_the_other(clip, tiny_adapter, switch):
-    memory = summarize(clip, tiny_adapter, budget="60", **{switch: True})["memory"]
+    memory = summarize(clip, tiny_adapter, budget=Budget(60), **{switch: True})["memory"]
     other = "visual" if switch == "no_audio" else "audio"
     assert memory["split"][other] == 60 and memory["kept"][other] == 60
 
@@ -171,7 +172,7 @@ def test_a_truncated_file_is_done_with_its_true_coverage(tiny_adapter, tmp_path)
 
 
 def test_transcribe_asks_windows_while_they_are_whole(clip, tiny_adapter):
-    settings = Settings(budget="800", max_tokens=6, fps=1, max_pixels=112 * 84, av_ratio=0.3)
+    settings = Settings(budget=Budget(800), max_tokens=6, fps=1, max_pixels=112 * 84, av_ratio=0.3)
     result = run.watch_one(str(clip), settings, Transcribe(settings), tiny_adapter, lambda progress: None)
     jsonschema.validate(result, results.schema())
     segments = result["transcript"]["segments"]
@@ -179,7 +180,7 @@ def test_transcribe_asks_windows_while_they_are_whole(clip, tiny_adapter):
 
 
 def test_many_questions_are_answered_in_one_batch(clip, tiny_adapter):
-    settings = Settings(budget="120", max_tokens=6, fps=1, max_pixels=112 * 84)
+    settings = Settings(budget=Budget(120), max_tokens=6, fps=1, max_pixels=112 * 84)
     task = Ask(settings, [Question("1", "What is shown?"), Question("2", "What is said?")])
     result = run.watch_one(str(clip), settings, task, tiny_adapter, lambda progress: None)
     assert [a["question"] for a in result["answers"]] == ["What is shown?", "What is said?"]
@@ -195,9 +196,9 @@ def test_a_plan_for_other_layers_is_refused(clip, tiny_adapter, tmp_path):
 def test_auto_takes_what_is_free_and_no_more_than_was_ever_measured(clip, tiny_adapter, monkeypatch):
     monkeypatch.setattr(footprint, "QUESTION_TOKENS", 16)  # beside a model as small as this, long ones outweigh all
     monkeypatch.setattr(fitting, "free_bytes", lambda device: 2**40)
-    assert summarize(clip, tiny_adapter, budget="auto")["memory"]["budget_entries"] == 32 * 1024
+    assert summarize(clip, tiny_adapter, budget=parse_budget("auto"))["memory"]["budget_entries"] == 32 * 1024
     monkeypatch.setattr(fitting, "free_bytes", lambda device: 16 * 2**20)
-    memory = summarize(clip, tiny_adapter, budget="auto")["memory"]
+    memory = summarize(clip, tiny_adapter, budget=parse_budget("auto"))["memory"]
     assert 20 < memory["budget_entries"] < 1000
 
 
@@ -206,7 +207,7 @@ def test_a_session_asks_no_more_at_once_than_was_reckoned(clip, tiny_adapter):
         def on_chunk(self, session, moment, segments):
             self.session = session
 
-    settings = Settings(budget="120", max_tokens=4, fps=1, max_pixels=112 * 84)
+    settings = Settings(budget=Budget(120), max_tokens=4, fps=1, max_pixels=112 * 84)
     task = Seen(settings)
     run.watch_one(str(clip), settings, task, tiny_adapter, lambda progress: None)
     assert (
@@ -220,6 +221,6 @@ def test_a_memory_that_does_not_fit_the_device_is_refused_before_the_watch(clip,
     monkeypatch.setattr(footprint, "QUESTION_TOKENS", 16)  # beside a model as small as this, long ones outweigh all
     monkeypatch.setattr(fitting, "free_bytes", lambda device: 6 * 2**20)
     with pytest.raises(DoesNotFitError) as error:
-        summarize(clip, tiny_adapter, budget="8k")
+        summarize(clip, tiny_adapter, budget=parse_budget("8k"))
     fits = error.value.hint.split("--budget ")[1].split()[0]
-    assert summarize(clip, tiny_adapter, budget=fits)["memory"]["peak_bytes"] <= 6 * 2**20
+    assert summarize(clip, tiny_adapter, budget=parse_budget(fits))["memory"]["peak_bytes"] <= 6 * 2**20

@@ -9,6 +9,7 @@ from decoders import omni_decoder, stream
 from streams import frames_of, media_of, segments_of, sound_of
 
 from omnimem_cli.app import run as run_app
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.commands.options import plan_file as named_plan
@@ -114,7 +115,7 @@ def plan_file(tmp_path, tiny_adapter):
 def test_a_plan_is_used_in_its_proportions(plan_file, tiny_adapter):
     media = media_of(4, 4)
     plan = tiny_adapter.plan(media, WatchOptions(max_pixels=56 * 56))
-    fitted = size_memory(Settings(plan=str(plan_file), budget="80"), tiny_adapter, plan, media)
+    fitted = size_memory(Settings(plan=str(plan_file), budget=Budget(80)), tiny_adapter, plan, media)
     assert [(b.audio, b.visual) for b in fitted.budgets] == [(20, 60), (40, 40), (10, 110), (20, 20)]
 
 

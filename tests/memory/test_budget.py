@@ -2,14 +2,13 @@
 
 import pytest
 
+from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.memory.budget import (
-    Budget,
     Geometry,
     entries_for_bytes,
     even_budgets,
     fit_plan,
-    parse_budget,
     share_out,
 )
 
@@ -26,7 +25,7 @@ from omnimem_cli.memory.budget import (
     ],
 )
 def test_a_budget_is_entries_bytes_or_auto(text, budget):
-    assert parse_budget(text) == budget
+    assert parse_budget(text) == budget == parse_budget(str(budget))
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "8kk", "lots", "2TiB", "0.2"])

@@ -10,6 +10,7 @@ from streams import frames_of, media_of, segments_of, sound_of
 from tiny_qwen3 import tiny_qwen3_omni
 from torch import nn
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.models import dummy as blank
@@ -83,7 +84,7 @@ def test_a_folder_without_weights_is_drawn_and_watches(folder):
     adapter = random_adapter(str(folder), device="cpu")
     media = media_of(30, 30, 112, 84)
     plan = adapter.plan(media, WatchOptions(max_pixels=112 * 84))
-    settings = Settings(budget="40", max_pixels=112 * 84)
+    settings = Settings(budget=Budget(40), max_pixels=112 * 84)
     fitted = size_memory(settings, adapter, plan, media)
     session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens)
     frames = frames_of(30, plan.format.fps, plan.format.width, plan.format.height)
@@ -92,7 +93,7 @@ def test_a_folder_without_weights_is_drawn_and_watches(folder):
 
 
 def test_a_shape_without_weights_reckons_as_the_model_does(folder):
-    settings, media = Settings(budget="40", max_pixels=112 * 84), media_of(30, 30, 112, 84)
+    settings, media = Settings(budget=Budget(40), max_pixels=112 * 84), media_of(30, 30, 112, 84)
     found = []
     for device in ("cpu", "meta"):
         adapter = random_adapter(str(folder), device=device, dtype="float32")

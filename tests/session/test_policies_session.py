@@ -6,6 +6,7 @@ import pytest
 import torch
 from streams import frames_of, media_of, segments_of, sound_of
 
+from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.models.adapter import WatchOptions
@@ -18,7 +19,7 @@ def watched(adapter, seconds, **settings):
     media, sound = media_of(seconds, seconds), sound_of(seconds)
     plan = adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
     adapter.scan_audio(torch.from_numpy(sound))
-    fitted = size_memory(Settings(**{"budget": "60"} | settings), adapter, plan, media)
+    fitted = size_memory(Settings(**{"budget": Budget(60)} | settings), adapter, plan, media)
     session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens)
     for _ in session.watch(segments_of(plan.format, frames_of(seconds, 2, 112, 84), sound)):
         pass
@@ -37,7 +38,9 @@ def test_policies_and_positions_work_together(tiny_adapter, policy, positions):
 @pytest.mark.parametrize("policy", [name for name in POLICIES if make_policy(name).bounded])
 @pytest.mark.parametrize("positions", ["keep", "eager"])
 def test_a_byte_budget_holds_at_every_moment(tiny_adapter, policy, positions):
-    memory = watched(tiny_adapter, 15.0, policy=policy, positions=positions, budget="400KiB", chunk=80).memory
+    memory = watched(
+        tiny_adapter, 15.0, policy=policy, positions=positions, budget=parse_budget("400KiB"), chunk=80
+    ).memory
     assert 0.6 * 400 * 1024 < memory.nbytes <= memory.peak_bytes <= 400 * 1024
 
 
@@ -56,7 +59,7 @@ def test_a_restored_session_goes_on_with_its_clock(tiny_adapter, tiny_folder, po
 
     def begin(adapter):
         plan = adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
-        fitted = size_memory(Settings(budget="60", policy=policy, positions="eager"), adapter, plan, media)
+        fitted = size_memory(Settings(budget=Budget(60), policy=policy, positions="eager"), adapter, plan, media)
         return Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens)
 
     tiny_adapter.scan_audio(torch.from_numpy(sound))

@@ -10,6 +10,7 @@ import pytest
 from fake_run import lines, omnimem
 from streams import media_of
 
+from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.errors import DoesNotFitError, MissingError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.models import dummy as blank
@@ -23,16 +24,16 @@ from omnimem_cli.session.footprint import footprint_of
 from omnimem_cli.session.preflight import outline_of_folder, outline_of_row, planned, probed
 from omnimem_cli.session.sizing import size_memory
 
-DEFAULT = Settings(device="cpu", budget="400", fps=1, max_pixels=112 * 84, max_tokens=64)
+DEFAULT = Settings(device="cpu", budget=Budget(400), fps=1, max_pixels=112 * 84, max_tokens=64)
 MEDIA = media_of(120, 120)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"budget": "30"},
-        {"budget": "2MiB"},
-        {"budget": "auto"},
+        {"budget": Budget(30)},
+        {"budget": parse_budget("2MiB")},
+        {"budget": parse_budget("auto")},
         {"policy": "hermes"},
         {"policy": "full"},
         {"positions": "lazy"},
@@ -70,7 +71,7 @@ def test_a_folder_without_a_tokenizer_is_refused_before_loading_too(tiny_folder,
 
 
 def test_one_entry_is_enough_for_one_stream_and_said_to_be_too_few_for_two(tiny_folder):
-    settings = replace(DEFAULT, model=str(tiny_folder), budget="1")
+    settings = replace(DEFAULT, model=str(tiny_folder), budget=Budget(1))
     shape = outline_of_folder(locate(settings.model), settings)
     assert shape.size_memory(settings, media_of(None, 120)).entries == 1
     with pytest.raises(DoesNotFitError, match="1 entry cannot hold picture and sound"):
@@ -107,7 +108,7 @@ def test_a_run_that_does_not_fit_is_6_before_a_weight_is_read_in_the_words_of_th
     shown = capsys.readouterr()
     assert (code, loads) == (6, 0) and "does not fit" in shown.err
     (record,) = lines(shown.out)
-    settings = Settings(budget="8k", max_tokens=4, max_pixels=112 * 84)
+    settings = Settings(budget=parse_budget("8k"), max_tokens=4, max_pixels=112 * 84)
     adapter, media = load(str(tiny_folder), device="cpu"), probed(str(clip), settings)
     plan = planned(settings, adapter, media)
     with pytest.raises(DoesNotFitError) as later:
@@ -158,7 +159,7 @@ def test_a_model_that_is_not_here_is_reckoned_by_its_published_shape(monkeypatch
     shape = outline_of_row(row("qwen2.5-omni-3b"), settings)
     assert shape.weights == pytest.approx(9.4e9, rel=0.01) and shape.adapter.name == "qwen2.5-omni-3b"
     small = shape.size_memory(settings, media_of(3600, 3600, 640, 360))
-    large = shape.size_memory(replace(settings, budget="16k"), media_of(3600, 3600, 640, 360))
+    large = shape.size_memory(replace(settings, budget=parse_budget("16k")), media_of(3600, 3600, 640, 360))
     assert small.entries == 8192 and 2**30 < small.needed < large.needed < 2**34
     assert shape.adapter.model.device.type == "meta"
 

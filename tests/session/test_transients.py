@@ -12,6 +12,7 @@ from salmonn_tiny import FAMILIES, tiny_salmonn
 from streams import frames_of, media_of, segments_of, sound_of
 from tiny_qwen3 import tiny_qwen3_omni
 
+from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.settings import ANSWER_TOKENS, Settings
 from omnimem_cli.memory.tokens import concat
 from omnimem_cli.models.adapter import Plan, WatchOptions
@@ -49,7 +50,7 @@ def begun(adapter, seconds: float, width: int, height: int, **settings):
 
 def assert_reckoned(adapter, seconds: float, width: int, height: int, policy: str):
     """Watch it; what was alive at once lies within what was reckoned."""
-    session, segments, _ = begun(adapter, seconds, width, height, budget="2000", policy=policy)
+    session, segments, _ = begun(adapter, seconds, width, height, budget=Budget(2000), policy=policy)
     with Peak() as peak:
         list(session.watch(segments))
     sizes, chunk = widths(adapter.model.config), session.memory.tokens_seen
@@ -80,7 +81,7 @@ def test_the_rows_that_many_experts_gather_are_reckoned(tmp_path):
     config["text_config"] |= {"num_experts": 16, "num_experts_per_tok": 8}
     (folder / "config.json").write_text(json.dumps(config))
     adapter = random_adapter(str(folder), device="cpu")
-    session, segments, _ = begun(adapter, 40, 64, 64, budget="2000", policy="omnimem:stride=64")
+    session, segments, _ = begun(adapter, 40, 64, 64, budget=Budget(2000), policy="omnimem:stride=64")
     chunk = concat([adapter.open(session.media, session.plan), *adapter.encode(segments)])
     silent = Plan(replace(session.plan.format, fps=0), 1, 0, 0)
     with Peak() as peak:
@@ -107,7 +108,7 @@ def test_asking_takes_no_more_than_was_reckoned_however_many_questions(
     monkeypatch.setattr(footprint, "QUESTION_TOKENS", 15 + len(question))  # one per letter, beside the marks
     monkeypatch.setattr(footprint, "ROWS", 15 + len(question))
     tiny_adapter.eos_ids = ()  # every answer is as long as it may be
-    session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget="20", chunk=50, max_tokens=answer)
+    session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget=Budget(20), chunk=50, max_tokens=answer)
     list(session.watch(segments))
     assert len(tiny_adapter.question([question])[0]) == footprint.QUESTION_TOKENS
     with Peak() as peak:
@@ -120,7 +121,7 @@ def test_asking_takes_no_more_than_was_reckoned_however_many_questions(
 
 
 def test_one_long_question_takes_no_more_than_a_full_batch(tiny_adapter):
-    session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget="20", chunk=50)
+    session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget=Budget(20), chunk=50)
     list(session.watch(segments))
     question = "x" * (QUESTIONS * QUESTION_TOKENS - 15)
     assert len(tiny_adapter.question([question])[0]) == QUESTIONS * QUESTION_TOKENS
@@ -139,7 +140,7 @@ def test_longer_answers_are_reckoned_up_to_a_full_batch_of_usual_ones():
 
 
 def test_a_watch_with_longer_answers_needs_more_room(tiny_adapter):
-    short, usual = (begun(tiny_adapter, 4, 56, 56, budget="20", max_tokens=n)[2] for n in (64, None))
+    short, usual = (begun(tiny_adapter, 4, 56, 56, budget=Budget(20), max_tokens=n)[2] for n in (64, None))
     sizes = widths(tiny_adapter.model.config)
     tails = [question_tokens_in_flight(n) for n in (64, ANSWER_TOKENS)]
     more = [question_bytes_in_flight(sizes, 4, tail) + asking_bytes(sizes, 4, tail) for tail in tails]
@@ -156,7 +157,7 @@ def test_free_memory_is_what_can_be_had():
 @pytest.mark.parametrize("budget", ["1k", "8k"])
 def test_the_allocators_peak_stays_below_what_was_reckoned(budget):
     adapter = random_adapter("qwen2.5-omni-3b", device="cuda")
-    session, segments, needed = begun(adapter, 240, 640, 360, budget=budget)
+    session, segments, needed = begun(adapter, 240, 640, 360, budget=parse_budget(budget))
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from omnimem_cli.base.budget import parse_budget
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Progress, Settings
@@ -59,10 +60,17 @@ class BenchOptions(TalkOptions):
     chunk: Annotated[int | None, option(ADVANCED, "--chunk TOKENS", "Tokens per forward pass.")] = None
     dtype: Annotated[str | None, option(ADVANCED, "--dtype TYPE", "float32, bfloat16 or float16.")] = None
 
-    def settings(self, **more: Any) -> Settings:
+    def settings(self, budget: str | None = None, **more: Any) -> Settings:
         """The settings to watch with. Raises UsageError."""
         self.check()
-        return Settings(model=self.model, chunk=self.chunk, device=self.device, dtype=self.dtype, **more)
+        return Settings(
+            model=self.model,
+            chunk=self.chunk,
+            device=self.device,
+            dtype=self.dtype,
+            budget=parse_budget(budget) if budget else None,
+            **more,
+        )
 
     def adapter(self) -> Any:
         """The model, loaded. Raises UserError."""

@@ -5,6 +5,7 @@ import jsonschema
 import pytest
 from salmonn_tiny import FAMILIES, load_tiny, tiny_salmonn
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs import watch_one as run
@@ -26,7 +27,7 @@ def adapter(request, tmp_path_factory):
 
 
 def watched(clip, adapter, task, **kw) -> dict:
-    settings = Settings(**{"budget": "120", "max_tokens": 6, "max_pixels": 6144} | kw)
+    settings = Settings(**{"budget": Budget(120), "max_tokens": 6, "max_pixels": 6144} | kw)
     result = run.watch_one(str(clip), settings, task(settings), adapter, lambda progress: None)
     jsonschema.validate(result, results.schema())
     return result
@@ -41,7 +42,7 @@ def test_a_file_is_summarized_within_its_budget(clip, adapter):
 
 
 def test_a_file_is_transcribed_window_by_window(clip, adapter):
-    assert watched(clip, adapter, Transcribe, budget="300")["transcript"]["segments"] is not None
+    assert watched(clip, adapter, Transcribe, budget=Budget(300))["transcript"]["segments"] is not None
 
 
 def test_a_file_is_asked(clip, adapter):
