@@ -10,21 +10,15 @@ from typer.main import get_command
 
 from omnimem_cli import __version__
 from omnimem_cli.base.console import console
-from omnimem_cli.base.errors import UsageError, UserError
+from omnimem_cli.base.errors import EXIT_CODES, UsageError, UserError
 from omnimem_cli.commands import ask, bench, calibrate, demo, doctor, models, presets, summarize, transcribe
 
-EXIT_CODES = """
-[bold]Exit codes[/bold]
-
-0 done · 1 unexpected · 2 usage · 3 some inputs failed · 4 all inputs failed · 5 something is missing
-(ffmpeg, weights, device) · 6 does not fit · 7 degraded, with --strict · 8 a result could not be written ·
-130, 143 interrupted
-"""
+EPILOG = "[bold]Exit codes[/bold]\n\n" + " · ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 
 app = typer.Typer(
     name="omnimem",
     help="Watch long videos with an audio-visual model inside a fixed memory budget.",
-    epilog=EXIT_CODES,
+    epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -57,7 +51,7 @@ def root(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave the process with the exit code of the README's table."""
+    """Run the command line and leave the process with one of EXIT_CODES."""
     sys.exit(run(arguments))
 
 

@@ -4,6 +4,21 @@ Knows no command and no model. Inside the engine invariants are asserts; only wh
 or cure is one of these.
 """
 
+EXIT_CODES = {
+    0: "done",
+    1: "unexpected: a bug in omnimem",
+    2: "usage: the command line is wrong, and nothing was started",
+    3: "some inputs failed",
+    4: "all inputs failed",
+    5: "something is missing: ffmpeg, weights, a device",
+    6: "does not fit, or the budget is too small",
+    7: "done but degraded, with --strict",
+    8: "a result could not be written",
+    130: "interrupted by Ctrl-C",
+    143: "ended by SIGTERM",
+}
+"""Process status -> meaning."""
+
 
 class UserError(Exception):
     """An error a user can act on.
