@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream
+from omnimem_cli.media.segment import SAMPLE_RATE, AudioStream, Format, Media, Segment, VideoStream
 from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
 from omnimem_cli.world.video import Video
 
@@ -19,7 +19,7 @@ LISTEN_S = 30.0
 def facts_of(video: Video) -> Media:
     """What probing a file of this video would find."""
     picture = VideoStream(0, "generated", PICTURE_SIZE, PICTURE_SIZE, 25.0, video.duration_s)
-    sound = AudioStream(1, "generated", 1, 16_000, video.duration_s)
+    sound = AudioStream(1, "generated", 1, SAMPLE_RATE, video.duration_s)
     return Media(f"generated-{video.seed}", picture, sound, (sound,))
 
 

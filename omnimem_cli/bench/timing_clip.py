@@ -16,10 +16,10 @@ import torch
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import ffmpeg_path
 from omnimem_cli.media.probe import probe
-from omnimem_cli.media.segment import Media, Segment
+from omnimem_cli.media.segment import SAMPLE_RATE, Media, Segment
 from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
 
-SIZE, RATE = "640x360", 25
+SIZE, FPS = "640x360", 25
 CLIP_S = 120.0
 """A whole number of every family's segments (2, 8 and 30 s)."""
 
@@ -65,8 +65,8 @@ def make_clip(adapter: Adapter, length_s: float, options: WatchOptions) -> Clip:
 
 def _write(path: Path, seconds: float) -> None:
     """H.264 of a moving test picture, AAC of noise. Raises subprocess.CalledProcessError where ffmpeg fails."""
-    command = [ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", "-i", f"testsrc2=size={SIZE}:rate={RATE}"]
-    command += ["-f", "lavfi", "-i", "anoisesrc=sample_rate=16000:amplitude=0.3:seed=1", "-t", f"{seconds:g}"]
+    command = [ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", "-i", f"testsrc2=size={SIZE}:rate={FPS}"]
+    command += ["-f", "lavfi", "-i", f"anoisesrc=sample_rate={SAMPLE_RATE}:amplitude=0.3:seed=1", "-t", f"{seconds:g}"]
     command += ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "64k"]
     subprocess.run([*command, str(path)], check=True, stdin=subprocess.DEVNULL)
 

@@ -1,29 +1,17 @@
-"""Segments of picture and sound on one clock, decoded ahead of their consumer in a thread of their own.
+"""Segments of picture and sound on one clock, decoded ahead of their consumer by a thread.
 
-Knows how long a segment is and what is in it; knows no model. Host RAM holds ``queue`` segments and what the
-pipes buffer, whatever the length of the input.
+Knows the consumer's side: iterating, waiting, closing. decoder_thread.py fills the queue. Host RAM holds ``queue``
+segments and what the pipes buffer, whatever the length of the input.
 """
 
-import itertools
-import math
 import queue as queues
 import threading
 import time
-from contextlib import ExitStack, suppress
-from fractions import Fraction
+from contextlib import suppress
 from types import TracebackType
-from typing import TypeVar
 
-import numpy as np
-
-from omnimem_cli.base.errors import InputError
-from omnimem_cli.media.picture import FrameReader, frame_rate, open_picture
-from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream, overlap_s
-from omnimem_cli.media.single_process import open_single_process
-from omnimem_cli.media.sound import SampleReader, open_sound
-
-Reader = TypeVar("Reader", FrameReader, SampleReader)
-SHORT_S = 0.5  # a stream that ends this long before its stated end was cut off
+from omnimem_cli.media.decoder_thread import DecoderThread
+from omnimem_cli.media.segment import Format, Media, Segment
 
 
 class Source:
@@ -34,9 +22,8 @@ class Source:
     the range, equal to the k-th of an unbroken run. Iterating raises InputError when the source stalls or
     nothing could be decoded.
 
-    ``decode_s``: seconds the consumer waited for segments. ``video_s``, ``audio_s``: seconds of each stream, by
-    its own begin and end, in the segments handed out so far. ``warnings``: {"code", "message"} dicts, complete
-    when the iteration has ended.
+    ``decode_s``: seconds the consumer waited for segments. ``warnings``: {"code", "message"} dicts, complete when
+    the iteration has ended.
     """
 
     def __init__(
@@ -53,8 +40,6 @@ class Source:
         self.media = media
         self.format = format
         self.decode_s = 0.0
-        self.video_s = 0.0
-        self.audio_s = 0.0
         self.warnings: list[dict] = []
         self._start_s = start_s or 0.0
         self._ended = False
@@ -79,19 +64,12 @@ class Source:
         item = self._decoder.queue.get()
         self.decode_s += time.monotonic() - begun
         if isinstance(item, Segment):
-            self._count(item)
             return item
         self.close()
         if item is not None:
             raise item
         self.warnings += self._decoder.warnings
         raise StopIteration
-
-    def _count(self, segment: Segment) -> None:
-        frames_s = len(segment.frames) / self.format.fps if len(segment.frames) else 0.0
-        sound_s = len(segment.audio) / self.format.sample_rate
-        self.video_s += overlap_s(self.media.video, segment.start_s, frames_s)
-        self.audio_s += overlap_s(self.media.audio, segment.start_s, sound_s)
 
     def close(self) -> None:
         """End decoding and reap everything. Harmless when called again."""
@@ -101,171 +79,3 @@ class Source:
             self._thread.join()
         with suppress(queues.Full):  # a consumer in another thread may be waiting
             self._decoder.queue.put_nowait(None)
-
-
-class DecoderThread:
-    """What the decoding thread does. Shares only the queue, the stop mark and ``warnings`` with the consumer.
-
-    It puts segments on the queue, then None, or the exception that ended it.
-    """
-
-    def __init__(
-        self,
-        media: Media,
-        layout: Format,
-        start_s: float,
-        end_s: float | None,
-        stall_s: float,
-        first_segment: int,
-        ahead: int,
-    ):
-        self.queue: queues.Queue[Segment | Exception | None] = queues.Queue(maxsize=ahead)
-        self.warnings: list[dict] = []
-        self._media = media
-        self._layout = layout
-        self._start_s = start_s
-        self._end_s = end_s
-        self._stall_s = stall_s
-        self._first = first_segment
-        self._rate = frame_rate(layout.fps) if media.video else None
-        self._readers: list[FrameReader | SampleReader] = []
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        """End the processes; the thread ends soon after."""
-        self._stopped.set()
-        for reader in self._readers:
-            reader.process.kill()
-
-    def run(self) -> None:
-        """The thread's body."""
-        try:
-            with ExitStack() as stack:
-                self._produce(*self._open(stack))
-            self._put(None)
-        except Exception as error:  # whatever ended the thread is raised in the consumer's
-            self._put(error)
-
-    def _put(self, item: Segment | Exception | None) -> None:
-        while not self._stopped.is_set():
-            try:
-                return self.queue.put(item, timeout=0.1)
-            except queues.Full:
-                continue
-
-    def _open(self, stack: ExitStack) -> tuple[FrameReader | None, SampleReader | None]:
-        first = self._frames_before(self._first)
-        where = (self._media, self._layout, self._start_s, self._end_s)
-        if self._media.origin_s is None:
-            picture, sound = open_single_process(*where, first=first, stall_s=self._stall_s)
-            self._keep(stack, picture)
-            self._keep(stack, sound)
-            return picture, sound
-        picture = sound = None
-        if self._media.video is not None:
-            picture = self._keep(stack, open_picture(*where, first=first, stall_s=self._stall_s))
-        if self._media.audio is not None:
-            sound = self._keep(stack, open_sound(self._media, self._start_s, self._end_s, self._stall_s))
-        return picture, sound
-
-    def _keep(self, stack: ExitStack, reader: Reader | None) -> Reader | None:
-        """Have the reader closed at the end, and killed by ``stop``."""
-        if reader is not None:
-            self._readers.append(stack.enter_context(reader))
-        return reader
-
-    def _produce(self, picture: FrameReader | None, sound: SampleReader | None) -> None:
-        """Put segment after segment, one late: the last is known by nothing coming after it."""
-        if self._stopped.is_set():
-            return
-        if sound is not None:
-            # From the beginning of the range, so that every sample equals that of an unbroken run.
-            sound.skip(self._samples_before(self._first))
-        waiting = None
-        ahead = np.zeros(0, dtype=np.float32)
-        for index in itertools.count(self._first):
-            segment, ahead = self._segment(index, picture, sound, ahead)
-            if not len(segment.frames) and not len(segment.audio):
-                break
-            if waiting is not None:
-                self._put(waiting)
-            if self._stopped.is_set():
-                return
-            waiting = segment
-        self._finish(waiting, picture, sound)
-
-    def _segment(
-        self, index: int, picture: FrameReader | None, sound: SampleReader | None, heard: np.ndarray
-    ) -> tuple[Segment, np.ndarray]:
-        """Segment ``index`` and the samples already heard of the next. ``heard``: those of this one."""
-        first, following = self._frames_before(index), self._frames_before(index + 1)
-        size = self._samples_before(index + 1) - self._samples_before(index)
-        lookahead = self._layout.lookahead
-        frames = _no_frames(self._layout) if picture is None else picture.read(following - first)
-        if sound is not None:
-            heard = np.concatenate([heard, sound.read(size + lookahead - len(heard))])
-        ahead = np.zeros(lookahead, dtype=np.float32)
-        rest = heard[size:]
-        ahead[: len(rest)] = rest
-        start_s = self._start_s + index * self._layout.segment_s
-        times = self._start_s + (first + np.arange(len(frames))) / self._layout.fps
-        return Segment(index, start_s, frames, times, heard[:size], ahead), rest
-
-    def _frames_before(self, index: int) -> int:
-        """Frame times of the range that lie before segment ``index``."""
-        if self._rate is None:
-            return 0
-        return math.ceil(index * Fraction(self._layout.segment_s) * self._rate)
-
-    def _samples_before(self, index: int) -> int:
-        return round(index * self._layout.segment_s * self._layout.sample_rate)
-
-    def _finish(self, last: Segment | None, picture: FrameReader | None, sound: SampleReader | None) -> None:
-        """Hand out the last segment and say what was missing. Raises InputError when there was nothing."""
-        for name, reader in (("picture", picture), ("sound", sound)):
-            if reader is not None:
-                self.warnings += self._complaints(name, reader)
-                reader.process.clear_errors()  # both may have the same
-        if last is not None:
-            last.last = True
-            self._put(last)
-        elif self._first == 0:
-            raise self._nothing()
-
-    def _nothing(self) -> InputError:
-        length_s = self._media.duration_s
-        if length_s is not None and self._start_s >= length_s:
-            message = f"{self._media.path} ends at {length_s:.1f} s, before the range asked for."
-            return InputError(message, "Choose an earlier --start.", code="empty_range")
-        tail = next((reader.process.tail for reader in self._readers if reader.process.tail), "")
-        reason = f" ({tail.splitlines()[-1]})" if tail else ""
-        message = f"Nothing in {self._media.path} could be decoded{reason}."
-        return InputError(message, "Check that it plays elsewhere.", code="undecodable")
-
-    def _complaints(self, name: str, reader: FrameReader | SampleReader) -> list[dict]:
-        found = []
-        stream = self._media.video if name == "picture" else self._media.audio
-        reached_s = self._reached(reader)
-        expected_s = _end_of(stream, self._end_s)
-        if reader.ended and expected_s is not None and reached_s < expected_s - SHORT_S:
-            message = f"The {name} breaks off at {reached_s:.1f} s; it should last until {expected_s:.1f} s."
-            found.append({"code": "truncated_input", "message": message})
-        if reader.process.errors:
-            message = f"ffmpeg reported errors in the {name}: {reader.process.tail.splitlines()[-1]}"
-            found.append({"code": "decode_errors", "message": message})
-        return found
-
-    def _reached(self, reader: FrameReader | SampleReader) -> float:
-        """Where on the clock the reader stands."""
-        if isinstance(reader, SampleReader):
-            return self._start_s + reader.delivered / self._layout.sample_rate
-        return self._start_s + (self._frames_before(self._first) + reader.delivered) / self._layout.fps
-
-
-def _end_of(stream: VideoStream | AudioStream, end_s: float | None) -> float | None:
-    own_end_s = None if stream.duration_s is None else stream.start_s + stream.duration_s
-    return min((end for end in (own_end_s, end_s) if end is not None), default=None)
-
-
-def _no_frames(layout: Format) -> np.ndarray:
-    return np.zeros((0, layout.height, layout.width, 3), dtype=np.uint8)

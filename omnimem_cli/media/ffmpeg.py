@@ -1,9 +1,10 @@
 """Runs ffmpeg: finds it, starts it, reads its pipes with a time-out, and always reaps it.
 
 Knows processes, pipes and how an input is named on a command line; knows nothing of streams, frames or
-samples. No other module starts a process for media.
+samples. No other module of this room starts a process.
 """
 
+import errno
 import functools
 import os
 import re
@@ -13,7 +14,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -24,18 +25,18 @@ from omnimem_cli.base.errors import InputError, MissingError
 READ_BYTES = 1 << 18
 MAX_SKEW_BYTES = 1 << 28  # how far one output may run ahead of the one that is read
 MARK = "Parsed_ashowinfo"
-LEVELS = "repeat+level+info"  # ffmpeg then tells what filters note, and names the level of all it says
+LEVELS = "repeat+level+info"  # ffmpeg then also prints what filters report, and the level of every line
 COMPLAINT = re.compile(r"\[(error|fatal|panic)\] ")
 TAIL_LINES = 40
 LINE_CHARS = 400
 IDLE = 0.01  # share of a processor: less is waiting, not work
-STARVED = 0.5  # share of the time spent waiting for a processor: less is what anything waits that wakes now and then
+STARVED = 0.5  # share of the time spent waiting for a processor: less is what an idle process waits too
 BUSY_STALLS = 10  # a decoder that works but shows nothing may take this many stall times
 DEVICES = ("alsa", "avfoundation", "dshow", "lavfi", "pulse", "v4l2", "x11grab")
 
 
 def ffmpeg_path() -> str:
-    """The ffmpeg on the PATH, else the one that the imageio-ffmpeg wheel carries. Raises MissingError."""
+    """The ffmpeg on the PATH, else the one in the imageio-ffmpeg wheel. Raises MissingError when there is neither."""
     found = shutil.which("ffmpeg")
     if found:
         return found
@@ -50,6 +51,26 @@ def ffmpeg_path() -> str:
 def _no_ffmpeg() -> MissingError:
     hint = "Install ffmpeg with your system's package manager, or run: pip install imageio-ffmpeg"
     return MissingError("No ffmpeg was found.", hint, code="no_ffmpeg")
+
+
+FULL = {
+    errno.EMFILE: "Raise the limit of open files, with: ulimit -n 4096",
+    errno.ENFILE: "Close other programs: the system has no free file handle.",
+    errno.ENOMEM: "Free memory, or close other programs.",
+    errno.EAGAIN: "Close other programs, or raise the limit of processes, with: ulimit -u",
+    errno.E2BIG: "Unset large environment variables, or give the input a shorter name.",
+}
+"""errno of what keeps a program from starting: next step."""
+
+
+def _not_started(error: OSError, program: str = "ffmpeg") -> MissingError:
+    """The user's error for an ``OSError`` that kept ffmpeg from starting."""
+    if isinstance(error, FileNotFoundError):
+        return _no_ffmpeg()
+    if isinstance(error, PermissionError):
+        return MissingError(f"{program} may not be run.", f"Make it executable, with: chmod +x {program}")
+    reason = error.strerror or str(error)
+    return MissingError(f"ffmpeg could not be started: {reason}.", FULL.get(error.errno, "Try again."))
 
 
 def ffmpeg_version() -> str:
@@ -108,9 +129,9 @@ def command(output: ffmpeg.nodes.OutputStream, level: str = "error") -> list[str
 class Process:
     """One running ffmpeg whose outputs are read here. A context manager; leaving it ends the process.
 
-    ``subject`` names the input in errors. ``also``: (read end, write end) pairs of further pipes, outputs 1 and
-    up, that the command writes to. ``levels``: the command runs at ``LEVELS``; only its complaints count. One
-    thread reads; any thread may ``kill``.
+    ``subject`` names the input in errors. ``also``: pairs of ``open_pipe``, outputs 1 and up of the command; the
+    process owns and closes them. ``levels``: the command runs at ``LEVELS``; only its errors count. One thread
+    reads; any thread may ``kill``. Raises MissingError when the program cannot be started.
     """
 
     def __init__(
@@ -132,16 +153,15 @@ class Process:
         self._partial = b""
         self._also = [read for read, _ in also]
         try:
-            self._child = _start(args, [write for _, write in also])
+            self._child, self._selector = _start(args, [write for _, write in also])
         except OSError as error:
             self._close_also()
-            raise _no_ffmpeg() from error
+            raise _not_started(error, args[0]) from error
         finally:
             for _, write in also:
                 os.close(write)
         self._err = self._child.stderr.fileno()
         self._outs = [self._child.stdout.fileno(), *self._also]
-        self._selector = selectors.DefaultSelector()
         self._buffers = [bytearray() for _ in self._outs]
         for fd in (*self._outs, self._err):
             self._selector.register(fd, selectors.EVENT_READ)
@@ -197,9 +217,9 @@ class Process:
 
     def _pump(self) -> None:
         """Wait until some pipe has data or ends, and take it."""
-        patience = StallDetector(self._child.pid, self._stall_s)
+        detector = StallDetector(self._child.pid, self._stall_s)
         while not (ready := self._selector.select(timeout=min(1.0, self._stall_s))):
-            if patience.stalled():
+            if detector.stalled():
                 self.kill()
                 hint = "Check that the source still delivers, then try again."
                 raise InputError(f"{self.subject}: no data for {self._stall_s:g} s.", hint, code="stalled")
@@ -235,7 +255,7 @@ class Process:
                 self.errors += 1
 
     def clear_errors(self) -> None:
-        """Forget what ffmpeg has complained of so far."""
+        """Drop the errors that ffmpeg has reported so far."""
         self.errors = 0
         self._tail.clear()
 
@@ -257,21 +277,38 @@ class Process:
             os.close(self._also.pop())
 
 
-def _start(args: Sequence[str], pipes: Sequence[int]) -> subprocess.Popen:
-    # Its own session: Ctrl-C in the terminal reaches us alone, and we end the process.
-    return subprocess.Popen(
-        [os.fsencode(arg) for arg in args],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=pipes,
-        start_new_session=True,
-        bufsize=0,
-    )
+def open_pipe() -> tuple[int, int]:
+    """Read end and write end of a pipe for ``Process``. Raises MissingError when no file can be opened."""
+    try:
+        return os.pipe()
+    except OSError as error:
+        raise _not_started(error) from error
+
+
+def _start(args: Sequence[str], pipes: Sequence[int]) -> tuple[subprocess.Popen, selectors.BaseSelector]:
+    """The started program, and an empty selector. Raises OSError, and then leaves nothing open."""
+    with ExitStack() as undo:
+        selector = undo.enter_context(selectors.DefaultSelector())
+        # Its own session: Ctrl-C in the terminal reaches us alone, and we end the process.
+        child = subprocess.Popen(
+            [os.fsencode(arg) for arg in args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=pipes,
+            start_new_session=True,
+            bufsize=0,
+        )
+        undo.pop_all()
+    return child, selector
 
 
 class StallDetector:
-    """Tells a stalled source (no data, no work) from a slow decoder (no data yet, but work, or no processor for it)."""
+    """Tells a stalled source from a slow decoder.
+
+    A stalled source delivers nothing, and its process neither works nor waits for a processor. ``stall_s``: how
+    long that may last; a process that works may take ``BUSY_STALLS`` times as long.
+    """
 
     def __init__(self, pid: int, stall_s: float):
         self._pid = pid
@@ -280,7 +317,7 @@ class StallDetector:
         self._used: tuple[float, float] | None = None  # seconds of processor, and of waiting for it
 
     def stalled(self) -> bool:
-        """Whether the source has delivered nothing and done no work for too long."""
+        """Whether the source has stalled; call it again and again while nothing arrives."""
         now = time.monotonic()
         if self._used is None:
             self._mark, self._used = now, (_cpu_s(self._pid), waited_s(self._pid))
@@ -295,7 +332,7 @@ class StallDetector:
 
 
 def _cpu_s(pid: int) -> float:
-    """Processor time that a process has used; 0 where the system does not tell."""
+    """Seconds of processor time that a process has used; 0 where the system does not report it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -304,7 +341,7 @@ def _cpu_s(pid: int) -> float:
 
 
 def waited_s(pid: int) -> float:
-    """The longest that a thread of a process has waited for a processor; 0 where the system does not tell."""
+    """Seconds that the longest waiting thread of a process waited for a processor; 0 where none are reported."""
     waited_ns = [0]
     with suppress(OSError, IndexError):  # it may end meanwhile
         for task in Path(f"/proc/{pid}/task").iterdir():

@@ -15,7 +15,7 @@ STREAM = re.compile(r"^  (?:  )?Stream #0:(\d+)(?:\[0x\w+\])?(?:\((\w[\w-]*)\))?
 ROTATION = re.compile(r"rotation of (-?[\d.]+) degrees")
 SIZE = re.compile(r"(?:^|, )(\d{1,6})x(\d{1,6})(?=[, ]|$)")
 ASPECT = re.compile(r"\bSAR (\d+):(\d+)")
-RATE = re.compile(r"([\d.]+k?) fps\b")
+FRAME_RATE = re.compile(r"([\d.]+k?) fps\b")
 BASE_RATE = re.compile(r"([\d.]+k?) tbr\b")
 PIXELS = re.compile(r"\byuvj?\d+p\w*\(([^)]*)\)")
 SOUND_RATE = re.compile(r"\b(\d+) Hz, ([^,]+)")
@@ -102,10 +102,10 @@ def _video(index: int, facts: str, rotation: float) -> VideoStream | None:
         codec=_codec(facts),
         width=width,
         height=height,
-        fps=_rate(RATE.search(facts)),
+        fps=_rate(FRAME_RATE.search(facts)),
         duration_s=None,
         rotation=clockwise,
-        variable=_rate(RATE.search(facts)) != _rate(BASE_RATE.search(facts)),
+        variable=_rate(FRAME_RATE.search(facts)) != _rate(BASE_RATE.search(facts)),
         interlaced=any(word in ("top", "bottom") for word in words),
         transfer=next((word for word in words if word in HDR_TRANSFERS), None),
     )
@@ -129,7 +129,7 @@ def _codec(facts: str) -> str:
 
 
 def _audio(index: int, facts: str, language: str | None) -> AudioStream | None:
-    """A sound stream; None where ffmpeg could not tell its rate, or tells one that no sound has."""
+    """A sound stream; None where ffmpeg found no rate, or one that no sound has."""
     rate = SOUND_RATE.search(facts)
     if rate is None or not 0 < int(rate[1]) <= MOST_HZ or _codec(facts) == "none":
         return None

@@ -14,7 +14,7 @@ EDGE_S = 10.0  # how much of each end of a long file is listed
 SHORT_S = 60.0  # up to here a file is listed whole
 MAX_JUMP_S = 12 * 3600.0  # a jump between packets that no recording makes
 STUCK_PACKETS = 16  # ffmpeg holds the decoding time still while time stamps that began anew catch up
-JITTER_S = 0.0025  # steps between packets that differ by more tell of a variable frame rate
+JITTER_S = 0.0025  # steps between packets that differ by more mean a variable frame rate
 BACK_S = (0.0, 5.0, 30.0, 120.0, 600.0)
 NO_TIME = -(2**63)
 

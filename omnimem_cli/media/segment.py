@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+SAMPLE_RATE = 16_000
+"""Samples per second of all sound that media hands on, mono: what every model here was trained on."""
+
 
 @dataclass(frozen=True)
 class VideoStream:
@@ -21,7 +24,7 @@ class VideoStream:
     duration_s: float | None  # of this stream alone; None when unknown (live)
     start_s: float = 0.0
     rotation: int = 0  # degrees clockwise that ffmpeg applies on decoding
-    variable: bool = False  # the file tells of a variable frame rate
+    variable: bool = False  # its frame rate varies
     interlaced: bool = False
     transfer: str | None = None  # of high dynamic range: "smpte2084" (PQ), "arib-std-b67" (HLG); else None
 
@@ -86,18 +89,18 @@ def _within(stream, start_s: float, end_s: float | None):
 
 @dataclass(frozen=True)
 class Format:
-    """What the model wants to be given.
+    """The segments that a model takes.
 
     ``segment_s``: seconds a segment lasts (every one but the last); ``fps``: frames per second, frame i of the
     stream shows what is on screen at ``start_s + i / fps``; ``width``, ``height``: pixels, exactly (0 x 0 without
-    picture); ``lookahead``: samples after a segment's end that the encoder wants to see.
+    picture); ``lookahead``: samples after a segment's end that the encoder takes as well.
     """
 
     segment_s: float
     fps: float
     width: int
     height: int
-    sample_rate: int = 16_000
+    sample_rate: int = SAMPLE_RATE
     lookahead: int = 0
 
 

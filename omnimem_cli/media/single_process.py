@@ -1,14 +1,12 @@
 """Picture and sound from one ffmpeg, for input that cannot be read twice or whose time stamps jump back.
 
-Knows both outputs; segments are decode.py's. ffmpeg itself lays the streams on one clock that begins at 0:
-for live input because nobody else knows when it began, for joined recordings because each begins anew.
+Knows the command with both outputs; knows no segments. ffmpeg puts both streams on one clock that begins at 0:
+live input states no time at which it began, and joined recordings begin anew with each part.
 """
-
-import os
 
 import ffmpeg
 
-from omnimem_cli.media.ffmpeg import LEVELS, Process, command, source
+from omnimem_cli.media.ffmpeg import LEVELS, Process, command, open_pipe, source
 from omnimem_cli.media.picture import FrameReader, frame_rate, frames_until, picture_output
 from omnimem_cli.media.segment import Format, Media
 from omnimem_cli.media.sound import SampleReader, sound_length, sound_output
@@ -19,7 +17,8 @@ def open_single_process(
 ) -> tuple[FrameReader | None, SampleReader | None]:
     """Start decoding both chosen streams, the picture at frame ``first`` of the range [start_s, end_s).
 
-    There is no seeking: what comes before ``start_s`` is decoded and thrown away.
+    There is no seeking: what comes before ``start_s`` is decoded and dropped. A stream that was not chosen has no
+    reader (None). Both readers share one process. Raises MissingError when ffmpeg cannot be started.
     """
     # reinit_filter: a picture that changes its size must not restart the clock.
     node = source(media.path, **{"reinit_filter:v": 0})
@@ -29,7 +28,7 @@ def open_single_process(
     if media.video is not None:
         origin_s = start_s + float(first / frame_rate(layout.fps))
         if media.audio is not None:
-            pipes.append(os.pipe())
+            pipes.append(open_pipe())
         name = f"pipe:{pipes[0][1]}" if pipes else "pipe:"
         outputs.append(picture_output(node[str(media.video.index)], media.video, layout, origin_s, name))
     args = command(ffmpeg.merge_outputs(*outputs), level=LEVELS)

@@ -13,9 +13,8 @@ import numpy as np
 
 from omnimem_cli.media.ffmpeg import LEVELS, Process, command, source
 from omnimem_cli.media.packets import MAX_JUMP_S
-from omnimem_cli.media.segment import Media
+from omnimem_cli.media.segment import SAMPLE_RATE, Media
 
-SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 4
 STAMP = re.compile(r"\bpts:(-?\d+|NOPTS)\b.*\bnb_samples:(\d+)")
 GAP_S = 0.1  # time stamps that stray less from the samples' own count are jitter
@@ -66,7 +65,7 @@ class SampleReader:
         return block
 
     def _place_next(self) -> None:
-        """Learn where the samples that ffmpeg wrote next belong, and what silence goes before them."""
+        """Read the time stamp of the samples that ffmpeg wrote next, and set the silence that goes before them."""
         mark = self.process.mark()
         if mark is None:
             self.ended = True
@@ -136,14 +135,14 @@ def _joined(media: Media, start_s: float) -> ffmpeg.nodes.OutputStream:
     return ffmpeg.merge_outputs(*outputs)
 
 
-def sound_output(stream: ffmpeg.nodes.FilterableStream, zero_s: float) -> ffmpeg.nodes.OutputStream:
-    """The output node that writes samples, and lines that say where on a clock from ``zero_s`` they belong.
+def sound_output(stream: ffmpeg.nodes.FilterableStream, origin_s: float) -> ffmpeg.nodes.OutputStream:
+    """The output node that writes samples, and lines with their time stamps on a clock that begins at ``origin_s``.
 
     ffmpeg can fill gaps itself, but it would hold them in memory, and fill from the beginning again whenever the
     sound changes its channels or its rate. The samples themselves go on without time stamps: ffmpeg would drop
     those that step back.
     """
-    clock = f"asetpts=PTS-round({zero_s:.6f}/TB),aresample={SAMPLE_RATE},ashowinfo,asetpts=NAN"
+    clock = f"asetpts=PTS-round({origin_s:.6f}/TB),aresample={SAMPLE_RATE},ashowinfo,asetpts=NAN"
     return stream.output("pipe:", af=clock, ac=1, ar=SAMPLE_RATE, f="f32le")
 
 

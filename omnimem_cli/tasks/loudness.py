@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from omnimem_cli.media.segment import SAMPLE_RATE
+
 BLOCK_S = 0.1
-RATE = 16_000
 SILENCE_DB = -120.0
 PAUSE_BLOCKS = 3  # a dip of a single block is a consonant, not a pause
 LEAST_BLOCKS = 2  # a loud single block is a click, not a word
@@ -80,7 +81,7 @@ class Loudness:
 
 def levels(audio: np.ndarray) -> np.ndarray:
     """dBFS [ceil(n / 1600)] of float samples [n]; the last block may be short."""
-    size = round(BLOCK_S * RATE)
+    size = round(BLOCK_S * SAMPLE_RATE)
     blocks = -(-len(audio) // size)
     padded = np.zeros(blocks * size)
     padded[: len(audio)] = audio

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from omnimem_cli.media.segment import SAMPLE_RATE
 from omnimem_cli.models.towers.audio import AudioTower
 from omnimem_cli.models.towers.mel import LogMel, normalized
 from omnimem_cli.models.towers.patches import patch_rows
@@ -20,7 +21,7 @@ from omnimem_cli.models.towers.vision import VisionTower
 from omnimem_cli.train.architecture import GRID, MEL, PATCHES
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.world.slides import SAYS, Look, Slide, draw
-from omnimem_cli.world.words import SAMPLE_RATE, WORDS, recording, takes
+from omnimem_cli.world.words import WORDS, recording, takes
 
 NOTHING = 0
 IGNORE = -100

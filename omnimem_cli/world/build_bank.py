@@ -11,7 +11,8 @@ import wave
 import numpy as np
 
 from omnimem_cli.media.ffmpeg import ffmpeg_path
-from omnimem_cli.world.words import BANK, EVAL_VOICES, INDEX, SAMPLE_RATE, TRAIN_VOICES, WORDS
+from omnimem_cli.media.segment import SAMPLE_RATE
+from omnimem_cli.world.words import BANK, EVAL_VOICES, INDEX, TRAIN_VOICES, WORDS
 
 WORDS_PER_MINUTE = {"train": (135, 175), "eval": (145, 165)}
 GAP = SAMPLE_RATE // 20

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from omnimem_cli.media.ffmpeg import ffmpeg_path
+from omnimem_cli.media.segment import SAMPLE_RATE
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.world.video import Video
-from omnimem_cli.world.words import SAMPLE_RATE
 
 PICTURE_SIZE = 448
 FILE_FPS = 10

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from omnimem_cli.media.segment import SAMPLE_RATE
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slide, draw
-from omnimem_cli.world.words import SAMPLE_RATE, WORDS, recording, takes
+from omnimem_cli.world.words import WORDS, recording, takes
 
 FRAME_SIZE = 56
 STYLES = ("even", "skew")

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from omnimem_cli.media.ffmpeg import ffmpeg_path
+from omnimem_cli.media.segment import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
 BANK = Path(__file__).with_name("bank.ogg")
 INDEX = Path(__file__).with_name("bank.json")
 

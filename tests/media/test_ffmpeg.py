@@ -1,7 +1,9 @@
 """ffmpeg is found, read within bounds, timed out, and reaped, however a consumer leaves."""
 
+import errno
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import Process, ffmpeg_path, ffmpeg_version
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import Format
+from omnimem_cli.media.single_process import open_single_process
 from omnimem_cli.media.sound import sound_blocks
 
 LAYOUT = Format(2.0, 2, 80, 48, lookahead=200)
@@ -30,6 +33,14 @@ ENDLESS = "lavfi:testsrc2=s=160x96:r=10[out0];sine=r=16000[out1]"
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     return str(footage.av(tmp_path_factory.mktemp("process"), video_s=30, audio_s=30))
+
+
+def until(condition) -> None:
+    """Wait for what a slow or busy machine takes longer for."""
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert condition()
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +102,8 @@ def test_a_source_closed_by_another_thread_ends_the_iteration():
 def test_decoding_runs_only_so_far_ahead():
     with Source(probe(ENDLESS), LAYOUT, queue=2) as source:
         next(source)
-        time.sleep(1.0)
+        until(source._decoder.queue.full)
+        time.sleep(0.5)
         assert source._decoder.queue.qsize() == 2
 
 
@@ -136,10 +148,8 @@ def test_no_ffmpeg_outlives_an_ended_program(with_signal):
     program.send_signal(with_signal)
     program.wait(timeout=30)
     program.stdout.close()
-    gone_by = time.monotonic() + 10
-    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < gone_by:
-        time.sleep(0.05)
-    assert pids and not any(psutil.pid_exists(pid) for pid in pids)
+    assert pids
+    until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
 def test_a_source_that_sends_nothing_times_out():
@@ -165,15 +175,16 @@ def test_waiting_for_a_processor_is_told_from_sleeping():
     def spin():
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 
-    busy = "import time\nend = time.monotonic() + 1\nwhile time.monotonic() < end: pass\ninput()"
-    commands = [[sys.executable, "-c", busy]] * 2 + [["sleep", "60"]]
-    programs = [subprocess.Popen(c, stdin=subprocess.PIPE, preexec_fn=spin) for c in commands]
-    time.sleep(1.5)
-    *spinning, asleep = (ffmpeg_module.waited_s(program.pid) for program in programs)
-    for program in programs:
+    asleep = subprocess.Popen(["sleep", "600"], preexec_fn=spin)
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=spin) for _ in range(2)]
+    until(lambda: psutil.Process(asleep.pid).name() == "sleep" and psutil.Process(asleep.pid).status() == "sleeping")
+    begun = ffmpeg_module.waited_s(asleep.pid)
+    until(lambda: min(ffmpeg_module.waited_s(program.pid) for program in spinning) > 0.5)
+    waited = ffmpeg_module.waited_s(asleep.pid) - begun
+    for program in (asleep, *spinning):
         program.kill()
         program.communicate()
-    assert min(spinning) > 0.2 > asleep and ffmpeg_module.waited_s(2**22) == 0.0
+    assert waited < 0.1 and ffmpeg_module.waited_s(2**22) == 0.0
 
 
 def test_complaints_are_kept_within_bounds_and_never_block():
@@ -185,7 +196,7 @@ def test_complaints_are_kept_within_bounds_and_never_block():
 
 
 def test_an_error_in_the_thread_is_raised_in_the_consumer(clip, monkeypatch):
-    monkeypatch.setattr("omnimem_cli.media.decode.open_sound", lambda *args: 1 / 0)
+    monkeypatch.setattr("omnimem_cli.media.decoder_thread.open_sound", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError), Source(probe(clip), LAYOUT) as source:
         list(source)
 
@@ -206,10 +217,64 @@ def test_without_any_ffmpeg_the_way_to_get_one_is_named(clip, monkeypatch):
     assert error.value.exit_code == 5 and "pip install" in error.value.hint
 
 
-def test_an_ffmpeg_that_cannot_run_is_a_missing_one(clip, monkeypatch):
+def test_an_ffmpeg_that_is_gone_is_a_missing_one(clip, monkeypatch):
     monkeypatch.setattr(ffmpeg_module, "ffmpeg_path", lambda: "/nonexistent/ffmpeg")
-    with pytest.raises(MissingError):
+    with pytest.raises(MissingError) as error:
         probe(clip)
+    assert error.value.code == "no_ffmpeg"
+
+
+def test_an_ffmpeg_that_may_not_be_run_is_named_and_not_called_missing(clip, tmp_path, monkeypatch):
+    mine = tmp_path / "ffmpeg"
+    mine.write_text("#!/bin/sh\n")
+    monkeypatch.setattr(ffmpeg_module, "ffmpeg_path", lambda: str(mine))
+    with pytest.raises(MissingError) as error:
+        probe(clip)
+    assert error.value.code == "environment"
+    assert str(mine) in error.value.message and "chmod +x" in error.value.hint
+
+
+@pytest.mark.parametrize(("number", "next_step"), [(errno.ENOMEM, "memory"), (errno.E2BIG, "shorter"), (errno.EIO, "")])
+def test_what_keeps_ffmpeg_from_starting_is_said(number, next_step, clip, monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(MissingError) as error:
+        probe(clip)
+    assert error.value.code == "environment"
+    assert os.strerror(number) in error.value.message and next_step in error.value.hint
+
+
+def test_no_free_file_is_said_wherever_it_runs_out_and_leaves_nothing():
+    """Of every number of files that are still free, until it is enough to start."""
+    media, opened, errors = probe(ENDLESS), [], []
+    own = psutil.Process()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for free in range(40):
+        count = own.num_fds()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_first_free(free), limit[1]))
+        try:
+            with open_single_process(media, LAYOUT, 0.0, None)[0]:
+                opened.append(free)
+        except MissingError as error:
+            errors.append(error)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        assert own.num_fds() == count
+        if opened:
+            break
+    assert len(errors) > 5 and opened
+    assert all("Too many open files" in error.message and "ulimit -n" in error.hint for error in errors)
+
+
+def _first_free(free: int) -> int:
+    """The limit under which ``free`` more files can be opened."""
+    held, number = {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}, 0
+    while free:
+        free -= number not in held
+        number += 1
+    return number
 
 
 @pytest.fixture
@@ -236,8 +301,9 @@ def test_a_url_is_watched_like_a_file(clip, served):
     media = probe(url)
     assert media.duration_s == pytest.approx(30, abs=0.05)
     with Source(media, LAYOUT) as source:
-        assert len(list(source)) == 15
-    assert source.video_s == pytest.approx(30, abs=0.05) and source.warnings == []
+        found = list(source)
+    assert len(found) == 15 and source.warnings == []
+    assert footage.delivered_s(media, LAYOUT, found)[0] == pytest.approx(30, abs=0.05)
 
 
 def test_a_url_that_stalls_times_out(clip, served, tmp_path):
@@ -249,7 +315,7 @@ def test_a_url_that_stalls_times_out(clip, served, tmp_path):
     begun = time.monotonic()
     with pytest.raises(InputError) as error, Source(media, LAYOUT, stall_s=1.0) as source:
         list(source)
-    assert error.value.code == "stalled" and time.monotonic() - begun < 20
+    assert error.value.code == "stalled" and time.monotonic() - begun < 50
 
 
 def test_leaving_a_stalled_source_does_not_wait_for_it(clip, served, tmp_path):
@@ -261,7 +327,7 @@ def test_leaving_a_stalled_source_does_not_wait_for_it(clip, served, tmp_path):
         next(source)
         time.sleep(1.0)  # by now the thread waits for the server
         begun = time.monotonic()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30, "half of what the stall time would take"
 
 
 def test_a_url_that_is_not_there_is_one_clear_error(served):

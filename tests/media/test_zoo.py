@@ -40,7 +40,7 @@ def watch(path: Path | str, layout: Format = LAYOUT, **kw: object) -> Watched:
     media = probe(os.fspath(path), **kw)
     with Source(media, layout) as source:
         segments = list(source)
-    return Watched(media, segments, source.video_s, source.audio_s, source.warnings)
+    return Watched(media, segments, *footage.delivered_s(media, layout, segments), source.warnings)
 
 
 EVERY_HALF = [int(25 * t / 2) for t in range(12)]  # of 6 s at 25 frames per second

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from omnimem_cli.media.ffmpeg import ffmpeg_path
+from omnimem_cli.media.segment import Format, Media, Segment, overlap_s
 
 WIDTH, HEIGHT, BITS = 160, 96, 15  # five by three blocks of 32 pixels
 RATE = 16_000
@@ -136,3 +137,9 @@ def copy(source: Path, target: Path, *options: object) -> Path:
     """The same streams in another container, or with other marks."""
     run("-i", f"file:{source}", "-map", 0, "-c", "copy", *options, f"file:{target}")
     return target
+
+
+def delivered_s(media: Media, layout: Format, segments: Sequence[Segment]) -> tuple[float, float]:
+    """Seconds of picture and of sound in the segments, each by its stream's own begin and end."""
+    video_s = sum(overlap_s(media.video, s.start_s, len(s.frames) / layout.fps) for s in segments)
+    return video_s, sum(overlap_s(media.audio, s.start_s, len(s.audio) / layout.sample_rate) for s in segments)

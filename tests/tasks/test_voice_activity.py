@@ -8,9 +8,9 @@ import pytest
 import torch
 from fake_run import omnimem
 
+from omnimem_cli.media.segment import SAMPLE_RATE
 from omnimem_cli.tasks.loudness import Loudness
 
-RATE = 16_000
 needs_silero = pytest.mark.skipif(importlib.util.find_spec("silero_vad") is None, reason="silero-vad is an extra")
 
 
@@ -24,16 +24,16 @@ def speech():
 def _said(word, at_s, length_s=2.0):
     from omnimem_cli.world.words import recording
 
-    wave = np.zeros(round(length_s * RATE), np.float32)
+    wave = np.zeros(round(length_s * SAMPLE_RATE), np.float32)
     voice = recording(word, "eval", 0)
-    begin = round(at_s * RATE)
+    begin = round(at_s * SAMPLE_RATE)
     wave[begin : begin + len(voice)] = 0.5 * voice
-    return wave, at_s + len(voice) / RATE
+    return wave, at_s + len(voice) / SAMPLE_RATE
 
 
 def _hum(length_s=2.0):
     """A loud mains hum: -13 dBFS, no speech."""
-    at = np.arange(round(length_s * RATE)) / RATE
+    at = np.arange(round(length_s * SAMPLE_RATE)) / SAMPLE_RATE
     return (0.3 * np.sin(2 * np.pi * 50 * at)).astype(np.float32)
 
 
@@ -56,8 +56,8 @@ def test_a_hum_is_loud_and_no_speech(speech):
 @needs_silero
 def test_a_stretch_sounds_the_same_whatever_was_heard_before(speech):
     speech._model = Latch()
-    assert speech(np.ones(RATE, np.float32)).all()
-    assert not speech(np.zeros(RATE, np.float32)).any()
+    assert speech(np.ones(SAMPLE_RATE, np.float32)).all()
+    assert not speech(np.zeros(SAMPLE_RATE, np.float32)).any()
 
 
 class Latch:

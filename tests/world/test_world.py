@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from omnimem_cli.media.segment import SAMPLE_RATE
 from omnimem_cli.train.nano_tokenizer import build_tokenizer
 from omnimem_cli.world import words
 from omnimem_cli.world.questions import ABSENT, KINDS, WORDINGS, View, question, questions, window
 from omnimem_cli.world.scoring import parse_summary, score, slide_f1, word_error_rate
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slide, draw
 from omnimem_cli.world.video import make_video
-from omnimem_cli.world.words import SAMPLE_RATE, WORDS
+from omnimem_cli.world.words import WORDS
 
 
 def test_the_same_seed_makes_the_same_video_and_another_seed_another():

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel, WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-SAMPLE_RATE = 16_000
+from omnimem_cli.media.segment import SAMPLE_RATE
+
 SLICE_S = 30
 SLICE_SAMPLES = SLICE_S * SAMPLE_RATE
 WINDOW_S = 0.5
