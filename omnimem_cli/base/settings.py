@@ -3,6 +3,7 @@
 Knows plain values; knows no torch, no model and no command. One instance serves all inputs of a run.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from omnimem_cli.base.budget import Budget
@@ -64,3 +65,7 @@ class Progress:
     done_s: float = 0.0
     total_s: float | None = None
     notes: list[str] = field(default_factory=list)
+
+
+Report = Callable[[Progress], None]
+"""What a run calls with its progress."""

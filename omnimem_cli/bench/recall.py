@@ -13,6 +13,7 @@ from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.intervals import interval
 from omnimem_cli.jobs.watch_one import watch_one
 from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.session.preflight import prepare
 from omnimem_cli.tasks.ask import Ask
 from omnimem_cli.tasks.presets.preset import Question as Asked
 from omnimem_cli.tasks.summarize import Summarize
@@ -76,7 +77,8 @@ def _judge(row: Row, video: Video, adapter: Adapter, settings: Settings) -> None
         write_mp4(video, path)
 
         def done(task: Task) -> dict:
-            return watch_one(str(path), settings, task, adapter, lambda progress: None)
+            prepared = prepare(str(path), settings, adapter, task.reserve_s)
+            return watch_one(prepared, task, adapter, lambda progress: None)
 
         summary = done(Summarize(settings))
         row.coverage.append(summary["coverage"]["ratio"])

@@ -56,7 +56,7 @@ def calibrate(
         device=device,
         dtype=dtype,
     )
-    adapter = load(model, device=device, dtype=dtype, offline=True)
+    adapter = load(model, device=device, dtype=dtype)
     ratio = av_ratio if av_ratio is not None else adapter.row.av_ratio
     with console.progress("calibrate") as report:
         plan = run(videos, settings, adapter, Allocation(ratio, temperature, score, clip=clip), skip, report)

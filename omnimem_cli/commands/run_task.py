@@ -49,7 +49,7 @@ def run_task(
     batch.model.check_name()
     if not options.dry_run:
         _offer_download(batch.model, options)
-    jobs = batch.plan(_find(typed, options, name))
+    jobs = batch.assign_targets(_find(typed, options, name))
     if options.dry_run:
         for job in jobs:
             _print("\t".join((batch.preview(job), job.input.path, _files(job))))
@@ -130,8 +130,8 @@ def _run(batch: "Batch", stream: "Iterator[Outcome]", total: int, account: Path 
 
 def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
     """One input has ended: its data to stdout, a word on it to stderr."""
-    from omnimem_cli.jobs.work import encode
-    from omnimem_cli.results.result import readable_path
+    from omnimem_cli.base.paths import readable_path
+    from omnimem_cli.results.writers import encode
     from omnimem_cli.results.writers.json import write_json_line
 
     path = readable_path(outcome.path)

@@ -3,22 +3,20 @@
 Knows files, sessions and the allocation; knows no command line. The plan holds everything that it came from.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import torch
 
 from omnimem_cli.base.errors import InputError
-from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.media.decode import Source
-from omnimem_cli.media.probe import probe
 from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.allocation import Allocation, Calibrating
 from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.session.preflight import prepare
 from omnimem_cli.session.session import Session
-from omnimem_cli.session.sizing import PLAN_SCHEMA, WatchConfig, size_memory, watch_options
-
-Report = Callable[[Progress], None]
+from omnimem_cli.session.sizing import PLAN_SCHEMA, WatchConfig
 
 
 def calibrate(
@@ -47,11 +45,10 @@ def calibrate(
 
 
 def _watch(path: str, settings: Settings, adapter: Adapter, policy: Calibrating) -> WatchConfig:
-    """One video through the model, as the tool watches it; returns how it was fitted."""
+    """One video through the model, as the tool watches it; returns the configuration of its memory."""
     policy.start()
-    media = probe(path)
-    plan = adapter.plan(media, watch_options(settings))
-    config = replace(size_memory(settings, adapter, plan, media), policy=policy)
+    prepared = prepare(path, settings, adapter)
+    media, plan, config = prepared.media, prepared.plan, replace(prepared.config, policy=policy)
     if adapter.needs_audio_scan and media.audio is not None and media.duration_s is not None:
         for block in sound_blocks(media, start_s=None, end_s=None):
             adapter.scan_audio(torch.from_numpy(block))

@@ -1,4 +1,4 @@
-"""The model of a run: named at once, identified without loading it, loaded when the first input that fits needs it.
+"""The model of a run: located and identified without loading it, loaded when the first input that fits needs it.
 
 Imports torch only when asked for the model.
 """
@@ -12,7 +12,8 @@ from omnimem_cli.base.settings import Settings
 if TYPE_CHECKING:
     from omnimem_cli.models.adapter import Adapter
     from omnimem_cli.models.catalogue import Row
-    from omnimem_cli.session.preflight import ModelOutline
+    from omnimem_cli.models.loader import LocalModel
+    from omnimem_cli.session.preflight import ModelOutline, Prepared
 
 _HASHED_WHOLE = 64 * 2**20  # bytes of weights up to which a folder's identity is its content
 
@@ -22,8 +23,9 @@ class LazyModel:
 
     def __init__(self, settings: Settings):
         self.settings = settings
+        self._found: LocalModel | None = None
+        self._outline: ModelOutline | None = None
         self._adapter: Adapter | None = None
-        self._unloaded: ModelOutline | None = None
 
     def check_name(self) -> None:
         """Raise UsageError for a name that is no model's, before any work and without torch."""
@@ -48,33 +50,38 @@ class LazyModel:
 
     def identify(self) -> dict[str, str]:
         """Name and revision. Raises UsageError for an unknown name, MissingError where nothing is installed."""
-        from omnimem_cli.models.loader import locate
-
-        found = locate(self.settings.model, device=self.settings.device, dtype=self.settings.dtype)
+        found = self._located()
         return {"name": found.row.name, "revision": revision_of(found.folder)}
 
-    def adapter(self, path: str) -> "Adapter":
-        """The loaded model, to watch ``path``.
+    def prepare(self, path: str, reserve_s: float = 0.0) -> "Prepared":
+        """What watching ``path`` takes (see `preflight.prepare`). Before the first load the model's shape answers.
 
-        Before the first load, raises what watching ``path`` would: InputError, UsageError, DoesNotFitError.
+        Reading gigabytes of weights costs minutes, the shape half a second.
         """
-        if self._adapter is None:
-            from omnimem_cli.models.loader import load
+        from omnimem_cli.session.preflight import outline_of_folder, prepare
 
-            self._check_fit(path)
-            s = self.settings
-            self._adapter, self._unloaded = load(s.model, device=s.device, dtype=s.dtype, offline=s.offline), None
+        if self._adapter is not None:
+            return prepare(path, self.settings, self._adapter, reserve_s)
+        if self._outline is None:
+            self._outline = outline_of_folder(self._located(), self.settings)
+        return prepare(path, self.settings, self._outline.adapter, reserve_s, self._outline.free_bytes)
+
+    def load(self) -> "Adapter":
+        """The loaded model. Raises MissingError and DoesNotFitError."""
+        if self._adapter is None:
+            from omnimem_cli.models.loader import load_local
+
+            self._adapter = load_local(self._located(), device=self.settings.device, dtype=self.settings.dtype)
+            self._outline = None
         return self._adapter
 
-    def _check_fit(self, path: str) -> None:
-        """Reading gigabytes of weights costs minutes, the shape half a second."""
-        from omnimem_cli.models.loader import locate
-        from omnimem_cli.session.preflight import outline_of_folder, probed
+    def _located(self) -> "LocalModel":
+        if self._found is None:
+            from omnimem_cli.models.loader import locate
 
-        s = self.settings
-        if self._unloaded is None:
-            self._unloaded = outline_of_folder(locate(s.model, device=s.device, dtype=s.dtype), s)
-        self._unloaded.size_memory(s, probed(path, s))
+            s = self.settings
+            self._found = locate(s.model, device=s.device, dtype=s.dtype)
+        return self._found
 
 
 def is_installed(row: "Row") -> bool:

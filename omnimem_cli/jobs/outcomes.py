@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from omnimem_cli.base.errors import UserError, explain
-from omnimem_cli.results.result import degraded, error_part, readable_path
+from omnimem_cli.base.paths import readable_path
+from omnimem_cli.results.result import degraded, error_part
 
 Status = Literal["done", "skipped", "failed", "interrupted"]
 REPORT = "omnimem/report/1"

@@ -22,8 +22,7 @@ class Remote:
     """What runs in an actor: a batch of its own, whose model stays loaded from job to job."""
 
     def __init__(self, work: Work, identity: dict):
-        self.batch = Batch(work)
-        self.batch.identity = identity
+        self.batch = Batch(work, identity=identity)
         console.configure(quiet=True)
 
     def run(self, job: Job) -> Outcome:

@@ -56,7 +56,7 @@ def read_record(target: Target) -> Record | None:
 
 
 def recorded_owner(target: Target) -> str | None:
-    """The input a target belongs to; see `naming.Owner`."""
+    """The input a target belongs to; see `targets.Owner`."""
     record = read_record(target)
     return record.owner if record else None
 
@@ -67,6 +67,11 @@ def stat_input(one: Input) -> Content:
         return Content(None, None, None)
     status = Path(one.path).stat()
     return Content(status.st_size, status.st_mtime_ns, None)
+
+
+def read_input(one: Input) -> Content:
+    """Size, time and digest of an input; nothing of a stream."""
+    return stat_input(one) if one.stream else replace(stat_input(one), digest=digest_file(one.path))
 
 
 def digest_file(path: str) -> str:

@@ -1,77 +1,31 @@
-"""One input from file to result: probe, listen, fit, watch, ask, report.
+"""One prepared input to its result: scan its sound, watch it chunk by chunk, let the task ask, collect the facts.
 
-Knows every room below the command line and none above; draws nothing, writes nothing. Raises UserError.
+Knows every room below the command line and none above; draws nothing, writes nothing but checkpoints. Raises UserError.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from omnimem_cli.base.errors import InputError
-from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.media.decode import Source
-from omnimem_cli.media.segment import Media
 from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
-from omnimem_cli.models.adapter import Adapter, Plan
-from omnimem_cli.results import result as results
+from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.coverage import coverage
+from omnimem_cli.results.result import Result, input_facts, position_warnings
 from omnimem_cli.session.answering import Sampling
-from omnimem_cli.session.preflight import planned, probed, stall_s
+from omnimem_cli.session.preflight import Prepared, stall_s
 from omnimem_cli.session.session import Session, StageTimes
-from omnimem_cli.session.sizing import WatchConfig, size_memory
 from omnimem_cli.tasks.task import Task
-
-Report = Callable[[Progress], None]
-
-
-@dataclass
-class Watch:
-    """One input being worked on."""
-
-    settings: Settings
-    task: Task
-    adapter: Adapter
-    report: Report
-    media: Media
-    plan: Plan
-    fitted: WatchConfig
-    began: float
-
-    @property
-    def total_s(self) -> float | None:
-        """Seconds of video that will be watched, None for live input."""
-        end = self.media.duration_s if self.settings.end_s is None else self.settings.end_s
-        if end is None:
-            return None
-        if self.media.duration_s is not None:
-            end = min(end, self.media.duration_s)
-        return max(0.0, end - (self.settings.start_s or 0.0))
-
-    @property
-    def stall_s(self) -> float:
-        """How long the source may deliver nothing."""
-        return stall_s(self.settings)
-
-    def tell(self, stage: str, done_s: float = 0.0) -> None:
-        """Report progress, and stop at the time limit."""
-        self.report(Progress(stage, done_s, self.total_s))
-        limit = self.settings.timeout_s
-        if limit is not None and time.monotonic() - self.began > limit:
-            raise InputError(
-                f"{self.media.path} took longer than {limit:g} s.",
-                "Raise --timeout, or watch a part with --start and --end.",
-                code="timeout",
-            )
 
 
 def watch_one(
-    path: str,
-    settings: Settings,
+    prepared: Prepared,
     task: Task,
     adapter: Adapter,
     report: Report,
@@ -80,165 +34,176 @@ def watch_one(
     preset: str | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> dict:
-    """The result of one task on one input (design of the result: ``results``).
+    """The result of one task on one input, as `results.result` describes it.
 
-    With a ``checkpoint`` the watch goes on where the last one of the same work was saved, and saves its own.
+    With a ``checkpoint`` the watch continues where the last one of the same work was saved, and saves its own.
     """
-    began = time.monotonic()
     if adapter.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(adapter.device)  # the result tells this input's own
-    media = probed(path, settings)
-    watched, plan = media.within(settings.start_s, settings.end_s), planned(settings, adapter, media)
-    fitted = size_memory(settings, adapter, plan, watched, min(task.reserve_s, plan.window_s))
-    task.set_reserve(fitted.reserve_s, plan.format.segment_s)
-    watch = Watch(settings, task, adapter, report, media, plan, fitted, began)
+        torch.cuda.reset_peak_memory_stats(adapter.device)  # the result holds this input's own
+    task.set_reserve(prepared.config.reserve_s, prepared.plan.format.segment_s)
+    run = InputRun(prepared, task, adapter, report)
     saved = checkpoint.load() if checkpoint else None
     if saved is None:
-        _scan_audio(watch)
-    session, source = _watch(watch, checkpoint, saved)
-    watch.tell("answering", watch.total_s or session.end_s)
-    part = task.finish(session, session.end_s)
-    return results.done(task.name, part, preset=preset, **_facts(watch, session, source, digest))
-
-
-def _scan_audio(watch: Watch) -> None:
-    """First pass over a file's sound: the model's log-mel maximum. A live source cannot be heard twice."""
-    if not watch.adapter.needs_audio_scan or watch.media.audio is None or watch.media.duration_s is None:
-        return
-    heard_s, rate = 0.0, watch.plan.format.sample_rate
-    span = {"start_s": watch.settings.start_s, "end_s": watch.settings.end_s}
-    for block in sound_blocks(watch.media, **span, stall_s=watch.stall_s):
-        watch.adapter.scan_audio(torch.from_numpy(block))
-        heard_s += len(block) / rate
-        watch.tell("listening", heard_s)
-
-
-def _watch(watch: Watch, checkpoint: Checkpoint | None, saved: dict | None) -> tuple[Session, Source]:
-    settings, task = watch.settings, watch.task
-    session = Session(
-        watch.adapter,
-        watch.fitted.memory(watch.adapter),
-        watch.media.within(settings.start_s, settings.end_s),
-        watch.plan,
-        watch.fitted.chunk_tokens,
-        sampling=Sampling(settings.temperature, seed=settings.seed),
-        chunk_s=task.chunk_s,
-        question_tokens_in_flight=watch.fitted.question_tokens_in_flight,
-    )
-    first = 0 if saved is None else _go_on(watch, session, saved)
-    span = {"start_s": settings.start_s, "end_s": settings.end_s}
-    with Source(watch.media, watch.plan.format, **span, stall_s=watch.stall_s, first_segment=first) as source:
-        for moment, segments in session.watch(source):
-            task.on_chunk(session, moment, segments)
-            if checkpoint is not None and not moment.last and checkpoint.due():
-                checkpoint.save(_standing(watch, session, segments[-1].index + 1))
-            watch.tell("watching", moment.end_s - moment.start_s)
+        run.scan_audio()
+    session = run.open_session()
+    first = 0 if saved is None else run.resume(session, saved)
+    with Source(prepared.media, prepared.plan.format, **run.reading, first_segment=first) as source:
+        for chunk_end, segments in session.watch(source):
+            task.on_chunk(session, chunk_end, segments)
+            if checkpoint is not None and not chunk_end.last and checkpoint.due():
+                checkpoint.save(run.state(session, segments[-1].index + 1))
+            run.report_progress("watching", chunk_end.end_s - chunk_end.start_s)
     if not session.chunks_seen:
-        raise InputError(
-            f"{watch.media.path} holds nothing to watch in the range asked for.", "Check --start and --end."
+        path = prepared.media.path
+        raise InputError(f"{path} holds nothing to watch in the chosen range.", "Check --start and --end.")
+    run.report_progress("answering", run.total_s or session.end_s)
+    part = task.finish(session, session.end_s)
+    return Result(task.name, part, **run.facts(session, source, digest), preset=preset).as_dict()
+
+
+@dataclass
+class InputRun:
+    """One input while it is watched. ``began``: when the work on it began, on the clock of `time.monotonic`."""
+
+    prepared: Prepared
+    task: Task
+    adapter: Adapter
+    report: Report
+    began: float = field(init=False)
+
+    def __post_init__(self):
+        self.began = time.monotonic() - self.prepared.seconds
+
+    @property
+    def range_s(self) -> dict[str, float | None]:
+        """The chosen range of the video; None where it is open."""
+        settings = self.prepared.settings
+        return {"start_s": settings.start_s, "end_s": settings.end_s}
+
+    @property
+    def reading(self) -> dict[str, float | None]:
+        """How the media room reads the input."""
+        return self.range_s | {"stall_s": stall_s(self.prepared.settings)}
+
+    @property
+    def total_s(self) -> float | None:
+        """Seconds of video that will be watched, None for live input."""
+        settings, duration_s = self.prepared.settings, self.prepared.media.duration_s
+        ends = [end for end in (settings.end_s, duration_s) if end is not None]
+        return max(0.0, min(ends) - (settings.start_s or 0.0)) if ends else None
+
+    def report_progress(self, stage: str, done_s: float = 0.0) -> None:
+        """Hand the stage and the seconds of video to whoever draws them."""
+        self.report(Progress(stage, done_s, self.total_s))
+
+    def scan_audio(self) -> None:
+        """First pass over a file's sound: the model's log-mel maximum. A live source cannot be read twice."""
+        media, scanned_s = self.prepared.media, 0.0
+        if not self.adapter.needs_audio_scan or media.audio is None or media.duration_s is None:
+            return
+        for block in sound_blocks(media, **self.reading):
+            self.adapter.scan_audio(torch.from_numpy(block))
+            scanned_s += len(block) / self.prepared.plan.format.sample_rate
+            self.report_progress("listening", scanned_s)
+
+    def open_session(self) -> Session:
+        """A session with an empty memory."""
+        prepared, settings = self.prepared, self.prepared.settings
+        return Session(
+            self.adapter,
+            prepared.config.memory(self.adapter),
+            prepared.watched,
+            prepared.plan,
+            prepared.config.chunk_tokens,
+            sampling=Sampling(settings.temperature, seed=settings.seed),
+            chunk_s=self.task.chunk_s,
+            question_tokens_in_flight=prepared.config.question_tokens_in_flight,
         )
-    return session, source
+
+    def state(self, session: Session, segments: int) -> dict:
+        """Everything to continue from after ``segments`` segments of the range."""
+        spent = {"wall_s": time.monotonic() - self.began, "stage_times": vars(session.stage_times)}
+        return {"session": session.state(), "task": self.task.state(), "segments": segments, "spent": spent}
+
+    def resume(self, session: Session, saved: dict) -> int:
+        """Continue where ``saved`` was taken; returns the next segment of the range."""
+        session.load_state(saved["session"])
+        self.task.load_state(saved["task"])
+        session.stage_times = StageTimes(**saved["spent"]["stage_times"])
+        self.began -= saved["spent"]["wall_s"]  # for ``wall_s`` alone: --timeout counts this process's seconds
+        return saved["segments"]
+
+    def facts(self, session: Session, source: Source, digest: str | None) -> dict:
+        """Everything in a result but what the task made."""
+        media = self.prepared.media
+        return {
+            "input": input_facts(media, digest=digest, **self.range_s),
+            "model": _model_facts(self.adapter),
+            "memory": _memory_facts(self.prepared, session),
+            "coverage": coverage(media, **session.coverage(), **self.range_s),
+            "timing": self._timing(session, source),
+            "warnings": [
+                *_foreign_world_warning(self.adapter, media.comment),
+                *source.warnings,
+                *_position_warning(self.prepared, session),
+                *self.task.warnings,
+            ],
+        }
+
+    def _timing(self, session: Session, source: Source) -> dict:
+        wall_s, watched_s = time.monotonic() - self.began, session.end_s - (session.start_s or 0.0)
+        parts = {"decode_s": source.decode_s, **vars(session.stage_times), "wall_s": wall_s}
+        rate = round(watched_s / wall_s, 2) if wall_s else None
+        return {name: round(value, 3) for name, value in parts.items()} | {"video_seconds_per_second": rate}
 
 
-def _standing(watch: Watch, session: Session, segments: int) -> dict:
-    """Where the watch stands after ``segments`` segments of the range."""
-    spent = {"wall_s": time.monotonic() - watch.began, "clock": vars(session.stage_times)}
-    return {"session": session.state(), "task": watch.task.state(), "segments": segments, "spent": spent}
-
-
-def _go_on(watch: Watch, session: Session, saved: dict) -> int:
-    """Stand where ``saved`` was taken; returns the next segment of the range."""
-    session.load_state(saved["session"])
-    watch.task.load_state(saved["task"])
-    session.stage_times = StageTimes(**saved["spent"]["clock"])
-    watch.began -= saved["spent"]["wall_s"]
-    return saved["segments"]
-
-
-def _facts(watch: Watch, session: Session, source: Source, digest: str | None) -> dict:
-    """Everything in a result but what the task made."""
-    settings, seen = watch.settings, session.coverage()
-    span = {"start_s": settings.start_s, "end_s": settings.end_s}
-    return {
-        "input": results.input_facts(watch.media, digest=digest, **span),
-        "model": _model_facts(watch.adapter),
-        "memory": _memory_facts(watch, session),
-        "coverage": coverage(watch.media, seen["video_s"], seen["audio_s"], **span),
-        "warnings": [
-            *_foreign_world_warning(watch),
-            *source.warnings,
-            *_position_warning(watch, session),
-            *watch.task.warnings,
-        ],
-        "timing": _timing(watch, session, source),
-    }
-
-
-def _foreign_world_warning(watch: Watch) -> list[dict]:
+def _foreign_world_warning(adapter: Adapter, comment: str | None) -> list[dict]:
     """The warning that the model knows nothing of videos like this one."""
-    name, world = watch.adapter.name, watch.adapter.row.world
-    if world in (None, watch.media.comment):
+    if adapter.row.world in (None, comment):
         return []
-    text = f"{name} understands only videos that omnimem generated; choose a model for real ones with -m."
+    text = f"{adapter.name} understands only videos that omnimem generated; choose a model for real ones with -m."
     return [warning("foreign_world", text)]
+
+
+def _position_warning(prepared: Prepared, session: Session) -> list[dict]:
+    """The warning that positions passed the trained range: only ``keep`` lets them grow with the video."""
+    if prepared.settings.positions != "keep":
+        return []
+    trained = session.adapter.row.trained_positions
+    return position_warnings(session.memory.next_position, trained, session.end_s - (session.start_s or 0.0))
 
 
 def _model_facts(adapter: Adapter) -> dict:
     return {
         "name": adapter.name,
         "revision": adapter.revision,
-        "dtype": adapter.weights,
+        "dtype": adapter.weights_dtype,
         "device": str(adapter.device),
     }
 
 
-def _memory_facts(watch: Watch, session: Session) -> dict:
-    memory, fitted = session.memory, watch.fitted
-    kept, count = memory.counts(), len(fitted.budgets)
+def _memory_facts(prepared: Prepared, session: Session) -> dict:
+    memory, config, settings = session.memory, prepared.config, prepared.settings
+    layers, device = len(config.budgets), session.adapter.device
     split = {
-        "visual": sum(b.visual for b in fitted.budgets) / count,
-        "audio": sum(b.audio for b in fitted.budgets) / count,
+        "visual": sum(b.visual for b in config.budgets) / layers,
+        "audio": sum(b.audio for b in config.budgets) / layers,
     }
-    on_gpu = watch.adapter.device.type == "cuda"
     return {
-        "policy": watch.settings.policy,
-        "budget_entries": fitted.entries,
-        "budget_bytes": fitted.budget.bytes if fitted.policy.bounded else None,
-        "layers": count,
-        "chunk": session.segments_per_chunk * watch.plan.tokens_per_segment,
-        "positions": watch.settings.positions,
-        "split": split if fitted.policy.bounded else None,
+        "policy": settings.policy,
+        "budget_entries": config.entries,
+        "budget_bytes": config.budget.bytes if config.policy.bounded else None,
+        "layers": layers,
+        "chunk": session.segments_per_chunk * prepared.plan.tokens_per_segment,
+        "positions": settings.positions,
+        "split": split if config.policy.bounded else None,
         "seen": _by_kind(memory.seen),
-        "kept": _by_kind(kept),
+        "kept": _by_kind(memory.counts()),
         "bytes": memory.nbytes,
         "peak_bytes": memory.peak_bytes,
-        "device_peak_bytes": torch.cuda.max_memory_allocated(watch.adapter.device) if on_gpu else None,
+        "device_peak_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
     }
 
 
 def _by_kind(counts: dict[int, float]) -> dict:
     return {"visual": counts[VISUAL], "audio": counts[AUDIO], "text": counts[TEXT] + counts[PREFIX]}
-
-
-def _position_warning(watch: Watch, session: Session) -> list[dict]:
-    """The warning that positions passed the trained range: only ``keep`` lets them grow with the video."""
-    if watch.settings.positions != "keep":
-        return []
-    trained = watch.adapter.row.trained_positions
-    return results.position_warnings(session.memory.next_position, trained, session.end_s - (session.start_s or 0.0))
-
-
-def _timing(watch: Watch, session: Session, source: Source) -> dict:
-    wall, stage_times = time.monotonic() - watch.began, session.stage_times
-    watched = session.end_s - (session.start_s or 0.0)
-    parts = {
-        "decode_s": source.decode_s,
-        "encode_s": stage_times.encode_s,
-        "prefill_s": stage_times.prefill_s,
-        "answer_s": stage_times.answer_s,
-        "wall_s": wall,
-    }
-    rate = watched / wall if wall else None
-    return {name: round(value, 3) for name, value in parts.items()} | {
-        "video_seconds_per_second": None if rate is None else round(rate, 2)
-    }

@@ -122,8 +122,7 @@ def _work(pipe: Connection, work: Work, identity: dict, parent: int, threads: in
     if work.settings.device == "cpu":
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     console.configure(quiet=quiet, debug=debug)
-    batch = Batch(work, _telling(pipe, parent))
-    batch.identity = identity
+    batch = Batch(work, _progress_to(pipe, parent), identity)
     with suppress(EOFError, BrokenPipeError, Interrupted), stop_signals(signal.SIGTERM):
         while True:
             job = pipe.recv()
@@ -131,16 +130,16 @@ def _work(pipe: Connection, work: Work, identity: dict, parent: int, threads: in
                 pipe.send(outcome.picklable())
 
 
-def _telling(pipe: Connection, parent: int) -> Callable:
+def _progress_to(pipe: Connection, parent: int) -> Callable:
     """Progress that goes to the parent, and ends the work when there is none any more."""
 
-    def tell(report: Progress) -> None:
+    def send(report: Progress) -> None:
         if os.getppid() != parent:
             raise Interrupted(signal.SIGTERM)
         pipe.send(report)
 
     @contextmanager
     def progress(label: str) -> Iterator[Callable[[Progress], None]]:
-        yield tell
+        yield send
 
     return progress

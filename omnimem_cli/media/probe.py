@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.media.ffmpeg import Process, command, is_local, source
 from omnimem_cli.media.header import Header, parse_header
 from omnimem_cli.media.languages import same_language
@@ -40,7 +41,7 @@ def probe(
     """
     local = is_local(path)
     if local:
-        _check_file(path)
+        check_file(path)
     stall_s = STALL_S if timeout_s is None else timeout_s
     header = _read_header(path, stall_s)
     live = not local and header.duration_s is None
@@ -53,19 +54,21 @@ def probe(
     return Media(path, video, audio, header.audios, None if live else header.origin_s, header.comment)
 
 
-def _check_file(path: str) -> None:
+def check_file(path: str) -> None:
+    """Raise InputError (missing, directory, empty, or with no code of its own) for a file that cannot be read."""
+    shown = readable_path(path)
     try:
         status = Path(path).stat()
         with Path(path).open("rb"):
             pass
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist.", "Check the name.", code="missing") from None
+        raise InputError(f"{shown} does not exist.", "Check the name.", code="missing") from None
     except IsADirectoryError:
-        raise InputError(f"{path} is a directory.", "Add -r to watch what it holds.", code="directory") from None
+        raise InputError(f"{shown} is a directory.", "Add -r to watch what it holds.", code="directory") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from None
+        raise InputError(f"{shown} cannot be read: {error.strerror}.", "Check its permissions.") from None
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes).", "Copy or record it again.", code="empty")
+        raise InputError(f"{shown} is empty (0 bytes).", "Copy or record it again.", code="empty")
 
 
 def _read_header(path: str, stall_s: float) -> Header:

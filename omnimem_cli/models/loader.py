@@ -31,20 +31,25 @@ class LocalModel:
     folder: Path
 
 
-def load(model: str, *, device: str = "auto", dtype: str | None = None, offline: bool = False) -> Adapter:
-    """The adapter of a catalogue name, hub id, folder or ``auto``.
+def load(model: str, *, device: str = "auto", dtype: str | None = None) -> Adapter:
+    """The adapter of a catalogue name, hub id, folder or ``auto``; weights are never downloaded here.
 
-    ``offline`` changes nothing here: weights that are not on this machine are never fetched by loading.
-    Raises UsageError (unknown name), MissingError (no weights, broken folder, no such device, no extra) and
-    DoesNotFitError.
+    Raises UsageError (unknown name) and what `load_local` raises.
     """
-    where = find_device(device)
-    found = locate(model, device=device, dtype=dtype)
-    checkpoint = read_whole(found.folder)
+    find_device(device)  # a device that is not there is said before a model that is not
+    return load_local(locate(model, device=device, dtype=dtype), device=device, dtype=dtype)
+
+
+def load_local(found: LocalModel, *, device: str = "auto", dtype: str | None = None) -> Adapter:
+    """The adapter of a model on this machine.
+
+    Raises MissingError (broken folder, no such device, no extra) and DoesNotFitError.
+    """
+    where, checkpoint = find_device(device), read_whole(found.folder)
     load_adapter, placement = _families()[family_of(checkpoint)], Placement(where, dtype_name(dtype, where))
     free_after_weights(weight_bytes(checkpoint, found.row, placement.weights), found.row.name, placement)
     adapter = load_adapter(checkpoint, found.row, placement)
-    adapter.weights = placement.weights
+    adapter.weights_dtype = placement.weights
     return adapter
 
 

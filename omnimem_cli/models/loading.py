@@ -50,6 +50,24 @@ def loading(folder: Path, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
+def memory_errors(what: str) -> Iterator[None]:
+    """DoesNotFitError where memory runs out inside: a device is shared, and the size of a watch is an estimate."""
+    reason = None
+    try:
+        yield
+    except Exception as error:
+        reason = out_of_memory_reason(error)
+        if reason is None:
+            raise
+    # Outside of the handler: the next input needs the memory that the traceback's frames hold.
+    if reason is not None:
+        raise DoesNotFitError(
+            f"{what} took more memory than there is ({reason}).",
+            "Use a smaller --budget, --chunk or --max-pixels; `omnimem doctor INPUT` says what fits.",
+        )
+
+
+@contextmanager
 def silence_transformers() -> Iterator[None]:
     """Errors only and no progress bars, then as before."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

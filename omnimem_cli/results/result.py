@@ -5,13 +5,14 @@ Knows plain values and the facts of a file; knows no torch, no session and no fi
 """
 
 import json
-import os
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from omnimem_cli.base.errors import UserError
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.timecode import format_clock
 
 if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
@@ -54,11 +55,6 @@ def bare_input(path: str) -> dict:
     return {"path": readable_path(path), **blank}
 
 
-def readable_path(path: str) -> str:
-    """A name that is not UTF-8 with its odd bytes as ``\\xNN``, so that the result can be written."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def position_warnings(reached: int, trained: int | None, watched_s: float) -> list[dict]:
     """What to say of a watch of ``watched_s`` that used ``reached`` positions of a model trained on ``trained``."""
     if trained is None or reached <= trained:
@@ -70,33 +66,34 @@ def position_warnings(reached: int, trained: int | None, watched_s: float) -> li
     return [warning("positions_beyond", message)]
 
 
-def done(
-    task: str,
-    part: dict,
-    *,
-    input: dict,
-    model: dict,
-    memory: dict,
-    coverage: dict,
-    timing: dict,
-    warnings: Iterable[dict] = (),
-    preset: str | None = None,
-) -> dict:
-    """A finished result. ``part`` is what the task's ``finish`` returned: one key of PARTS."""
-    assert set(part) == {PARTS[task]}, f"{task} must return {PARTS[task]!r}, not {sorted(part)}"
-    notes = [*warnings, *coverage_warnings(coverage)]
-    facts = {"input": input, "model": model, "memory": memory, "coverage": coverage}
-    return _record(task, "done", None, facts, notes, timing, preset) | part
+@dataclass(frozen=True)
+class Result:
+    """A finished result. ``part``: what the task's ``finish`` returned, one key of PARTS."""
+
+    task: str
+    part: dict
+    input: dict
+    model: dict
+    memory: dict
+    coverage: dict
+    timing: dict
+    warnings: Sequence[dict] = ()
+    preset: str | None = None
+
+    def as_dict(self) -> dict:
+        """The JSON object; what there is to say of its coverage is added to the warnings."""
+        assert set(self.part) == {PARTS[self.task]}, f"{self.task} must return {PARTS[self.task]!r}"
+        facts = {"input": self.input, "model": self.model, "memory": self.memory, "coverage": self.coverage}
+        notes = [*self.warnings, *coverage_warnings(self.coverage)]
+        return _head(self.task, self.preset, "done") | facts | {"warnings": notes, "timing": self.timing} | self.part
 
 
-def failed(task: str, error: BaseException, *, input: dict, preset: str | None = None, **facts: object) -> dict:
-    """The record of an input that gave no result; ``facts``: what was known of model, memory, coverage,
-    timing, warnings. A KeyboardInterrupt, or an error with the code ``interrupted``, has that status.
-    """
+def failed(task: str, error: BaseException, *, input: dict, preset: str | None = None) -> dict:
+    """The record of an input that gave no result. A KeyboardInterrupt has the status ``interrupted``."""
     problem = error_part(error)
     status = "interrupted" if problem["code"] == "interrupted" else "failed"
-    known = {"input": input} | {key: facts.get(key) for key in ("model", "memory", "coverage")}
-    return _record(task, status, problem, known, facts.get("warnings") or (), facts.get("timing"), preset)
+    nothing = {"model": None, "memory": None, "coverage": None, "warnings": [], "timing": None}
+    return _head(task, preset, status, problem) | {"input": input} | nothing
 
 
 def error_part(error: BaseException) -> dict:
@@ -118,17 +115,8 @@ def _error(code: str, message: str, hint: str) -> dict:
     return {"code": code, "message": message, "hint": hint}
 
 
-def _record(
-    task: str,
-    status: str,
-    error: dict | None,
-    facts: dict,
-    warnings: Iterable[dict],
-    timing: object,
-    preset: str | None,
-) -> dict:
-    head = {"schema": SCHEMA, "task": task, "preset": preset, "status": status, "error": error}
-    return {**head, **facts, "warnings": list(warnings), "timing": timing}
+def _head(task: str, preset: str | None, status: str, error: dict | None = None) -> dict:
+    return {"schema": SCHEMA, "task": task, "preset": preset, "status": status, "error": error}
 
 
 def _video_facts(video: "VideoStream | None") -> dict | None:

@@ -1,9 +1,10 @@
-"""Whether a watch fits, before a weight is read: a model's shape alone, and the bytes that its weights will take.
+"""What is decided before an input is watched: its streams, its encoding plan and the size of its memory.
 
-Knows rows, folders, what an input holds and `fitting`; reads no weight and decodes nothing. What it says is what
-`fitting.fit` would say once the model is there.
+Knows rows, folders, probing and `sizing`; reads no weight and decodes nothing. Before the model is loaded its outline
+serves: the shape without weights, and the bytes that these will take.
 """
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.probe import STALL_S, probe
 from omnimem_cli.media.segment import Media
-from omnimem_cli.models import dummy as dummy
+from omnimem_cli.models import dummy
 from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.models.catalogue import GB, Row
 from omnimem_cli.models.device import Placement, dtype_name, find_device
@@ -42,6 +43,33 @@ def planned(settings: Settings, adapter: Adapter, media: Media) -> Plan:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """One input, ready to be watched. ``media``: all of it; ``watched``: the chosen range; ``seconds``: spent here."""
+
+    settings: Settings
+    media: Media
+    watched: Media
+    plan: Plan
+    config: WatchConfig
+    seconds: float
+
+
+def prepare(
+    path: str, settings: Settings, adapter: Adapter, reserve_s: float = 0.0, free: int | None = None
+) -> Prepared:
+    """Probe, plan and size an input, once. ``adapter``: the model, or its outline's with the bytes ``free`` after load.
+
+    ``reserve_s``: seconds of the most recent video that the task wants to keep whole. Raises InputError, UsageError,
+    MissingError and DoesNotFitError.
+    """
+    began = time.monotonic()
+    media = probed(path, settings)
+    watched, plan = media.within(settings.start_s, settings.end_s), planned(settings, adapter, media)
+    config = size_memory(settings, adapter, plan, watched, min(reserve_s, plan.window_s), free)
+    return Prepared(settings, media, watched, plan, config, time.monotonic() - began)
+
+
+@dataclass(frozen=True)
 class ModelOutline:
     """A model before it is loaded: an adapter without weights, the bytes that they will take, and where."""
 
@@ -51,7 +79,7 @@ class ModelOutline:
 
     @property
     def free_bytes(self) -> int:
-        """Bytes that are free beside the weights. Raises DoesNotFitError where these alone exceed what is free."""
+        """Bytes that stay free once the weights are loaded. DoesNotFitError where the weights alone do not fit."""
         return free_after_weights(self.weights, self.adapter.name, self.placement)
 
     def size_memory(self, settings: Settings, media: Media) -> WatchConfig:

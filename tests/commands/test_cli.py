@@ -194,7 +194,7 @@ def test_a_known_model_without_weights_is_5_and_says_how_large_they_are(tmp_path
 
 
 STUBBORN = """
-import sys, time, types
+import contextlib, sys, time, types
 import omnimem_cli.jobs
 from omnimem_cli.app import main
 from omnimem_cli.jobs.model import LazyModel
@@ -203,10 +203,12 @@ def watch(*arguments, **more):
     print("watching", file=sys.stderr, flush=True)
     time.sleep(60)
 
-omnimem_cli.jobs.watch_one = types.SimpleNamespace(watch_one=watch)
-sys.modules["omnimem_cli.jobs.watch_one"] = omnimem_cli.jobs.watch_one
-LazyModel.identify = lambda engine: {"name": "fake", "revision": "1"}
-LazyModel.adapter = lambda engine, path: None
+sys.modules["omnimem_cli.jobs.watch_one"] = types.SimpleNamespace(watch_one=watch)
+loading = types.SimpleNamespace(memory_errors=lambda what: contextlib.nullcontext())
+sys.modules["omnimem_cli.models.loading"] = loading
+LazyModel.identify = lambda model: {"name": "fake", "revision": "1"}
+LazyModel.prepare = lambda model, path, reserve_s: path
+LazyModel.load = lambda model: types.SimpleNamespace(weights_dtype="float32", device=types.SimpleNamespace(type="cpu"))
 main(["summarize", "a.mp4", "-o", "-"])
 """
 

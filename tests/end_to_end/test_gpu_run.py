@@ -9,10 +9,10 @@ import torch
 from salmonn_tiny import FAMILIES, tiny_salmonn
 from tiny import tiny_omni
 from tiny_qwen3 import tiny_qwen3_omni
+from watching import watch
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs import watch_one as run
 from omnimem_cli.memory.policies import POLICIES
 from omnimem_cli.models.loader import load
 from omnimem_cli.tasks.summarize import Summarize
@@ -31,7 +31,7 @@ def clips(tmp_path_factory):
 
 def memory_of(clip, adapter, **kw) -> dict:
     settings = Settings(**{"budget": Budget(120), "max_tokens": 4, "max_pixels": 128 * 96, "chunk": 300} | kw)
-    result = run.watch_one(str(clip), settings, Summarize(settings), adapter, lambda progress: None)
+    result = watch(clip, settings, Summarize(settings), adapter)
     assert result["status"] == "done" and result["coverage"]["ratio"] > 0.97
     return result["memory"]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import footage
 import pytest
 import torch
+from watching import watch
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import OutputError
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs import watch_one as run
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.tasks.summarize import Summarize
 from omnimem_cli.tasks.transcribe import Transcribe
@@ -40,7 +40,7 @@ def without_timing(result: dict) -> dict:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_watch_killed_after_any_chunk_gives_the_unbroken_result(task, clip, tiny_adapter, tmp_path):
-    whole = run.watch_one(str(clip), SETTINGS, TASKS[task](), tiny_adapter, lambda progress: None)
+    whole = watch(clip, SETTINGS, TASKS[task](), tiny_adapter)
     deaths, result = 0, None
     while result is None:
         chunks = 0
@@ -52,8 +52,8 @@ def test_a_watch_killed_after_any_chunk_gives_the_unbroken_result(task, clip, ti
                 raise Killed
 
         try:
-            result = run.watch_one(
-                str(clip), SETTINGS, TASKS[task](), tiny_adapter, die_after_one_chunk, checkpoint=checkpoint(tmp_path)
+            result = watch(
+                clip, SETTINGS, TASKS[task](), tiny_adapter, die_after_one_chunk, checkpoint=checkpoint(tmp_path)
             )
         except Killed:
             deaths += 1
@@ -70,12 +70,10 @@ def test_a_resumed_watch_does_not_begin_again(clip, tiny_adapter, tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        run.watch_one(
-            str(clip), SETTINGS, Summarize(SETTINGS), tiny_adapter, die_at_four_seconds, checkpoint=checkpoint(tmp_path)
-        )
+        watch(clip, SETTINGS, Summarize(SETTINGS), tiny_adapter, die_at_four_seconds, checkpoint=checkpoint(tmp_path))
     again = []
-    run.watch_one(
-        str(clip),
+    watch(
+        clip,
         SETTINGS,
         Summarize(SETTINGS),
         tiny_adapter,

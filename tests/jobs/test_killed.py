@@ -10,13 +10,13 @@ import pytest
 
 # Ten inputs of several formats; a kill falls into watching, recording, writing, locking alike. No model, no torch.
 BATCH = """
-import sys, types
+import contextlib, sys, types
 import omnimem_cli.jobs
 from omnimem_cli.app import main
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.results.result import bare_input
 
-def watch(path, settings, task, adapter, report, **more):
+def watch(path, task, adapter, report, **more):
     import time
     time.sleep(0.02)
     counts = {"visual": 1, "audio": 1, "text": 1}
@@ -34,10 +34,12 @@ def watch(path, settings, task, adapter, report, **more):
         "summary": {"text": open(path).read() * 2000, "chapters": []},
     }
 
-omnimem_cli.jobs.watch_one = types.SimpleNamespace(watch_one=watch)
-sys.modules["omnimem_cli.jobs.watch_one"] = omnimem_cli.jobs.watch_one
-LazyModel.identify = lambda engine: {"name": "fake", "revision": "1"}
-LazyModel.adapter = lambda engine, path: None
+sys.modules["omnimem_cli.jobs.watch_one"] = types.SimpleNamespace(watch_one=watch)
+loading = types.SimpleNamespace(memory_errors=lambda what: contextlib.nullcontext())
+sys.modules["omnimem_cli.models.loading"] = loading
+LazyModel.identify = lambda model: {"name": "fake", "revision": "1"}
+LazyModel.prepare = lambda model, path, reserve_s: path
+LazyModel.load = lambda model: types.SimpleNamespace(weights_dtype="float32", device=types.SimpleNamespace(type="cpu"))
 main(["summarize", "in", "-r", "-o", "out", "-f", "md,json,txt", *sys.argv[1:]])
 """
 

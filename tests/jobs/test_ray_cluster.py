@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import pytest
-from fake_worker import TextWork
+from fake_worker import text_batch
 
 from omnimem_cli.base.errors import MissingError
-from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs.batch import Batch
 from omnimem_cli.jobs.inputs import find_inputs
 from omnimem_cli.jobs.ray_cluster import by_ray
 
@@ -19,8 +17,8 @@ def test_ray_does_every_input_and_a_failure_or_a_death_costs_one(tmp_path: Path,
     monkeypatch.chdir(tmp_path)
     for number, text in enumerate(["a", "fail", "die", "b"]):
         Path(f"{number}.mp4").write_text(text)
-    batch = Batch(TextWork("summarize", dict, {}, Settings(formats=("json",), device="cpu")))
-    jobs = batch.plan(find_inputs([f"{n}.mp4" for n in range(4)]))
+    batch = text_batch(device="cpu")
+    jobs = batch.assign_targets(find_inputs([f"{n}.mp4" for n in range(4)]))
     ended = {outcome.path: outcome for outcome in by_ray(batch, jobs, "local")}
     assert {path: o.status for path, o in ended.items()} == {
         "0.mp4": "done",
@@ -38,5 +36,5 @@ def test_without_ray_the_next_step_is_told(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingError) as caught:
-        list(by_ray(Batch(TextWork("summarize", dict, {}, Settings())), [], "auto"))
+        list(by_ray(text_batch(), [], "auto"))
     assert "omnimem-cli[ray]" in caught.value.hint

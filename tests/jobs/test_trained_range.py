@@ -5,10 +5,10 @@ from dataclasses import replace
 import footage
 import jsonschema
 import pytest
+from watching import watch
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs import watch_one as run
 from omnimem_cli.models.catalogue import ROWS, row
 from omnimem_cli.results import result as results
 from omnimem_cli.tasks.summarize import Summarize
@@ -26,7 +26,7 @@ def clip(tmp_path_factory):
 def test_kept_positions_beyond_the_trained_range_are_a_warning(clip, tiny_adapter, positions, trained, told):
     tiny_adapter.row = replace(tiny_adapter.row, trained_positions=trained)
     settings = Settings(budget=Budget(60), max_tokens=4, fps=1, max_pixels=56 * 56, positions=positions, chunk=60)
-    result = run.watch_one(str(clip), settings, Summarize(settings), tiny_adapter, lambda progress: None)
+    result = watch(clip, settings, Summarize(settings), tiny_adapter)
     jsonschema.validate(result, results.schema())
     assert ("positions_beyond" in {w["code"] for w in result["warnings"]}) == told
 

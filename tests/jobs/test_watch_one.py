@@ -11,11 +11,12 @@ import jsonschema
 import pytest
 import torch
 from served import Server
+from watching import watch
 
 from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.errors import DoesNotFitError, InputError, UsageError
 from omnimem_cli.base.settings import ANSWER_TOKENS, Settings
-from omnimem_cli.jobs import watch_one as run
+from omnimem_cli.jobs import watch_one
 from omnimem_cli.jobs.batch import Batch
 from omnimem_cli.jobs.inputs import find_inputs
 from omnimem_cli.jobs.work import Work
@@ -38,7 +39,7 @@ def clip(tmp_path_factory):
 
 def summarize(path, adapter, report=lambda progress: None, **kw):
     settings = Settings(**{"budget": Budget(120), "max_tokens": 8, "fps": 1, "max_pixels": 112 * 84} | kw)
-    return run.watch_one(str(path), settings, Summarize(settings), adapter, report)
+    return watch(path, settings, Summarize(settings), adapter, report)
 
 
 def test_a_real_file_becomes_a_valid_result(clip, tiny_adapter):
@@ -95,7 +96,7 @@ def test_after_ten_files_the_memory_is_what_it_was_after_one(clip, tiny_folder):
     settings = Settings(model=str(tiny_folder), budget=Budget(120), max_tokens=4, fps=1, max_pixels=112 * 84, end_s=6.0)
     batch = Batch(Work("summarize", Summarize, {}, replace(settings, device="cpu", output="-")))
     held, peaks = [], []
-    for outcome in batch.outcomes(batch.plan(find_inputs([str(clip)])) * 10):
+    for outcome in batch.outcomes(batch.assign_targets(find_inputs([str(clip)])) * 10):
         peaks.append(outcome.result["memory"]["peak_bytes"])
         held.append(bytes_in_tensors())
     assert len(set(peaks)) == 1 and peaks[0] > 0
@@ -139,7 +140,7 @@ def test_a_long_time_limit_does_not_make_a_stall_longer(clip, tiny_adapter, monk
     stalls = []
     monkeypatch.setattr(preflight, "probe", lambda path, **options: stalls.append(options["timeout_s"]) or probe(path))
     monkeypatch.setattr(
-        run, "Source", lambda media, layout, **options: stalls.append(options["stall_s"]) or Source(media, layout)
+        watch_one, "Source", lambda media, layout, **options: stalls.append(options["stall_s"]) or Source(media, layout)
     )
     for limit_s in (None, 3600.0):
         summarize(clip, tiny_adapter, timeout_s=limit_s)
@@ -173,7 +174,7 @@ def test_a_truncated_file_is_done_with_its_true_coverage(tiny_adapter, tmp_path)
 
 def test_transcribe_asks_windows_while_they_are_whole(clip, tiny_adapter):
     settings = Settings(budget=Budget(800), max_tokens=6, fps=1, max_pixels=112 * 84, av_ratio=0.3)
-    result = run.watch_one(str(clip), settings, Transcribe(settings), tiny_adapter, lambda progress: None)
+    result = watch(clip, settings, Transcribe(settings), tiny_adapter)
     jsonschema.validate(result, results.schema())
     segments = result["transcript"]["segments"]
     assert segments and all(0 <= s["start_s"] < s["end_s"] <= 21.1 for s in segments)
@@ -182,7 +183,7 @@ def test_transcribe_asks_windows_while_they_are_whole(clip, tiny_adapter):
 def test_many_questions_are_answered_in_one_batch(clip, tiny_adapter):
     settings = Settings(budget=Budget(120), max_tokens=6, fps=1, max_pixels=112 * 84)
     task = Ask(settings, [Question("1", "What is shown?"), Question("2", "What is said?")])
-    result = run.watch_one(str(clip), settings, task, tiny_adapter, lambda progress: None)
+    result = watch(clip, settings, task, tiny_adapter)
     assert [a["question"] for a in result["answers"]] == ["What is shown?", "What is said?"]
 
 
@@ -209,7 +210,7 @@ def test_a_session_asks_no_more_at_once_than_was_reckoned(clip, tiny_adapter):
 
     settings = Settings(budget=Budget(120), max_tokens=4, fps=1, max_pixels=112 * 84)
     task = Seen(settings)
-    run.watch_one(str(clip), settings, task, tiny_adapter, lambda progress: None)
+    watch(clip, settings, task, tiny_adapter)
     assert (
         task.session.question_tokens_in_flight
         == footprint.question_tokens_in_flight(4)

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_worker import TextWork
+from fake_worker import text_batch
 
 from omnimem_cli.base.errors import MissingError
 from omnimem_cli.base.process import Interrupted, stop_signals
-from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs.batch import Batch
 from omnimem_cli.jobs.inputs import find_inputs
 from omnimem_cli.jobs.outcomes import Outcome, exit_code
 from omnimem_cli.jobs.workers import by_workers
@@ -27,8 +25,8 @@ def shared(tmp_path: Path) -> Callable[..., list[Outcome]]:
     def run(texts: list[str], outcomes: list[Outcome]) -> list[Outcome]:
         for number, text in enumerate(texts):
             (tmp_path / f"{number}.mp4").write_text(text)
-        batch = Batch(TextWork("summarize", dict, {}, Settings(formats=("json",))))
-        jobs = batch.plan(find_inputs([str(tmp_path / f"{n}.mp4") for n in range(len(texts))]))
+        batch = text_batch()
+        jobs = batch.assign_targets(find_inputs([str(tmp_path / f"{n}.mp4") for n in range(len(texts))]))
         for outcome in by_workers(batch, jobs, ["cpu", "cpu"]):
             outcomes.append(outcome)
         return outcomes

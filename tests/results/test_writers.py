@@ -10,7 +10,7 @@ from scripted import result
 from omnimem_cli.base.timecode import format_clock, format_timestamp
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.result import PARTS
-from omnimem_cli.results.writers import FORMATS, WRITERS, get_writer
+from omnimem_cli.results.writers import FORMATS, WRITERS
 from omnimem_cli.results.writers.cues import cues
 from omnimem_cli.results.writers.json import write_json_line
 
@@ -40,7 +40,7 @@ CASES = [(task, name) for task, names in FORMATS.items() for name in names]
 
 @pytest.mark.parametrize(("task", "name"), CASES)
 def test_every_offered_format_writes_text_that_ends_with_one_newline(task, name):
-    text = get_writer(name)(SAMPLES[task])
+    text = WRITERS[name](SAMPLES[task])
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
 
@@ -52,14 +52,14 @@ def test_every_task_has_formats_and_every_format_a_writer():
 
 def test_json_is_the_result_itself():
     record = result("summarize", {"summary": {"text": "naïve 列車", "chapters": []}})
-    text = get_writer("json")(record)
+    text = WRITERS["json"](record)
     assert json.loads(text) == record
     assert "列車" in text
     assert write_json_line(record).count("\n") == 1
 
 
 def test_markdown_shows_summary_chapters_and_facts():
-    text = get_writer("md")(SAMPLES["summarize"])
+    text = WRITERS["md"](SAMPLES["summarize"])
     assert text.startswith("# lecture.mp4\n\nA talk.\n")
     assert "## 0:00–3:00 Trains\n\nAbout trains.\n" in text
     assert "## 3:00–1:02:03 Untitled" in text
@@ -70,8 +70,8 @@ def test_markdown_shows_summary_chapters_and_facts():
 
 def test_markdown_says_what_was_wrong():
     record = result(warnings=[warning("repetition", "The summary repeated itself.")])
-    assert "## Warnings\n\n- The summary repeated itself.\n" in get_writer("md")(record)
-    assert "Warnings" not in get_writer("md")(result())
+    assert "## Warnings\n\n- The summary repeated itself.\n" in WRITERS["md"](record)
+    assert "Warnings" not in WRITERS["md"](result())
 
 
 def test_markdown_copes_with_unknown_facts():
@@ -80,14 +80,14 @@ def test_markdown_copes_with_unknown_facts():
     record["coverage"] |= {"duration_s": None, "ratio": None}
     record["memory"] |= {"budget_entries": None, "split": None}
     record["timing"] |= {"video_seconds_per_second": None}
-    text = get_writer("md")(record)
+    text = WRITERS["md"](record)
     assert "from 0:05 to the end, no picture" in text
     assert "(coverage unknown)" in text
     assert "budget no bound" in text
 
 
 def test_markdown_makes_a_table_of_like_objects():
-    text = get_writer("md")(answers([{"decision": "Buy | sell", "owner": None}, {"decision": "Go", "owner": "Ann"}]))
+    text = WRITERS["md"](answers([{"decision": "Buy | sell", "owner": None}, {"decision": "Go", "owner": "Ann"}]))
     assert "## Decisions\n" in text
     assert "| Decision | Owner |\n| --- | --- |\n| Buy \\| sell | – |\n| Go | Ann |" in text
 
@@ -104,41 +104,41 @@ def test_markdown_makes_a_table_of_like_objects():
     ],
 )
 def test_markdown_renders_any_data(data, expected):
-    assert expected in get_writer("md")(answers(data))
+    assert expected in WRITERS["md"](answers(data))
 
 
 def test_markdown_of_plain_questions_is_headed_by_the_question():
-    text = get_writer("md")(answers(None, answer="To buy.", name="q1"))
+    text = WRITERS["md"](answers(None, answer="To buy.", name="q1"))
     assert "## What was decided?\n\nTo buy.\n" in text
 
 
 def test_names_cannot_break_markdown():
     record = result(input=result()["input"] | {"path": "a/*b*_[c]#1.mp4"})
-    assert get_writer("md")(record).startswith("# \\*b\\*\\_\\[c\\]\\#1.mp4\n")
+    assert WRITERS["md"](record).startswith("# \\*b\\*\\_\\[c\\]\\#1.mp4\n")
 
 
 def test_an_empty_transcript_is_a_valid_file_in_every_format():
     empty = transcript()
-    assert get_writer("srt")(empty) == ""
-    assert get_writer("vtt")(empty) == "WEBVTT\n"
-    assert get_writer("txt")(empty) == ""
-    assert "No speech" in get_writer("md")(empty)
+    assert WRITERS["srt"](empty) == ""
+    assert WRITERS["vtt"](empty) == "WEBVTT\n"
+    assert WRITERS["txt"](empty) == ""
+    assert "No speech" in WRITERS["md"](empty)
 
 
 def test_srt_numbers_its_cues_and_parts_them_by_blank_lines():
     expected = "1\n00:00:00,500 --> 00:00:02,000\nHello.\n\n2\n00:00:02,000 --> 00:00:04,000\nGood bye.\n"
-    assert get_writer("srt")(SAMPLES["transcribe"]) == expected
+    assert WRITERS["srt"](SAMPLES["transcribe"]) == expected
 
 
 def test_vtt_has_its_header_and_dots():
-    assert get_writer("vtt")(SAMPLES["transcribe"]).startswith("WEBVTT\n\n00:00:00.500 --> 00:00:02.000\nHello.\n\n")
+    assert WRITERS["vtt"](SAMPLES["transcribe"]).startswith("WEBVTT\n\n00:00:00.500 --> 00:00:02.000\nHello.\n\n")
 
 
 def test_markup_in_subtitles_is_escaped():
     record = transcript((0.0, 2.0, "a --> b & <i>"))
-    assert get_writer("vtt")(record).count("-->") == 1
-    assert "a --&gt; b &amp; &lt;i&gt;" in get_writer("vtt")(record)
-    assert get_writer("srt")(record).count("-->") == 1
+    assert WRITERS["vtt"](record).count("-->") == 1
+    assert "a --&gt; b &amp; &lt;i&gt;" in WRITERS["vtt"](record)
+    assert WRITERS["srt"](record).count("-->") == 1
 
 
 def test_cues_are_short_in_order_and_never_negative():
@@ -150,7 +150,7 @@ def test_cues_are_short_in_order_and_never_negative():
     assert made[0].start_s == 0.0
     assert all(cue.start_s < cue.end_s for cue in made)
     assert all(before.end_s <= after.start_s for before, after in pairwise(made))
-    stamps = re.findall(r"\d\d:\d\d:\d\d,\d{3}", get_writer("srt")(record))
+    stamps = re.findall(r"\d\d:\d\d:\d\d,\d{3}", WRITERS["srt"](record))
     assert stamps == sorted(stamps)
     assert " ".join(cue.text.replace("\n", " ") for cue in made).split() == (words * 2 + "end later").split()
 

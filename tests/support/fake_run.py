@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from scripted import result
@@ -18,8 +19,8 @@ from omnimem_cli.results.result import bare_input
 class FakeRun:
     """Watches nothing: answers every input with a finished result, or as ``on[name]`` says.
 
-    ``watched`` lists the names in the order they were watched, ``settings`` with what; ``model`` is what the engine
-    says it is.
+    ``watched`` lists the names in the order they were watched, ``settings`` with what; ``model`` is how the model
+    identifies itself.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
@@ -27,11 +28,14 @@ class FakeRun:
         self.settings: list[Settings] = []
         self.on: dict[str, Callable[[], dict]] = {}
         self.model = {"name": "fake", "revision": "1"}
-        monkeypatch.setattr(LazyModel, "identify", lambda engine: self.model)
-        monkeypatch.setattr(LazyModel, "adapter", lambda engine, path: None)
+        adapter = SimpleNamespace(weights_dtype="float32", device=SimpleNamespace(type="cpu"))
+        monkeypatch.setattr(LazyModel, "identify", lambda model: self.model)
+        monkeypatch.setattr(LazyModel, "prepare", lambda model, path, reserve_s: (path, model.settings))
+        monkeypatch.setattr(LazyModel, "load", lambda model: adapter)
         monkeypatch.setattr(run, "watch_one", self._watch)
 
-    def _watch(self, path, settings, task, adapter, report, *, digest=None, preset=None, checkpoint=None) -> dict:
+    def _watch(self, prepared, task, adapter, report, *, digest=None, preset=None, checkpoint=None) -> dict:
+        path, settings = prepared
         name = Path(path).name
         self.watched.append(name)
         self.settings.append(settings)

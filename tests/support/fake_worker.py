@@ -4,41 +4,57 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.jobs import watch_one as jobs
+from omnimem_cli.jobs.batch import Batch
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.jobs.work import Work
 from omnimem_cli.results.result import bare_input
 
-
-class NoEngine(LazyModel):
-    """A model that is always there."""
-
-    def identify(self) -> dict[str, str]:
-        return {"name": "none", "revision": "1"}
-
-    def adapter(self, path: str) -> None:
-        if Path(path).read_text() == "large":
-            raise DoesNotFitError(f"{path} does not fit.", "Use a smaller --budget.")
+ADAPTER = SimpleNamespace(weights_dtype="float32", device=SimpleNamespace(type="cpu"))
 
 
-class TextWork(Work):
-    """``die`` kills the process, ``fail`` and ``gone`` raise, ``large`` is refused before the model is loaded, ``wait``
-    takes a minute; anything else is done."""
+def text_batch(**settings) -> Batch:
+    """A batch whose jobs are done in another process, as their texts say."""
+    work = Work("summarize", TextTask(), {}, Settings(formats=("json",), **settings))
+    return Batch(work, identity={"model": "none"})
 
-    def engine(self) -> LazyModel:
-        return NoEngine(self.settings)
 
-    def watch(self, path, adapter, report, **more) -> dict:
-        told = Path(path).read_text()
-        if told == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if told == "fail":
-            raise InputError(f"{path} is not media.", "Check it.", code="not_media")
-        if told == "gone":
-            raise MissingError("No ffmpeg was found.", "Install it.")
-        if told == "wait":
-            Path(path + ".begun").touch()
-            time.sleep(60)
-        time.sleep(0.2)
-        return {"status": "done", "input": bare_input(path), "process": os.getpid(), "warnings": []}
+class TextTask:
+    """Makes no task; in the process where it is unpickled, watching does what the input's text says."""
+
+    def __call__(self, settings: Settings) -> SimpleNamespace:
+        return SimpleNamespace(reserve_s=0.0)
+
+    def __getstate__(self) -> dict:
+        return {"installs": True}
+
+    def __setstate__(self, state: dict) -> None:
+        LazyModel.prepare, LazyModel.load = _prepare, lambda model: ADAPTER
+        jobs.watch_one = _watch
+
+
+def _prepare(model: LazyModel, path: str, reserve_s: float) -> str:
+    """``large`` is refused before the model is loaded."""
+    if Path(path).read_text() == "large":
+        raise DoesNotFitError(f"{path} does not fit.", "Use a smaller --budget.")
+    return path
+
+
+def _watch(path: str, task, adapter, report, **more) -> dict:
+    """``die`` kills the process, ``fail`` and ``gone`` raise, ``wait`` takes a minute; anything else is done."""
+    text = Path(path).read_text()
+    if text == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if text == "fail":
+        raise InputError(f"{path} is not media.", "Check it.", code="not_media")
+    if text == "gone":
+        raise MissingError("No ffmpeg was found.", "Install it.")
+    if text == "wait":
+        Path(path + ".begun").touch()
+        time.sleep(60)
+    time.sleep(0.2)
+    return {"status": "done", "input": bare_input(path), "process": os.getpid(), "warnings": []}

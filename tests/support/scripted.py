@@ -130,4 +130,4 @@ def result(task: str = "summarize", part: dict | None = None, **changed: object)
     }
     if part is None:
         part = {"summary": {"text": "A talk about trains.", "chapters": []}}
-    return results.done(task, part, **(facts | changed))
+    return results.Result(task, part, **(facts | changed)).as_dict()

@@ -76,7 +76,7 @@ class BenchOptions(TalkOptions):
         """The model, loaded. Raises UserError."""
         from omnimem_cli.models.loader import load
 
-        return load(self.model, device=self.device, dtype=self.dtype, offline=True)
+        return load(self.model, device=self.device, dtype=self.dtype)
 
 
 def listed(text: str) -> list[str]:

@@ -29,6 +29,6 @@ SUFFIXES = {"summarize": "summary", "transcribe": "transcript", "ask": "answers"
 """What stands between the input's name and the format: ``lecture.summary.md``."""
 
 
-def get_writer(name: str) -> Writer:
-    """The function that turns a result into text of this format."""
-    return WRITERS[name]
+def encode(result: dict, format: str) -> bytes:
+    """A result as the bytes of a file of this format."""
+    return WRITERS[format](result).encode("utf-8", "backslashreplace")

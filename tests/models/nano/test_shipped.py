@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
+from watching import watch
 
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs.watch_one import watch_one
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.chat import ANSWER, SYSTEM
 from omnimem_cli.models.loader import load
@@ -118,7 +118,7 @@ class _Unchanged(np.random.Generator):
 def test_speech_is_written_down_in_windows_no_longer_than_the_row_allows():
     adapter, settings = load("nano", device="cpu"), Settings()
     clip = words.BANK.with_name("demo.mp4")
-    result = watch_one(str(clip), settings, Transcribe(settings), adapter, lambda progress: None)
+    result = watch(clip, settings, Transcribe(settings), adapter)
     segments = result["transcript"]["segments"]
     assert all(s["end_s"] - s["start_s"] <= row("nano").window_s for s in segments)
     true = [e["word"] for e in json.loads(clip.with_suffix(".json").read_text())["events"] if e["word"]]

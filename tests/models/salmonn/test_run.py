@@ -4,11 +4,11 @@ import footage
 import jsonschema
 import pytest
 from salmonn_tiny import FAMILIES, load_tiny, tiny_salmonn
+from watching import watch
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs import watch_one as run
 from omnimem_cli.results import result as results
 from omnimem_cli.tasks.ask import Ask
 from omnimem_cli.tasks.presets.preset import Question
@@ -28,7 +28,7 @@ def adapter(request, tmp_path_factory):
 
 def watched(clip, adapter, task, **kw) -> dict:
     settings = Settings(**{"budget": Budget(120), "max_tokens": 6, "max_pixels": 6144} | kw)
-    result = run.watch_one(str(clip), settings, task(settings), adapter, lambda progress: None)
+    result = watch(clip, settings, task(settings), adapter)
     jsonschema.validate(result, results.schema())
     return result
 
