@@ -78,7 +78,9 @@ def test_a_missing_or_empty_file_is_4_alone_and_3_among_others(fake: FakeRun, ma
     media("good.mp4")
     if make == "empty.mp4":
         Path(make).touch()
-    assert omnimem("summarize", make) == 4
+    assert omnimem("summarize", make, "--report", "report.json") == 4
+    code = json.loads(Path("report.json").read_text())["inputs"][0]["error"]["code"]
+    assert code == make.removesuffix(".mp4")
     assert omnimem("summarize", make, "good.mp4") == 3
     assert fake.watched == ["good.mp4"]
 
@@ -209,7 +211,7 @@ def test_a_result_of_another_budget_replaces_the_one_before(fake: FakeRun):
     media("a.mp4")
     omnimem("summarize", "a.mp4")
     assert omnimem("summarize", "a.mp4", "--budget", "4k") == 0
-    assert "under 4k" in Path("a.summary.md").read_text()
+    assert "under 4096" in Path("a.summary.md").read_text()
 
 
 def test_force_does_done_work_again(fake: FakeRun):

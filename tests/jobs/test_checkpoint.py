@@ -1,6 +1,9 @@
 """A watch that was killed goes on from its checkpoint and ends as an unbroken one does."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import footage
 import pytest
@@ -10,7 +13,11 @@ from watching import watch
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import OutputError
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.jobs.batch import Batch
 from omnimem_cli.jobs.checkpoint import Checkpoint
+from omnimem_cli.jobs.inputs import find_inputs
+from omnimem_cli.jobs.records import read_input
+from omnimem_cli.jobs.work import Work
 from omnimem_cli.tasks.summarize import Summarize
 from omnimem_cli.tasks.transcribe import Transcribe
 
@@ -81,6 +88,41 @@ def test_a_resumed_watch_does_not_begin_again(clip, tiny_adapter, tmp_path):
         checkpoint=checkpoint(tmp_path),
     )
     assert again[0][0] == "watching" and again[0][1] > 4
+
+
+def test_a_time_limit_counts_this_run_and_not_the_ones_before(clip, tiny_adapter, tmp_path):
+    def die(progress) -> None:
+        if progress.stage == "watching":
+            raise Killed
+
+    settings = replace(SETTINGS, timeout_s=600.0)
+    with pytest.raises(Killed):
+        watch(clip, settings, Summarize(settings), tiny_adapter, die, checkpoint=checkpoint(tmp_path))
+    saved = checkpoint(tmp_path).load()
+    saved["spent"]["wall_s"] = 599.0  # saved a moment before the limit
+    checkpoint(tmp_path).save(saved)
+    tell = lambda progress: time.sleep(1.1) if progress.stage == "answering" else None  # noqa: E731
+    result = watch(clip, settings, Summarize(settings), tiny_adapter, tell, checkpoint=checkpoint(tmp_path))
+    assert result["status"] == "done" and result["timing"]["wall_s"] > 600
+
+
+@pytest.mark.parametrize("change", [{"weights_dtype": "bfloat16"}, {"device": SimpleNamespace(type="cuda")}, "force"])
+def test_a_checkpoint_of_other_numbers_or_before_force_is_not_continued(change, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"media")
+    (tmp_path / ".omnimem").mkdir()
+    adapter = SimpleNamespace(weights_dtype="float32", device=SimpleNamespace(type="cpu"))
+
+    def saved_by(adapter, **settings) -> Checkpoint:
+        batch = Batch(Work("summarize", Summarize, {}, Settings(**settings)), identity={})
+        (job,) = batch.assign_targets(find_inputs([str(tmp_path / "a.mp4")]))
+        return batch._checkpoint(job, read_input(job.input), adapter)
+
+    saved_by(adapter).save({"a": 1})
+    assert saved_by(adapter).load() == {"a": 1}
+    if change == "force":
+        assert saved_by(adapter, force=True).load() is None
+    else:
+        assert saved_by(SimpleNamespace(**vars(adapter) | change)).load() is None
 
 
 def test_state_comes_back_bit_by_bit(tmp_path):

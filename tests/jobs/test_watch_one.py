@@ -15,6 +15,7 @@ from watching import watch
 
 from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.errors import DoesNotFitError, InputError, UsageError
+from omnimem_cli.base.process import limits
 from omnimem_cli.base.settings import ANSWER_TOKENS, Settings
 from omnimem_cli.jobs import watch_one
 from omnimem_cli.jobs.batch import Batch
@@ -113,7 +114,7 @@ def test_progress_tells_stages_and_seconds(clip, tiny_adapter):
 
 
 def test_a_time_limit_ends_one_input(clip, tiny_adapter):
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InputError) as error, limits(1.5):
         summarize(clip, tiny_adapter, report=lambda progress: time.sleep(0.6), timeout_s=1.5)
     assert error.value.code == "timeout"
 
