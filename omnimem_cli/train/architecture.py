@@ -12,10 +12,10 @@ import math
 
 from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
+from omnimem_cli.media.segment import SAMPLE_RATE
 from omnimem_cli.models.towers.mel import MelSettings
 from omnimem_cli.models.towers.patches import PatchSettings
 from omnimem_cli.world.video import FRAME_SIZE
-from omnimem_cli.world.words import SAMPLE_RATE
 
 HIDDEN = 192
 LAYERS = 6

@@ -1,0 +1,225 @@
+"""Every listed code is produced: each has here the way to provoke it, and a new one without a way fails."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import footage
+import pytest
+import zoo
+from scripted import ScriptedSession, mute, sound, watch
+from streams import media_of
+
+from omnimem_cli.base.budget import parse_budget
+from omnimem_cli.base.process import limits, stop_signals
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.jobs.files import make_folder
+from omnimem_cli.jobs.watch_one import watch_one
+from omnimem_cli.media import ffmpeg as ffmpeg_module
+from omnimem_cli.media.decode import Source
+from omnimem_cli.media.ffmpeg import Process, open_pipe
+from omnimem_cli.media.probe import probe
+from omnimem_cli.media.segment import AudioStream, Format, Media
+from omnimem_cli.models import hub
+from omnimem_cli.models.catalogue import row
+from omnimem_cli.models.device import find_device
+from omnimem_cli.models.download import pull
+from omnimem_cli.models.loader import load, locate
+from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
+from omnimem_cli.results.codes import ERROR_CODES, WARNING_CODES
+from omnimem_cli.results.coverage import coverage, coverage_warnings
+from omnimem_cli.results.result import failed
+from omnimem_cli.session.answering import Answer
+from omnimem_cli.session.preflight import planned
+from omnimem_cli.session.sizing import size_memory
+from omnimem_cli.tasks.ask import Ask
+from omnimem_cli.tasks.presets.preset import Question
+from omnimem_cli.tasks.reply import clean_reply
+from omnimem_cli.tasks.summarize import Summarize
+from omnimem_cli.tasks.transcribe import Transcribe
+
+LAYOUT = Format(2.0, 2, 80, 48)
+LIVE = Media("camera", None, AudioStream(0, "opus", 1, 48_000, None), origin_s=None)
+
+
+@dataclass
+class Place:
+    """What a provocation works with: an empty folder, a patcher that is undone, a tiny model (loaded when used)."""
+
+    folder: Path
+    patch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest
+
+    @property
+    def adapter(self) -> QwenOmniAdapter:
+        return self.request.getfixturevalue("tiny_adapter")
+
+    def decode(self, path: Path, **span: float) -> list[dict]:
+        """Decode a file to its end; its warnings."""
+        with Source(probe(str(path)), LAYOUT, **span) as source:
+            list(source)
+        return source.warnings
+
+    def size(self, budget: str, free: int) -> None:
+        """Size a memory on a device with ``free`` bytes."""
+        settings, media = Settings(budget=parse_budget(budget), max_pixels=112 * 84), media_of(120, 120)
+        size_memory(settings, self.adapter, planned(settings, self.adapter, media), media, free=free)
+
+    def watch(self) -> list[dict]:
+        """Watch a clip with a model of another world, trained on ten positions; the warnings."""
+        self.adapter.row = replace(self.adapter.row, world="another", trained_positions=10)
+        settings = Settings(budget=parse_budget("60"), max_tokens=2, fps=1, max_pixels=56 * 56)
+        clip = str(footage.av(self.folder, video_s=2, audio_s=2))
+        return watch_one(clip, settings, Summarize(settings), self.adapter, lambda progress: None)["warnings"]
+
+
+def without_its_sound(folder: Path) -> Path:
+    """A whole index, and zeros in place of all that was coded."""
+    path = footage.av(folder, "zeros.mp4", video_s=0)
+    data = path.read_bytes()
+    begin = data.index(b"mdat") + 4
+    end = begin - 8 + int.from_bytes(data[begin - 8 : begin - 4], "big")
+    path.write_bytes(data[:begin] + bytes(end - begin) + data[end:])
+    return path
+
+
+def unreadable(place: Place) -> None:
+    (place.folder / "film.mp4").symlink_to("film.mp4")
+    probe(str(place.folder / "film.mp4"))
+
+
+def far_apart(place: Place) -> None:
+    place.patch.setattr(ffmpeg_module, "MAX_SKEW_BYTES", 1000)
+    with Process(["head", "-c", "9999", "/dev/zero"], "camera", also=[open_pipe()]) as process:
+        process.read(1, output=1)
+
+
+def stalled(place: Place) -> None:
+    with Process(["sleep", "60"], "camera", stall_s=0.1) as process:
+        process.read(1)
+
+
+def too_late(place: Place) -> None:
+    with limits(0.01):
+        time.sleep(30)
+
+
+def not_on_this_machine(place: Place) -> None:
+    place.patch.setattr(hub, "cached", lambda hub_id: None)
+    locate("qwen2.5-omni-3b")
+
+
+def broken_connection(place: Place) -> None:
+    def break_off(*arguments, **options):
+        raise ConnectionError("broken off")
+
+    place.patch.setattr("huggingface_hub.snapshot_download", break_off)
+    place.patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    place.patch.delenv("HF_HUB_OFFLINE", raising=False)
+    pull(row("qwen2.5-omni-3b"))
+
+
+def unknown_kind(place: Place) -> None:
+    (place.folder / "config.json").write_text('{"model_type": "bert"}')
+    load(str(place.folder), device="cpu")
+
+
+def under_a_file(place: Place) -> None:
+    (place.folder / "file").write_text("")
+    make_folder(place.folder / "file" / "results")
+
+
+def ctrl_c(place: Place) -> None:
+    with stop_signals(signal.SIGINT):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)
+
+
+def fault(place: Place) -> None:
+    place.patch.setattr(subprocess, "Popen", lambda *arguments, **options: 1 / 0)
+    probe("lavfi:testsrc2")
+
+
+ERRORS: dict[str, Callable[[Place], object]] = {
+    "usage": lambda place: find_device("tape"),
+    "input": unreadable,
+    "missing": lambda place: probe(str(zoo.missing(place.folder))),
+    "directory": lambda place: probe(str(place.folder)),
+    "empty": lambda place: probe(str(zoo.empty(place.folder))),
+    "not_media": lambda place: probe(str(zoo.text(place.folder))),
+    "incomplete": lambda place: probe(str(zoo.truncated_mp4(place.folder))),
+    "unopened": lambda place: probe("http://127.0.0.1:9/film.mp4"),
+    "no_stream": lambda place: probe(str(zoo.no_audio(place.folder)), no_video=True),
+    "no_track": lambda place: probe(str(footage.av(place.folder)), audio_track="7"),
+    "empty_range": lambda place: place.decode(footage.av(place.folder), start_s=100.0),
+    "undecodable": lambda place: place.decode(without_its_sound(place.folder)),
+    "stalled": stalled,
+    "network": lambda place: probe(str(zoo.playlist(place.folder))),
+    "apart": far_apart,
+    "timeout": too_late,
+    "environment": lambda place: Process([str(place.folder)], "a folder is no program"),
+    "no_ffmpeg": lambda place: Process([str(place.folder / "ffmpeg")], "no such program"),
+    "no_weights": not_on_this_machine,
+    "download": broken_connection,
+    "model": unknown_kind,
+    "device": lambda place: find_device("cuda:99"),
+    "does_not_fit": lambda place: place.size("8k", 2**20),
+    "budget_too_small": lambda place: place.size("20KiB", 2**40),
+    "output": under_a_file,
+    "interrupted": ctrl_c,
+    "unexpected": fault,
+}
+
+
+def transcribed(segments) -> list[dict]:
+    task = Transcribe(Settings())
+    watch(task, ScriptedSession(lambda text: "Words."), segments)
+    return task.warnings
+
+
+def asked_for_a_number() -> list[dict]:
+    task = Ask(Settings(), [Question("q1", "How many?", {"type": "number"})])
+    watch(task, ScriptedSession(lambda text: Answer("many", 1, True)), mute(0.0, 4.0))
+    return task.warnings
+
+
+WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
+    "foreign_world": Place.watch,
+    "coverage_low": lambda place: coverage_warnings(coverage(media_of(60, 60), 60.0, 30.0)),
+    "duration_unknown": lambda place: coverage_warnings(coverage(LIVE, 60.0, 60.0)),
+    "truncated_input": lambda place: place.decode(zoo.truncated_mkv(place.folder)),
+    "decode_errors": lambda place: place.decode(zoo.damaged(place.folder)),
+    "positions_beyond": Place.watch,
+    "no_sound": lambda place: transcribed(mute(0.0, 4.0)),
+    "silent": lambda place: transcribed(sound(0.0, [(4.0, 0.0)])),
+    "repetition": lambda place: clean_reply("over and over again " * 9, True, "It").warnings,
+    "answer_cut": lambda place: clean_reply("A talk", False, "It").warnings,
+    "answer_empty": lambda place: clean_reply("", True, "It").warnings,
+    "answer_invalid": lambda place: asked_for_a_number(),
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, request) -> Place:
+    return Place(tmp_path, monkeypatch, request)
+
+
+def test_every_listed_code_has_a_way_to_provoke_it():
+    assert (list(ERRORS), list(WARNINGS)) == (list(ERROR_CODES), list(WARNING_CODES))
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_every_error_code_is_produced(code, place):
+    with pytest.raises(BaseException) as caught:
+        ERRORS[code](place)
+    place.patch.undo()
+    assert failed("summarize", caught.value, input={})["error"]["code"] == code
+
+
+@pytest.mark.parametrize("code", WARNINGS)
+def test_every_warning_code_is_produced(code, place):
+    assert code in {warning["code"] for warning in WARNINGS[code](place)}
