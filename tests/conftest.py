@@ -28,7 +28,7 @@ def tiny_full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_adapter(tiny_folder: Path) -> QwenOmniAdapter:
-    """A new adapter, with a stream state of its own."""
+    """A new adapter with a decoder of its own."""
     return load(str(tiny_folder), device="cpu")
 
 

@@ -1,6 +1,7 @@
 """Generated videos as the media room hands on files: the probe's facts, and segments.
 
-Knows the world and segments; knows no model. What a decoder would add (codec noise, its own time) is not there.
+Knows the world, segments and the two protocols of a model. What a decoder would add (codec noise, its own time) is
+not there.
 """
 
 from collections.abc import Iterator
@@ -9,11 +10,11 @@ import numpy as np
 import torch
 
 from omnimem_cli.media.segment import SAMPLE_RATE, AudioStream, Format, Media, Segment, VideoStream
-from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
+from omnimem_cli.models.adapter import Adapter, Stream, WatchOptions
 from omnimem_cli.world.video import Video
 
 PICTURE_SIZE = 448
-LISTEN_S = 30.0
+SCAN_BLOCK_S = 30.0
 
 
 def facts_of(video: Video) -> Media:
@@ -32,12 +33,13 @@ def segments_of(video: Video, form: Format) -> Iterator[Segment]:
         yield _segment(video, form, i, start_s, min(start_s + form.segment_s, video.duration_s), i == count - 1)
 
 
-def listened(adapter: Adapter, media: Media, video: Video, options: WatchOptions | None = None) -> Plan:
-    """Plan the video and let the adapter hear it through once, as the tool does with a file."""
-    plan = adapter.plan(media, options or WatchOptions())
-    for start_s in np.arange(0.0, video.duration_s, LISTEN_S):
-        adapter.scan_audio(video.sound(float(start_s), min(float(start_s) + LISTEN_S, video.duration_s)))
-    return plan
+def open_video(adapter: Adapter, video: Video, options: WatchOptions) -> Stream:
+    """A stream of the video whose sound has been scanned, as the tool does with a file."""
+    media = facts_of(video)
+    stream = adapter.open(media, adapter.plan(media, options))
+    for start_s in np.arange(0.0, video.duration_s, SCAN_BLOCK_S):
+        stream.scan_audio(video.sound(float(start_s), min(float(start_s) + SCAN_BLOCK_S, video.duration_s)))
+    return stream
 
 
 def _segment(video: Video, form: Format, index: int, start_s: float, end_s: float, last: bool) -> Segment:

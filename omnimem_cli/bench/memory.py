@@ -69,7 +69,8 @@ def _run(adapter: Adapter, settings: Settings, video: Video, report: Report) -> 
     media = facts_of(video)
     plan = adapter.plan(media, watch_options(settings))
     fitted = size_memory(settings, adapter, plan, media)
-    session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens, chunk_s=MINUTE_S)
+    stream = adapter.open(media, plan)
+    session = Session(stream, fitted.memory(stream), fitted.chunk_tokens, chunk_s=MINUTE_S)
     began = time.monotonic()
     minutes = []
     for minute in _minutes(session, fitted, video):

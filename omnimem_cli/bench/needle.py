@@ -16,7 +16,7 @@ from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.bench.intervals import interval
 from omnimem_cli.bench.replay import Encoded, encode, encode_file
-from omnimem_cli.memory.memory import Memory, geometry
+from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.selection import MAX_TEXT_GROUPS
 from omnimem_cli.models.adapter import Adapter
@@ -110,7 +110,7 @@ def entries_within(allowed: int, encoded: Encoded, policy: str, settings: Settin
     plan, adapter = encoded.plan, encoded.adapter
     shape = geometry(adapter.decoder, make_policy(policy), adapter.dtype, settings.positions)
     text = plan.tokens_per_segment - plan.visual_tokens_per_segment - plan.audio_tokens_per_segment
-    fixed = len(adapter.open(encoded.media, plan)) + text * min(len(encoded.segments), MAX_TEXT_GROUPS)
+    fixed = len(adapter.prefix_ids(plan)) + text * min(len(encoded.segments), MAX_TEXT_GROUPS)
     return allowed // (shape.entry_bytes * shape.layers) - fixed
 
 
@@ -154,8 +154,7 @@ def watched(encoded: Encoded, settings: Settings) -> Session:
     """A session that has watched the whole video, in chunks of at least CHUNK_TOKENS unless set otherwise."""
     chunk = settings.chunk or chunk_tokens(encoded)
     fitted = size_memory(replace(settings, chunk=chunk), encoded.adapter, encoded.plan, encoded.media)
-    memory: Memory = fitted.memory(encoded.adapter)
-    session = Session(encoded.adapter, memory, encoded.media, encoded.plan, chunk)
+    session = Session(encoded.stream, fitted.memory(encoded.stream), chunk)
     for _ in session.watch(encoded.segments):
         pass
     return session

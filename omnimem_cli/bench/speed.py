@@ -97,7 +97,7 @@ def _row(encoded: Encoded, settings: Settings, repeats: int, encode_s: float) ->
 def _run(encoded: Encoded, settings: Settings) -> _Run:
     adapter = encoded.adapter
     fitted = size_memory(settings, adapter, encoded.plan, encoded.media)
-    session = Session(adapter, fitted.memory(adapter), encoded.media, encoded.plan, fitted.chunk_tokens)
+    session = Session(encoded.stream, fitted.memory(encoded.stream), fitted.chunk_tokens)
     session.memory.waits_for_device = True
     texts = [question.text for question in questions(encoded.video, 0)]
     prefill_s, _ = timed(adapter.device, lambda: list(session.watch(encoded.segments)))

@@ -17,6 +17,7 @@ from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops
 from omnimem_cli.bench.machine import device_peak, machine, reset_peak, timed
 from omnimem_cli.bench.released_carry import CarryMemory
 from omnimem_cli.bench.timing_clip import Clip, make_clip
+from omnimem_cli.bench.wrapped_stream import WrappedStream
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import TokenChunk
@@ -77,18 +78,14 @@ def _ended(policy: str, at_s: float, why: str) -> dict:
     return {"policy": policy, "at_s": round(at_s, 1), "why": why}
 
 
-class _Timed:
-    """An adapter whose encoding waits for the device and is counted."""
+class TimedStream(WrappedStream):
+    """A stream whose encoding waits for the device and is counted."""
 
-    def __init__(self, adapter: Adapter):
-        self._adapter, self.encode_s = adapter, 0.0
-
-    def __getattr__(self, name: str):
-        return getattr(self._adapter, name)
+    encode_s = 0.0
 
     def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
-        """As the adapter's."""
-        spent, pieces = timed(self._adapter.device, lambda: self._adapter.encode(segments))
+        """As the stream's."""
+        spent, pieces = timed(self.adapter.device, lambda: self.stream.encode(segments))
         self.encode_s += spent
         return pieces
 
@@ -105,12 +102,11 @@ class _Watch:
     stopped: list[dict] = field(default_factory=list)
 
     def __post_init__(self):
-        self.timed, self.device = _Timed(self.adapter), self.adapter.device
+        self.stream, self.device = TimedStream(self.clip.open(self.adapter)), self.adapter.device
         self.fitted = size_memory(self.settings, self.adapter, self.clip.plan, self.clip.media)
         memory = self._memory(self.fitted)
         memory.waits_for_device = True
-        media, plan, chunk = self.clip.media, self.clip.plan, self.fitted.chunk_tokens
-        self.session = Session(self.timed, memory, media, plan, chunk, questions=BATCH)
+        self.session = Session(self.stream, memory, self.fitted.chunk_tokens, questions=BATCH)
         self.watched_s = self.flops = 0.0
 
     def _memory(self, fitted: WatchConfig) -> Memory:
@@ -118,7 +114,7 @@ class _Watch:
             return CarryMemory(
                 self.adapter.decoder, fitted.budgets, dtype=self.adapter.dtype, device=self.adapter.device
             )
-        return fitted.memory(self.adapter)
+        return fitted.memory(self.stream)
 
     def warm_up(self) -> None:
         """A few chunks and an answer: kernels are chosen, the allocator has its blocks."""
@@ -144,7 +140,7 @@ class _Watch:
     def _chunks(self) -> Iterator[float]:
         """Seconds of video that have gone in, after every chunk; only the engine's own time counts."""
         encoding = self._encoding_flops()
-        self.timed.encode_s = 0.0
+        self.stream.encode_s = 0.0
         linear, stores = linear_flops(self.adapter.decoder), self.session.memory.stores
         watch = self.session.watch(self.clip)
         while True:
@@ -160,8 +156,8 @@ class _Watch:
             yield moment.end_s
 
     def _encoding_flops(self) -> int:
-        self.adapter.open(self.clip.media, self.clip.plan)
-        return encoder_flops(lambda: self.adapter.encode(self.clip.segments[:1]))
+        stream = self.adapter.open(self.clip.media, self.clip.plan)
+        return encoder_flops(lambda: stream.encode(self.clip.segments[:1]))
 
     def _must_stop(self, limit_s: float | None) -> str | None:
         if limit_s is not None and self.watched_s > limit_s:
@@ -179,8 +175,8 @@ class _Watch:
         memory, video_s = self.session.memory, self.session.end_s
         seconds_of = {
             "decode": video_s / self.clip.decode_rate,
-            "encode": self.timed.encode_s,
-            "prefill": self.watched_s - self.timed.encode_s - memory.scoring_s,
+            "encode": self.stream.encode_s,
+            "prefill": self.watched_s - self.stream.encode_s - memory.scoring_s,
             "scoring": memory.scoring_s,
         }
         whole, rate = sum(seconds_of.values()), self.flops / self.watched_s

@@ -17,7 +17,7 @@ from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import ffmpeg_path
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import SAMPLE_RATE, Media, Segment
-from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
+from omnimem_cli.models.adapter import Adapter, Plan, Stream, WatchOptions
 
 SIZE, FPS = "640x360", 25
 CLIP_S = 120.0
@@ -46,9 +46,16 @@ class Clip:
             times = segment.frame_times - segment.start_s + start_s
             yield replace(segment, index=i, start_s=start_s, frame_times=times, last=i == count - 1)
 
+    def open(self, adapter: Adapter) -> Stream:
+        """A stream of the video whose sound has been scanned."""
+        stream = adapter.open(self.media, self.plan)
+        for segment in self.segments:
+            stream.scan_audio(torch.from_numpy(segment.audio))
+        return stream
+
 
 def make_clip(adapter: Adapter, length_s: float, options: WatchOptions) -> Clip:
-    """Write, decode and listen to a clip for a video of ``length_s``."""
+    """Write and decode a clip for a video of ``length_s``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         _write(path, min(CLIP_S, length_s))
@@ -57,8 +64,6 @@ def make_clip(adapter: Adapter, length_s: float, options: WatchOptions) -> Clip:
         plan = adapter.plan(media, options)
         runs = [_decoded(file, plan) for _ in range(DECODES)]
     segments = runs[0][0]
-    for segment in segments:
-        adapter.scan_audio(torch.from_numpy(segment.audio))
     whole_s = len(segments) * plan.format.segment_s
     return Clip(media, plan, segments, length_s, whole_s / min(seconds for _, seconds in runs))
 

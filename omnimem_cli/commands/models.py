@@ -97,6 +97,6 @@ def _facts(known: Row) -> dict:
 
 
 def _installed(known: Row) -> bool:
-    from omnimem_cli.jobs.model import is_installed
+    from omnimem_cli.models.folder import is_installed
 
     return is_installed(known)

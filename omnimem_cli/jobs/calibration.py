@@ -49,10 +49,11 @@ def _watch(path: str, settings: Settings, adapter: Adapter, policy: Calibrating)
     policy.start()
     prepared = prepare(path, settings, adapter)
     media, plan, config = prepared.media, prepared.plan, replace(prepared.config, policy=policy)
+    stream = adapter.open(media, plan)
     if adapter.needs_audio_scan and media.audio is not None and media.duration_s is not None:
         for block in sound_blocks(media, start_s=None, end_s=None):
-            adapter.scan_audio(torch.from_numpy(block))
-    session = Session(adapter, config.memory(adapter), media, plan, config.chunk_tokens)
+            stream.scan_audio(torch.from_numpy(block))
+    session = Session(stream, config.memory(stream), config.chunk_tokens)
     with Source(media, plan.format) as source:
         for _ in session.watch(source):
             pass

@@ -3,7 +3,6 @@
 Imports torch only when asked for the model.
 """
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from omnimem_cli.models.catalogue import Row
     from omnimem_cli.models.loader import LocalModel
     from omnimem_cli.session.preflight import ModelOutline, Prepared
-
-_HASHED_WHOLE = 64 * 2**20  # bytes of weights up to which a folder's identity is its content
 
 
 class LazyModel:
@@ -43,6 +40,7 @@ class LazyModel:
     def to_download(self) -> "Row | None":
         """The row that was named and whose weights are not on this machine, else None. Without torch."""
         from omnimem_cli.models.catalogue import ROWS
+        from omnimem_cli.models.folder import is_installed
 
         wanted = self.settings.model.lower()
         named = [row for row in ROWS if row.hub_id and wanted in (row.name, row.hub_id.lower())]
@@ -50,6 +48,8 @@ class LazyModel:
 
     def identify(self) -> dict[str, str]:
         """Name and revision. Raises UsageError for an unknown name, MissingError where nothing is installed."""
+        from omnimem_cli.models.folder import revision_of
+
         found = self._located()
         return {"name": found.row.name, "revision": revision_of(found.folder)}
 
@@ -82,24 +82,3 @@ class LazyModel:
             s = self.settings
             self._found = locate(s.model, device=s.device, dtype=s.dtype)
         return self._found
-
-
-def is_installed(row: "Row") -> bool:
-    """Whether a row's weights are whole on this machine; the built-in ones always are. Without torch."""
-    from omnimem_cli.models.folder import downloaded
-
-    return row.hub_id is None or downloaded(row) is not None
-
-
-def revision_of(folder: Path) -> str:
-    """The hub's commit for a download; else a digest of the weights, or of their sizes and times if large."""
-    if folder.parent.name == "snapshots":
-        return folder.name
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors") and p.is_file())
-    whole = sum(p.stat().st_size for p in files) <= _HASHED_WHOLE
-    digest = hashlib.sha256()
-    for file in files:
-        status = file.stat()
-        digest.update(file.name.encode())
-        digest.update(file.read_bytes() if whole else f"{status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]

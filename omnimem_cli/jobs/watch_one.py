@@ -14,7 +14,7 @@ from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
-from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.models.adapter import Adapter, Stream
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.coverage import coverage
 from omnimem_cli.results.result import Result, input_facts, position_warnings
@@ -43,9 +43,9 @@ def watch_one(
     task.set_reserve(prepared.config.reserve_s, prepared.plan.format.segment_s)
     run = InputRun(prepared, task, adapter, report)
     saved = checkpoint.load() if checkpoint else None
-    if saved is None:
-        run.scan_audio()
     session = run.open_session()
+    if saved is None:
+        run.scan_audio(session.stream)
     first = 0 if saved is None else run.resume(session, saved)
     with Source(prepared.media, prepared.plan.format, **run.reading, first_segment=first) as source:
         for chunk_end, segments in session.watch(source):
@@ -96,24 +96,23 @@ class InputRun:
         """Hand the stage and the seconds of video to whoever draws them."""
         self.report(Progress(stage, done_s, self.total_s))
 
-    def scan_audio(self) -> None:
+    def scan_audio(self, stream: Stream) -> None:
         """First pass over a file's sound: the model's log-mel maximum. A live source cannot be read twice."""
         media, scanned_s = self.prepared.media, 0.0
         if not self.adapter.needs_audio_scan or media.audio is None or media.duration_s is None:
             return
         for block in sound_blocks(media, **self.reading):
-            self.adapter.scan_audio(torch.from_numpy(block))
+            stream.scan_audio(torch.from_numpy(block))
             scanned_s += len(block) / self.prepared.plan.format.sample_rate
             self.report_progress("listening", scanned_s)
 
     def open_session(self) -> Session:
         """A session with an empty memory."""
         prepared, settings = self.prepared, self.prepared.settings
+        stream = self.adapter.open(prepared.watched, prepared.plan)
         return Session(
-            self.adapter,
-            prepared.config.memory(self.adapter),
-            prepared.watched,
-            prepared.plan,
+            stream,
+            prepared.config.memory(stream),
             prepared.config.chunk_tokens,
             sampling=Sampling(settings.temperature, seed=settings.seed),
             chunk_s=self.task.chunk_s,

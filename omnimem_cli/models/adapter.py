@@ -1,6 +1,6 @@
-"""The protocol between a model family and the engine, and the tokens that cross it.
+"""The two protocols between a model family and the engine: a loaded model, and one input on its way through it.
 
-Knows tensors, positions and kinds; knows no policy, no budget and no command line.
+Knows tensors, media and tokens; knows no policy, no budget and no command line.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from omnimem_cli.media.segment import Format, Media, Segment
 from omnimem_cli.memory.tokens import TokenChunk
+from omnimem_cli.models.catalogue import Row
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,23 @@ class Plan:
     window_s: float = 30.0
     mrope: str = "released"
 
+    @property
+    def has_picture(self) -> bool:
+        """Whether picture is watched."""
+        return self.visual_tokens_per_segment > 0
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether sound is watched."""
+        return self.audio_tokens_per_segment > 0
+
 
 class Adapter(Protocol):
-    """A model family, seen by the engine. One instance watches one input at a time (``open`` starts anew)."""
+    """A loaded model, as the engine sees it. Immutable: everything about one input lives in a stream."""
 
+    row: Row  # its defaults
+    name: str
+    revision: str | None  # the hub's commit of a downloaded folder
     model: nn.Module  # all of it; ``model.config`` is the checkpoint's
     decoder: nn.Module  # (inputs_embeds, position_ids [3, B, n], past_key_values, **kw) -> last_hidden_state
     device: torch.device
@@ -51,28 +65,16 @@ class Adapter(Protocol):
     weights_dtype: str  # the type that most weights are held in, as `--dtype` names it
     eos_ids: tuple[int, ...]
     penalty: float  # on tokens that prompt and answer hold already, as the checkpoint asks for; 1: none
-    needs_audio_scan: bool  # ``scan_audio`` to the whole of a file first makes its sound exact
+    needs_audio_scan: bool  # a stream's sound is exact only after ``scan_audio`` of all of it
 
     def plan(self, media: Media, options: WatchOptions) -> Plan:
         """Choose segment length, grid and frame rate. Raises UsageError naming the nearest possible rate."""
 
-    def scan_audio(self, audio: "torch.Tensor") -> None:
-        """First pass over a file's sound, block by block (float32 [samples]): learns the log-mel maximum."""
-
     def prefix_ids(self, plan: Plan) -> list[int]:
-        """Token ids of what `open` returns; no state changes and no weight is looked at."""
+        """Token ids of a stream's prefix. Looks at no weight."""
 
-    def open(self, media: Media, plan: Plan) -> TokenChunk:
-        """The prefix: system prompt, role header, opening marks. A new stream; keeps what was listened to."""
-
-    def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
-        """Tokens of consecutive segments, one piece each; equal windows are batched through the encoders."""
-
-    def question(self, texts: Sequence[str]) -> list[TokenChunk]:
-        """Closing marks, question and answer header, positioned after all tokens so far. No state changes."""
-
-    def prompt_ids(self, text: str) -> list[int]:
-        """Token ids of the prompt around a question, in any order, for the penalty."""
+    def open(self, media: Media, plan: Plan) -> "Stream":
+        """A new stream, which shares nothing with any other."""
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [...] to embeddings [..., D]."""
@@ -83,8 +85,29 @@ class Adapter(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens skipped."""
 
+
+class Stream(Protocol):
+    """One input on its way into tokens; it dies with the input. ``adapter.open(media, plan)`` makes one."""
+
+    adapter: Adapter
+    media: Media
+    plan: Plan
+    prefix: TokenChunk  # system prompt, role header, opening marks
+
+    def scan_audio(self, audio: Tensor) -> None:
+        """First pass over a file's sound, block by block (float32 [samples]), before the first ``encode``."""
+
+    def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
+        """Tokens of the next segments, one chunk each; equal windows are batched through the encoders."""
+
+    def question(self, texts: Sequence[str]) -> list[TokenChunk]:
+        """Closing marks, question and answer header, positioned after all tokens so far. No state changes."""
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Token ids of the prompt around a question, in any order, for the penalty."""
+
     def state(self) -> dict:
-        """Plain tensors and numbers that resume the stream with ``load_state``."""
+        """Plain numbers and tensors that resume a stream of the same media and plan with ``load_state``."""
 
     def load_state(self, state: dict) -> None:
         """Continue where ``state`` was taken."""

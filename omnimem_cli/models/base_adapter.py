@@ -50,7 +50,8 @@ class BaseAdapter:
         """Text of generated ids, special tokens skipped."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
-    def _embeds(self, ids: list[int]) -> Tensor:
+    def embed_ids(self, ids: list[int]) -> Tensor:
+        """A list of n token ids to embeddings [n, D] on the device."""
         return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
 
     def _check_mrope(self, options: WatchOptions) -> None:

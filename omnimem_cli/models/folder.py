@@ -4,6 +4,7 @@ Knows JSON and safetensors headers; knows no torch and runs no code of a checkpo
 folder and the next step (exit code 5).
 """
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass, replace
@@ -25,6 +26,9 @@ VOICE = ("talker.", "token2wav.", "code2wav.")
 
 
 NESTED = "vs2_checkpoint"  # where the OmniMem repository keeps its model
+
+
+HASHED_WHOLE = 64 * 2**20  # bytes of weights up to which a folder's revision is a digest of its content
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,25 @@ def downloaded(row: Row) -> Path | None:
         return folder if nearest_by_size(row, read_whole(folder).values) is row else None
     except MissingError:
         return None
+
+
+def is_installed(row: Row) -> bool:
+    """Whether a row's weights are whole on this machine; the built-in ones always are. Without torch."""
+    return row.hub_id is None or downloaded(row) is not None
+
+
+def revision_of(folder: Path) -> str:
+    """The hub's commit for a download; else a digest of the weights, or of their sizes and times if large."""
+    if folder.parent.name == "snapshots":
+        return folder.name
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors") and p.is_file())
+    whole = sum(p.stat().st_size for p in files) <= HASHED_WHOLE
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes() if whole else f"{status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
 
 
 def _base(lora: Path) -> Path:

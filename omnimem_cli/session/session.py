@@ -1,8 +1,7 @@
 """Watch a stream into the memory, chunk by chunk; ask forks of it, at any chunk's end.
 
-Knows an adapter, a memory and a source of segments; knows no task, no file and no budget. The memory is never
-changed by
-being asked.
+Knows a model's stream, a memory and a source of segments; knows no task, no file and no budget. Asking never changes
+the memory.
 """
 
 import time
@@ -16,7 +15,7 @@ from omnimem_cli.media.segment import Media, Segment, overlap_s
 from omnimem_cli.memory.fork import Observer
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import TokenChunk, concat
-from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.models.adapter import Adapter, Plan, Stream
 from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling
 from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
 
@@ -48,10 +47,8 @@ class Session:
     questions and answers.
     """
 
-    adapter: Adapter
+    stream: Stream
     memory: Memory
-    media: Media
-    plan: Plan
     chunk_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     chunk_s: float | None = None
@@ -65,6 +62,21 @@ class Session:
     end_s: float = 0.0
 
     @property
+    def adapter(self) -> Adapter:
+        """The model."""
+        return self.stream.adapter
+
+    @property
+    def media(self) -> Media:
+        """The input."""
+        return self.stream.media
+
+    @property
+    def plan(self) -> Plan:
+        """How the input is watched."""
+        return self.stream.plan
+
+    @property
     def segments_per_chunk(self) -> int:
         """Whole segments, as many as fit in ``chunk_tokens`` and ``chunk_s``, at least one."""
         count = self.chunk_tokens // max(self.plan.tokens_per_segment, 1)
@@ -74,7 +86,7 @@ class Session:
 
     def watch(self, source: Iterable[Segment]) -> Iterator[tuple[ChunkEnd, list[Segment]]]:
         """Take in all of ``source``; after each chunk yield the moment and the segments that went in."""
-        pending = [] if self.chunks_seen else [self.adapter.open(self.media, self.plan)]
+        pending = [] if self.chunks_seen else [self.stream.prefix]
         for segments in _batches(source, self.segments_per_chunk):
             self._absorb(pending, segments)
             pending = []
@@ -100,14 +112,14 @@ class Session:
         ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and
         are cut off; ``penalty`` above 1 makes each answer repeat itself less.
         """
-        began, pieces = time.perf_counter(), self.adapter.question(texts)
+        began, pieces = time.perf_counter(), self.stream.question(texts)
         generator = torch.Generator().manual_seed(self.sampling.seed)
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
             fork = self.memory.fork(window)
             asking = AnswerLoop(self.adapter, fork, pieces[rows], self.sampling, generator, penalty, observer)
             if self.adapter.penalty != 1.0:
-                asking.prompts = [self.adapter.prompt_ids(text) for text in texts[rows]]
+                asking.prompts = [self.stream.prompt_ids(text) for text in texts[rows]]
             return asking.run(max_tokens, stop)
 
         answers = [a for rows in self._question_batches(pieces, max_tokens) for a in answered(rows)]
@@ -118,12 +130,11 @@ class Session:
         """Plain tensors and numbers to go on from after the chunks seen so far."""
         numbers = ("video_s", "audio_s", "chunks_seen", "start_s", "end_s")
         own = {name: getattr(self, name) for name in numbers}
-        return {"memory": self.memory.state(), "adapter": self.adapter.state(), "session": own}
+        return {"memory": self.memory.state(), "stream": self.stream.state(), "session": own}
 
     def load_state(self, state: dict) -> None:
         """Go on where ``state`` was taken; the source must begin with the next segment."""
-        self.adapter.open(self.media, self.plan)
-        self.adapter.load_state(state["adapter"])
+        self.stream.load_state(state["stream"])
         self.memory.load_state(state["memory"])
         for name, value in state["session"].items():
             setattr(self, name, value)
@@ -142,7 +153,7 @@ class Session:
 
     def _absorb(self, pending: list[TokenChunk], segments: list[Segment]) -> None:
         began = time.perf_counter()
-        pieces = pending + self.adapter.encode(segments)
+        pieces = pending + self.stream.encode(segments)
         encoded = time.perf_counter()
         self.memory.absorb(concat(pieces))
         self.stage_times.encode_s += encoded - began

@@ -16,7 +16,7 @@ from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.repositioning import make_position_map
-from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
+from omnimem_cli.models.adapter import Adapter, Plan, Stream, WatchOptions
 from omnimem_cli.models.catalogue import readable_size
 from omnimem_cli.models.device import free_bytes
 from omnimem_cli.session.footprint import AUTO_SHARE, MIN_ENTRIES, WatchFootprint, footprint_of
@@ -46,8 +46,9 @@ class WatchConfig:
     needed: int
     positions: str = "keep"
 
-    def memory(self, adapter: Adapter) -> Memory:
-        """An empty memory of this shape."""
+    def memory(self, stream: Stream) -> Memory:
+        """An empty memory of this shape; a policy that asks the model something asks by ``stream``."""
+        adapter = stream.adapter
         return Memory(
             adapter.decoder,
             self.policy,
@@ -56,7 +57,7 @@ class WatchConfig:
             device=adapter.device,
             reserve_s=self.reserve_s,
             position_map=make_position_map(self.positions, adapter.decoder, adapter.row.trained_positions),
-            prompts=adapter.question,
+            prompts=stream.question,
         )
 
 

@@ -10,13 +10,14 @@ import torch
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.bench.generated_stream import facts_of, listened, segments_of
+from omnimem_cli.bench.generated_stream import facts_of, open_video, segments_of
 from omnimem_cli.bench.intervals import design_effect, interval, wilson
 from omnimem_cli.bench.needle import Needle, asked_about, bench_needle
 from omnimem_cli.bench.plot import needle_svg
 from omnimem_cli.bench.replay import encode
 from omnimem_cli.bench.tables import needle_table
 from omnimem_cli.models.adapter import WatchOptions
+from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import size_memory
@@ -64,30 +65,31 @@ def test_right_answers_count_by_kind_and_absent_things_are_not_in_the_total(tiny
 
 def test_a_video_is_encoded_once_for_all_policies(tiny_adapter, monkeypatch):
     calls = []
-    real = type(tiny_adapter).encode
-    monkeypatch.setattr(type(tiny_adapter), "encode", lambda self, s: calls.append(len(s)) or real(self, s))
+    real = QwenOmniStream.encode
+    monkeypatch.setattr(QwenOmniStream, "encode", lambda self, s: calls.append(len(s)) or real(self, s))
     bench_needle(tiny_adapter, NEEDLE, SMALL, lambda _: None)
     videos = [make_video(seed, 6, "skew", split="eval") for seed in (60_000, 60_001)]
     segment_s = tiny_adapter.plan(facts_of(videos[0]), OPTIONS).format.segment_s
     assert sum(calls) == sum(-(-video.duration_s // segment_s) for video in videos)
 
 
-def test_a_replayed_video_fills_the_memory_as_the_adapter_itself_would(tiny_adapter):
+def test_a_replayed_video_fills_the_memory_as_the_stream_itself_would(tiny_adapter):
     encoded = encode(tiny_adapter, make_video(60_000, 2, "even", split="eval"), OPTIONS)
-    replayed = watched(encoded, encoded.adapter, encoded.segments)
-    listened(tiny_adapter, encoded.media, encoded.video, OPTIONS)
-    direct = watched(encoded, tiny_adapter, segments_of(encoded.video, encoded.plan.format))
+    replayed = watched(encoded, encoded.stream, encoded.segments)
+    direct = watched(
+        encoded, open_video(tiny_adapter, encoded.video, OPTIONS), segments_of(encoded.video, encoded.plan.format)
+    )
     assert replayed[1] == direct[1]
     assert all(
         torch.allclose(column.float(), direct[0][name].float(), atol=1e-5) for name, column in replayed[0].items()
     )
 
 
-def watched(encoded, adapter, segments):
+def watched(encoded, stream, segments):
     """The last layer's state and an answer, segment by segment."""
     one = encoded.plan.tokens_per_segment
-    fitted = size_memory(Settings(budget=Budget(60), chunk=one), adapter, encoded.plan, encoded.media)
-    session = Session(adapter, fitted.memory(adapter), encoded.media, encoded.plan, one)
+    fitted = size_memory(Settings(budget=Budget(60), chunk=one), encoded.adapter, encoded.plan, encoded.media)
+    session = Session(stream, fitted.memory(stream), one)
     for _ in session.watch(segments):
         pass
     return session.memory.state()["layers"][-1], session.ask(["What?"], max_tokens=4)

@@ -23,6 +23,8 @@ from omnimem_cli.jobs.inputs import find_inputs
 from omnimem_cli.jobs.work import Work
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
+from omnimem_cli.models.loader import load
+from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.results import result as results
 from omnimem_cli.session import preflight
 from omnimem_cli.session import sizing as fitting
@@ -56,17 +58,16 @@ def test_the_same_run_twice_gives_the_same_text(clip, tiny_adapter):
     assert summarize(clip, tiny_adapter)["summary"] == summarize(clip, tiny_adapter)["summary"]
 
 
-def test_a_second_input_does_not_hear_the_first(clip, tiny_folder, tmp_path):
-    from omnimem_cli.models.loader import load
-
+def test_a_second_input_does_not_hear_the_first(clip, tiny_folder, tmp_path, monkeypatch):
     quiet = footage.av(tmp_path, extra=("-af", "volume=0.01"))
     alone = load(str(tiny_folder), device="cpu")
     after = load(str(tiny_folder), device="cpu")
     summarize(clip, after)
-    heard = []
+    heard, encode = [], QwenOmniStream.encode
+    monkeypatch.setattr(
+        QwenOmniStream, "encode", lambda self, segments: heard.append(encode(self, segments)) or heard[-1]
+    )
     for adapter in (alone, after):
-        encode = adapter.encode
-        adapter.encode = lambda segments, encode=encode: heard.append(encode(segments)) or heard[-1]
         summarize(quiet, adapter)
     half = len(heard) // 2
     for one, other in zip(heard[:half], heard[half:], strict=True):

@@ -12,11 +12,11 @@ from tiny import IMAGE, SOUND, write_json
 from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.base.errors import DoesNotFitError, MissingError, UsageError
-from omnimem_cli.jobs.model import is_installed
 from omnimem_cli.models import folder as checkpoint
 from omnimem_cli.models import hub, loader
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.device import find_device, quantization
+from omnimem_cli.models.folder import is_installed
 from omnimem_cli.models.loader import installed, load, locate
 from omnimem_cli.models.qwen_omni import load as thinker
 
@@ -330,7 +330,7 @@ def test_memory_that_runs_out_while_a_thinker_is_loaded_is_6_whatever_class_the_
 def test_quantized_weights_are_those_of_the_language_model_alone(tiny_folder, dtype, kind):
     pytest.importorskip("bitsandbytes")
     adapter = load(str(tiny_folder), device="cpu", dtype=dtype)
-    assert adapter.weights == dtype and adapter.dtype == torch.bfloat16
+    assert adapter.weights_dtype == dtype and adapter.dtype == torch.bfloat16
     inside = [name for name, part in adapter.model.named_modules() if type(part).__name__ == kind]
     assert inside and not any(part in name for name in inside for part in ("visual", "audio", "lm_head"))
 

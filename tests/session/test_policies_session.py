@@ -18,9 +18,10 @@ def watched(adapter, seconds, **settings):
     """A session that has watched so many seconds of noise, at a budget of 60 entries unless told."""
     media, sound = media_of(seconds, seconds), sound_of(seconds)
     plan = adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
-    adapter.scan_audio(torch.from_numpy(sound))
+    stream = adapter.open(media, plan)
+    stream.scan_audio(torch.from_numpy(sound))
     fitted = size_memory(Settings(**{"budget": Budget(60)} | settings), adapter, plan, media)
-    session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens)
+    session = Session(stream, fitted.memory(stream), fitted.chunk_tokens)
     for _ in session.watch(segments_of(plan.format, frames_of(seconds, 2, 112, 84), sound)):
         pass
     return session
@@ -60,10 +61,11 @@ def test_a_restored_session_goes_on_with_its_clock(tiny_adapter, tiny_folder, po
     def begin(adapter):
         plan = adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
         fitted = size_memory(Settings(budget=Budget(60), policy=policy, positions="eager"), adapter, plan, media)
-        return Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens)
+        stream = adapter.open(media, plan)
+        return Session(stream, fitted.memory(stream), fitted.chunk_tokens)
 
-    tiny_adapter.scan_audio(torch.from_numpy(sound))
     whole = begin(tiny_adapter)
+    whole.stream.scan_audio(torch.from_numpy(sound))
     segments, states = segments_of(whole.plan.format, frames, sound), []
     for _ in whole.watch(segments):
         states.append(whole.state())

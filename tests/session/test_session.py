@@ -38,11 +38,12 @@ def session_of(adapter, video_s, audio_s, fps=2, policy="full", entries=120, chu
     sound = None if audio_s is None else sound_of(audio_s)
     media = media_of(video_s, audio_s)
     plan = adapter.plan(media, WatchOptions(fps=fps, max_pixels=112 * 84))
+    stream = adapter.open(media, plan)
     if sound is not None:
-        adapter.scan_audio(torch.from_numpy(sound))
+        stream.scan_audio(torch.from_numpy(sound))
     budgets = even_budgets(4, entries, 0.5, video_s is not None, audio_s is not None)
     memory = Memory(adapter.decoder, make_policy(policy), budgets, dtype=torch.float32)
-    session = Session(adapter, memory, media, plan, chunk, **kw)
+    session = Session(stream, memory, chunk, **kw)
     moments = [moment for moment, _ in session.watch(segments_of(plan.format, frames, sound))]
     return session, moments, (frames, sound)
 
@@ -65,7 +66,7 @@ def test_a_full_session_writes_what_the_librarys_generate_writes(tiny_folder, sh
 
 def test_an_own_loop_equals_generate_on_the_same_bounded_memory(tiny_adapter):
     session, _, _ = session_of(tiny_adapter, 9.0, 9.0, policy="omnimem", entries=60)
-    (piece,) = tiny_adapter.question([QUESTION_TEXT])
+    (piece,) = session.stream.question([QUESTION_TEXT])
     ids = tiny_adapter.prompt.closing(True, True) + tiny_adapter.prompt.question(QUESTION_TEXT)
     model, seen = tiny_adapter.model, session.memory.tokens_seen
     out = model.generate(
@@ -101,11 +102,12 @@ def test_asking_midway_does_not_change_the_end(tiny_folder):
         adapter = load(str(tiny_folder), device="cpu")
         frames, sound, media = frames_of(9, 2, 112, 84), sound_of(9.0), media_of(9.0, 9.0)
         plan = adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
-        adapter.scan_audio(torch.from_numpy(sound))
+        stream = adapter.open(media, plan)
+        stream.scan_audio(torch.from_numpy(sound))
         memory = Memory(
             adapter.decoder, make_policy("omnimem"), even_budgets(4, 60, 0.5, True, True), dtype=torch.float32
         )
-        session = Session(adapter, memory, media, plan, 80)
+        session = Session(stream, memory, 80)
         for _ in session.watch(segments_of(plan.format, frames, sound)):
             if interrupt:
                 session.ask(["So far?"], max_tokens=3)
@@ -124,7 +126,7 @@ def test_dropped_segments_lower_the_coverage(tiny_adapter):
     plan = tiny_adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
     segments = segments_of(plan.format, frames_of(10.0, 2, 112, 84), sound_of(10.0))
     memory = Memory(tiny_adapter.decoder, make_policy("full"), even_budgets(4, 9, 1, True, True), dtype=torch.float32)
-    session = Session(tiny_adapter, memory, media, plan, 100)
+    session = Session(tiny_adapter.open(media, plan), memory, 100)
     for _ in session.watch([s for s in segments if s.index != 2]):
         pass
     assert session.coverage() == {"video_s": 8.0, "audio_s": 8.0}
@@ -197,12 +199,11 @@ def test_a_restored_session_goes_on_as_if_unbroken(tiny_folder):
         memory = Memory(
             adapter.decoder, make_policy("omnimem"), even_budgets(4, 60, 0.5, True, True), dtype=torch.float32
         )
-        return Session(adapter, memory, media, plan, 80)
+        return Session(adapter.open(media, plan), memory, 80)
 
     frames, sound, media = frames_of(11, 2, 112, 84), sound_of(11.0), media_of(11.0, 11.0)
-    first = load(str(tiny_folder), device="cpu")
-    first.scan_audio(torch.from_numpy(sound))
-    whole = begin(first)
+    whole = begin(load(str(tiny_folder), device="cpu"))
+    whole.stream.scan_audio(torch.from_numpy(sound))
     segments, states = segments_of(whole.plan.format, frames, sound), []
     for _ in whole.watch(segments):
         states.append(whole.state())
@@ -225,7 +226,7 @@ def test_padding_is_not_coverage(tiny_adapter):
     late = replace(media, audio=replace(media.audio, start_s=3.0, duration_s=5.0))  # its first 3 s are filled up
     plan = tiny_adapter.plan(late, WatchOptions(fps=2, max_pixels=112 * 84))
     memory = Memory(tiny_adapter.decoder, make_policy("full"), even_budgets(4, 9, 1, True, True), dtype=torch.float32)
-    session = Session(tiny_adapter, memory, late, plan, 100)
+    session = Session(tiny_adapter.open(late, plan), memory, 100)
     for _ in session.watch(segments_of(plan.format, frames_of(8.0, 2, 112, 84), sound_of(8.0))):
         pass
     assert session.coverage() == {"video_s": 8.0, "audio_s": 5.0}

@@ -44,7 +44,8 @@ def begun(adapter, seconds: float, width: int, height: int, **settings):
     room = footprint_of(chosen, adapter, plan, media)
     frames = frames_of(seconds, plan.format.fps, plan.format.width, plan.format.height)
     tail = fitted.question_tokens_in_flight
-    session = Session(adapter, fitted.memory(adapter), media, plan, fitted.chunk_tokens, question_tokens_in_flight=tail)
+    stream = adapter.open(media, plan)
+    session = Session(stream, fitted.memory(stream), fitted.chunk_tokens, question_tokens_in_flight=tail)
     return session, segments_of(plan.format, frames, sound_of(seconds)), room.peak_bytes_of_input(fitted.entries or 0)
 
 
@@ -82,7 +83,7 @@ def test_the_rows_that_many_experts_gather_are_reckoned(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     adapter = random_adapter(str(folder), device="cpu")
     session, segments, _ = begun(adapter, 40, 64, 64, budget=Budget(2000), policy="omnimem:stride=64")
-    chunk = concat([adapter.open(session.media, session.plan), *adapter.encode(segments)])
+    chunk = concat([session.stream.prefix, *session.stream.encode(segments)])
     silent = Plan(replace(session.plan.format, fps=0), 1, 0, 0)
     with Peak() as peak:
         session.memory.absorb(chunk)
@@ -110,7 +111,7 @@ def test_asking_takes_no_more_than_was_reckoned_however_many_questions(
     tiny_adapter.eos_ids = ()  # every answer is as long as it may be
     session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget=Budget(20), chunk=50, max_tokens=answer)
     list(session.watch(segments))
-    assert len(tiny_adapter.question([question])[0]) == footprint.QUESTION_TOKENS
+    assert len(session.stream.question([question])[0]) == footprint.QUESTION_TOKENS
     with Peak() as peak:
         answers = session.ask([question] * count, max_tokens=answer)
     assert [a.tokens for a in answers] == [answer] * count
@@ -124,7 +125,7 @@ def test_one_long_question_takes_no_more_than_a_full_batch(tiny_adapter):
     session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget=Budget(20), chunk=50)
     list(session.watch(segments))
     question = "x" * (QUESTIONS * QUESTION_TOKENS - 15)
-    assert len(tiny_adapter.question([question])[0]) == QUESTIONS * QUESTION_TOKENS
+    assert len(session.stream.question([question])[0]) == QUESTIONS * QUESTION_TOKENS
     with Peak() as peak:
         session.ask([question], max_tokens=2)
     assert 0.4 * needed < peak.most <= needed

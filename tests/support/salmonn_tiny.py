@@ -73,7 +73,7 @@ def tiny_tokenizer() -> Qwen2Tokenizer:
 
 
 def load_tiny(folder: Path) -> SalmonnAdapter:
-    """A new adapter, with a stream state and a decoder of its own."""
+    """A new adapter with a decoder of its own."""
     return load(str(folder), device="cpu")
 
 

@@ -85,7 +85,7 @@ def _check(folder: Path, report: dict) -> None:
 
 def _check_clock(folder: Path, adapter: QwenOmniAdapter) -> None:
     """Sound must advance one position per token, or picture and sound would drift apart."""
-    tokens = adapter.tokens_of(adapter.mel.settings.frames_in(adapter.segment_s))
+    tokens = adapter.tokens_of(adapter.log_mel.settings.frames_in(adapter.segment_s))
     if tokens != adapter.segment_s * adapter.config.position_id_per_seconds:
         raise broken_folder(folder, "has preprocessing settings and a config that disagree on audio tokens per second")
 
@@ -93,7 +93,7 @@ def _check_clock(folder: Path, adapter: QwenOmniAdapter) -> None:
 def _check_inputs(folder: Path, adapter: QwenOmniAdapter) -> None:
     """Patches and log-mel must have the shapes that the towers were built for: absent settings are another model's."""
     cut, vision = adapter.patches, adapter.config.vision_config
-    made = (cut.patch_size, cut.temporal_patch_size, cut.merge_size, adapter.mel.settings.feature_size)
+    made = (cut.patch_size, cut.temporal_patch_size, cut.merge_size, adapter.log_mel.settings.feature_size)
     wanted = (vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
     if made != (*wanted, adapter.config.audio_config.num_mel_bins):
         raise broken_folder(

@@ -18,12 +18,32 @@ from torch.nn import functional as F
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.memory.tokens import TokenChunk, concat
 from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
+from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.models.towers.audio import audio_layer
 from omnimem_cli.models.towers.deep_vision import DeepVisionTower
 
 
+class Qwen3OmniStream(QwenOmniStream):
+    """A stream of Qwen3-Omni."""
+
+    marks_share = False
+
+    def interleaved(self, picture: TokenChunk, sound: TokenChunk) -> TokenChunk:
+        """Sorted by the time position; a picture comes before the sound at its position."""
+        depth = picture.embeds.shape[1] // sound.embeds.shape[1]
+        if depth > 1:
+            embeds, *features = picture.embeds.chunk(depth, dim=1)
+            picture.embeds, picture.deepstack = embeds, features
+        both = concat([picture, sound])
+        order = torch.argsort(both.positions[0], stable=True)
+        merged = _ordered(both, order)
+        if len(merged):
+            self.positions.close = int(merged.positions[:, -1].max()) + 1
+        return merged
+
+
 class Qwen3OmniAdapter(QwenOmniAdapter):
-    """One Qwen3-Omni Thinker and the state of one stream."""
+    """One Qwen3-Omni Thinker."""
 
     marks: ClassVar[dict[str, str]] = {
         "vision_bos": "<|vision_start|>",
@@ -31,7 +51,7 @@ class Qwen3OmniAdapter(QwenOmniAdapter):
         "audio_bos": "<|audio_start|>",
         "audio_eos": "<|audio_end|>",
     }
-    marks_share = False
+    stream_class = Qwen3OmniStream
 
     @staticmethod
     def encoders(towers: nn.Module) -> tuple[Callable, Callable]:
@@ -41,7 +61,7 @@ class Qwen3OmniAdapter(QwenOmniAdapter):
     @property
     def segment_s(self) -> float:
         """The audio tower's attention window."""
-        sound = self.mel.settings
+        sound = self.log_mel.settings
         return self.config.audio_config.n_window_infer * sound.hop_length / sound.sampling_rate
 
     def frame_rate(self, fps: float) -> float:
@@ -62,19 +82,6 @@ class Qwen3OmniAdapter(QwenOmniAdapter):
         """Audio tokens of a run of mel frames that starts a window: three convolutions of stride 2 per 100 frames."""
         whole, rest = divmod(mel_frames, 100)
         return _halved_thrice(100) * whole + _halved_thrice(rest)
-
-    def interleaved(self, picture: TokenChunk, sound: TokenChunk) -> TokenChunk:
-        """Sorted by the time position; a picture comes before the sound at its position."""
-        depth = picture.embeds.shape[1] // sound.embeds.shape[1]
-        if depth > 1:
-            embeds, *features = picture.embeds.chunk(depth, dim=1)
-            picture.embeds, picture.deepstack = embeds, features
-        both = concat([picture, sound])
-        order = torch.argsort(both.positions[0], stable=True)
-        merged = _ordered(both, order)
-        if len(merged):
-            self.positions.close = int(merged.positions[:, -1].max()) + 1
-        return merged
 
 
 def _ordered(piece: TokenChunk, order: Tensor) -> TokenChunk:

@@ -6,11 +6,13 @@ last 30 s slice. Where the picture outlasts the sound the released code asks for
 fails; here a step simply gets what is there (an extension).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
+from omnimem_cli.media.segment import Media
 from omnimem_cli.models.salmonn.audio_tower import TOKENS_PER_S
 
 START, END = "<|vision_start|>", "<|vision_end|>"
@@ -96,6 +98,15 @@ class Layout:
     def _sound(self, until: int) -> list[Item]:
         first, self.sounds = self.sounds, max(self.sounds, until)
         return [Sound(first, self.sounds - first, self.group)] if self.sounds > first else []
+
+
+def grid_steps(media: Media, fps: float) -> int | None:
+    """Frame pairs of the whole picture: 0 without one, None when its length is unknown."""
+    if media.video is None:
+        return 0
+    if media.video.duration_s is None:
+        return None
+    return math.ceil(math.ceil(media.video.duration_s * fps - 1e-6) / 2)
 
 
 def due(steps: int, step_s: float) -> int:

@@ -118,7 +118,6 @@ class GeneratedPositions:
 
 
 Positions = BlockPositions | TrainedPositions | GeneratedPositions
-RULES = {rule.__name__: rule for rule in (BlockPositions, TrainedPositions, GeneratedPositions)}
 
 
 def _count(first: int, count: int) -> Tensor:

@@ -9,9 +9,9 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from omnimem_cli.media.segment import Media
 from omnimem_cli.models.adapter import Plan
-from omnimem_cli.models.salmonn.adapter import SalmonnAdapter, grid_steps
+from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
 from omnimem_cli.models.salmonn.audio_tower import AudioTower
-from omnimem_cli.models.salmonn.layout import END, START, Layout
+from omnimem_cli.models.salmonn.layout import END, START, Layout, grid_steps
 from omnimem_cli.models.salmonn.mrope import BlockPositions, GeneratedPositions, Positions, TrainedPositions
 from omnimem_cli.models.towers.patches import PatchSettings
 from omnimem_cli.models.towers.vision import VisionTower

@@ -1,22 +1,26 @@
-"""A video on its way into tokens: layout, positions, and sound that waits for its grid step.
+"""One input on its way through a video-SALMONN 2+: layout, positions, and sound that waits for its grid step.
 
-Knows encoded features and how text becomes embeddings (a function it is given); knows no tower and no tokenizer.
+Knows segments, features and the order of tokens. Knows no tower and no tokenizer but by its adapter, and no budget.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.tokens import AUDIO, QUESTION, TEXT, VISUAL, TokenChunk, concat
-from omnimem_cli.models.salmonn.audio_tower import TOKENS_PER_S
-from omnimem_cli.models.salmonn.layout import Item, Layout, Mark, Sound, Step
-from omnimem_cli.models.salmonn.mrope import RULES, Positions
+from omnimem_cli.media.segment import Media, Segment
+from omnimem_cli.memory.tokens import AUDIO, PREFIX, QUESTION, TEXT, VISUAL, TokenChunk, concat, text_chunk
+from omnimem_cli.models.adapter import Plan
+from omnimem_cli.models.salmonn.audio_tower import TOKENS_PER_S, TOKENS_PER_SLICE, slices
+from omnimem_cli.models.salmonn.layout import Item, Layout, Mark, Sound, Step, grid_steps
+from omnimem_cli.models.salmonn.mrope import Positions
 
-Embed = Callable[[str], Tensor]
-"""Text, special tokens by name, to embeddings [n, D]."""
+if TYPE_CHECKING:  # the adapter makes streams
+    from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
 
 
 @dataclass(frozen=True)
@@ -33,19 +37,34 @@ class Features:
     times: list[float]
 
 
-@dataclass
-class Stream:
-    """State of one watch. ``waiting`` [n, D]: audio tokens whose grid step has not come (less than a span's)."""
+class SalmonnStream:
+    """A stream of either family (``models.adapter.Stream``)."""
 
-    layout: Layout
-    positions: Positions
-    waiting: Tensor
-    rows: int  # of visual tokens per grid step
-    columns: int
-    frames: int  # per whole segment; 0 without picture
-    start_s: float | None = None  # of the first segment
+    def __init__(self, adapter: "SalmonnAdapter", media: Media, plan: Plan):
+        form = plan.format
+        self.adapter, self.media, self.plan = adapter, media, plan
+        self.prefix = text_chunk(adapter.embed_ids(adapter.prefix_ids(plan)), 0, PREFIX)
+        self.layout = adapter.layout(2 / form.fps, grid_steps(media, form.fps))
+        self.positions = adapter.positions(media, plan, len(self.prefix))
+        self.waiting = self.prefix.embeds[:0]  # audio tokens [n, D] whose grid step has not come
+        self.rows, self.columns = adapter.grid(plan)  # of visual tokens per grid step
+        self.frames = round(form.fps * form.segment_s) if media.video else 0  # per whole segment
+        self.start_s: float | None = None  # of the first segment
 
-    def emit_tokens(self, features: Features, embed: Embed, *, flush: bool) -> TokenChunk:
+    def scan_audio(self, audio: Tensor) -> None:
+        """Nothing to learn: the log-mel floor is that of each 30 s slice."""
+
+    def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
+        """One chunk per segment; frame pairs and 30 s slices of all of them are batched through the towers."""
+        chunks = []
+        for segment, features in zip(segments, self._features(segments), strict=True):
+            if self.start_s is None:
+                self.start_s = segment.start_s
+            ended = segment.last or len(segment.frames) < self.frames or self.frames == 0
+            chunks.append(self.emit_tokens(features, flush=ended))
+        return chunks
+
+    def emit_tokens(self, features: Features, *, flush: bool) -> TokenChunk:
         """The next tokens; ``flush``: sound waits for no further picture. Advances."""
         self.waiting = torch.cat([self.waiting, features.audio])
         first, seen = self.layout.sounds, self.layout.steps
@@ -55,33 +74,50 @@ class Stream:
             if isinstance(item, Step):
                 parts.append(self._step(item, features, item.index - seen))
             else:
-                parts.append(self._other(item, embed, first))
+                parts.append(self._other(item, self.positions, first))
         self.waiting = self.waiting[self.layout.sounds - first :]
         return on_device(concat([tokens(self.waiting[:0], torch.empty(3, 0, dtype=torch.long), TEXT), *parts]))
 
-    def closing_tokens(self, closing: Tensor, embed: Embed) -> TokenChunk:
-        """Waiting sound, the open span's end, then ``closing`` [n, D]: marks, question, header. Changes nothing."""
-        fork = replace(self, positions=copy(self.positions))
-        first = self.layout.sounds
-        parts = [fork._other(item, embed, first) for item in self.layout.rest(first + len(self.waiting))]
-        text = tokens(closing, fork.positions.text(len(closing)), QUESTION, time=self.layout.time)
-        piece = concat([*parts, text])
-        piece.kind.fill_(QUESTION)
-        return on_device(piece)
+    def question(self, texts: Sequence[str]) -> list[TokenChunk]:
+        """Waiting sound, the open span's end, closing marks, the question, the answer's header. No state changes."""
+        return [self._question(self.adapter.embed_ids(self.adapter.question_ids(text))) for text in texts]
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """The chat frame and the question; not the timestamps of the Qwen3-VL family, which has no penalty."""
+        return self.adapter.prefix_ids(self.plan) + self.adapter.question_ids(text)
 
     def state(self) -> dict:
-        """Plain tensors, numbers and the rule's name."""
-        nested = {"layout": asdict(self.layout), "positions": asdict(self.positions)}
-        return {**vars(self), **nested, "rule": type(self.positions).__name__}
+        """Plain numbers and tensors that resume a stream of the same media and plan."""
+        own = {"waiting": self.waiting, "start_s": self.start_s}
+        return {"layout": asdict(self.layout), "positions": asdict(self.positions), **own}
 
-    @classmethod
-    def from_state(cls, state: dict, device: torch.device) -> "Stream":
-        """The stream where ``state`` was taken."""
-        fields = {name: value for name, value in state.items() if name != "rule"}
-        fields["layout"] = Layout(**state["layout"])
-        fields["positions"] = RULES[state["rule"]](**state["positions"])
-        fields["waiting"] = state["waiting"].to(device)
-        return cls(**fields)
+    def load_state(self, state: dict) -> None:
+        """Continue where ``state`` was taken. Media and plan have decided the rule of positions already."""
+        self.layout = Layout(**state["layout"])
+        self.positions = type(self.positions)(**state["positions"])
+        self.waiting = state["waiting"].to(self.adapter.device)
+        self.start_s = state["start_s"]
+
+    def _features(self, segments: Sequence[Segment]) -> Iterator[Features]:
+        pairs = [_pairs(segment) for segment in segments]
+        frames = np.concatenate([frames for frames, _ in pairs])
+        visual, deepstack = self.adapter.see_frames(frames, self.rows, self.columns)
+        sound = [slices(segment.audio) for segment in segments]
+        audio = self.adapter.hear_slices([part for parts in sound for part in parts])
+        seen = heard = 0
+        for (_, times), parts in zip(pairs, sound, strict=True):
+            steps, slots = slice(seen, seen + len(times)), slice(heard, heard + len(parts) * TOKENS_PER_SLICE)
+            seen, heard = steps.stop, slots.stop
+            yield Features(visual[steps], [feature[steps] for feature in deepstack], audio[slots], times)
+
+    def _question(self, closing: Tensor) -> TokenChunk:
+        """``closing`` [n, D]: marks, question and header."""
+        positions, first = copy(self.positions), self.layout.sounds
+        parts = [self._other(item, positions, first) for item in self.layout.rest(first + len(self.waiting))]
+        text = tokens(closing, positions.text(len(closing)), QUESTION, time=self.layout.time)
+        chunk = concat([*parts, text])
+        chunk.kind.fill_(QUESTION)
+        return on_device(chunk)
 
     def _step(self, item: Step, features: Features, row: int) -> TokenChunk:
         positions = self.positions.visual(item.index, item.inside, self.rows, self.columns)
@@ -89,18 +125,25 @@ class Stream:
         patch = torch.arange(len(piece), dtype=torch.int32)
         return replace(piece, patch=patch, deepstack=[feature[row] for feature in features.deepstack] or None)
 
-    def _other(self, item: Item, embed: Embed, first: int) -> TokenChunk:
-        """A mark, or sound; ``first``: stream index of the first waiting audio token."""
+    def _other(self, item: Item, positions: Positions, first: int) -> TokenChunk:
+        """A mark, or sound; ``first``: stream index of the first waiting audio token. Advances ``positions``."""
         if isinstance(item, Mark):
-            embeds = embed(item.text)
-            return tokens(embeds, self.positions.text(len(embeds)), TEXT, item.group, time=item.time)
+            embeds = self.adapter.embed_text(item.text)
+            return tokens(embeds, positions.text(len(embeds)), TEXT, item.group, time=item.time)
         assert isinstance(item, Sound), "a step is laid with its features"
         at = item.first - first
-        positions = self.positions.audio(item.count)
-        piece = tokens(self.waiting[at : at + item.count], positions, AUDIO, item.group)
+        piece = tokens(self.waiting[at : at + item.count], positions.audio(item.count), AUDIO, item.group)
         slot = torch.arange(item.first, item.first + item.count, dtype=torch.int32)
         times = (self.start_s or 0.0) + slot / TOKENS_PER_S
         return replace(piece, step=slot, patch=torch.zeros_like(slot), time=times)
+
+
+def _pairs(segment: Segment) -> tuple[np.ndarray, list[float]]:
+    """Frames, an odd last one doubled, and the middle of every pair in seconds."""
+    odd = len(segment.frames) % 2
+    frames = np.concatenate([segment.frames, segment.frames[-1:]]) if odd else segment.frames
+    times = np.append(segment.frame_times, segment.frame_times[-1:]) if odd else segment.frame_times
+    return frames, times.reshape(-1, 2).mean(axis=1).tolist()
 
 
 def tokens(

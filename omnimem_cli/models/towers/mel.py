@@ -3,7 +3,7 @@
 Knows samples and mel frames; knows no tokens and no clock. Three things of the one-shot extractor reach
 across a cut: the STFT window (the caller hands on half a window of lookahead, the tail is carried here), the
 reflection at the very start, and the floor, which lies 8 below the maximum over the whole sound (log10 of
-power). The maximum is learned by a first pass (``scan_audio``), else it runs along. Past the end of the sound there
+power). The maximum comes from a first pass (``MaximumScan``), else it runs along. Past the end of the sound there
 are zeros, as where the extractor pads to its full length; its truncation to that length has no counterpart.
 """
 
@@ -59,52 +59,65 @@ class LogMel:
         return torch.clamp(self._filters @ spectrum.abs() ** 2, min=1e-10).log10()
 
 
+class MaximumScan:
+    """The log-mel maximum of one sound, block by block."""
+
+    def __init__(self, log_mel: LogMel):
+        self._log_mel, self._settings = log_mel, log_mel.settings
+        self._maximum: float | None = None  # over the complete windows so far
+        self._rest: Tensor | None = None  # samples that later windows need; None before the first block
+        self._reflected = False
+
+    def add(self, samples: Tensor) -> None:
+        """The next block: float32 [n], any n."""
+        held = samples if self._rest is None else torch.cat([self._rest, samples])
+        half = self._settings.n_fft // 2
+        if not self._reflected and len(held) > half:
+            held, self._reflected = torch.cat([_reflected(held, half), held]), True
+        self._maximum, self._rest = self._over(held) if self._reflected else (self._maximum, held)
+
+    def maximum(self) -> float | None:
+        """Over all blocks with zeros after the last one; None where there was no block. Changes nothing."""
+        if self._rest is None:
+            return None
+        half = self._settings.n_fft // 2
+        held = self._rest if self._reflected else torch.cat([_reflected(self._rest, half), self._rest])
+        return self._over(F.pad(held, (0, self._settings.n_fft)))[0]
+
+    def _over(self, held: Tensor) -> tuple[float | None, Tensor]:
+        """The maximum with the complete windows of ``held``, and the samples that later windows need."""
+        n_fft, hop = self._settings.n_fft, self._settings.hop_length
+        count = (len(held) - n_fft) // hop + 1
+        if count <= 0:
+            return self._maximum, held
+        top = self._log_mel(held[: (count - 1) * hop + n_fft]).max().item()
+        return max(top, self._maximum if self._maximum is not None else top), held[count * hop :].clone()
+
+
+@dataclass
 class StreamingLogMel:
-    """Log-mel frames of consecutive pieces of sound. ``maximum``: None where nothing was listened to."""
+    """Log-mel frames of one sound, segment by segment. ``maximum``: of a scan, None without one."""
 
-    def __init__(self, settings: MelSettings):
-        self.settings = settings
-        self._log_mel = LogMel(settings)
-        self.maximum: float | None = None
-        self.running = LIVE_MAXIMUM
-        self.tail: Tensor | None = None
-        self._unheard: Tensor | None = None
-        self._begun = False
-
-    def scan_audio(self, samples: Tensor) -> None:
-        """First pass over a sound: float32 [n], any n, the whole of it in order, then ``open``."""
-        if self._unheard is None:
-            self.maximum, self._begun = None, False
-            self._unheard = torch.empty(0)
-        held = torch.cat([self._unheard, samples])
-        half = self.settings.n_fft // 2
-        if not self._begun and len(held) > half:
-            held = torch.cat([_reflected(held, half), held])
-            self._begun = True
-        self._unheard = self._hear(held) if self._begun else held
-
-    def open(self) -> None:
-        """A new stream begins. What was listened to since the last one serves it, zeros follow its end."""
-        if self._unheard is not None:
-            self.scan_audio(torch.zeros(self.settings.n_fft))
-        elif self.tail is not None:
-            self.maximum = None
-        self._unheard, self.tail, self.running = None, None, LIVE_MAXIMUM
+    log_mel: LogMel
+    maximum: float | None = None
+    running: float = LIVE_MAXIMUM
+    tail: Tensor | None = None  # the samples before the next segment that its first frames need
 
     def frames(self, samples: Tensor, ahead: Tensor) -> Tensor:
         """Normalized frames [feature_size, ceil(n / hop)] of the next samples [n]; ``ahead`` follows them.
 
         Every n but the last is a multiple of the hop. ``ahead`` is completed to ``lookahead`` by zeros.
         """
-        n_fft, hop = self.settings.n_fft, self.settings.hop_length
+        settings = self.log_mel.settings
+        n_fft, hop = settings.n_fft, settings.hop_length
         count = -(-len(samples) // hop)
         if count == 0:
-            return torch.empty(self.settings.feature_size, 0)
+            return torch.empty(settings.feature_size, 0)
         following = torch.cat([samples, ahead])
         tail = _reflected(following, n_fft // 2) if self.tail is None else self.tail
         whole = torch.cat([tail, following])
         need = (count - 1) * hop + n_fft
-        log = self._log_mel(F.pad(whole, (0, max(0, need - len(whole))))[:need])
+        log = self.log_mel(F.pad(whole, (0, max(0, need - len(whole))))[:need])
         self.tail = torch.cat([tail, samples])[-(n_fft // 2) :].clone()
         return self._normalized(log)
 
@@ -114,22 +127,9 @@ class StreamingLogMel:
         top = self.running if self.maximum is None else self.maximum
         return normalized(log, top)
 
-    def _hear(self, held: Tensor) -> Tensor:
-        """Take the maximum over the complete frames in ``held``; returns the samples still needed."""
-        count = (len(held) - self.settings.n_fft) // self.settings.hop_length + 1
-        if count <= 0:
-            return held
-        top = self._log_mel(held[: (count - 1) * self.settings.hop_length + self.settings.n_fft]).max().item()
-        self.maximum = top if self.maximum is None else max(self.maximum, top)
-        return held[count * self.settings.hop_length :].clone()
-
     def state(self) -> dict:
-        """Numbers and tensors that resume the stream."""
+        """Numbers and tensors: ``StreamingLogMel(log_mel, **state)`` continues."""
         return {"maximum": self.maximum, "running": self.running, "tail": self.tail}
-
-    def load_state(self, state: dict) -> None:
-        """Continue where ``state`` was taken."""
-        self.maximum, self.running, self.tail = state["maximum"], state["running"], state["tail"]
 
 
 def _reflected(samples: Tensor, half: int) -> Tensor:

@@ -8,6 +8,7 @@ from streams import frames_of, media_of, segments_of, sound_of
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, QUESTION, VISUAL, concat
 from omnimem_cli.models.adapter import WatchOptions
+from omnimem_cli.models.loader import load
 
 WATCHES = {  # fps, seconds of picture, seconds of sound
     "1 fps": (1, 8.0, 8.0),
@@ -35,17 +36,18 @@ def watch(request, tiny_adapter):
 
 
 def watched(adapter, fps, frames, sound, batch=None):
-    """Prefix, one piece per segment, question; the sound is listened to first."""
+    """Prefix, one piece per segment, question; the sound is scanned first."""
     media = media_of(*(None if x is None else 1.0 for x in (frames, sound)))
     plan = adapter.plan(media, WatchOptions(fps=fps, max_pixels=112 * 84))
+    stream = adapter.open(media, plan)
     if sound is not None:
         for start in range(0, len(sound), 23_456):
-            adapter.scan_audio(torch.from_numpy(sound[start : start + 23_456]))
+            stream.scan_audio(torch.from_numpy(sound[start : start + 23_456]))
     segments = segments_of(plan.format, frames, sound)
-    pieces = [adapter.open(media, plan)]
+    pieces = [stream.prefix]
     for start in range(0, len(segments), batch or len(segments)):
-        pieces += adapter.encode(segments[start : start + (batch or len(segments))])
-    return [*pieces, *adapter.question([QUESTION_TEXT])]
+        pieces += stream.encode(segments[start : start + (batch or len(segments))])
+    return [*pieces, *stream.question([QUESTION_TEXT])]
 
 
 def test_positions_are_the_librarys(watch):
@@ -98,18 +100,15 @@ def test_every_token_knows_what_it_is(tiny_adapter):
 
 
 def test_loading_a_state_goes_on_where_it_was_taken(tiny_folder, tiny_adapter):
-    from omnimem_cli.models.loader import load
-
     frames, sound = frames_of(9, 2, 112, 84), sound_of(9.4)
     media = media_of(9, 9.4)
     plan = tiny_adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
     segments = segments_of(plan.format, frames, sound)
-    tiny_adapter.open(media, plan)
-    tiny_adapter.encode(segments[:2])
-    state = tiny_adapter.state()
-    rest = concat(tiny_adapter.encode(segments[2:]) + tiny_adapter.question(["?"]))
-    other = load(str(tiny_folder), device="cpu")
-    other.open(media, plan)
+    stream = tiny_adapter.open(media, plan)
+    stream.encode(segments[:2])
+    state = stream.state()
+    rest = concat(stream.encode(segments[2:]) + stream.question(["?"]))
+    other = load(str(tiny_folder), device="cpu").open(media, plan)
     other.load_state(state)
     again = concat(other.encode(segments[2:]) + other.question(["?"]))
     torch.testing.assert_close(rest.embeds, again.embeds, atol=1e-5, rtol=0)
@@ -118,11 +117,14 @@ def test_loading_a_state_goes_on_where_it_was_taken(tiny_folder, tiny_adapter):
 
 
 def test_asking_changes_no_state(tiny_adapter):
-    watched(tiny_adapter, 2, frames_of(4, 2, 112, 84), sound_of(4))
-    before = tiny_adapter.state()
-    one, other = tiny_adapter.question(["?", "?"])
+    media = media_of(4, 4)
+    plan = tiny_adapter.plan(media, WatchOptions(fps=2, max_pixels=112 * 84))
+    stream = tiny_adapter.open(media, plan)
+    stream.encode(segments_of(plan.format, frames_of(4, 2, 112, 84), sound_of(4)))
+    before = stream.state()
+    one, other = stream.question(["?", "?"])
     assert torch.equal(one.embeds, other.embeds) and torch.equal(one.positions, other.positions)
-    assert before["positions"] == tiny_adapter.state()["positions"]
+    assert before["positions"] == stream.state()["positions"]
 
 
 def test_a_question_cannot_end_the_users_turn(tiny_adapter):

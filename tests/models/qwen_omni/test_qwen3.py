@@ -50,13 +50,14 @@ def watch(request, adapter):
 def watched(adapter, fps, frames, sound, batch=None):
     media = media_of(*(None if x is None else 1.0 for x in (frames, sound)), 128, 96)
     plan = adapter.plan(media, WatchOptions(fps=fps, max_pixels=128 * 96))
+    stream = adapter.open(media, plan)
     if sound is not None:
-        adapter.scan_audio(torch.from_numpy(sound))
+        stream.scan_audio(torch.from_numpy(sound))
     segments = segments_of(plan.format, frames, sound)
-    pieces = [adapter.open(media, plan)]
+    pieces = [stream.prefix]
     for start in range(0, len(segments), batch or len(segments)):
-        pieces += adapter.encode(segments[start : start + (batch or len(segments))])
-    return [*pieces, *adapter.question([QUESTION_TEXT])]
+        pieces += stream.encode(segments[start : start + (batch or len(segments))])
+    return [*pieces, *stream.question([QUESTION_TEXT])]
 
 
 def one_shot_inputs(adapter, fps, frames, sound) -> dict:
@@ -155,12 +156,11 @@ def test_a_stream_goes_on_from_its_state(folder, adapter):
     media = media_of(24, 24, 128, 96)
     plan = adapter.plan(media, WatchOptions(max_pixels=128 * 96))
     segments = segments_of(plan.format, frames, sound)
-    adapter.open(media, plan)
-    adapter.encode(segments[:2])
-    state = adapter.state()
-    rest = concat(adapter.encode(segments[2:]) + adapter.question(["?"]))
-    other = load(str(folder), device="cpu")
-    other.open(media, plan)
+    stream = adapter.open(media, plan)
+    stream.encode(segments[:2])
+    state = stream.state()
+    rest = concat(stream.encode(segments[2:]) + stream.question(["?"]))
+    other = load(str(folder), device="cpu").open(media, plan)
     other.load_state(state)
     again = concat(other.encode(segments[2:]) + other.question(["?"]))
     torch.testing.assert_close(rest.embeds, again.embeds, atol=1e-5, rtol=0)

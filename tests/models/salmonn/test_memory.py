@@ -36,11 +36,11 @@ def stream(adapter, case) -> TokenChunk:
     """All tokens of the case; text before ``ASKED_FROM`` is media text, as it is in the released memory."""
     cell = adapter.patches.cell
     width, height = COLUMNS * cell, ROWS * cell
-    pieces = [adapter.open(a_media(24.0, 24.0, width, height), Plan(Format(30.0, 1.0, width, height), 0, 0, 0))]
+    opened = adapter.open(a_media(24.0, 24.0, width, height), Plan(Format(30.0, 1.0, width, height), 0, 0, 0))
     deepstack = [case[f"deepstack_{i}"] for i in range(3)]
     times = [0.5 + 2 * step for step in range(STEPS)]
-    pieces.append(adapter.emit_tokens(Features(case["visual"], deepstack, case["audio"], times), flush=True))
-    pieces += adapter.question(["Answer in one word."])
+    features = Features(case["visual"], deepstack, case["audio"], times)
+    pieces = [opened.prefix, opened.emit_tokens(features, flush=True), *opened.question(["Answer in one word."])]
     whole = concat(pieces).cut(0, case["input_ids"].shape[1])
     closing = torch.arange(len(whole)) < ASKED_FROM
     whole.kind[(whole.kind == QUESTION) & closing] = TEXT

@@ -56,9 +56,9 @@ def pieces_of(adapter, case: dict, step_s: float, times: list[float], question: 
     cell = adapter.patches.cell
     media = a_media(STEPS * step_s, 30.0, COLUMNS * cell, ROWS * cell)
     form = Format(30.0, 2 / step_s, COLUMNS * cell, ROWS * cell)
-    prefix = adapter.open(media, Plan(form, 0, 0, 0, mrope=mrope))
-    middle = adapter.emit_tokens(features(adapter, case, times), flush=True)
-    return [prefix, middle, *adapter.question([question])]
+    stream = adapter.open(media, Plan(form, 0, 0, 0, mrope=mrope))
+    middle = stream.emit_tokens(features(adapter, case, times), flush=True)
+    return [stream.prefix, middle, *stream.question([question])]
 
 
 def pieces25(adapter, case: dict, mrope: str = "released") -> list:

@@ -58,9 +58,12 @@ class Clip:
         return Segment(index, start, frames, times, audio, np.zeros(0, np.float32), start + length >= self.seconds)
 
 
-def watch(adapter, clip: Clip, mrope: str = "released") -> list:
-    prefix = adapter.open(clip.media, adapter.plan(clip.media, WatchOptions(mrope=mrope)))
-    return [prefix, *(adapter.encode([segment])[0] for segment in clip.segments())]
+def opened(adapter, clip: Clip, mrope: str = "released"):
+    return adapter.open(clip.media, adapter.plan(clip.media, WatchOptions(mrope=mrope)))
+
+
+def watch(stream, clip: Clip) -> list:
+    return [stream.prefix, *(stream.encode([segment])[0] for segment in clip.segments())]
 
 
 def prompt(family: str, clip: Clip, per_span: int) -> list[int]:
@@ -134,7 +137,8 @@ CLIPS = {
 @pytest.mark.parametrize("clip", CLIPS)
 def test_streaming_equals_one_pass_over_the_whole_video(adapters, family, clip):
     adapter, clip = adapters[family], Clip(adapters[family], *CLIPS[clip])
-    pieces = [*watch(adapter, clip), *adapter.question([QUESTION_TEXT])]
+    stream = opened(adapter, clip)
+    pieces = [*watch(stream, clip), *stream.question([QUESTION_TEXT])]
     ids = prompt(family, clip, 1)
     if family == "salmonn25":
         positions = generated_positions(ids, -(-len(clip.frames) // 2))
@@ -149,7 +153,8 @@ def test_spans_that_cross_segments_are_the_released_ones(adapters):
     adapter = adapters["salmonn3"]
     adapter.timestamps = 10  # 38 steps: four a span, 15 a segment
     clip = Clip(adapter, 75, 75)
-    whole = concat([*watch(adapter, clip), *adapter.question([QUESTION_TEXT])])
+    stream = opened(adapter, clip)
+    whole = concat([*watch(stream, clip), *stream.question([QUESTION_TEXT])])
     ids = torch.tensor(prompt("salmonn3", clip, 4))
     assert torch.equal(whole.kind == VISUAL, ids == VIDEO_PAD)
     text = (ids != VIDEO_PAD) & (ids != AUDIO_PAD)
@@ -159,9 +164,8 @@ def test_spans_that_cross_segments_are_the_released_ones(adapters):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_segments_together_are_the_same_as_one_by_one(adapters, family):
     adapter, clip = adapters[family], Clip(adapters[family], 75, 75)
-    apart = watch(adapter, clip)[1:]
-    adapter.open(clip.media, adapter.plan(clip.media, WatchOptions()))
-    for one, other in zip(apart, adapter.encode(clip.segments()), strict=True):
+    apart = watch(opened(adapter, clip), clip)[1:]
+    for one, other in zip(apart, opened(adapter, clip).encode(clip.segments()), strict=True):
         torch.testing.assert_close(other.embeds, one.embeds, atol=1e-5, rtol=0)
         assert torch.equal(other.positions, one.positions)
         assert torch.equal(other.time, one.time)
@@ -171,15 +175,16 @@ def test_segments_together_are_the_same_as_one_by_one(adapters, family):
 def test_a_resumed_stream_goes_on_as_if_never_stopped(folders, adapters, family):
     adapter, clip = adapters[family], Clip(adapters[family], 75, 75)
     adapter.timestamps = 10
-    expected = watch(adapter, clip)[-1]
-    adapter.open(clip.media, adapter.plan(clip.media, WatchOptions()))
-    adapter.encode(clip.segments()[:-1])
-    state, other = adapter.state(), load_tiny(folders[family])
-    other.load_state(state)
+    expected = watch(opened(adapter, clip), clip)[-1]
+    stream, elsewhere = opened(adapter, clip), load_tiny(folders[family])
+    stream.encode(clip.segments()[:-1])
+    elsewhere.timestamps = 10
+    other = opened(elsewhere, clip)
+    other.load_state(stream.state())
     got = other.encode(clip.segments()[-1:])[0]
     torch.testing.assert_close(got.embeds, expected.embeds, atol=1e-5, rtol=0)
     assert torch.equal(got.positions, expected.positions)
-    ours, theirs = adapter.question([QUESTION_TEXT])[0], other.question([QUESTION_TEXT])[0]
+    ours, theirs = stream.question([QUESTION_TEXT])[0], other.question([QUESTION_TEXT])[0]
     assert int(theirs.positions.max()) > int(ours.positions.max()), "only the other stream went on"
 
 
@@ -187,11 +192,12 @@ def test_a_resumed_stream_goes_on_as_if_never_stopped(folders, adapters, family)
 def test_asking_in_the_middle_changes_nothing_and_hears_all(adapters, family):
     adapter, clip = adapters[family], Clip(adapters[family], 75, 75)
     adapter.timestamps = 10
-    quiet = watch(adapter, clip)
-    pieces = [adapter.open(clip.media, adapter.plan(clip.media, WatchOptions()))]
+    quiet = watch(opened(adapter, clip), clip)
+    stream = opened(adapter, clip)
+    pieces = [stream.prefix]
     for seconds, segment in zip((30, 60, 90), clip.segments(), strict=True):
-        pieces += adapter.encode([segment])
-        first, again = adapter.question([QUESTION_TEXT] * 2)
+        pieces += stream.encode([segment])
+        first, again = stream.question([QUESTION_TEXT] * 2)
         torch.testing.assert_close(first.embeds, again.embeds, atol=1e-5, rtol=0)
         assert torch.equal(first.positions, again.positions)
         assert bool((first.kind == QUESTION).all())
@@ -203,7 +209,8 @@ def test_asking_in_the_middle_changes_nothing_and_hears_all(adapters, family):
 
 def test_media_text_stands_in_the_group_of_its_media(adapters):
     adapter = adapters["salmonn3"]
-    piece = watch(adapter, Clip(adapter, 75, 75))[1]
+    clip = Clip(adapter, 75, 75)
+    piece = watch(opened(adapter, clip), clip)[1]
     assert set(piece.kind.tolist()) == {TEXT, VISUAL, AUDIO}
     for group in range(15):
         held = piece.kind[piece.group == group]
@@ -214,12 +221,11 @@ def test_media_text_stands_in_the_group_of_its_media(adapters):
 def test_sound_and_picture_carry_the_clock_of_the_file(adapters):
     adapter = adapters["salmonn25"]
     clip = Clip(adapter, 75, 75)
-    adapter.open(clip.media, adapter.plan(clip.media, WatchOptions()))
     late = [
         Segment(s.index, s.start_s + 100, s.frames, s.frame_times + 100, s.audio, s.audio_ahead, s.last)
         for s in clip.segments()
     ]
-    piece = adapter.encode(late)[1]
+    piece = opened(adapter, clip).encode(late)[1]
     assert piece.time[piece.kind == AUDIO].tolist() == [130 + slot / 2 for slot in range(60)]
     assert piece.time[piece.kind == VISUAL][::CELLS].tolist() == [130.5 + 2 * step for step in range(15)]
 
@@ -227,11 +233,11 @@ def test_sound_and_picture_carry_the_clock_of_the_file(adapters):
 def test_a_stream_of_unknown_length_takes_the_trained_positions(adapters):
     adapter = adapters["salmonn25"]
     clip = Clip(adapter, 60, 60)
-    trained = concat(watch(adapter, clip, "trained")).positions
-    assert not torch.equal(concat(watch(adapter, clip)).positions, trained)
+    trained = concat(watch(opened(adapter, clip, "trained"), clip)).positions
+    assert not torch.equal(concat(watch(opened(adapter, clip), clip)).positions, trained)
     clip.media = a_media(float("inf"), float("inf"), clip.width, clip.height)
     object.__setattr__(clip.media.video, "duration_s", None)
-    assert torch.equal(concat(watch(adapter, clip)).positions, trained)
+    assert torch.equal(concat(watch(opened(adapter, clip), clip)).positions, trained)
 
 
 @pytest.mark.parametrize(("fps", "seconds", "frames"), [(1, 30, 30), (2, 30, 60), (0.5, 60, 30), (0.1, 60, 6)])

@@ -6,7 +6,7 @@ import torch
 from streams import sound_of
 from transformers import WhisperFeatureExtractor
 
-from omnimem_cli.models.towers.mel import MelSettings, StreamingLogMel
+from omnimem_cli.models.towers.mel import LogMel, MaximumScan, MelSettings, StreamingLogMel
 
 WHISPER = MelSettings()
 NANO = MelSettings(feature_size=64, hop_length=400, n_fft=800)
@@ -25,23 +25,23 @@ def whole(sound: np.ndarray, settings: MelSettings) -> torch.Tensor:
 def streamed(mel: StreamingLogMel, sound: np.ndarray, segment: int = 32_000) -> torch.Tensor:
     samples = torch.from_numpy(sound)
     cuts = range(0, len(sound), segment)
-    ahead = mel.settings.lookahead
+    ahead = mel.log_mel.settings.lookahead
     return torch.cat([mel.frames(samples[i : i + segment], samples[i + segment :][:ahead]) for i in cuts], dim=1)
 
 
-def listened(settings: MelSettings, sound: np.ndarray, block: int) -> StreamingLogMel:
-    mel = StreamingLogMel(settings)
+def scanned(settings: MelSettings, sound: np.ndarray, block: int) -> StreamingLogMel:
+    log_mel = LogMel(settings)
+    scan = MaximumScan(log_mel)
     for start in range(0, len(sound), block):
-        mel.scan_audio(torch.from_numpy(sound[start : start + block]))
-    mel.open()
-    return mel
+        scan.add(torch.from_numpy(sound[start : start + block]))
+    return StreamingLogMel(log_mel, scan.maximum())
 
 
 @pytest.mark.parametrize("settings", [WHISPER, NANO], ids=["whisper", "nano"])
 @pytest.mark.parametrize("samples", [32_000 * 3, 32_000 * 3 + 7, 32_000 + 161, 40_001, 150, 1])
 def test_segments_of_sound_make_the_whole_spectrogram(settings, samples):
     sound = sound_of(samples / 16_000)
-    mel = listened(settings, sound, block=5_000)
+    mel = scanned(settings, sound, block=5_000)
     expected = whole(sound, settings)
     assert samples < 1_000 or expected.max() - expected.min() > 1, "a flat spectrogram would hide a mistake"
     assert (streamed(mel, sound) - expected).abs().max() < 1e-5
@@ -49,40 +49,36 @@ def test_segments_of_sound_make_the_whole_spectrogram(settings, samples):
 
 def test_six_minutes_are_not_cut_at_five():
     sound = sound_of(360)
-    mel = listened(WHISPER, sound, block=480_000)
+    mel = scanned(WHISPER, sound, block=480_000)
     made = streamed(mel, sound, segment=32_000)
     assert made.shape[1] == 36_000
     assert (made - whole(sound, WHISPER)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("block", [1, 7, 399, 16_000, 10**6])
-def test_listening_finds_the_maximum_whatever_the_blocks(block):
+def test_a_scan_finds_the_maximum_whatever_the_blocks(block):
     sound = sound_of(0.3 if block < 399 else 3)
     sound[-1] = 1.0  # heard at full height only by a window that reaches past the end
-    mel = listened(WHISPER, sound, block)
+    mel = scanned(WHISPER, sound, block)
     top = whole(sound, WHISPER).max().item() * 4 - 4
     assert mel.maximum >= top - 1e-6
-    assert mel.maximum == pytest.approx(listened(WHISPER, sound, len(sound)).maximum, abs=1e-6)
+    assert mel.maximum == pytest.approx(scanned(WHISPER, sound, len(sound)).maximum, abs=1e-6)
 
 
-def test_what_was_listened_to_serves_one_stream():
-    loud, sound = sound_of(2, seed=5) * 30, sound_of(4)
-    mel = listened(WHISPER, loud, block=16_000)
-    streamed(mel, loud)
-    mel.open()
-    assert mel.maximum is None and mel.tail is None
-    for _ in range(2):
-        mel.scan_audio(torch.from_numpy(sound[:32_000]))
-        mel.scan_audio(torch.from_numpy(sound[32_000:]))
-        mel.open()
-        mel.open()  # opened again before anything went in: what was listened to still counts
-        assert (streamed(mel, sound) - whole(sound, WHISPER)).abs().max() < 1e-5
+def test_asking_a_scan_for_its_maximum_changes_nothing():
+    sound = sound_of(3)
+    asked, unasked = MaximumScan(LogMel(WHISPER)), MaximumScan(LogMel(WHISPER))
+    assert asked.maximum() is None
+    for start in range(0, len(sound), 7_001):
+        for scan in (asked, unasked):
+            scan.add(torch.from_numpy(sound[start : start + 7_001]))
+        asked.maximum()
+    assert asked.maximum() == asked.maximum() == unasked.maximum()
 
 
-def test_without_listening_the_maximum_runs_along():
+def test_without_a_scan_the_maximum_runs_along():
     sound = sound_of(6) * 3
-    mel = StreamingLogMel(WHISPER)
-    mel.open()
+    mel = StreamingLogMel(LogMel(WHISPER))
     live = streamed(mel, sound)
     exact = whole(sound, WHISPER)
     assert (live - exact).abs().max() > 0.1, "the maximum must matter here"
