@@ -7,6 +7,7 @@ import pytest
 import torch
 from salmonn_tiny import tiny_salmonn
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs import watch_one as run
@@ -34,7 +35,7 @@ def folder(request, tiny_folder, tmp_path_factory):
 
 
 def watch(path, adapter) -> dict:
-    settings = Settings(budget="120", max_tokens=6, fps=1, max_pixels=84 * 56, chunk=120)
+    settings = Settings(budget=Budget(120), max_tokens=6, fps=1, max_pixels=84 * 56, chunk=120)
     return run.watch_one(str(path), settings, Summarize(settings), adapter, lambda progress: None)
 
 
