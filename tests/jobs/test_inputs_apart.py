@@ -5,14 +5,16 @@ from collections.abc import Callable
 import footage
 import pytest
 import torch
+import watching
 from salmonn_tiny import tiny_salmonn
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs import watch_one as run
+from omnimem_cli.jobs import watch_one
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.models.loader import load
+from omnimem_cli.session import preflight
 from omnimem_cli.session.session import Session
 from omnimem_cli.tasks.summarize import Summarize
 
@@ -36,7 +38,7 @@ def folder(request, tiny_folder, tmp_path_factory):
 
 def watch(path, adapter) -> dict:
     settings = Settings(budget=Budget(120), max_tokens=6, fps=1, max_pixels=84 * 56, chunk=120)
-    return run.watch_one(str(path), settings, Summarize(settings), adapter, lambda progress: None)
+    return watching.watch(path, settings, Summarize(settings), adapter)
 
 
 def raises_at(call: Callable, count: int) -> Callable:
@@ -53,8 +55,8 @@ def raises_at(call: Callable, count: int) -> Callable:
 
 def break_at(stage: str, adapter, patch: pytest.MonkeyPatch) -> None:
     owner, name, count = {
-        "probe": (run, "probed", 1),
-        "audio scan": (run, "sound_blocks", 1),
+        "probe": (preflight, "probe", 1),
+        "audio scan": (watch_one, "sound_blocks", 1),
         "open": (type(adapter), "open", 1),
         "first chunk": (Memory, "absorb", 1),
         "later chunk": (Memory, "absorb", 2),
