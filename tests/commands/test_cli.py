@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -31,15 +30,11 @@ def test_help_imports_no_torch_and_nothing_else_that_is_slow():
     assert in_a_process("-c", script).stdout.splitlines()[-1] == "[] 0"
 
 
-def test_help_answers_within_three_tenths_of_a_second():
-    """Processor time, the least of three: the machine that runs the tests may be busy."""
-    spent = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert in_a_process("-m", "omnimem_cli", "--help").returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.3
+def test_help_imports_few_modules_and_so_answers_at_once():
+    """Counted, not timed: about 350 modules are a quarter of a second on a machine of today, on any machine 350."""
+    script = "import sys; from omnimem_cli.app import run; code = run(['--help']); print(len(sys.modules), code)"
+    modules, code = in_a_process("-c", script).stdout.split()[-2:]
+    assert 100 < int(modules) < 420 and code == "0"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -304,7 +304,7 @@ def test_the_time_limit_costs_one_input_only(fake: FakeRun):
     fake.on["slow.mp4"] = sleep
     begun = time.monotonic()
     assert omnimem("summarize", "slow.mp4", "fast.mp4", "--timeout", "1") == 3
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 25, "it would have slept for 30 s"
     assert Path("fast.summary.md").exists()
 
 
