@@ -75,20 +75,30 @@ def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerFor
     stage = TextStage(model, tokenizer, round(TEXT_STEPS_PER_MINUTE * minutes), seed + 2, logger(folder))
     saved = folder / "text.pt"
     if saved.exists():
-        state = torch.load(saved, weights_only=False)
-        model.load_state_dict(state.pop("model"))
-        stage.load_state(state)
+        load_training(stage, saved)
     else:
         init_embeddings(model, tokenizer, seed)
 
-    def save(state: dict) -> None:
-        partial = saved.with_suffix(".partial")
-        torch.save({"model": model.state_dict(), **state}, partial)
-        partial.replace(saved)
+    def save(stage: TextStage) -> None:
+        save_training(stage, saved)
         save_checkpoint(model, tokenizer, folder / "checkpoint")
 
     stage.run(save)
     return model
+
+
+def save_training(stage: TextStage, file: Path) -> None:
+    """Write the model's weights and the state of its training; the file is whole or the one before."""
+    partial = file.with_suffix(".partial")
+    torch.save({"model": stage.model.state_dict(), **stage.state()}, partial)
+    partial.replace(file)
+
+
+def load_training(stage: TextStage, file: Path) -> None:
+    """Continue where `save_training` was called. Reads tensors and plain values only, so no file can run code."""
+    state = torch.load(file, weights_only=True)
+    stage.model.load_state_dict(state.pop("model"))
+    stage.load_state(state)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ A slide that stands still is drawn and encoded once; windows of sound without an
 towers are frozen here. Pictures pass through the simulated camera, sound through simulated codec noise.
 """
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,15 @@ class Encoded:
     video: Video
     visual: Tensor
     sound: Tensor
+
+    def state(self) -> dict:
+        """Text and tensors that `from_state` reads; no object that only pickle could restore."""
+        return {"script": json.dumps(self.video.as_dict()), "visual": self.visual, "sound": self.sound}
+
+    @classmethod
+    def from_state(cls, state: dict) -> "Encoded":
+        """Undo `state`."""
+        return cls(Video.from_dict(json.loads(state["script"])), state["visual"], state["sound"])
 
 
 @torch.no_grad()

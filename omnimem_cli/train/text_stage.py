@@ -101,8 +101,8 @@ class TextStage:
         self.replay: list[Encoded] = []
         self.step, self.seconds, self.tokens = 0, 0.0, 0
 
-    def run(self, save: Callable[[dict], None]) -> None:
-        """Train to the last step. `save` gets the stage's state now and then."""
+    def run(self, save: Callable[["TextStage"], None]) -> None:
+        """Train to the last step. `save` is called with the stage every SAVE_EVERY steps and at the end."""
         began = time.monotonic() - self.seconds
         while self.step < self.steps:
             figures = self._train_step()
@@ -113,7 +113,7 @@ class TextStage:
             if self.step % TEST_EVERY == 0 or self.step == self.steps:
                 self.log({"stage": "text", "step": self.step, "test": self.test()})
             if self.step % SAVE_EVERY == 0 or self.step == self.steps:
-                save(self.state())
+                save(self)
 
     def _train_step(self) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, self.step))
@@ -175,13 +175,13 @@ class TextStage:
         return {str(n): exact_match(self.model, self.packer, n, videos) for n in (3, 8, 16, 28)}
 
     def state(self) -> dict:
-        """Everything that `load_state` needs but the model's own weights."""
+        """Everything that `load_state` needs but the model's own weights: tensors and plain values."""
         return {
             "optimiser": self.optimiser.state_dict(),
             "binding": self.binding.state_dict(),
             "found": self.found.state_dict(),
             "curriculum": vars(self.curriculum),
-            "replay": self.replay,
+            "replay": [encoded.state() for encoded in self.replay],
             "counters": (self.step, self.seconds, self.tokens),
         }
 
@@ -191,7 +191,7 @@ class TextStage:
         self.binding.load_state_dict(state["binding"])
         self.found.load_state_dict(state["found"])
         self.curriculum = Curriculum(**state["curriculum"])
-        self.replay = state["replay"]
+        self.replay = [Encoded.from_state(encoded) for encoded in state["replay"]]
         self.step, self.seconds, self.tokens = state["counters"]
 
 

@@ -6,7 +6,7 @@ always the same for the same seed. Does not know questions, files or models.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -96,6 +96,19 @@ class Video:
             yield start_s, self.frames(fps, start_s, end_s), self.sound(start_s, end_s)
             start_s = end_s
 
+    def as_dict(self) -> dict:
+        """The script in plain values that JSON holds exactly; `from_dict` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, script: dict) -> "Video":
+        """The video of a script from `as_dict`, straight or through JSON."""
+        events = tuple(
+            Event(**{**event, "slide": Slide(**event["slide"]), "look": _look(event["look"])})
+            for event in script["events"]
+        )
+        return cls(**{**script, "events": events, "paper": _look(script["paper"])})
+
     def _noise(self, first: int, last: int) -> np.ndarray:
         """The noise floor, drawn second by second so that any stretch of it is the same."""
         seconds = range(first // SAMPLE_RATE, -(-last // SAMPLE_RATE))
@@ -114,6 +127,11 @@ class Video:
             at = np.arange(int(0.6 * SAMPLE_RATE)) / SAMPLE_RATE
             tone = event.gain * np.sin(2 * np.pi * event.tone_hz * at) * np.minimum(1, 40 * np.minimum(at, at[::-1]))
             _add(wave, tone.astype(np.float32), round((event.start_s + 0.2) * SAMPLE_RATE) - first)
+
+
+def _look(values: dict) -> Look:
+    """JSON has no tuples."""
+    return Look(**{**values, "paper": tuple(values["paper"]), "tint": tuple(values["tint"])})
 
 
 def _add(wave: np.ndarray, part: np.ndarray, at: int) -> None:

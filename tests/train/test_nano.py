@@ -1,0 +1,36 @@
+"""A training that was saved goes on from the same weights, optimisers, videos and counters."""
+
+import numpy as np
+import torch
+
+from omnimem_cli.train import nano
+from omnimem_cli.train.nano_tokenizer import build_tokenizer
+from omnimem_cli.train.text_stage import TextStage
+
+
+def _stage(seed):
+    return TextStage(nano.new_model(seed), build_tokenizer(), 40, 3, lambda record: None)
+
+
+def _same(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one == other
+
+
+def test_a_training_is_saved_without_pickled_objects_and_loaded_whole(tmp_path):
+    saved, loaded = _stage(0), _stage(1)
+    saved._refill(np.random.default_rng(0))
+    saved.optimiser.step(sum(parameter.square().sum() for parameter in saved.lm.parameters()), 0)
+    saved.step = 1
+    nano.save_training(saved, tmp_path / "text.pt")
+    nano.load_training(loaded, tmp_path / "text.pt")
+    assert _same(saved.model.state_dict(), loaded.model.state_dict())
+    assert _same(saved.state(), loaded.state())
+    videos = [[encoded.video for encoded in stage.replay] for stage in (saved, loaded)]
+    assert videos[0] == videos[1]
+    assert np.array_equal(videos[0][0].picture(1.0), videos[1][0].picture(1.0))
