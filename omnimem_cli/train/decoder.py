@@ -1,6 +1,6 @@
 """nano's text decoder for training: the library's layers under a free attention mask, with looks inside.
 
-Equal to the library's forward pass for a causal mask (tests/test_nano_decoder.py).
+Equal to the library's forward pass for a causal mask (tests/train/test_decoder.py).
 """
 
 from dataclasses import dataclass

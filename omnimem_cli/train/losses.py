@@ -1,12 +1,12 @@
-"""What nano's text model is trained on, besides the answers: what each moment means, and where each name is found.
+"""What nano's text model is taught in addition to the answers: what each moment means, and where each name is found.
 
 Binding: after an early layer every media token should say the slide and word of its moment, read out with the token
 embeddings themselves, and every name in a text should say itself; one layer on, what came before (read out with the
 same embeddings, after one map), what time it is and whether slide or word are new; one layer later, how many there
-were so far, and then how that number is written. Lookups: in that layer every name attends to where it is in the video
-(`lookups`). Findings: after it the name knows what it found. Reads: one layer later an answer attends to the name it is
-about, with the heads that found what is asked, and in the last layer to a count (`reads`). How moments count is taught
-in `tallies`. All of it only teaches; nothing of it is left in the checkpoint.
+were so far, and then how that number is written. Lookups (`lookup_targets`): in that layer every name attends to
+where it is in the video. Findings: after it the name knows what it found. Reads (`read_targets`): one layer later an
+answer attends to the name it is about, with the heads that found what is asked, and in the last layer to a count. How
+moments count is taught in `count_targets`. All of it only teaches; nothing of it is left in the checkpoint.
 """
 
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ from omnimem_cli.train.architecture import BINDING_LAYER, HIDDEN, LOOKUP_LAYER, 
 from omnimem_cli.train.decoder import Trace, scores
 from omnimem_cli.train.nano_tokenizer import one_token
 from omnimem_cli.train.packing import Batch, Targets
-from omnimem_cli.train.targets.lookups import FINDINGS, HEADS
-from omnimem_cli.train.targets.moments import BEFORE, CLOCK, COUNTED, COUNTS, FIGURES, FIGURES_OF_COUNTS, LABELS
+from omnimem_cli.train.targets.lookup_targets import FINDINGS, HEADS
+from omnimem_cli.train.targets.moment_labels import BEFORE, CLOCK, COUNTED, COUNTS, FIGURES, FIGURES_OF_COUNTS, LABELS
 from omnimem_cli.train.tower_stage import IGNORE
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES
 from omnimem_cli.world.words import WORDS
@@ -121,9 +121,9 @@ class Binding(nn.Module):
 
     def forward(self, lm: nn.Module, trace: Trace, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted mean loss over the labels and the share of tokens that are right, by label."""
-        any_told = (batch.labels != IGNORE).any(-1)
-        labels = batch.labels[any_told]
-        states = {layer: lm.norm(trace.hidden[layer][any_told]) for layer in set(KNOWN_AFTER.values())}
+        any_known = (batch.labels != IGNORE).any(-1)
+        labels = batch.labels[any_known]
+        states = {layer: lm.norm(trace.hidden[layer][any_known]) for layer in set(KNOWN_AFTER.values())}
         before = self.before(states[ORDER_LAYER - 1])
         told = [
             (label, label, before if label in BEFORE else states[layer], labels[:, LABELS.index(label)])

@@ -1,7 +1,7 @@
 """Packs a video and many questions about it into one sequence for one forward pass.
 
 Every question sees the prefix, the part of the video that its view shows, and itself; it starts at the position it
-would have alone. One packed pass equals separate passes (tests/test_nano_decoder.py).
+would have alone. One packed pass equals separate passes (tests/train/test_decoder.py).
 """
 
 import functools
@@ -15,15 +15,15 @@ from transformers import Qwen2Tokenizer
 from omnimem_cli.models.chat import ANSWER, SYSTEM
 from omnimem_cli.train.nano_tokenizer import TURN_END
 from omnimem_cli.train.render import Encoded
-from omnimem_cli.train.targets.lookups import FINDINGS, HEADS, Lookup, Name, Names, look_up
-from omnimem_cli.train.targets.moments import LABELS, moment_labels
-from omnimem_cli.train.targets.reads import (
+from omnimem_cli.train.targets.lookup_targets import FINDINGS, HEADS, Lookup, Name, Names, look_up
+from omnimem_cli.train.targets.moment_labels import LABELS, moment_labels
+from omnimem_cli.train.targets.read_targets import (
     COUNT_LABELS,
     count_heads,
     end_leads,
     heads_asked,
+    known_or_first,
     name_or_first,
-    told_or_first,
 )
 from omnimem_cli.train.token_order import CLOSING, OPENING, Layout, layout
 from omnimem_cli.train.tower_stage import IGNORE
@@ -246,12 +246,12 @@ class Packer:
         kind = task.question.kind
         if kind not in COUNT_LABELS:
             return []
-        told = packed.moments[:, LABELS.index(COUNT_LABELS[kind])] == int(task.question.answer)
-        told &= visible(task, packed.plan)
-        if not told.any():
+        known = packed.moments[:, LABELS.index(COUNT_LABELS[kind])] == int(task.question.answer)
+        known &= visible(task, packed.plan)
+        if not known.any():
             return []
-        columns = np.pad(told, (packed.media_at, 0))
-        return [(row, told_or_first(columns, count_heads(kind, n))) for n, row in enumerate(rows_now)]
+        columns = np.pad(known, (packed.media_at, 0))
+        return [(row, known_or_first(columns, count_heads(kind, n))) for n, row in enumerate(rows_now)]
 
     def _media(self, packed: "_Packed", encoded: Encoded) -> np.ndarray:
         plan, flat = packed.plan, np.zeros((len(packed.ids), self.hidden), np.float32)

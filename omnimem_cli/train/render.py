@@ -1,6 +1,6 @@
 """Turns scripts of generated videos into tower embeddings for the text model, many videos at once.
 
-A slide that stands still is drawn and encoded once; windows of sound without any event share a few encodings. The
+A slide that does not change is drawn and encoded once; windows of sound without any event share a few encodings. The
 towers are frozen here. Pictures pass through the simulated camera, sound through simulated codec noise.
 """
 

@@ -18,7 +18,7 @@ from omnimem_cli.train.losses import Binding, Found, answer_loss, attention_loss
 from omnimem_cli.train.optimiser import Optimiser
 from omnimem_cli.train.packing import Batch, Packer, Sample, Task
 from omnimem_cli.train.render import Encoded, encode
-from omnimem_cli.train.targets.tallies import tally_loss
+from omnimem_cli.train.targets.count_targets import count_loss
 from omnimem_cli.train.tower_stage import IGNORE, audio_batch, vision_batch
 from omnimem_cli.world.questions import KINDS, questions
 from omnimem_cli.world.video import make_video
@@ -26,7 +26,7 @@ from omnimem_cli.world.video import make_video
 TOKENS = 4_500
 REPLAY = 600
 FRESH = 0.15
-LOOKUP_WEIGHT, FOUND_WEIGHT, READ_WEIGHT, BINDING_WEIGHT, TALLY_WEIGHT = 1.0, 0.6, 0.3, 1.6, 0.5
+LOOKUP_WEIGHT, FOUND_WEIGHT, READ_WEIGHT, BINDING_WEIGHT, COUNT_WEIGHT = 1.0, 0.6, 0.3, 1.6, 0.5
 MEDIA_SCALE, TEXT_SCALE, NAME_NORM = 0.3, 0.05, 0.7
 DENIAL_FROM, DENIAL = 0.6, 0.6
 LOG_EVERY, SAVE_EVERY, TEST_EVERY = 20, 200, 300
@@ -125,17 +125,17 @@ class TextStage:
         lookups = attention_loss(trace, batch, batch.lookups, LOOKUP_LAYER)
         reads = attention_loss(trace, batch, batch.reads, READ_LAYER)
         reads = reads + attention_loss(trace, batch, batch.counts, COUNT_LAYER)
-        tallies = tally_loss(trace, batch, LOOKUP_LAYER)
+        counts = count_loss(trace, batch, LOOKUP_LAYER)
         found, findings = self.found(self.lm, trace, batch)
         loss = answers + LOOKUP_WEIGHT * lookups + FOUND_WEIGHT * found
-        loss = loss + READ_WEIGHT * reads + BINDING_WEIGHT * binding + TALLY_WEIGHT * tallies
+        loss = loss + READ_WEIGHT * reads + BINDING_WEIGHT * binding + COUNT_WEIGHT * counts
         self.optimiser.step(loss, self.step)
         for task, whole in zip(batch.tasks, whole_answers(batch, right), strict=True):
             self.curriculum.note(task.question.kind, whole)
         self.curriculum.advance(self.step)
         self.tokens += batch.tokens
         losses = {"answers": answers, "lookups": lookups, "found": found, "reads": reads}
-        losses |= {"binding": binding, "tallies": tallies}
+        losses |= {"binding": binding, "tallies": counts}
         return losses | known | findings
 
     def _samples(self, rng: np.random.Generator) -> list[Sample]:

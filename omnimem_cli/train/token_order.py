@@ -1,6 +1,6 @@
-"""Where every token of a video stands: order, positions, time and kind, for a video of known length.
+"""The place of every token of a video: order, positions, time and kind, for a video of known length.
 
-The same order and positions as the library's processor and `get_rope_index` give (tests/test_nano_decoder.py):
+The same order and positions as the library's processor and `get_rope_index` give (tests/train/test_decoder.py):
 per 2-s segment the visual tokens, then the audio tokens; the two opening brackets share a position, as do the two
 closing ones.
 """

@@ -8,8 +8,8 @@ from omnimem_cli.train.architecture import HIDDEN
 from omnimem_cli.train.nano_tokenizer import build_tokenizer
 from omnimem_cli.train.packing import Packer, Sample, Task
 from omnimem_cli.train.render import Encoded
-from omnimem_cli.train.targets.lookups import AFTER, BEGINNING, HERE, WORD, Names
-from omnimem_cli.train.targets.moments import (
+from omnimem_cli.train.targets.lookup_targets import AFTER, BEGINNING, HERE, WORD, Names
+from omnimem_cli.train.targets.moment_labels import (
     CLOCK,
     CLOCK_S,
     COUNT_FIGURES,

@@ -1,1 +1,1 @@
-"""What nano's training asks of each token beside the text: labels, and the heads that read them."""
+"""What nano's training asks of each token in addition to the text: labels, and the heads that read them."""

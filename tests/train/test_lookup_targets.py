@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from omnimem_cli.train.nano_tokenizer import build_tokenizer
-from omnimem_cli.train.targets.lookups import AFTER, BEGINNING, FINDINGS, HERE, WORD, Name, Names, look_up
-from omnimem_cli.train.targets.moments import LABELS, SECOND_FIGURES, moment_labels
+from omnimem_cli.train.targets.lookup_targets import AFTER, BEGINNING, FINDINGS, HERE, WORD, Name, Names, look_up
+from omnimem_cli.train.targets.moment_labels import LABELS, SECOND_FIGURES, moment_labels
 from omnimem_cli.train.token_order import layout
 from omnimem_cli.train.tower_stage import IGNORE, slide_labels
 from omnimem_cli.world.slides import COLOURS, SHAPES

@@ -2,8 +2,8 @@
 
 A head that gives every beginning the same attention and the first token that of `AGAINST` beginnings puts n / (n +
 AGAINST) of it on n beginnings: a number that grows with n and can be read. Left to itself a head gives one beginning
-half as much again as another, and thirty of them cannot be told from thirty-one; here the whole distribution is
-taught. Slides and words have two heads each, for small and for large numbers.
+half as much again as another, and thirty of them cannot be distinguished from thirty-one; here the whole distribution
+is taught. Slides and words have two heads each, for small and for large numbers.
 
 Knows batches and attention, not how samples are packed.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from omnimem_cli.train.decoder import Trace, scores
 from omnimem_cli.train.packing import Batch
-from omnimem_cli.train.targets.moments import LABELS
+from omnimem_cli.train.targets.moment_labels import LABELS
 
 BALANCES = (
     *(("slide_begins", head, against, 4) for head, against in ((0, 4.0), (1, 20.0))),
@@ -23,7 +23,7 @@ BALANCES = (
 EVERY = 8  # a moment like its neighbours teaches nothing new
 
 
-def tally_loss(trace: Trace, batch: Batch, layer: int) -> Tensor:
+def count_loss(trace: Trace, batch: Batch, layer: int) -> Tensor:
     """Mean divergence of a layer's attention from the balance, over heads and every `EVERY`th media token."""
     losses = []
     for b, (is_media, labels) in enumerate(zip(batch.is_media, batch.labels, strict=True)):

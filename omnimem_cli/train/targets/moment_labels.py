@@ -77,7 +77,7 @@ def _words(labels: dict[str, np.ndarray], video: Video, middle: np.ndarray) -> N
 
 
 def _said(event: Event, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """When a word is heard, its echo in the sound tower included, and from when on it can be told."""
+    """When a word is heard, its echo in the sound tower included, and from when on it can be recognised."""
     end_s = max(event.word_end_s, min(event.word_end_s + WORD_ECHO_S, event.end_s))
     return (middle >= event.word_start_s) & (middle < end_s), middle >= event.word_start_s + WORD_ONSET_S
 

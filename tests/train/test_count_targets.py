@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from omnimem_cli.train.targets.moments import LABELS
-from omnimem_cli.train.targets.tallies import BALANCES, tally_loss
+from omnimem_cli.train.targets.count_targets import BALANCES, count_loss
+from omnimem_cli.train.targets.moment_labels import LABELS
 from omnimem_cli.train.tower_stage import IGNORE
 
 LENGTH, HEADS = 41, 4
@@ -36,7 +36,7 @@ def _loss(logits):
     queries[..., 0] = 2.0  # times d ** -0.5
     keys = torch.zeros(HEADS, LENGTH, 4)
     keys[..., 0] = logits
-    return float(tally_loss(SimpleNamespace(queries=[queries[None]], keys=[keys[None]]), _batch(), 0))
+    return float(count_loss(SimpleNamespace(queries=[queries[None]], keys=[keys[None]]), _batch(), 0))
 
 
 def test_balanced_attention_is_not_punished():

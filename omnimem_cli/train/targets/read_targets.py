@@ -1,8 +1,8 @@
 """Where an answer token should look: one layer after the lookups at the name it is about, and in the last layer where
-a count is told.
+a count is known.
 
-Only the heads that found what is asked for look at the name; the others look at the first token, which says nothing.
-So what a head reads is one finding, and no two of them have to be told apart. The same holds for a count: each of
+Only the heads that found the answer look at the name; the others look at the first token, which says nothing.
+So what a head reads is one finding, and no two of them have to be distinguished. The same holds for a count: each of
 its figures has its own head.
 
 Knows questions and their parts, not how samples are packed.
@@ -10,13 +10,13 @@ Knows questions and their parts, not how samples are packed.
 
 import numpy as np
 
-from omnimem_cli.train.targets.lookups import AFTER, BEGINNING, HEADS, HERE, WORD
-from omnimem_cli.train.targets.moments import COUNTS
+from omnimem_cli.train.targets.lookup_targets import AFTER, BEGINNING, HEADS, HERE, WORD
+from omnimem_cli.train.targets.moment_labels import COUNTS
 from omnimem_cli.world.questions import Part
 from omnimem_cli.world.slides import DIGITS, TITLES
 
 COUNT_LABELS = dict(zip(("count_slides", "count_words"), COUNTS, strict=True))
-"""The label that tells a count, by the kind of question."""
+"""The label that holds a count, by the kind of question."""
 
 _ASKED = {
     **{"digit": (HERE,), "written": (HERE,), "slide_at": (HERE,), "word_at": (WORD,)},
@@ -48,15 +48,15 @@ def end_leads(kind: str, parts: tuple[Part, ...]) -> int:
 
 
 def name_or_first(column: int, asked: tuple[int, ...] | None) -> np.ndarray:
-    """`told_or_first` [HEADS, column + 1] of a name in `column`."""
-    return told_or_first(np.arange(column + 1) == column, asked)
+    """`known_or_first` [HEADS, column + 1] of a name in `column`."""
+    return known_or_first(np.arange(column + 1) == column, asked)
 
 
-def told_or_first(told: np.ndarray, asked: tuple[int, ...] | None) -> np.ndarray:
-    """bool [HEADS, columns]: `told` for the heads that are asked, the first column for the others, both for None."""
-    where = np.zeros((HEADS, len(told)), bool)
+def known_or_first(known: np.ndarray, asked: tuple[int, ...] | None) -> np.ndarray:
+    """bool [HEADS, columns]: `known` for the heads that are asked, the first column for the others, both for None."""
+    where = np.zeros((HEADS, len(known)), bool)
     for head in range(HEADS):
-        where[head] = told & (asked is None or head in asked)
+        where[head] = known & (asked is None or head in asked)
         where[head, 0] |= asked is None or head not in asked
     return where
 

@@ -16,7 +16,7 @@ import numpy as np
 from transformers import Qwen2Tokenizer
 
 from omnimem_cli.train.nano_tokenizer import one_token
-from omnimem_cli.train.targets.moments import BEFORE, LABELS, SECOND_FIGURES
+from omnimem_cli.train.targets.moment_labels import BEFORE, LABELS, SECOND_FIGURES
 from omnimem_cli.train.tower_stage import IGNORE, SLIDE_LABELS
 from omnimem_cli.world.slides import COLOURS, SHAPES
 from omnimem_cli.world.words import WORDS
@@ -111,8 +111,8 @@ def look_up(name: Name, labels: np.ndarray, seen: np.ndarray) -> Lookup:
 
 
 def _finding(values: np.ndarray, label: str) -> int:
-    """The first value that is told; nothing (0) is known of what is nowhere, but not when it is."""
-    told = values[values != IGNORE]
-    if len(told):
-        return int(told[0])
+    """The first value that is known; nothing (0) is known of what is nowhere, but not when it is."""
+    known = values[values != IGNORE]
+    if len(known):
+        return int(known[0])
     return IGNORE if len(values) or label in SECOND_FIGURES else 0
