@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from omnimem_cli.base.errors import explain
-from omnimem_cli.base.settings import Progress as Report
+from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.base.timecode import format_clock
 
 PLAIN_EVERY_S = 60.0  # without a terminal: a line a minute, or
@@ -66,7 +66,7 @@ class MessageConsole:
         self.console.print(text, soft_wrap=True)
 
     @contextmanager
-    def progress(self, label: str) -> Iterator[Callable[[Report], None]]:
+    def progress(self, label: str) -> Iterator[Report]:
         """Draw the progress of one input; yields what the work calls with its reports."""
         if self.quiet:
             yield lambda report: None
@@ -78,18 +78,19 @@ class MessageConsole:
 
 
 @contextmanager
-def _bar(console: Console, label: str) -> Iterator[Callable[[Report], None]]:
-    from rich.progress import BarColumn, Progress, TextColumn
+def _bar(console: Console, label: str) -> Iterator[Report]:
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Display
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[place]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Display(*columns, console=console, transient=True) as bar:
         task, begun = bar.add_task(label, total=None, place=""), time.monotonic()
 
-        def show(report: Report) -> None:
+        def show(report: Progress) -> None:
             text = f"{label}: {report.stage}" if report.stage else label
             place = _place(report) + _left(report, time.monotonic() - begun)
             bar.update(task, description=text, completed=report.done_s, total=report.total_s, place=place)
@@ -105,7 +106,7 @@ class PlainProgress:
         self.begun = self.said_at = now()
         self.said_share = 0.0
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: Progress) -> None:
         """Say a line if one is due."""
         now, share = self.now(), _share(report)
         quiet_for = now - self.said_at
@@ -116,17 +117,17 @@ class PlainProgress:
         self.said_at, self.said_share = now, share
 
 
-def _share(report: Report) -> float:
+def _share(report: Progress) -> float:
     return min(1.0, report.done_s / report.total_s) if report.total_s else 0.0
 
 
-def _left(report: Report, spent_s: float) -> str:
+def _left(report: Progress, spent_s: float) -> str:
     """What remains at the pace so far; nothing until a twentieth is done or where the end is unknown."""
     share = _share(report)
     return f", {format_clock(spent_s * (1 - share) / share)} left" if 0.05 <= share < 1 else ""
 
 
-def _place(report: Report) -> str:
+def _place(report: Progress) -> str:
     if not report.total_s:
         return format_clock(report.done_s) if report.done_s else ""
     return f"{format_clock(report.done_s)} of {format_clock(report.total_s)}"

@@ -14,13 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from omnimem_cli.bench.machine import timed
 
-STATE_DIR = {"cuda": 8192, "cpu": 1024}
-"""Of the square matrices that tell the device's rate."""
+MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
+"""Of the square matrices that the device's rate is measured with."""
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
     """FLOP/s of a product of random square matrices, median of several."""
-    n = STATE_DIR.get(device.type, 1024)
+    n = MATRIX_SIDE.get(device.type, 1024)
     a, b = torch.randn(2, n, n, device=device, dtype=dtype)
     a @ b
     return 2 * n**3 / median(timed(device, lambda: a @ b)[0] for _ in range(repeats))

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
@@ -23,7 +23,7 @@ import numpy as np
 
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.process import resident_bytes
-from omnimem_cli.base.settings import Progress
+from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.bench.damage import make_seeds, mutated
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import waited_s
@@ -136,7 +136,7 @@ def fuzz(
     seconds: float | None = None,
     seed: int = 0,
     workers: int = 1,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Report = lambda progress: None,
 ) -> Outcome:
     """Run ``cases`` damaged files, or as many as fit in ``seconds``, in ``folder``; the same seed, the same files.
 

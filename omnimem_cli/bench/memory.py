@@ -7,11 +7,11 @@ encoders, language model and memory are the real ones. Knows Linux's /proc.
 import ctypes
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 from omnimem_cli.base import process as host
-from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.generated_stream import facts_of, segments_of
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.models.adapter import Adapter
@@ -24,7 +24,6 @@ EVENT_S = 8.0
 SLACK = 1.02  # generated videos come out a little shorter than asked for
 MINUTE_S = 60.0  # the longest chunk, so that every minute has its reading
 QUESTION = "What is shown last?"
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)

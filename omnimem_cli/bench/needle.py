@@ -7,13 +7,13 @@ pieces with the same chunk boundaries. Knows the world, sessions and policies; d
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
-from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.intervals import interval
 from omnimem_cli.bench.replay import Encoded, encode, encode_file
 from omnimem_cli.memory.memory import geometry
@@ -36,7 +36,6 @@ ONCE = (
 )  # fmt: skip
 ABSENT = ("absent",)  # not part of "all": who forgets everything gets these right
 MAX_TOKENS = 10
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)

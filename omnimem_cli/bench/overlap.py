@@ -5,12 +5,11 @@ sessions and policies; asks no questions.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from omnimem_cli.base.budget import Budget
-from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.needle import watched
 from omnimem_cli.bench.replay import Encoded, encode
 from omnimem_cli.memory.memory import Memory
@@ -18,8 +17,6 @@ from omnimem_cli.memory.tokens import AUDIO, VISUAL
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.sizing import watch_options
 from omnimem_cli.world.video import make_video
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,10 @@ Knows the world and the run of one input; everything between file and result is 
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.intervals import interval
 from omnimem_cli.jobs.watch_one import watch_one
 from omnimem_cli.models.adapter import Adapter
@@ -25,7 +24,6 @@ from omnimem_cli.world.scoring import parse_summary, score, slide_f1, word_error
 from omnimem_cli.world.video import Video, make_video
 
 ABSENT_EACH = 3
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)

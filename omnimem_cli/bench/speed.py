@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 
 from omnimem_cli.base.budget import Budget
-from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.machine import machine, timed
 from omnimem_cli.bench.memory import side_bytes
 from omnimem_cli.bench.needle import chunk_tokens
@@ -23,7 +23,6 @@ from omnimem_cli.world.questions import questions
 from omnimem_cli.world.video import make_video
 
 ANSWER_TOKENS = 16
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)

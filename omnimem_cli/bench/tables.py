@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
+from omnimem_cli.base.sizes import format_bytes
+
 MINUTES_SHOWN = (1, 2, 5, 10, 20, 30, 60, 90, 120, 180)
+_RATES = ("video_seconds_per_second", "with_decoding", "tokens_per_second")
+_SIZES = {
+    "bytes": "memory",
+    "peak_bytes": "peak in a chunk",
+    "device_peak_bytes": "allocator's peak",
+    "device_reserved_bytes": "allocator's reserve",
+    "rss_peak_bytes": "host RAM peak",
+    "reckoned_bytes": "estimated",
+}
 
 
 def memory_table(result: dict) -> str:
@@ -15,9 +26,7 @@ def memory_table(result: dict) -> str:
             r["policy"],
             str(r["budget_entries"] or "all"),
             str(r["chunk"]),
-            size(r["bytes"]),
-            size(r["side_bytes"]),
-            size(r["peak_bytes"]),
+            *_sizes(r, "bytes", "side_bytes", "peak_bytes"),
             f"{r['bytes_drift']:.1%}",
             f"{r['rss_drift']:.1%}",
         )
@@ -29,7 +38,7 @@ def memory_table(result: dict) -> str:
 
 def _course(minutes: list[dict]) -> str:
     shown = [m for m in minutes if m["minute"] in MINUTES_SHOWN or m is minutes[-1]]
-    rows = [(str(m["minute"]), size(m["rss"]), size(m["bytes"]), size(m["side_bytes"])) for m in shown]
+    rows = [(str(m["minute"]), *_sizes(m, "rss", "bytes", "side_bytes")) for m in shown]
     return text_table(("minute", "host RAM", "memory", "of it side data"), rows)
 
 
@@ -40,7 +49,11 @@ def needle_table(result: dict) -> str:
     found = {(row["policy"], row["budget"]): row for row in rows}
     policies = list(dict.fromkeys(row["policy"] for row in rows))
     body = [
-        (policy, *(_accuracy(found[policy, budget]) for budget in budgets), size(found[policy, budgets[-1]]["bytes"]))
+        (
+            policy,
+            *(_accuracy(found[policy, budget]) for budget in budgets),
+            *_sizes(found[policy, budgets[-1]], "bytes"),
+        )
         for policy in policies
     ]
     whole = text_table(("policy", *budgets, f"bytes at {budgets[-1]}"), body)
@@ -121,7 +134,7 @@ def speed_table(result: dict) -> str:
         )
         for row in result["rows"]
     ]
-    sizes = [(r["policy"], size(r["bytes"]), size(r["side_bytes"]), size(r["peak_bytes"])) for r in result["rows"]]
+    sizes = [(r["policy"], *_sizes(r, "bytes", "side_bytes", "peak_bytes")) for r in result["rows"]]
     settings = f"{result['tokens']} tokens, {result['entries']} entries per layer, chunks of {result['chunk']} tokens"
     kept = text_table(("policy", "memory", "of it side data", "peak in a chunk"), sizes)
     return "\n\n".join([text_table(head, rows), kept, f"{settings}; prefill contains scoring"])
@@ -129,7 +142,7 @@ def speed_table(result: dict) -> str:
 
 def overlap_table(result: dict) -> str:
     """The share of the reference's entries that each setting keeps too."""
-    rows = [(r["policy"], f"{r['overlap']:.1%}", f"{r['least']:.1%}", size(r["bytes"])) for r in result["rows"]]
+    rows = [(r["policy"], f"{r['overlap']:.1%}", f"{r['least']:.1%}", format_bytes(r["bytes"])) for r in result["rows"]]
     note = f"of what {result['reference']} keeps, after {result['chunks']} chunks or more, {result['videos']} videos"
     return text_table(("policy", "keeps too", "least", "memory"), rows) + "\n\n" + note
 
@@ -139,7 +152,7 @@ def throughput_table(result: dict) -> str:
     rows = result["rows"]
     rates = [(*_named(r), *(f"{r[name]:g}" for name in _RATES), f"{r['of_matmul']:.1%}") for r in rows]
     shares = [(*_named(r), *(f"{share:.1%}" for share in r["shares"].values())) for r in rows]
-    sizes = [(*_named(r), *(size(r[name]) if r[name] else "" for name in _SIZES if name in r)) for r in rows]
+    sizes = [(*_named(r), *(format_bytes(r[name]) if r[name] else "" for name in _SIZES if name in r)) for r in rows]
     parts = [
         text_table(("policy", "minutes", "video s/s", "with decoding", "tokens/s", "of matmul rate"), rates),
         text_table(("policy", "minutes", "decode", "encoders", "prefill", "scoring"), shares),
@@ -152,19 +165,6 @@ def throughput_table(result: dict) -> str:
     return "\n\n".join([*(part for part in parts if part), "\n".join([*ended, place, rate])])
 
 
-_RATES = ("video_seconds_per_second", "with_decoding", "tokens_per_second")
-
-
-_SIZES = {
-    "bytes": "memory",
-    "peak_bytes": "peak in a chunk",
-    "device_peak_bytes": "allocator's peak",
-    "device_reserved_bytes": "allocator's reserve",
-    "rss_peak_bytes": "host RAM peak",
-    "reckoned_bytes": "reckoned",
-}
-
-
 def _named(row: dict) -> tuple[str, str]:
     return row["policy"], f"{row['minutes']:g}"
 
@@ -174,20 +174,15 @@ def _answering(row: dict) -> tuple[str, ...]:
     return (*_named(row), f"{row['first_token_s']:.3f} s", *rates)
 
 
+def _sizes(row: dict, *names: str) -> tuple[str, ...]:
+    return tuple(format_bytes(row[name]) for name in names)
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in plain text: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [_line(cells, widths) for cells in (head, *rows)]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.2f} GiB"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

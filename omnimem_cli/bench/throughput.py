@@ -5,14 +5,15 @@ that had gone in. What is timed is the real session, adapter and memory; decodin
 stage waits for the device, so that a stage's seconds are its own. Knows no answer to be right or wrong.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 import torch
 
 from omnimem_cli.base.errors import DoesNotFitError
-from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.base.settings import Progress, Report, Settings
+from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate
 from omnimem_cli.bench.machine import device_peak, machine, reset_peak, timed
 from omnimem_cli.bench.released_carry import CarryMemory
@@ -32,7 +33,6 @@ CARRY = "carry"
 QUESTION = "What is shown, and what is said?"
 BATCH, ANSWER_TOKENS, FIRST_TOKENS = 32, 16, 3
 WARM_CHUNKS = 2
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class _Watch:
         shape, memory = self.fitted.geometry, self.session.memory
         grows = max(self.fitted.chunk_tokens, memory.tokens_seen // 4)  # stores grow by a quarter at a time
         if not self.fitted.policy.bounded and grows * shape.layers * shape.entry_bytes > free_bytes(self.device):
-            return f"its {memory.nbytes / 2**30:.1f} GiB of entries leave no room for more"
+            return f"its {format_bytes(memory.nbytes)} of entries leave no room for more"
         return None
 
     def _stop(self, why: str) -> None:

@@ -157,12 +157,13 @@ def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
 
 def _facts(result: dict) -> str:
     """``1:02:03 watched (99.9 %), memory 12.5 MiB at most, in 4:05``."""
+    from omnimem_cli.base.sizes import format_bytes
     from omnimem_cli.base.timecode import format_clock
 
-    coverage, peak = result["coverage"], result["memory"]["peak_bytes"] / 2**20
+    coverage, peak = result["coverage"], format_bytes(result["memory"]["peak_bytes"])
     watched = format_clock(max(coverage["video_s"], coverage["audio_s"]))
     ratio = "" if coverage["ratio"] is None else f" ({int(coverage['ratio'] * 1000) / 10:g} %)"
-    return f"{watched} watched{ratio}, memory {peak:.1f} MiB at most, in {format_clock(result['timing']['wall_s'])}"
+    return f"{watched} watched{ratio}, memory {peak} at most, in {format_clock(result['timing']['wall_s'])}"
 
 
 def _print_summary(

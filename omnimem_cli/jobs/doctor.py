@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs.model import LazyModel
-from omnimem_cli.models.catalogue import GB, ROWS, Row, readable_size
+from omnimem_cli.models.catalogue import ROWS, Row
 
 if TYPE_CHECKING:
     from omnimem_cli.media.segment import Media
@@ -95,11 +96,11 @@ def _devices(device: str) -> Iterator[Finding]:
     from omnimem_cli.models.device import find_device, total_memory
 
     cpu = torch.device("cpu")
-    yield Finding("cpu", f"{total_memory(cpu) / GB:.1f} GB memory, {torch.get_num_threads()} threads")
+    yield Finding("cpu", f"{format_bytes(total_memory(cpu))} memory, {torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
         each = torch.device("cuda", index)
         name = torch.cuda.get_device_properties(each).name
-        yield Finding(str(each), f"{name}, {total_memory(each) / GB:.1f} GB memory")
+        yield Finding(str(each), f"{name}, {format_bytes(total_memory(each))} memory")
     try:
         yield Finding("device", str(find_device(device)))
     except MissingError as error:
@@ -157,7 +158,7 @@ def _budget(named: Named, settings: Settings) -> Finding:
     if budget.bytes is not None:
         about = f", about {budget.bytes // entry} entries per layer with keys and values alone" if entry else ""
         return Finding("budget", f"{budget.bytes} bytes{about}")
-    size = f", about {readable_size((budget.entries or 0) * entry)} of keys and values" if entry else ""
+    size = f", about {format_bytes((budget.entries or 0) * entry)} of keys and values" if entry else ""
     return Finding("budget", f"{budget.entries} entries per layer{size}, for any length of video")
 
 
@@ -226,5 +227,5 @@ def _amount(watched: "Media", plan: "Plan", fitted: "WatchConfig | None") -> Ite
 
 def _room(model: "ModelOutline", fitted: "WatchConfig", verdict: str) -> Finding:
     needed, free = model.weights + fitted.needed, model.weights + model.free_bytes
-    text = f"{readable_size(needed)} at the worst moment, {readable_size(model.weights)} of them weights"
-    return Finding("room", f"{text}; {readable_size(free)} are free: {verdict}")
+    text = f"{format_bytes(needed)} at the worst moment, {format_bytes(model.weights)} of them weights"
+    return Finding("room", f"{text}; {format_bytes(free)} are free: {verdict}")

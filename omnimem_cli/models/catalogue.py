@@ -17,11 +17,6 @@ QUANTIZED_BYTES = {"int8": 1, "int4": 0.5 + 4 / 64}
 MB, GB = 1_000_000, 1_000_000_000
 
 
-def readable_size(count: float) -> str:
-    """Bytes as a person reads them: ``0.46 GB``, ``85 MB``."""
-    return f"{count / GB:.2f} GB" if count >= GB / 10 else f"{count / MB:.0f} MB"
-
-
 @dataclass(frozen=True)
 class Row:
     """One model.

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from omnimem_cli.base.errors import DoesNotFitError, MissingError, UsageError
+from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.models import hub
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.models.catalogue import GB, ROWS, Row, nearest_by_size, readable_size, row, row_for_unlisted
+from omnimem_cli.models.catalogue import GB, ROWS, Row, nearest_by_size, row, row_for_unlisted
 from omnimem_cli.models.device import Placement, dtype_name, find_device, free_bytes, total_memory
 from omnimem_cli.models.folder import Checkpoint, downloaded, read_checkpoint, read_whole
 
@@ -63,8 +64,8 @@ def free_after_weights(weights: int, name: str, placement: Placement) -> int:
     free = free_bytes(placement.device)
     if weights > free:
         raise DoesNotFitError(
-            f"The weights of {name} take {readable_size(weights)} as {placement.weights}; {placement.device} has "
-            f"{readable_size(free)}.",
+            f"The weights of {name} take {format_bytes(weights)} as {placement.weights}; {placement.device} has "
+            f"{format_bytes(free)}.",
             "Use a smaller --dtype (bfloat16; int8 and int4 are an extra), or a model that `omnimem doctor` says fits.",
         )
     return free - weights
@@ -138,7 +139,7 @@ def _first_fitting(device: torch.device, dtype: str | None) -> LocalModel:
             return LocalModel(candidate, folder)
     best = recommended(device, dtype)
     raise MissingError(
-        f"No model that fits this device ({device}, {total_memory(device) / GB:.0f} GB) is installed.",
+        f"No model that fits this device ({device}, {format_bytes(total_memory(device))}) is installed.",
         f"`omnimem models pull {best.name}` downloads {best.download_gb:g} GB; `omnimem models list` shows the "
         f"others. {DEMO}",
     )

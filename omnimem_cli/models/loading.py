@@ -13,7 +13,7 @@ import torch
 from transformers.utils import logging
 
 from omnimem_cli.base.errors import DoesNotFitError, UserError
-from omnimem_cli.models.catalogue import readable_size
+from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.models.download import first_line
 from omnimem_cli.models.folder import broken_folder
 
@@ -29,7 +29,7 @@ def out_of_memory_reason(error: BaseException) -> str | None:
         return None
     asked = re.search(r"you tried to allocate (\d+) bytes", str(error))
     if asked:
-        return f"it asked for {readable_size(int(asked[1]))} at once"
+        return f"it asked for {format_bytes(int(asked[1]))} at once"
     return f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0].rstrip(".: ")
 
 

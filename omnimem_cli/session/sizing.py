@@ -10,6 +10,7 @@ from pathlib import Path
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError, UsageError
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.media.segment import Media
 from omnimem_cli.memory.budget import Geometry, LayerBudget, even_budgets, fit_plan
 from omnimem_cli.memory.memory import Memory
@@ -17,7 +18,6 @@ from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.repositioning import make_position_map
 from omnimem_cli.models.adapter import Adapter, Plan, Stream, WatchOptions
-from omnimem_cli.models.catalogue import readable_size
 from omnimem_cli.models.device import free_bytes
 from omnimem_cli.session.footprint import AUTO_SHARE, MIN_ENTRIES, WatchFootprint, footprint_of
 from omnimem_cli.session.transients import question_tokens_in_flight
@@ -100,8 +100,8 @@ def _require_fit(entries: int, room: WatchFootprint, free: int) -> int:
     if entries and needed <= free:
         return entries
     raise DoesNotFitError(
-        f"A memory of {resident_entries} entries per layer does not fit: the watch takes {readable_size(needed)}, "
-        f"the weights aside, and {readable_size(free)} are left for it.",
+        f"A memory of {resident_entries} entries per layer does not fit: the watch takes {format_bytes(needed)}, "
+        f"the weights aside, and {format_bytes(free)} are left for it.",
         _what_fits(room, free),
     )
 

@@ -46,7 +46,7 @@ def has_loop(text: str) -> bool:
 
 
 def without_loops(text: str) -> str:
-    """The text with each passage that repeats on end left standing once.
+    """The text with each passage that repeats on end kept once.
 
     A passage counts as a loop from its fourth time on end (from the third when it is 16 units or longer) and
     from 12 units in all, so that "no, no, no" stays. Units are words; characters where nothing parts words.
@@ -73,7 +73,7 @@ def _split(text: str) -> list[str]:
 
 
 def _loop(units: list[str]) -> tuple[int, int] | None:
-    """Bounds of the repeats of the first loop (what it repeats stands before them); None without one."""
+    """Bounds of the repeats of the first loop (what it repeats comes before them); None without one."""
     keys = np.array([unit.strip().casefold() for unit in units])
     for period in range(1, min(MAX_PERIOD, len(keys) // 3) + 1):
         times = 3 if period >= 16 else 4

@@ -1,6 +1,6 @@
 """Summaries: one question at the end (brief), or notes taken on the way (detailed, chapters).
 
-Knows questions and times; every time comes from the clock of the window asked about, never from the text
+Knows questions and times; every time comes from the bounds of the window in question, never from the text
 that the model wrote.
 """
 
@@ -63,8 +63,8 @@ class Summarize(Task):
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"summary": {text, chapters}}``."""
-        if self._wants_last_note(end_s):
-            self._take_note(session, end_s)
+        if self.style != "brief" and self._open_s is not None and end_s > self._open_s:
+            self._note_rest(session, end_s)
         outline = _outline(self.notes) if len(self.notes) > 1 else ""
         question = f"{self.prompt}\n\n{outline}" if outline else self.prompt
         (text,) = self._ask(session, [question], self.settings.answer_tokens, "The summary")
@@ -82,13 +82,15 @@ class Summarize(Task):
         self.notes = [Note(**note) for note in state["notes"]]
         self.warnings, self._open_s = list(state["warnings"]), state["open_s"]
 
-    def _wants_last_note(self, end_s: float) -> bool:
-        """The rest of the video needs a note; a short rest is noted together with the window before it."""
-        if self.style == "brief" or self._open_s is None or end_s <= self._open_s:
-            return False
+    def _note_rest(self, session: "Session", end_s: float) -> None:
+        """Take the note on the rest of the video; a short rest and the window before it become one window.
+
+        A detailed summary of one window needs no note: its question at the end covers that window.
+        """
         if self.notes and end_s - self._open_s < self.notes_s / 4:
             self._open_s = self.notes.pop().start_s
-        return bool(self.notes) or self.style == "chapters"
+        if self.notes or self.style == "chapters":
+            self._take_note(session, end_s)
 
     def _take_note(self, session: "Session", end_s: float) -> None:
         window = (self._open_s, end_s)

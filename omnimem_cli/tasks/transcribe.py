@@ -1,4 +1,4 @@
-"""Transcripts: windows of at most half a minute, cut at pauses, each asked for while it is whole.
+"""Transcripts: windows of at most half a minute, cut at pauses.
 
 Knows loudness, windows and questions. Hours of words cannot come out of a few thousand entries at the end, so
 every window is asked before anything of it is evicted; silence is never asked about.

@@ -1,4 +1,4 @@
-"""Writes a generated video as a real H.264/AAC mp4 that says so, with its true script as JSON beside it where wanted.
+"""Writes a generated video as a real H.264/AAC mp4 that says so, and its true script as JSON where wanted.
 
 Any length: pictures and sound are rendered segment by segment.
 """
@@ -29,7 +29,7 @@ def write_mp4(video: Video, path: Path, size: int = PICTURE_SIZE) -> None:
         sound = Path(folder) / "sound.wav"
         _write_wav(video, sound)
         process = subprocess.Popen(_command(sound, Path(path), size), stdin=subprocess.PIPE)
-        assert process.stdin is not None, "the pipe was asked for"
+        assert process.stdin is not None, "Popen was given a pipe"
         with process.stdin as pipe:
             _write_pictures(video, pipe, size)
         if process.wait():
@@ -71,7 +71,7 @@ def _write_wav(video: Video, path: Path) -> None:
 
 
 def _write_pictures(video: Video, pipe, size: int) -> None:
-    """Every frame of the file; a slide that stands still is drawn once."""
+    """Every frame of the file; a slide that does not change is drawn once."""
     shown, data = None, b""
     for frame in range(round(video.duration_s * FILE_FPS)):
         event = video.event_at(frame / FILE_FPS)

@@ -2,8 +2,7 @@
 
 Knows the script of a video, not its pixels. The list answers have one line per slide, `- red circle 3 plan, apple`:
 colour, shape, digit and written word, and after a comma the word that is spoken during it, if any. A video without
-pictures has lines `- apple`.
-`parse_summary` reads that form back.
+pictures has lines `- apple`. `scoring.parse_summary` reads that form back.
 """
 
 from collections.abc import Callable

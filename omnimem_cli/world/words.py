@@ -1,7 +1,7 @@
 """The spoken vocabulary of the generated world and the recorded bank of its words.
 
 Knows the words, which voices are for training and which for evaluation, and how to read the bank file.
-Does not know videos. The bank (`bank.ogg`, Opus, 16 kHz mono, beside `bank.json` with one
+Does not know videos. The bank (`bank.ogg`, Opus, 16 kHz mono, with `bank.json` with one
 `[word, voice, first sample, samples]` row per recording) is written by `build_bank.py`.
 """
 

@@ -51,7 +51,7 @@ def allocator_error() -> RuntimeError:
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried."), "(OutOfMemoryError: CUDA out of memory)"),
         (MemoryError(), "(MemoryError)"),
-        (allocator_error(), "(it asked for 576460752.30 GB at once)"),
+        (allocator_error(), "(it asked for 536870912.0 GiB at once)"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), "(it asked for"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory)"),
     ],

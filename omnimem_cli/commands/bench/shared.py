@@ -11,7 +11,7 @@ import typer
 from omnimem_cli.base.budget import parse_budget
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
-from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.base.settings import Report, Settings
 from omnimem_cli.commands.options import ADVANCED, MODEL, TALK, HelpAll, option
 
 EVALUATION_SEED = 60_000
@@ -32,7 +32,7 @@ class TalkOptions:
     quiet: Annotated[bool, option(TALK, "-q --quiet", "Say nothing but errors.")] = False
     help_all: HelpAll = False
 
-    def measure(self, name: str, run: Callable[[Callable[[Progress], None]], dict], table: Callable) -> dict:
+    def measure(self, name: str, run: Callable[[Report], dict], table: Callable) -> dict:
         """Run a benchmark with its progress on stderr; print its table and its figures. Returns them."""
         console.configure(quiet=self.quiet)
         with console.progress(f"bench {name}") as report:

@@ -2,6 +2,7 @@
 
 import math
 
+from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock
 
 
@@ -38,9 +39,9 @@ def _coverage(part: dict) -> str:
 
 def _memory(memory: dict) -> str:
     bounds = [] if memory["budget_entries"] is None else [f"{memory['budget_entries']:,.0f} entries"]
-    bounds += [] if memory["budget_bytes"] is None else [size(memory["budget_bytes"])]
+    bounds += [] if memory["budget_bytes"] is None else [format_bytes(memory["budget_bytes"])]
     budget = " / ".join(bounds) or "no bound"
-    held = f"{size(memory['bytes'])} at the end, {size(memory['peak_bytes'])} at most"
+    held = f"{format_bytes(memory['bytes'])} at the end, {format_bytes(memory['peak_bytes'])} at most"
     return f"{memory['policy']}, budget {budget}, {held}"
 
 
@@ -60,12 +61,3 @@ def _timing(timing: dict) -> str:
 def percent(ratio: float) -> str:
     """Rounded down: only what is whole reads 100.0%."""
     return f"{math.floor(ratio * 1000 + 1e-9) / 10}%"
-
-
-def size(count: int) -> str:
-    """``1536`` -> ``1.5 KiB``."""
-    value, units = float(count), ["B", "KiB", "MiB", "GiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"

@@ -44,10 +44,12 @@ class Preset:
     def filled(self, given: Mapping[str, str] | None = None) -> tuple[Question, ...]:
         """The questions with their variables filled in. Raises UsageError for an unknown or a missing one."""
         values = {**BUILT_IN_VARIABLES, **self.variables, **(given or {})}
-        for name in sorted(values.keys() - self.variables.keys() - BUILT_IN_VARIABLES.keys()):
-            raise UsageError(f"The preset {self.name} has no variable {name!r}.", self._variables_hint())
-        for name in (name for name, value in values.items() if value is None):
-            raise UsageError(f"The preset {self.name} needs the variable {name!r}.", f"Add --var {name}=...")
+        unknown = sorted(values.keys() - self.variables.keys() - BUILT_IN_VARIABLES.keys())
+        if unknown:
+            raise UsageError(f"The preset {self.name} has no variable {unknown[0]!r}.", self._variables_hint())
+        missing = next((name for name, value in values.items() if value is None), None)
+        if missing is not None:
+            raise UsageError(f"The preset {self.name} needs the variable {missing!r}.", f"Add --var {missing}=...")
         return tuple(replace(q, text=_VARIABLE.sub(lambda m: values[m[1]], q.text)) for q in self.questions)
 
     def _variables_hint(self) -> str:
@@ -202,12 +204,12 @@ def _doubles(node: yaml.Node | None, visited: set[int]) -> Iterator[Problem]:
     """Keys written twice in one mapping, of which YAML would keep the last without a word."""
     if not isinstance(node, yaml.CollectionNode) or id(node) in visited:
         return
-    visited.add(id(node))  # an anchor may stand in several places, even inside itself
+    visited.add(id(node))  # an anchor may be used in several places, even inside itself
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     seen: set[str] = set()
     for key, _ in pairs:
         if str(key.value) in seen:
-            yield Problem(key.start_mark.line + 1, f"the key {key.value!r} stands here a second time")
+            yield Problem(key.start_mark.line + 1, f"the key {key.value!r} is written a second time")
         seen.add(str(key.value))
     for child in [value for _, value in pairs] or node.value:
         yield from _doubles(child, visited)
