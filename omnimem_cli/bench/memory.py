@@ -21,7 +21,7 @@ from omnimem_cli.world.video import Video, make_video
 
 SETTLED_MINUTE = 10
 EVENT_S = 8.0
-SLACK = 1.02  # generated videos come out a little shorter than asked for
+SLACK = 1.02  # generated videos come out a little shorter than requested
 MINUTE_S = 60.0  # the longest chunk, so that every minute has its reading
 QUESTION = "What is shown last?"
 

@@ -78,7 +78,7 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
     missing = [budget for budget in needle.budgets if not any(key[1] == budget for key in cells)]
     if missing:
         raise DoesNotFitError(
-            f"{missing[0]} of these videos' bytes holds no picture and sound beside the prompt.",
+            f"{missing[0]} of these videos' bytes has no room for picture and sound after the prompt.",
             "Use larger --budgets, or longer videos (--events).",
         )
     return {
@@ -105,7 +105,7 @@ def asked_about(encoded: Encoded) -> list[Question]:
 
 
 def entries_within(allowed: int, encoded: Encoded, policy: str, settings: Settings) -> int:
-    """Visual + audio entries per layer that fit ``allowed`` bytes at a chunk's end, beside prefix and text."""
+    """Visual + audio entries per layer that fit ``allowed`` bytes at a chunk's end, with prefix and text."""
     plan, adapter = encoded.plan, encoded.adapter
     shape = geometry(adapter.decoder, make_policy(policy), adapter.dtype, settings.positions)
     text = plan.tokens_per_segment - plan.visual_tokens_per_segment - plan.audio_tokens_per_segment
@@ -125,9 +125,9 @@ class Outcome:
 def _outcomes(
     encoded: Encoded, asked: list[Question], needle: Needle, settings: Settings
 ) -> Iterator[tuple[tuple[str, str], Outcome]]:
-    """Every policy under every budget; an unbounded one is watched once and stands beside every budget.
+    """Every policy under every budget; an unbounded one is watched once and counts for every budget.
 
-    A budget that one of the policies cannot hold beside the prompt counts for none of them on this video.
+    A budget in which one of the policies has no room after the prompt counts for none of them on this video.
     """
     full = watched(encoded, replace(settings, policy="full"))
     whole = full.memory.nbytes

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from scripted import result
 
+from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock, format_timestamp
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.result import PARTS
@@ -171,3 +172,8 @@ def test_clocks_and_stamps():
         "00:00:00.000",
         "00:01:00,000",
     )
+
+
+def test_bytes_are_written_in_binary_units_up_to_gibibytes():
+    counts = (0, 1023, 1536, 12.5 * 2**20, 3 * 2**40)
+    assert [format_bytes(count) for count in counts] == ["0 B", "1023 B", "1.5 KiB", "12.5 MiB", "3072.0 GiB"]

@@ -100,7 +100,7 @@ def test_json_in_a_question_is_no_variable():
         (GOOD + "- id: a b\n  question: b\n", 6, "may hold letters"),
         (GOOD + "- id: b\n  question: ''\n", 7, "'question' must be text"),
         (GOOD + "- id: b\n  question: In {taem}?\n", 7, "{taem} is not declared"),
-        (GOOD + "  id: b\n", 6, "the key 'id' stands here a second time"),
+        (GOOD + "  id: b\n", 6, "the key 'id' is written a second time"),
         (GOOD + "  schema: text\n", 6, "'schema' must be a JSON Schema object"),
         (
             GOOD + "  schema:\n    type: array\n    items:\n      type: strng\n",
