@@ -14,7 +14,7 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 QUANTIZED_BYTES = {"int8": 1, "int4": 0.5 + 4 / 64}
 """Bytes of a parameter that is held in fewer bits; of int4 with one float32 scale for 64 of them (nf4)."""
 
-MB, GB = 1_000_000, 1_000_000_000
+GB = 1_000_000_000
 
 
 @dataclass(frozen=True)
