@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.budget import LayerBudget
 from omnimem_cli.memory.fork import Fork
-from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.memory import Memory, kv_heads
 from omnimem_cli.memory.policies.omnimem import OmniMem
 from omnimem_cli.memory.policies.policy import LayerView
 from omnimem_cli.memory.redundancy import neighbour_order, redundancy
@@ -50,9 +50,7 @@ class CarryMemory(Memory):
     def __init__(self, decoder, budgets: list[LayerBudget], *, dtype: torch.dtype, device: torch.device | str = "cpu"):
         policy = CarryPolicy(width=decoder.config.hidden_size)
         super().__init__(decoder, policy, budgets, dtype=dtype, device=device)
-        old = self.stores[0]
-        shape = old.keys.shape[1], old.keys.shape[3]
-        self.stores = [_InputStore(*shape, dtype, device) for _ in budgets]
+        self.stores = [_InputStore(*kv_heads(decoder), dtype, device) for _ in budgets]
         self._making = False
 
     def absorb(self, piece: TokenChunk) -> None:
@@ -78,7 +76,7 @@ class CarryMemory(Memory):
         store = self.stores[index]
         if self._making or not len(store):
             return
-        inputs = store.table["hidden"].to(store.keys.dtype)
+        inputs = store.table["hidden"].to(store.dtype)
         places = store.table["position"].movedim(-1, 0).long()
         made = _Made()
         self._making = True
@@ -107,19 +105,16 @@ class _Made:
 
 
 class _InputStore(Store):
-    """A store that may stand without its keys and values: the table's column ``hidden`` makes them again."""
+    """A store that may be without its keys and values: the table's column ``hidden`` makes them again."""
 
-    @property
-    def nbytes(self) -> int:
-        """What is really held now."""
-        keys = 2 * self._buffer.shape[1] * self._buffer.shape[3] * self._buffer.element_size()
-        held = min(self._length, self._buffer.shape[2])
-        return keys * held + (self.table.nbytes if self.table is not None else 0)
+    def __len__(self) -> int:
+        return 0 if self.table is None else len(self.table)
 
     def fill(self, keys: Tensor, values: Tensor) -> None:
         """Keys and values [1, G, m, d] of the entries held."""
-        self._buffer = torch.cat([keys, values])
+        columns = {f"side.{name}": column for name, column in self.table.columns.items()}
+        self.load_state({"key": keys[0], "value": values[0], **columns})
 
     def forget(self) -> None:
         """Let go of keys and values; entries and table stay."""
-        self._buffer = self._buffer[:, :, :0].clone()
+        self.fill(*self.gather(torch.zeros(0, dtype=torch.long, device=self.device)))

@@ -67,8 +67,8 @@ def fold_groups(q: Tensor, groups: int) -> Tensor:
 def registered(module, query, key, value, attention_mask, scaling=None, memory_pass=None, **kwargs):
     """Attention function for transformers' AttentionInterface. Returns ([B, n, H, d], None).
 
-    Inside the engine ``memory_pass`` (a watch or answer pass) does the work. Without one the call came through
-    transformers' own ``generate`` on ``Fork.as_cache()``: queries are the last of the keys.
+    Inside the engine ``memory_pass`` (a ``ChunkPass`` or a ``Fork``) does the work. Without one the decoder was called
+    through the library's own loop, with a cache of the library: queries are the last of the keys.
     """
     if memory_pass is not None:
         out = memory_pass.attend(module.layer_idx, query, key, value, scaling)

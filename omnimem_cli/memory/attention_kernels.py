@@ -21,7 +21,7 @@ from torch.nn.attention import (
 Kernel = Callable[[Tensor, Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
 
 
-BLOCK = 1024  # keys per block of the portable kernel; bounds its scores to H * n * BLOCK
+BLOCK = 1024  # keys per block of scores in plain torch: H * n * BLOCK of them at once
 
 
 PACKAGES = {

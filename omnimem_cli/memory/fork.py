@@ -1,32 +1,48 @@
-"""A reader of the memory: questions and their answers, any number in one batch, over one uncopied memory.
+"""A fork of the memory: a batch of questions and their answers, all rows over one memory that is never copied.
 
-Knows stores (batch 1, shared by all rows) and a tail of its own per row. Never writes to the memory.
+Knows the memory's stores (batch 1, shared by all rows) and a tail of text per row. Never changes the memory.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
-from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from torch import Tensor, nn
 
 from omnimem_cli.memory.attention import attend_masked
 from omnimem_cli.memory.attention_kernels import merge
-from omnimem_cli.memory.repositioning import Placement
+from omnimem_cli.memory.repositioning import Placement, PositionMap
 from omnimem_cli.memory.store import HeadStores, Store
 from omnimem_cli.memory.tokens import TokenChunk
 
-Observer = Callable[[int, Tensor, Tensor, Store, float], None]
+Observer = Callable[[int, Tensor, Tensor, Store | HeadStores, float], None]
 """Called per layer with (layer, queries [B, H, n, d], lse fp32 [B, H, n] over memory and tail, store, scaling)."""
+
+TAIL_STEP = 32
+"""A tail's buffers grow by so many tokens at a time, so that most tokens of an answer copy nothing."""
+
+
+class Readable(Protocol):
+    """What a fork and a proxy query need of a memory. ``version`` changes whenever entries do."""
+
+    decoder: nn.Module
+    position_map: PositionMap
+    next_position: int
+    version: int
+
+    def fork(self, window: tuple[float, float] | None = None) -> "Fork":
+        """A reader of the entries, of all or of the video time [start, end)."""
 
 
 class Fork:
     """B rows of text after the memory. Rows of unequal length are padded on the left."""
 
-    def __init__(self, memory, stores: Sequence[Store | HeadStores]):
+    def __init__(self, memory: Readable, stores: Sequence[Store | HeadStores]):
         self._memory, self._version = memory, memory.version
-        self.stores = stores
-        self._tails: list[tuple[Tensor, Tensor] | None] = [None] * len(stores)
+        self._stores = stores
+        self._tails = [_Tail() for _ in stores]
         self._real: Tensor | None = None  # bool [B, t]: tail tokens that are not padding
+        self._visible: Tensor | None = None  # bool [B, n, t]: which of them the queries of this pass see
         self._observer: Observer | None = None
         self._placement: Placement | None = None
 
@@ -40,8 +56,9 @@ class Fork:
         padding (default: all real).
         """
         assert self._version == self._memory.version, "the memory moved on; ask a new fork"
-        fresh = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device) if real is None else real
-        self._real = fresh if self._real is None else torch.cat([self._real, fresh], dim=1)
+        new = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device) if real is None else real
+        self._real = new if self._real is None else torch.cat([self._real, new], dim=1)
+        self._visible = _visible(self._real, embeds.shape[1])
         self._observer = observer
         self._placement = Placement(self._memory.position_map, positions, after=self._memory.next_position)
         out = self._memory.decoder(
@@ -50,37 +67,45 @@ class Fork:
         return out.last_hidden_state
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
-        """Memory and tail merged; called by the registered attention function."""
+        """Output [B, H, n, d] over memory and tail; called by the registered attention function."""
         q, k = self._placement.rotate(layer, q, k)
-        if self._tails[layer] is not None:
-            past_k, past_v = self._tails[layer]
-            k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
-        self._tails[layer] = (k, v)
-        out, lse = merge([
-            attend_masked(q, k, v, scaling, self._visible(q.shape[2])),
-            self.stores[layer].attend(q, scaling),
-        ])  # fmt: skip
+        keys, values = self._tails[layer].append(k, v)
+        store = self._stores[layer]
+        out, lse = merge([attend_masked(q, keys, values, scaling, self._visible), store.attend(q, scaling)])
         if self._observer is not None:
-            self._observer(layer, q, lse, self.stores[layer], scaling)
+            self._observer(layer, q, lse, store, scaling)
         return out
 
-    def _visible(self, n: int) -> Tensor:
-        """bool [B, n, t]: a row's own real tokens, not later than the query."""
-        length = self._real.shape[1]
-        place = torch.arange(length, device=self._real.device)
-        return self._real[:, None] & (place <= place[length - n :, None])
 
-    def as_cache(self) -> Cache:
-        """A copy as a transformers Cache, for the library's own ``generate`` (one row, no padding).
+class _Tail:
+    """Keys and values of the text so far in one layer, in one growing buffer."""
 
-        ``generate`` needs ``position_ids`` (or ``rope_deltas``) and a mask as long as the tokens ever seen
-        plus the prompt.
-        """
-        assert self._memory.position_map.rotary is None, (
-            "the library's loop knows no moved positions; use --positions keep"
-        )
-        seen = self._memory.tokens_seen
-        return ForkCache([_ForkLayer(store, seen) for store in self.stores])
+    def __init__(self):
+        self._buffer: Tensor | None = None  # [2, B, G, room, d]
+        self._length = 0
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add [B, G, n, d]. Returns all keys and values so far, [B, G, t, d], as views."""
+        start, self._length = self._length, self._length + keys.shape[2]
+        if self._buffer is None or self._length > self._buffer.shape[3]:
+            self._grow(keys, start)
+        self._buffer[0, :, :, start : self._length] = keys
+        self._buffer[1, :, :, start : self._length] = values
+        return self._buffer[0, :, :, : self._length], self._buffer[1, :, :, : self._length]
+
+    def _grow(self, like: Tensor, held: int) -> None:
+        rows, groups, _, head_dim = like.shape
+        grown = like.new_empty(2, rows, groups, -(-self._length // TAIL_STEP) * TAIL_STEP, head_dim)
+        if held:
+            grown[:, :, :, :held] = self._buffer[:, :, :, :held]
+        self._buffer = grown
+
+
+def _visible(real: Tensor, n: int) -> Tensor:
+    """bool [B, n, t]: of a row's tokens ``real`` [B, t], those that are real and not later than each of its last n."""
+    length = real.shape[1]
+    place = torch.arange(length, device=real.device)
+    return real[:, None] & (place <= place[length - n :, None])
 
 
 def left_padded(pieces: list[TokenChunk]) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,43 +118,3 @@ def left_padded(pieces: list[TokenChunk]) -> tuple[Tensor, Tensor, Tensor]:
         start = longest - len(piece)
         embeds[b, start:], positions[:, b, start:], real[b, start:] = piece.embeds, piece.positions, True
     return embeds, positions, real
-
-
-class _ForkLayer(CacheLayerMixin):
-    """One layer of kept entries that grows by the text after it."""
-
-    def __init__(self, store: Store, seen: int):
-        super().__init__()
-        self.keys, self.values = store.keys.clone(), store.values.clone()
-        self.seen, self.is_initialized = seen, True
-
-    def lazy_initialization(self, key_states, value_states) -> None:
-        """Nothing to do: the entries are there from the start."""
-
-    def update(self, key_states, value_states, *args, **kwargs):
-        """Entries and text so far, [1, G, m + t, d]."""
-        self.keys = torch.cat([self.keys, key_states], dim=2)
-        self.values = torch.cat([self.values, value_states], dim=2)
-        self.seen += key_states.shape[2]
-        return self.keys, self.values
-
-    def get_seq_length(self) -> int:
-        """Tokens ever fed, not entries held: ``generate`` cuts its input by this."""
-        return self.seen
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Never used to build a mask (the registered mask function returns None)."""
-        return self.seen + query_length, 0
-
-    def get_max_length(self) -> int:
-        """No maximum."""
-        return -1
-
-    get_max_cache_shape = get_max_length  # the name before transformers 5.20
-
-
-class ForkCache(Cache):
-    """Layers of differing length; counts tokens ever fed."""
-
-    def __init__(self, layers: list[_ForkLayer]):
-        super().__init__(layers=layers)

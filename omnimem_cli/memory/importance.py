@@ -1,6 +1,6 @@
-"""Importance: how much softmax attention each key received from a chunk's queries (OmniMem, equation 8).
+"""Importance: how much softmax attention each key received, from a chunk's queries (OmniMem, equation 8) or a text's.
 
-Knows tensors only. Never holds a queries x keys matrix: blocks of keys, given the log-sum-exp of every query.
+Knows tensors only. Never holds a queries x keys matrix: it takes blocks of keys and the log-sum-exp of every query.
 """
 
 import functools
@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import fold_groups
-from omnimem_cli.memory.attention_kernels import LOG2_E
+from omnimem_cli.memory.attention_kernels import BLOCK, LOG2_E
 
 Sums = Callable[[Tensor, Tensor, Tensor, Tensor, float, int], Tensor]
-
-
-BLOCK = 1024  # keys at a time
 
 
 def column_sums(
@@ -131,6 +128,21 @@ def head_averaged_sums(q: Tensor, memory: Tensor, chunk: Tensor, scaling: float,
     lse = torch.stack([logits(*block).logsumexp(-1) for block in _blocks(memory, chunk)]).logsumexp(0)
     sums = [(logits(*block) - lse[:, None]).exp_().sum(0) for block in _blocks(memory, chunk)]
     return torch.cat(sums) * (n / len(rows))
+
+
+def reduced_attention(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, real: Tensor, reduce: str) -> Tensor:
+    """fp32 [B, m] of q [B, H, n, d] over keys [1, G, m, d], given lse fp32 [B, H, n]; only ``real`` [B, n] tokens."""
+    assert reduce in ("mean", "max", "sum"), f"attention is reduced by mean, max or sum, not {reduce}"
+    groups, heads = keys.shape[1], q.shape[1]
+    folded, total = fold_groups(q, groups).float(), fold_groups(lse[..., None], groups)
+    counted = fold_groups(real[:, None, :, None].expand(-1, heads, -1, 1), groups)
+    blocks = []
+    for start in range(0, keys.shape[2], BLOCK):
+        scores = folded @ keys[:, :, start : start + BLOCK].float().transpose(-1, -2)
+        weights = (scores * scaling - total).exp() * counted  # [B, G, H / G * n, block]
+        blocks.append(weights.amax((1, 2)) if reduce == "max" else weights.sum((1, 2)))
+    received = torch.cat(blocks, dim=1)
+    return received / (heads * real.sum(1, keepdim=True)) if reduce == "mean" else received
 
 
 def running_mean(received: Tensor, stored: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from omnimem_cli.memory.proxy_query import Prompts, ProxyQuery
 from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.selection import Kept
-from omnimem_cli.memory.store import HeadStores, Store
+from omnimem_cli.memory.store import HeadStores, Store, kv_bytes
 from omnimem_cli.memory.table import Table, table_of
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL, TokenChunk
 
@@ -30,11 +30,11 @@ BREAKPOINT_BYTES = 12  # at most: a position of three values that no other entry
 
 def geometry(decoder: nn.Module, policy: Policy, dtype: torch.dtype, positions: str = "keep") -> Geometry:
     """Bytes per entry and layer of this decoder under this policy and this mode of positions."""
-    groups, head_dim = _heads(decoder)
-    kv_bytes = 2 * groups * head_dim * dtype.itemsize
+    groups, head_dim = kv_heads(decoder)
+    entry_bytes = kv_bytes(groups, head_dim, dtype)
     rows = groups if policy.per_head else 1
     table_bytes = TABLE_BYTES + (BREAKPOINT_BYTES if positions in ("lazy", "eager") else 0)
-    return Geometry(len(decoder.layers), kv_bytes, table_bytes * rows + policy.side_bytes(kv_bytes))
+    return Geometry(len(decoder.layers), entry_bytes, table_bytes * rows + policy.side_bytes(entry_bytes))
 
 
 class Memory:
@@ -60,7 +60,7 @@ class Memory:
         assert len(budgets) == len(decoder.layers), "every layer needs its budget"
         assert prompts is not None or not policy.per_chunk, "a policy that decides late asks: it needs prompts"
         attach(decoder)
-        groups, head_dim = _heads(decoder)
+        groups, head_dim = kv_heads(decoder)
         rows = groups if policy.per_head else 1
         self.decoder, self.policy, self.budgets, self.reserve_s = decoder, policy, budgets, reserve_s
         self.position_map, self.rotary = position_map or KeepPositions(), Rotary(decoder)
@@ -119,8 +119,9 @@ class Memory:
 
     def _now(self) -> float:
         """Seconds. With ``waits_for_device`` what was launched before is done; else launching alone is timed there."""
-        if self.waits_for_device and self.stores[0].keys.is_cuda:
-            torch.cuda.synchronize(self.stores[0].keys.device)
+        device = self.stores[0].device
+        if self.waits_for_device and device.type == "cuda":
+            torch.cuda.synchronize(device)
         return time.perf_counter()
 
     def move(self, layer: int, keys: Tensor, origin: Tensor, target: Tensor) -> Tensor:
@@ -266,7 +267,7 @@ def deepstack_arguments(piece: TokenChunk) -> dict:
     }
 
 
-def _heads(decoder: nn.Module) -> tuple[int, int]:
+def kv_heads(decoder: nn.Module) -> tuple[int, int]:
     """KV heads and head dimension."""
     config = decoder.config
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -1,13 +1,15 @@
-"""The kept keys and values of one layer, and what is known of each entry. The only file that touches them.
+"""The kept keys and values of one layer, and the table of what is known of each entry.
 
-Knows shapes and bytes; knows no score, no budget and no policy. Entries stand in stream order. With ``rows`` = 1
-all KV heads keep the same entries; with ``rows`` = G every KV head keeps its own (equally many).
+The only file that reads or writes kept keys and values: whoever else needs something of them calls a method here, so
+how they are stored is decided here alone. Knows no policy and no budget. Entries are in stream order. With ``rows`` = 1
+all KV heads keep the same entries; with ``rows`` = G every KV head keeps its own, equally many.
 """
 
 import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import attend
+from omnimem_cli.memory.importance import column_sums, head_averaged_sums, reduced_attention
 from omnimem_cli.memory.rotary import apply_rotary
 from omnimem_cli.memory.table import Table
 
@@ -17,7 +19,8 @@ class Store:
 
     def __init__(self, groups: int, head_dim: int, dtype: torch.dtype, device, rows: int = 1):
         assert rows in (1, groups), "entries are kept per layer (1 row) or per KV head (G rows)"
-        self.rows = rows
+        self.rows, self.dtype, self.device = rows, dtype, torch.device(device)
+        self.kv_bytes = kv_bytes(groups, head_dim, dtype)
         self.table: Table | None = None
         self._buffer = torch.empty(2, groups, 0, head_dim, dtype=dtype, device=device)
         self._length = 0
@@ -26,25 +29,19 @@ class Store:
         return self._length
 
     @property
-    def keys(self) -> Tensor:
+    def _keys(self) -> Tensor:
         """[1, G, m, d], post-rotary, a view."""
         return self._buffer[0:1, :, : self._length]
 
     @property
-    def values(self) -> Tensor:
+    def _values(self) -> Tensor:
         """[1, G, m, d], a view."""
         return self._buffer[1:2, :, : self._length]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the entries held: keys, values and table."""
-        held = 2 * self._buffer.shape[1] * self._length * self._buffer.shape[3] * self._buffer.element_size()
-        return held + (self.table.nbytes if self.table is not None else 0)
-
-    @property
-    def allocated_bytes(self) -> int:
-        """Bytes taken from the allocator: the whole buffer and the table."""
-        return self._buffer.numel() * self._buffer.element_size() + (self.table.nbytes if self.table else 0)
+        return self._length * self.kv_bytes + (self.table.nbytes if self.table is not None else 0)
 
     def append(self, keys: Tensor, values: Tensor, table: Table) -> None:
         """Add entries [1, G, n, d] after the ones held."""
@@ -82,16 +79,51 @@ class Store:
         """Every query [B, H, n, d] over every entry; the batch shares the entries uncopied. Returns out, lse."""
         b, h, n, d = q.shape
         rows = q.transpose(0, 1).reshape(1, h, b * n, d)
-        out, lse = attend(rows, self.keys, self.values, scaling, causal=False)
+        out, lse = attend(rows, self._keys, self._values, scaling, causal=False)
         return out.reshape(h, b, n, d).transpose(0, 1), lse.reshape(h, b, n).transpose(0, 1)
 
+    def attention_received(
+        self, q: Tensor, lse: Tensor, chunk_keys: Tensor, scaling: float, stride: int = 1, per_group: bool = False
+    ) -> Tensor:
+        """``column_sums`` over [entries; chunk]: fp32 [m + n] (or [G, m + n]).
+
+        q [1, H, r, d] and lse [1, H, r] are of the chunk's last r queries, chunk_keys [1, G, n, d], n >= r.
+        """
+        first = chunk_keys.shape[2] - q.shape[2]
+        seen_by_all = torch.cat([self._keys, chunk_keys[:, :, :first]], dim=2) if first else self._keys
+        return column_sums(q, lse, seen_by_all, chunk_keys[:, :, first:], scaling, stride, per_group)
+
+    def head_averaged_attention(self, q: Tensor, chunk_keys: Tensor, scaling: float, stride: int = 1) -> Tensor:
+        """``head_averaged_sums`` over [entries; chunk]: fp32 [m + n]."""
+        return head_averaged_sums(q, self._keys, chunk_keys, scaling, stride)
+
+    def weights(self, q: Tensor, lse: Tensor, scaling: float, real: Tensor, reduce: str) -> Tensor:
+        """``reduced_attention`` over the entries: fp32 [B, m]."""
+        return reduced_attention(q, lse, self._keys, scaling, real, reduce)
+
+    def key_norms(self) -> Tensor:
+        """L2 norms of the keys, fp32 [G, m]."""
+        return norms(self._keys)
+
+    def value_norms(self) -> Tensor:
+        """L2 norms of the values, fp32 [G, m]."""
+        return norms(self._values)
+
+    def unit_keys(self) -> Tensor:
+        """Keys of length 1, fp32 [G, m, d]."""
+        return unit(self._keys)
+
+    def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Copies of the keys and values [1, G, k, d] of the entries ``index`` [k], the same for all heads."""
+        return self._keys[:, :, index], self._values[:, :, index]
+
     def rotate(self, cos: Tensor, sin: Tensor) -> None:
-        """Turn every key by the angles of (cos, sin) [rows, m, d], in fp32."""
-        self._buffer[0, :, : self._length] = apply_rotary(self.keys[0], cos, sin)
+        """Rotate every key by the angles of (cos, sin) [rows, m, d], in fp32."""
+        self._buffer[0, :, : self._length] = apply_rotary(self._keys[0], cos, sin)
 
     def select(self, index: Tensor) -> "Store":
         """A store of its own with the entries ``index`` [rows, k]; this one stays as it is."""
-        part = Store(self._buffer.shape[1], self._buffer.shape[3], self._buffer.dtype, self._buffer.device, self.rows)
+        part = Store(self._buffer.shape[1], self._buffer.shape[3], self.dtype, self.device, self.rows)
         part._buffer = self._picked(index)
         part._length, part.table = index.shape[1], self.table.take(index)
         return part
@@ -100,7 +132,7 @@ class Store:
         """Stores of their own with the entries marked in ``inside`` [rows = G, m], not equally many per KV head."""
         parts = []
         for head, mask in enumerate(inside):
-            part = Store(1, self._buffer.shape[3], self._buffer.dtype, self._buffer.device)
+            part = Store(1, self._buffer.shape[3], self.dtype, self.device)
             part._buffer = self._buffer[:, head : head + 1, : self._length][:, :, mask]
             part._length = part._buffer.shape[2]
             parts.append(part)
@@ -108,7 +140,7 @@ class Store:
 
     def state(self) -> dict[str, Tensor]:
         """Plain tensors: ``key``, ``value`` and ``side.<column>``."""
-        tensors = {"key": self.keys[0].clone(), "value": self.values[0].clone()}
+        tensors = {"key": self._keys[0].clone(), "value": self._values[0].clone()}
         if self.table is not None:
             tensors |= {f"side.{name}": column.clone() for name, column in self.table.columns.items()}
         return tensors
@@ -116,10 +148,9 @@ class Store:
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Hold exactly what ``state`` gave."""
         columns = {n.removeprefix("side."): t for n, t in tensors.items() if n.startswith("side.")}
-        device = self._buffer.device
-        self._buffer = torch.stack([tensors["key"], tensors["value"]]).to(device)
+        self._buffer = torch.stack([tensors["key"], tensors["value"]]).to(self.device)
         self._length = self._buffer.shape[2]
-        self.table = Table({n: t.to(device) for n, t in columns.items()}) if columns else None
+        self.table = Table({n: t.to(self.device) for n, t in columns.items()}) if columns else None
 
     def reserve(self, entries: int) -> None:
         """Take room for ``entries`` at once, so that later appends allocate nothing."""
@@ -149,6 +180,21 @@ class Store:
         if self.rows == 1:
             return self._buffer[:, :, index[0]]
         return self._buffer.gather(2, index[None, :, :, None].expand(2, groups, -1, head_dim))
+
+
+def kv_bytes(groups: int, head_dim: int, dtype: torch.dtype) -> int:
+    """Bytes of the keys and values of one entry of one layer, over all ``groups`` KV heads."""
+    return 2 * groups * head_dim * dtype.itemsize
+
+
+def norms(x: Tensor) -> Tensor:
+    """L2 norms of keys or values [1, G, m, d], fp32 [G, m]."""
+    return x[0].float().norm(dim=-1)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Keys [1, G, m, d] scaled to length 1, fp32 [G, m, d]."""
+    return torch.nn.functional.normalize(x[0].float(), dim=-1)
 
 
 class HeadStores:

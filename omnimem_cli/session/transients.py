@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 
 from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.memory.attention import ROWS
-from omnimem_cli.memory.importance import BLOCK
+from omnimem_cli.memory.attention_kernels import BLOCK
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.towers.vision import PAIRS_AT_ONCE
 

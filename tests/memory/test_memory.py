@@ -5,9 +5,12 @@ import copy
 import pytest
 import torch
 from decoders import DECODERS, omni_decoder, question, stream
+from library_cache import library_cache
 from oracles import ask, one_shot
+from peak import Peak
 
 from omnimem_cli.memory.budget import even_budgets
+from omnimem_cli.memory.fork import TAIL_STEP
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
@@ -128,10 +131,11 @@ def test_a_batch_of_unequal_questions_equals_single_ones():
 
 def test_a_step_at_a_time_equals_the_whole_question():
     memory, _ = watch(omni_decoder(), stream(9), "omnimem")
-    embeds, positions = question(7)
+    tokens = 2 * TAIL_STEP + 3
+    embeds, positions = question(tokens)
     fork = memory.fork()
-    steps = [fork.forward(embeds[None, i : i + 1], positions[:, None, i : i + 1])[0, 0] for i in range(7)]
-    assert (torch.stack(steps) - ask(memory)).abs().max() < 1e-4
+    steps = [fork.forward(embeds[None, i : i + 1], positions[:, None, i : i + 1])[0, 0] for i in range(tokens)]
+    assert (torch.stack(steps) - ask(memory, n=tokens, seed=0)).abs().max() < 1e-4
 
 
 def test_a_fork_of_an_older_memory_is_refused():
@@ -186,9 +190,10 @@ def test_memory_does_not_grow_with_the_stream():
     decoder, sizes = omni_decoder(), []
     memory = Memory(decoder, make_policy("omnimem"), even_budgets(4, 64, 0.7, True, True), dtype=torch.float32)
     memory.absorb(stream(0))
-    for i in range(40):
-        memory.absorb(stream(8, seed=i).cut(5, 5 + 128))
-        sizes.append((memory.nbytes, memory.peak_bytes, sum(s.allocated_bytes for s in memory.stores)))
+    with Peak() as allocated:
+        for i in range(40):
+            memory.absorb(stream(8, seed=i).cut(5, 5 + 128))
+            sizes.append((memory.nbytes, memory.peak_bytes, allocated.alive))
     assert len(set(sizes[2:])) == 1
 
 
@@ -202,7 +207,7 @@ def test_the_library_cache_door_gives_the_same_hidden_states():
     decoder = omni_decoder()
     memory, _ = watch(decoder, stream(9), "omnimem")
     embeds, positions = question()
-    cache = memory.fork().as_cache()
+    cache = library_cache(memory)
     halves = [
         decoder(inputs_embeds=embeds[None, a:b], position_ids=positions[:, None, a:b], past_key_values=cache)
         for a, b in ((0, 4), (4, 7))

@@ -33,7 +33,7 @@ def test_policies_and_positions_work_together(tiny_adapter, policy, positions):
     session = watched(tiny_adapter, 11.0, policy=policy, positions=positions)
     first = session.ask(["What?", "And who is it?"], max_tokens=6)
     assert session.ask(["What?", "And who is it?"], max_tokens=6) == first
-    assert all(store.keys.isfinite().all() for store in session.memory.stores)
+    assert all(store.state()["key"].isfinite().all() for store in session.memory.stores)
 
 
 @pytest.mark.parametrize("policy", [name for name in POLICIES if make_policy(name).bounded])

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from library_cache import library_cache
 from oracles import QUESTION_TEXT, one_shot_inputs
 from streams import frames_of, media_of, segments_of, sound_of
 from transformers import RepetitionPenaltyLogitsProcessor
@@ -73,7 +74,7 @@ def test_an_own_loop_equals_generate_on_the_same_bounded_memory(tiny_adapter):
         input_ids=torch.tensor([ids]),
         position_ids=piece.positions[:, None],
         attention_mask=torch.ones(1, seen + len(piece), dtype=torch.long),
-        past_key_values=session.memory.fork().as_cache(),
+        past_key_values=library_cache(session.memory),
         max_new_tokens=20,
         do_sample=False,
     )

@@ -123,8 +123,8 @@ def _summary(layer: LayerState, evicted: Tensor) -> Merged:
     """Mean of the entries ``evicted`` [k], their keys turned to the place after the last one."""
     table = layer.table
     after = table["position"].amax((1, 2), keepdim=True).expand(1, 1, 3) + 1
-    keys = layer.move(layer.store.keys[:, :, evicted], table["position"][0, evicted], after[0])
-    values = layer.store.values[:, :, evicted]
+    keys, values = layer.store.gather(evicted)
+    keys = layer.move(keys, table["position"][0, evicted], after[0])
     row = table.take(torch.full((1, 1), len(table) - 1, device=evicted.device))
     row["position"], row["group"] = after, torch.full_like(row["group"], -1)
     row["patch"] = torch.full_like(row["patch"], WHOLE_STEP)

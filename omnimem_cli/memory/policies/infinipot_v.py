@@ -40,13 +40,13 @@ class InfiniPotV(RankingPolicy):
 
     def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """Norms of values; what TaR chose stands above them."""
-        norms = view.values().float().norm(dim=-1)
+        norms = view.value_norms()
         return norms.masked_fill(self._by_novelty(view, candidates, k), float(norms.max()) + 1)
 
     def _by_novelty(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """Mask [G, N] of the entries that TaR gives a place: the recent ones, as many as fit, then the most novel."""
         places = k - round((1 - self.alpha) * k)
-        keys = torch.nn.functional.normalize(view.keys().float(), dim=-1)
+        keys = view.unit_keys()
         recent, novelty = torch.zeros_like(candidates), torch.zeros_like(keys[..., 0])
         for kind in (VISUAL, AUDIO):
             members = candidates & (view.table["kind"] == kind)

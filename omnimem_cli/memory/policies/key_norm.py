@@ -19,4 +19,4 @@ class KeyNorm(RankingPolicy):
 
     def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """By the negative norm of the key."""
-        return -view.keys().float().norm(dim=-1)
+        return -view.key_norms()

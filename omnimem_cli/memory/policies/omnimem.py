@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.importance import running_mean
-from omnimem_cli.memory.policies.policy import LayerView
+from omnimem_cli.memory.policies.policy import BoundedPolicy, LayerView
 from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, neighbour_order, redundancy
 from omnimem_cli.memory.selection import Kept, keep_media, kept_indices
 
@@ -19,7 +19,7 @@ LEAST_VECTOR = 8  # bytes
 
 
 @dataclass
-class OmniMem:
+class OmniMem(BoundedPolicy):
     """Settings: ``score`` paper|code; ``exponent`` is the paper's lambda, 0 skips importance; ``heads`` exact|averaged;
     ``stride``: importance from every stride-th query; ``neighbours`` sequence|time; ``carry``: bytes of the vector kept
     per entry as a share of its keys and values (as soon as they suffice the whole hidden state in fp32), ``vector``
@@ -35,22 +35,16 @@ class OmniMem:
     vector: str = "int8"
     pool: str = "split"
 
-    bounded: ClassVar[bool] = True
-    per_head: ClassVar[bool] = False
     needs_hidden: ClassVar[bool] = True
-    per_chunk: ClassVar[bool] = False
+    choices: ClassVar = {
+        "score": ("paper", "code"),
+        "heads": ("exact", "averaged"),
+        "neighbours": ("sequence", "time"),
+        "vector": ("int8", "bfloat16"),
+    }
 
     def __post_init__(self):
-        choices = {
-            "score": ("paper", "code"),
-            "heads": ("exact", "averaged"),
-            "neighbours": ("sequence", "time"),
-            "vector": ("int8", "bfloat16"),
-            "pool": ("split", "one"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}")
+        super().__post_init__()
         if self.stride < 1 or self.exponent < 0 or self.carry <= 0:
             raise ValueError("stride is at least 1, exponent not negative, carry above 0")
 
@@ -94,8 +88,7 @@ class OmniMem:
 
     def _pairs(self, view: LayerView) -> tuple[NeighbourCosines, HiddenSketch]:
         """Who neighbours whom, with what is carried of everyone."""
-        keys = view.chunk_keys
-        size = self._vector_bytes(2 * keys.shape[1] * keys.shape[3] * keys.element_size())
+        size = self._vector_bytes(view.store.kv_bytes)
         carry = HiddenSketch.within(size, view.hidden.shape[1], self.vector)
         unit = torch.nn.functional.normalize(view.hidden.float(), dim=-1)
         held, vectors = view.store.table if view.held else None, carry.compact(unit)

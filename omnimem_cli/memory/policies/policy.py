@@ -7,16 +7,15 @@ A policy decides either per layer, right after that layer's attention over [memo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from omnimem_cli.memory.budget import LayerBudget
-from omnimem_cli.memory.importance import column_sums, head_averaged_sums
 from omnimem_cli.memory.proxy_query import ProxyQuery
 from omnimem_cli.memory.selection import Kept, candidate_pools, kept_indices, select_top
-from omnimem_cli.memory.store import Store
+from omnimem_cli.memory.store import Store, norms, unit
 from omnimem_cli.memory.table import Table
 
 
@@ -45,25 +44,31 @@ class LayerView:
         """m: entries that were in the memory before this chunk."""
         return len(self.store)
 
-    def keys(self) -> Tensor:
-        """[G, N, d] of memory and chunk (a copy, one layer at a time)."""
-        return torch.cat([self.store.keys, self.chunk_keys], dim=2)[0]
+    def key_norms(self) -> Tensor:
+        """L2 norms of the keys, fp32 [G, N]."""
+        return torch.cat([self.store.key_norms(), norms(self.chunk_keys)], dim=1)
 
-    def values(self) -> Tensor:
-        """[G, N, d] of memory and chunk (a copy, one layer at a time)."""
-        return torch.cat([self.store.values, self.chunk_values], dim=2)[0]
+    def value_norms(self) -> Tensor:
+        """L2 norms of the values, fp32 [G, N]."""
+        return torch.cat([self.store.value_norms(), norms(self.chunk_values)], dim=1)
+
+    def unit_keys(self) -> Tensor:
+        """Keys of length 1, fp32 [G, N, d] (a copy, one layer at a time)."""
+        return torch.cat([self.store.unit_keys(), unit(self.chunk_keys)], dim=1)
 
     def importance(self, stride: int = 1, heads: str = "exact") -> Tensor:
-        """Softmax attention every key received from the chunk's queries, fp32 [N]; see ``scores``."""
+        """Softmax attention every key received from every ``stride``-th query of the chunk, fp32 [N].
+
+        ``heads``: the mean of the heads' attention (``exact``), or the attention of their mean logits (``averaged``).
+        """
         if heads == "averaged":
-            return head_averaged_sums(self.queries, self.store.keys, self.chunk_keys, self.scaling, stride)
-        return column_sums(self.queries, self.lse, self.store.keys, self.chunk_keys, self.scaling, stride)
+            return self.store.head_averaged_attention(self.queries, self.chunk_keys, self.scaling, stride)
+        return self.store.attention_received(self.queries, self.lse, self.chunk_keys, self.scaling, stride)
 
     def last_queries_importance(self, window: int) -> Tensor:
         """Softmax attention every key received from the chunk's last ``window`` queries, by KV head: fp32 [G, N]."""
         queries, lse = self.queries[:, :, -window:], self.lse[:, :, -window:]
-        before = torch.cat([self.store.keys, self.chunk_keys[:, :, :-window]], dim=2)
-        return column_sums(queries, lse, before, self.chunk_keys[:, :, -window:], self.scaling, per_group=True)
+        return self.store.attention_received(queries, lse, self.chunk_keys, self.scaling, per_group=True)
 
 
 @dataclass
@@ -87,47 +92,47 @@ class LayerState:
         return self.store.table
 
 
-class Policy(Protocol):
-    """A rule that says which entries stay. Has ``on_chunk_end`` where ``per_chunk``, else ``on_layer``."""
+class Policy:
+    """A rule that says which entries stay. A dataclass that derives from it has ``on_chunk_end`` where ``per_chunk``,
+    else ``on_layer``; its fields are its settings.
 
-    bounded: bool  # False: the memory grows with the stream (a reference, never a product setting)
-    per_head: bool  # entries are chosen per KV head
-    needs_hidden: bool  # LayerView.hidden is wanted
-    per_chunk: bool
-
-    def side_bytes(self, kv_bytes: int) -> int:
-        """Bytes per entry and layer that the policy keeps beside keys and values, given theirs."""
-
-    def on_layer(self, view: LayerView) -> Kept:
-        """Which entries of this layer stay; may add columns to ``view.table``."""
-
-    def on_chunk_end(self, layers: list[LayerState], proxy_query: ProxyQuery) -> list[Kept]:
-        """Which entries of every layer stay, and what is merged beside them."""
-
-
-@dataclass
-class BoundedPolicy:
-    """What most bounded policies share. ``pool``: one pool, or ``split``: visual and audio entries compete apart.
-
-    ``choices`` names the allowed values of a subclass's other settings. Raises ValueError for any other value.
+    ``choices`` names the allowed values of settings that are words. Raises ValueError for any other value.
     """
 
-    pool: str = "one"
-
-    bounded: ClassVar[bool] = True
-    per_head: ClassVar[bool] = False
-    needs_hidden: ClassVar[bool] = False
+    bounded: ClassVar[bool] = True  # False: the memory grows with the stream (a reference, never a product setting)
+    per_head: ClassVar[bool] = False  # entries are chosen per KV head
+    needs_hidden: ClassVar[bool] = False  # the policy reads LayerView.hidden
     per_chunk: ClassVar[bool] = False
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __post_init__(self):
-        for name, allowed in {"pool": ("one", "split"), **self.choices}.items():
+        for name, allowed in self.choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is one of {', '.join(allowed)}")
 
     def side_bytes(self, kv_bytes: int) -> int:
-        """Nothing beside keys and values."""
+        """Bytes per entry and layer that the policy keeps in addition to the ``kv_bytes`` of keys and values."""
         return 0
+
+    def on_layer(self, view: LayerView) -> Kept:
+        """Which entries of this layer stay; may add columns to ``view.table``."""
+        raise NotImplementedError
+
+    def on_chunk_end(self, layers: list[LayerState], proxy_query: ProxyQuery) -> list[Kept]:
+        """Which entries of every layer stay, and which merged entries are added."""
+        raise NotImplementedError
+
+
+@dataclass
+class BoundedPolicy(Policy):
+    """A policy with contests. ``pool``: ``one`` for all media entries, or ``split``: visual and audio compete apart."""
+
+    pool: str = "one"
+
+    def __post_init__(self):
+        if self.pool not in ("one", "split"):
+            raise ValueError("pool is one of one, split")
+        super().__post_init__()
 
 
 @dataclass

@@ -85,14 +85,14 @@ class StreamMem(BoundedPolicy):
     def _prototypes(self, layer: LayerState, frames: "_Frames", scores: Tensor) -> Merged:
         """One entry per frame, standing where the frame's last token does."""
         weights = scores[frames.members].clamp(min=1e-30) if self.merge == "weighted" else None
-        keys = layer.store.keys[:, :, frames.members]
+        keys, values = layer.store.gather(frames.members)
         if self.keys == "aligned":
             position = layer.table["position"][0]
             keys = layer.move(keys, position[frames.members], position[frames.last[frames.number]])
         table = layer.table.take(frames.last[None])
         table["patch"] = torch.full_like(table["patch"], WHOLE_STEP)
         mean = frames.averager(weights)
-        return Merged(mean(keys), mean(layer.store.values[:, :, frames.members]), table)
+        return Merged(mean(keys), mean(values), table)
 
 
 @dataclass

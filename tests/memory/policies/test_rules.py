@@ -139,7 +139,7 @@ def probe_weights(memory, texts):
         caught = []
 
         def observe(layer, q, lse, store, scaling, caught=caught):
-            keys = store.keys[0].repeat_interleave(2, 0)
+            keys = store.state()["key"].repeat_interleave(2, 0)
             caught.append((q[0] @ keys.transpose(-1, -2) * scaling - lse[0][..., None]).exp())
 
         embeds, positions, real = left_padded([piece])
@@ -171,12 +171,12 @@ def test_streammem_keeps_the_best_and_one_prototype_per_new_frame():
         assert int(merged.sum()) == 9
         best = 5 + received[5:].argsort(descending=True)[:11]
         assert set(store.table["index"][0][~merged].tolist()) == {*range(5), *best.tolist()}
-        keys, values = (x[0][:, merged].unbind(1) for x in (store.keys, store.values))
+        keys, values = (store.state()[name][:, merged].unbind(1) for name in ("key", "value"))
         for frame, (key, value) in enumerate(zip(keys, values, strict=True)):
             members = slice(5 + 6 * frame, 11 + 6 * frame)
             share = received[members] / received[members].sum()
-            assert (key - (full.keys[0][:, members] * share[:, None]).sum(1)).abs().max() < 1e-4
-            assert (value - (full.values[0][:, members] * share[:, None]).sum(1)).abs().max() < 1e-4
+            assert (key - (full.state()["key"][:, members] * share[:, None]).sum(1)).abs().max() < 1e-4
+            assert (value - (full.state()["value"][:, members] * share[:, None]).sum(1)).abs().max() < 1e-4
 
 
 def test_only_new_frames_leave_prototypes_the_latest_where_places_are_few():
@@ -191,11 +191,11 @@ def test_only_new_frames_leave_prototypes_the_latest_where_places_are_few():
 def test_an_aligned_prototype_of_equal_tokens_is_their_key_at_the_frames_end():
     """Tokens that differ only in position have one unrotated key: the aligned mean is exact, the raw one is not."""
     piece = alike(stream(9, slots=0), PREFIX, VISUAL)
-    exact = watched("full", piece, (1000,)).stores[0].keys[0][:, [10, 16, 22]]
+    exact = watched("full", piece, (1000,)).stores[0].state()["key"][:, [10, 16, 22]]
     for keys, same in (("aligned", True), ("raw", False)):
         store = watched(f"streammem:keys={keys}", piece, (1000,), 20).stores[0]
         merged = (store.table["patch"][0] == WHOLE_STEP) & (store.table["kind"][0] == VISUAL)
-        assert ((store.keys[0][:, merged][:, :3] - exact).abs().max() < 1e-3) == same
+        assert ((store.state()["key"][:, merged][:, :3] - exact).abs().max() < 1e-3) == same
 
 
 def test_text_of_a_group_lives_on_with_its_prototype():
@@ -249,10 +249,10 @@ def test_hermes_summary_is_the_mean_of_what_went_and_stands_last():
     gone = sorted(set(range(len(piece))) - set(store.table["index"][0, :-1].tolist()))
     last = int(piece.positions.max()) + 1
     delta = torch.full((3, 1, len(gone)), last) - piece.positions[:, None, gone]
-    expected = memory.rotary.rotate(full.keys[:, :, gone], delta).mean(2)[0]
+    expected = memory.rotary.rotate(full.state()["key"][None, :, gone], delta).mean(2)[0]
     assert store.table["position"][0, -1].tolist() == [last] * 3
-    assert (store.keys[0][:, -1] - expected).abs().max() < 1e-4
-    assert (store.values[0][:, -1] - full.values[0][:, gone].mean(1)).abs().max() < 1e-4
+    assert (store.state()["key"][:, -1] - expected).abs().max() < 1e-4
+    assert (store.state()["value"][:, -1] - full.state()["value"][:, gone].mean(1)).abs().max() < 1e-4
 
 
 def test_hermes_aligns_scores_of_layers_by_place_or_by_token():
