@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # a batch makes checkpoints long before the model brings torc
     from torch import Tensor
 
 EVERY_S = 180.0
-SCHEMA = "omnimem/checkpoint/1"
+SCHEMA = "omnimem/checkpoint/2"
 
 
 class Checkpoint:

@@ -51,17 +51,17 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tensor) ->
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:
-    """[B, G, m, d] to [B, heads, m, d]: every group's keys stand before each of its query heads."""
+    """[B, G, m, d] to [B, heads, m, d]: every group's keys once per query head of the group."""
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
 
 
 def fold_groups(q: Tensor, groups: int) -> Tensor:
-    """[B, H, n, d] to [B, G, H / G * n, d]: the queries of a group in one row, which shares its keys uncopied."""
+    """[B, H, n, d] to [B, G, H / G * n, d]: the queries of a group in one row, so that its keys are not copied."""
     b, h, n, d = q.shape
     return q.reshape(b, groups, h // groups * n, d)
 
 
-# -- the door to transformers ----------------------------------------------------------------------------------
+# -- registration with transformers ----------------------------------------------------------------------------------
 
 
 def registered(module, query, key, value, attention_mask, scaling=None, memory_pass=None, **kwargs):
@@ -82,7 +82,7 @@ def registered(module, query, key, value, attention_mask, scaling=None, memory_p
 
 
 def attach(decoder) -> None:
-    """Make a transformers decoder stack attend through this module. Towers beside it keep their own attention."""
+    """Make a transformers decoder stack attend through this module. The towers keep their own attention."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 

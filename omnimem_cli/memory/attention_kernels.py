@@ -1,4 +1,4 @@
-"""Attention kernels that return their log-sum-exp, and which of them is the fastest that proves right on a device.
+"""Attention kernels that return their log-sum-exp, and the choice of the fastest that proves right on a device.
 
 Knows tensors and devices. A kernel takes q [B, H, n, d], k and v [B, H, m, d], the scaling, and whether query i sees
 keys 0..i only (then n = m); it returns the output and the log-sum-exp (natural log, fp32) [B, H, n].

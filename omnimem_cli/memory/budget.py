@@ -64,7 +64,7 @@ def share_out(weights: list[float], total: int, floor: int = 1) -> list[int]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What one entry costs: bytes of keys and values, and of everything else kept beside it, per layer."""
+    """What one entry costs: bytes of keys and values, and of everything else kept with them, per layer."""
 
     layers: int
     kv_bytes: int
@@ -79,8 +79,8 @@ class Geometry:
 def entries_for_bytes(size: int, geometry: Geometry, fixed_tokens: int, chunk_tokens: int, chunk_layers: int) -> int:
     """Entries per layer that fit ``size`` bytes at every moment, 0 or less when none do.
 
-    ``fixed_tokens`` (prefix and most text) stand in every layer; ``chunk_tokens`` are in flight in
-    ``chunk_layers`` layers.
+    Every layer holds ``fixed_tokens`` (prefix and most text); ``chunk_layers`` layers hold ``chunk_tokens`` more while
+    a chunk is processed.
     """
     held = geometry.layers * fixed_tokens + chunk_layers * chunk_tokens
     return (size // geometry.entry_bytes - held) // geometry.layers

@@ -81,7 +81,7 @@ class _Tail:
     """Keys and values of the text so far in one layer, in one growing buffer."""
 
     def __init__(self):
-        self._buffer: Tensor | None = None  # [2, B, G, room, d]
+        self._buffer: Tensor | None = None  # [2, B, G, capacity, d]
         self._length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,13 +108,13 @@ def _visible(real: Tensor, n: int) -> Tensor:
     return real[:, None] & (place <= place[length - n :, None])
 
 
-def left_padded(pieces: list[TokenChunk]) -> tuple[Tensor, Tensor, Tensor]:
+def left_padded(chunks: list[TokenChunk]) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of unequal length as embeds [B, n, D], positions [3, B, n] and real bool [B, n]."""
-    rows, longest = len(pieces), max(map(len, pieces))
-    embeds = pieces[0].embeds.new_zeros(rows, longest, pieces[0].embeds.shape[1])
-    positions = pieces[0].positions.new_zeros(3, rows, longest)
+    rows, longest = len(chunks), max(map(len, chunks))
+    embeds = chunks[0].embeds.new_zeros(rows, longest, chunks[0].embeds.shape[1])
+    positions = chunks[0].positions.new_zeros(3, rows, longest)
     real = torch.zeros(rows, longest, dtype=torch.bool, device=embeds.device)
-    for b, piece in enumerate(pieces):
-        start = longest - len(piece)
-        embeds[b, start:], positions[:, b, start:], real[b, start:] = piece.embeds, piece.positions, True
+    for b, chunk in enumerate(chunks):
+        start = longest - len(chunk)
+        embeds[b, start:], positions[:, b, start:], real[b, start:] = chunk.embeds, chunk.positions, True
     return embeds, positions, real

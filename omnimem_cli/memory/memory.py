@@ -1,7 +1,7 @@
-"""The bounded memory: watches chunks through a decoder stack and keeps, per layer, what the policy says.
+"""The bounded memory: runs chunks of tokens through a decoder stack and keeps, per layer, what the policy says.
 
-Knows a decoder stack (any transformers text model with M-RoPE positions), pieces of tokens, stores, a clock and a
-policy. Knows no model family and no text. Answers come from forks and never change it.
+Knows a decoder stack (any transformers text model with M-RoPE positions), chunks of tokens, stores, a position map and
+a policy. Knows no model family and no text. Answers come from forks, which never change it.
 """
 
 import functools
@@ -41,8 +41,8 @@ class Memory:
     """All entries of all layers. ``absorb`` one chunk at a time; ``fork`` to ask.
 
     ``budgets``: one per layer. ``reserve_s``: entries of the last so many seconds are never evicted and count inside
-    the budget. ``position_map``: where kept entries stand (default: where they were). ``prompts``: texts to pieces, for
-    policies that ask the model something before they decide.
+    the budget. ``position_map``: the rotary positions of kept entries (default: those they had). ``prompts``: from
+    texts to chunks, for policies that ask the model something before they decide.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Memory:
         prompts: Prompts | None = None,
     ):
         assert len(budgets) == len(decoder.layers), "every layer needs its budget"
-        assert prompts is not None or not policy.per_chunk, "a policy that decides late asks: it needs prompts"
+        assert prompts is not None or not policy.per_chunk, "a policy that decides per chunk needs prompts"
         attach(decoder)
         groups, head_dim = kv_heads(decoder)
         rows = groups if policy.per_head else 1
@@ -68,7 +68,7 @@ class Memory:
         self.stores = [Store(groups, head_dim, dtype, device, rows) for _ in budgets]
         self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
         self.next_position = 0
-        self.version = 0  # forks of an older version are void: stores are compacted in place
+        self.version = 0  # a fork of an older version is refused: stores are compacted in place
         self.peak_bytes = 0
         self.scoring_s = 0.0
         self.waits_for_device = False  # a benchmark sets it: exact times on a GPU, at the price of waiting
@@ -80,45 +80,45 @@ class Memory:
 
     @property
     def proxy_query(self) -> ProxyQuery | None:
-        """Asks this memory in its texts; None where it has no ``prompts``. Made anew each time, since a memory that
-        holds what holds it would keep its bytes long after its last use."""
+        """Runs texts over this memory; None without ``prompts``. Made anew each time: a memory that referred to an
+        object that refers to it would not be freed with its last use."""
         return None if self._prompts is None else ProxyQuery(self, self._prompts)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything retained: keys, values, tables, carried vectors, clock; text and prefix included."""
+        """Bytes of everything retained: keys, values, tables, carried vectors, position map; of text and prefix too."""
         return sum(store.nbytes for store in self.stores) + self.position_map.nbytes
 
     @torch.no_grad()
-    def absorb(self, piece: TokenChunk) -> None:
+    def absorb(self, chunk: TokenChunk) -> None:
         """One forward pass of a chunk of any length; scores it with the memory and evicts."""
-        if len(piece) == 0:
+        if len(chunk) == 0:
             return
-        self.position_map.before_chunk(self.stores, piece)
-        chunk_pass = ChunkPass(self, piece)
+        self.position_map.before_chunk(self.stores, chunk)
+        chunk_pass = ChunkPass(self, chunk)
         chunk_pass.run()
         for kind in self.seen:
-            self.seen[kind] += int((piece.kind == kind).sum())
-        self.next_position = max(self.next_position, int(piece.positions.max()) + 1)
+            self.seen[kind] += int((chunk.kind == kind).sum())
+        self.next_position = max(self.next_position, int(chunk.positions.max()) + 1)
         self.note_peak()
         chunk_pass.decide_per_chunk()
         self.note_peak()
         self.position_map.after_chunk(self.stores, self.next_position)
         self.version += 1
 
-    def note_peak(self, flight: int = 0) -> None:
-        """Remember the most that was retained at once; ``flight``: bytes not (yet) in a store."""
-        self.peak_bytes = max(self.peak_bytes, self.nbytes + flight)
+    def note_peak(self, outside: int = 0) -> None:
+        """Remember the most that was retained at once; ``outside``: bytes that are in no store yet."""
+        self.peak_bytes = max(self.peak_bytes, self.nbytes + outside)
 
     def decided(self, decide: Callable, *arguments):
-        """What the policy decides; the time it takes goes into ``scoring_s``."""
+        """What the policy decides; adds the time it takes to ``scoring_s``."""
         began = self._now()
         decision = decide(*arguments)
         self.scoring_s += self._now() - began
         return decision
 
     def _now(self) -> float:
-        """Seconds. With ``waits_for_device`` what was launched before is done; else launching alone is timed there."""
+        """Seconds. ``waits_for_device`` waits for all launched work first; without it a GPU's work is not timed."""
         device = self.stores[0].device
         if self.waits_for_device and device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -126,8 +126,8 @@ class Memory:
 
     def move(self, layer: int, keys: Tensor, origin: Tensor, target: Tensor) -> Tensor:
         """Keys [1, G, k, d] of a layer from raw positions ``origin`` to ``target`` [k, 3] (or [1, 3])."""
-        places = [self.position_map.place(layer, raw.long().T[:, None]) for raw in (origin, target)]
-        return self.rotary.rotate(keys, places[1] - places[0])
+        before, after = (self.position_map.place(layer, raw.long().T[:, None]) for raw in (origin, target))
+        return self.rotary.rotate(keys, after - before)
 
     def fork(self, window: tuple[float, float] | None = None) -> "Fork":
         """A reader of the memory. With ``window`` it sees only the prefix and entries of video time [start, end)."""
@@ -150,7 +150,7 @@ class Memory:
             "seen": dict(self.seen),
             "next_position": self.next_position,
             "peak_bytes": self.peak_bytes,
-            "clock": self.position_map.state(),
+            "position_map": self.position_map.state(),
         }
 
     def load_state(self, state: dict) -> None:
@@ -160,32 +160,32 @@ class Memory:
             store.load_state(tensors)
         self.seen = {int(kind): int(count) for kind, count in state["seen"].items()}
         self.next_position, self.peak_bytes = state["next_position"], state["peak_bytes"]
-        self.position_map.load_state(state["clock"])
+        self.position_map.load_state(state["position_map"])
         self.version += 1
 
 
 class ChunkPass:
-    """One chunk on its way through the layers; the registered attention function calls ``attend`` per layer."""
+    """One forward pass of a chunk; the registered attention function calls ``attend`` per layer."""
 
-    def __init__(self, memory: Memory, piece: TokenChunk):
-        self.memory, self.piece = memory, piece
-        self.table = table_of(piece, memory.tokens_seen, memory.stores[0].rows)
-        self.placement = Placement(memory.position_map, piece.positions[:, None])
-        newest = float(piece.time.max())
+    def __init__(self, memory: Memory, chunk: TokenChunk):
+        self.memory, self.chunk = memory, chunk
+        self.table = table_of(chunk, memory.tokens_seen, memory.stores[0].rows)
+        self.placement = Placement(memory.position_map, chunk.positions[:, None])
+        newest = float(chunk.time.max())
         self.reserved_since_s = newest - memory.reserve_s if memory.reserve_s else torch.inf
         self.hidden: Tensor | None = None
-        self.waiting: list[LayerState] = []  # layers whose policy decides late
+        self.waiting: list[LayerState] = []  # layers that wait for the decision per chunk
 
     def run(self) -> None:
         """The forward pass, with the decisions that are made layer by layer."""
         hooks = self._watch_layer_inputs() if self.memory.policy.needs_hidden else []
         try:
             self.memory.decoder(
-                inputs_embeds=self.piece.embeds[None],
+                inputs_embeds=self.chunk.embeds[None],
                 position_ids=self.placement.base,
                 use_cache=False,
                 memory_pass=self,
-                **deepstack_arguments(self.piece),
+                **deepstack_arguments(self.chunk),
             )
         finally:
             for hook in hooks:
@@ -195,10 +195,10 @@ class ChunkPass:
         """The decisions that are made for all layers together."""
         if not self.waiting:
             return
-        keeps = self.memory.decided(self.memory.policy.on_chunk_end, self.waiting, self.memory.proxy_query)
-        for layer, keep in zip(self.waiting, keeps, strict=True):
-            layer.store.keep(keep.index)
-            _add_merged(layer.store, keep)
+        decisions = self.memory.decided(self.memory.policy.on_chunk_end, self.waiting, self.memory.proxy_query)
+        for layer, kept in zip(self.waiting, decisions, strict=True):
+            layer.store.keep(kept.indices)
+            _add_merged(layer.store, kept)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Output [1, H, n, d] of memory and chunk together; then this layer's eviction."""
@@ -218,10 +218,10 @@ class ChunkPass:
         return out
 
     def _admit(self, view: LayerView) -> None:
-        keep = self.memory.decided(self.memory.policy.on_layer, view)
+        kept = self.memory.decided(self.memory.policy.on_layer, view)
         self._note_peak(view)
-        view.store.admit(keep.index, view.chunk_keys, view.chunk_values, view.table)
-        _add_merged(view.store, keep)
+        view.store.admit(kept.indices, view.chunk_keys, view.chunk_values, view.table)
+        _add_merged(view.store, kept)
 
     def _wait(self, layer: int, store: Store, keys: Tensor, values: Tensor) -> None:
         held = len(store)
@@ -230,17 +230,17 @@ class ChunkPass:
         self.waiting.append(LayerState(layer, store, held, self.memory.budgets[layer], self.reserved_since_s, move))
 
     def _table(self, store: Store) -> Table:
-        """Rows of [memory; chunk] with the columns the engine knows; a policy adds its own."""
+        """The table of [memory; chunk] with the engine's columns; a policy adds its own."""
         if not len(store):
             return Table(dict(self.table.columns))
         held = Table({name: store.table[name] for name in self.table.columns})
         return held.extend(self.table)
 
     def _note_peak(self, view: LayerView) -> None:
-        """Retained bytes at this moment, the chunk in flight included."""
-        held = view.store.table.nbytes if view.held else 0
+        """Retained bytes at this moment, with the chunk's keys and values and the longer table."""
+        table = view.store.table.nbytes if view.held else 0
         keys = view.chunk_keys
-        self.memory.note_peak(2 * keys.numel() * keys.element_size() + view.table.nbytes - held)
+        self.memory.note_peak(2 * keys.numel() * keys.element_size() + view.table.nbytes - table)
 
     def _watch_layer_inputs(self) -> list:
         def remember(_module, args, kwargs):
@@ -250,20 +250,20 @@ class ChunkPass:
         return [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in self.memory.decoder.layers]
 
 
-def _add_merged(store: Store, keep: Kept) -> None:
-    if keep.merged is not None:
-        store.append(keep.merged.keys, keep.merged.values, keep.merged.table)
+def _add_merged(store: Store, kept: Kept) -> None:
+    if kept.merged is not None:
+        store.append(kept.merged.keys, kept.merged.values, kept.merged.table)
         store.order()
 
 
-def deepstack_arguments(piece: TokenChunk) -> dict:
-    """What Qwen3-family decoders take beside embeddings: visual features for the first layers."""
-    visual = piece.kind == VISUAL
-    if piece.deepstack is None or not bool(visual.any()):
+def deepstack_arguments(chunk: TokenChunk) -> dict:
+    """What Qwen3-family decoders take besides embeddings: visual features for the first layers."""
+    visual = chunk.kind == VISUAL
+    if chunk.deepstack is None or not bool(visual.any()):
         return {}
     return {
         "visual_pos_masks": visual[None],
-        "deepstack_visual_embeds": [features[visual] for features in piece.deepstack],
+        "deepstack_visual_embeds": [features[visual] for features in chunk.deepstack],
     }
 
 

@@ -19,7 +19,7 @@ WIDEST = 4.0  # a coordinate of a projected unit vector is about normal: nothing
 
 @dataclass(frozen=True)
 class HiddenSketch:
-    """What stands for a hidden state once its chunk is over: ``dims`` = 0 keeps the unit vector whole, in fp32.
+    """What is kept of a hidden state after its chunk: ``dims`` = 0 keeps the unit vector whole, in fp32.
 
     Otherwise its coordinates along ``dims`` fixed random orthogonal directions, stored as ``dtype``: "int8" or
     "bfloat16".
@@ -60,10 +60,10 @@ def _projection(width: int, dims: int, device: torch.device) -> Tensor:
 
 
 def neighbour_order(table: Table, mode: str) -> tuple[Tensor, Tensor]:
-    """A permutation [N] of the entries in which neighbours stand side by side, and which pairs count, bool [N - 1].
+    """A permutation [N] of the entries in which neighbours are adjacent, and which pairs count, bool [N - 1].
 
     ``sequence``: the merged list of all kinds, text included (the paper and its code). ``time``: entries of the same
-    kind and patch, by step, so that a visual entry is compared with its own place one step before and after.
+    kind and patch, by step, so that a visual entry is compared with the same patch one step before and after.
     """
     count = table["index"].shape[1]
     if mode == "sequence":
@@ -73,7 +73,7 @@ def neighbour_order(table: Table, mode: str) -> tuple[Tensor, Tensor]:
     kind, patch = table["kind"][0].long(), table["patch"][0].long()
     patch = torch.where(kind <= TEXT, -1, patch)
     track = kind * (int(patch.max()) + 3) + patch
-    order = track.argsort(stable=True)  # entries stand in stream order, so steps ascend within a track
+    order = track.argsort(stable=True)  # entries are in stream order, so steps ascend within a track
     track = track[order]
     return order, track[1:] == track[:-1]
 
@@ -117,7 +117,7 @@ class NeighbourCosines:
     def _known(self, m: int) -> Tensor:
         """Which pairs [N - 1] are both held and were neighbours before."""
         left, right = self.order[:-1], self.order[1:]
-        neighbour_index = self.held["partner"][0][left.clamp(max=m - 1)]
+        neighbour_index = self.held["neighbour_index"][0][left.clamp(max=m - 1)]
         return self.counts & (left < m) & (right < m) & (neighbour_index == self.index[right])
 
     def remember(self, cosines: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,13 @@
-"""Where entries stand on the rotary clock, and the exact turning of keys from one place to another.
+"""Maps from a token's own rotary position to the one it has now, and the rotation of kept keys when that changes.
 
 Knows a decoder's rotary embedding and stores; knows no policy, no score and no text. The table's column ``position``
-always holds what the model's own rule gave a token (*raw*); a clock says where that stands now (its *place*):
+always holds what the model's own rule gave a token (*raw*); a position map gives the present one (its *place*):
 
-- ``keep``: where it was. Exact, but places grow with the stream.
-- ``eager``: after every chunk the values still in use close ranks, layer by layer; ``lazy``: only when the places come
-  near the trained range. (HERMES, arXiv 2601.14724; on text, eager is StreamingLLM's index in the cache.) HERMES ranks
-  each axis alone; here the three share one clock, so that text keeps equal axes and grids their shape.
+- ``keep``: place is raw. Exact, but places grow with the stream.
+- ``eager``: after every chunk the raw values still in use are renumbered without gaps, layer by layer; ``lazy``: only
+  when places come near the trained range. (HERMES, arXiv 2601.14724; on text, eager is StreamingLLM's index in the
+  cache.) HERMES ranks each axis alone; here one map serves all three, so that text keeps equal axes and grids their
+  shape.
 - ``retime``: the time axis is halved whenever the next chunk would pass the trained range.
 
 A move is exact but for one more rounding of the stored keys to their type: eager pays it per chunk, the others seldom.
@@ -24,7 +25,7 @@ from omnimem_cli.memory.tokens import PREFIX, VISUAL, TokenChunk
 MODES = ("keep", "lazy", "eager", "retime")
 
 
-MARGIN = 32  # the trained range less one part in so many is what a memory may fill; the rest is the question's
+MARGIN = 32  # one part in so many of the trained range is left to the question
 
 
 class PositionMap(Protocol):
@@ -32,13 +33,13 @@ class PositionMap(Protocol):
 
     per_layer: bool
     rotary: Rotary | None
-    nbytes: int  # what the clock itself retains
+    nbytes: int  # what the map itself retains
 
     def place(self, layer: int, raw: Tensor) -> Tensor:
         """Raw [3, ...] to places [3, ...]."""
 
-    def before_chunk(self, stores: list[Store], piece: TokenChunk) -> None:
-        """May move the stores' keys to make room for a chunk."""
+    def before_chunk(self, stores: list[Store], chunk: TokenChunk) -> None:
+        """May move the stores' keys before a chunk, so that it stays in range."""
 
     def after_chunk(self, stores: list[Store], next_position: int) -> None:
         """May move the stores' keys after an eviction; the next token comes at raw ``next_position`` or later."""
@@ -51,34 +52,34 @@ class PositionMap(Protocol):
 
 
 class Placement:
-    """Where the tokens of one forward pass stand: ``base`` [3, B, n] for the decoder, which rotates all layers alike;
-    ``rotate`` corrects the layers whose clock differs from the first one's.
+    """Places of the tokens of one forward pass: ``base`` [3, B, n] for the decoder, which rotates all layers alike;
+    ``rotate`` corrects the layers whose map differs from the first one's.
 
     raw [3, B, n]; ``after``: these are texts that follow the memory one by one, raw ``after`` being the next position.
     """
 
     def __init__(self, position_map: PositionMap, raw: Tensor, after: int | None = None):
-        self._clock, self._raw, self._after = position_map, raw, after
+        self._map, self._raw, self._after = position_map, raw, after
         self.base = self._place(0)
 
     def rotate(self, layer: int, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys [B, H, n, d] of a layer, from ``base`` to where the layer wants them."""
-        if not self._clock.per_layer:
+        if not self._map.per_layer:
             return q, k
         delta = self._place(layer) - self.base
         if not bool(delta.any()):
             return q, k
-        return self._clock.rotary.rotate(q, delta), self._clock.rotary.rotate(k, delta)
+        return self._map.rotary.rotate(q, delta), self._map.rotary.rotate(k, delta)
 
     def _place(self, layer: int) -> Tensor:
         if self._after is None:
-            return self._clock.place(layer, self._raw)
+            return self._map.place(layer, self._raw)
         first = self._raw.new_full((3, 1, 1), self._after)
-        return self._clock.place(layer, first) + (self._raw - first)
+        return self._map.place(layer, first) + (self._raw - first)
 
 
 def make_position_map(mode: str, decoder: nn.Module, trained: int | None = None) -> PositionMap:
-    """The clock of a mode. ``trained``: positions seen in training; None takes the decoder's own maximum."""
+    """The position map of a mode. ``trained``: positions seen in training; None takes the decoder's own maximum."""
     assert mode in MODES, f"positions are one of {', '.join(MODES)}, not {mode}"
     if mode == "keep":
         return KeepPositions()
@@ -97,10 +98,10 @@ class KeepPositions:
     nbytes: ClassVar[int] = 0
 
     def place(self, layer: int, raw: Tensor) -> Tensor:
-        """Raw as it is."""
+        """Raw itself."""
         return raw
 
-    def before_chunk(self, stores: list[Store], piece: TokenChunk) -> None:
+    def before_chunk(self, stores: list[Store], chunk: TokenChunk) -> None:
         """Nothing moves."""
 
     def after_chunk(self, stores: list[Store], next_position: int) -> None:
@@ -115,10 +116,10 @@ class KeepPositions:
 
 
 class CompactPositions:
-    """Values in use close ranks above the anchor. ``limit`` None: after every chunk; else when places pass it.
+    """Raw values in use are renumbered above the anchor. ``limit`` None: after every chunk; else when places pass it.
 
-    A layer's clock is the ascending list of raw values in use when it last closed ranks (its *knots*): the i-th of them
-    stands at anchor + 1 + i, a value between two stands with the lower, and values after the last follow one by one.
+    A layer's map is the ascending list of raw values that were in use when it was last renumbered (*breakpoints*): the
+    i-th has place anchor + 1 + i, a value between two has that of the lower, values after the last follow one by one.
     """
 
     per_layer: ClassVar[bool] = True
@@ -130,7 +131,7 @@ class CompactPositions:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the knots."""
+        """Bytes of the breakpoints."""
         return sum(k.numel() * k.element_size() for k in self._breakpoints if k is not None)
 
     def place(self, layer: int, raw: Tensor) -> Tensor:
@@ -142,13 +143,13 @@ class CompactPositions:
         rank = torch.searchsorted(breakpoints, raw.to(breakpoints.dtype).contiguous(), right=True)
         return torch.where(raw <= self._anchor, raw, self._anchor + rank + (raw - int(breakpoints[-1])).clamp(min=0))
 
-    def before_chunk(self, stores: list[Store], piece: TokenChunk) -> None:
+    def before_chunk(self, stores: list[Store], chunk: TokenChunk) -> None:
         """Learn, from the first chunk, which positions never move."""
         if self._anchor < 0:
-            self._anchor = anchor_of(piece)
+            self._anchor = anchor_of(chunk)
 
     def after_chunk(self, stores: list[Store], next_position: int) -> None:
-        """Close ranks in every layer, if it is time."""
+        """Renumber every layer, if it is time."""
         if self._limit is not None and self._max_position(next_position) <= self._limit:
             return
         for layer, store in enumerate(stores):
@@ -166,19 +167,19 @@ class CompactPositions:
         return values.unique().to(torch.int32)
 
     def state(self) -> dict:
-        """Anchor and knots."""
-        return {"anchor": self._anchor, "knots": [None if k is None else k.clone() for k in self._breakpoints]}
+        """Anchor and breakpoints."""
+        return {"anchor": self._anchor, "breakpoints": [None if k is None else k.clone() for k in self._breakpoints]}
 
     def load_state(self, state: dict) -> None:
         """Continue where ``state`` was taken."""
-        self._anchor, self._breakpoints = state["anchor"], list(state["knots"])
+        self._anchor, self._breakpoints = state["anchor"], list(state["breakpoints"])
 
 
 class RetimePositions:
     """Times after the anchor are divided by 2 ^ halvings; places are then fractions, and order is kept.
 
     A grid coordinate ahead of its token's time keeps its distance from it (grids that move with time); one behind it
-    stands still (grids that stand at the start of the stream, below the anchor).
+    does not move (grids at the start of the stream, below the anchor).
     """
 
     per_layer: ClassVar[bool] = False
@@ -200,12 +201,12 @@ class RetimePositions:
         late = (raw - self._anchor).clamp(min=0)
         return raw - late + late.double() * 2.0**-self._halvings
 
-    def before_chunk(self, stores: list[Store], piece: TokenChunk) -> None:
+    def before_chunk(self, stores: list[Store], chunk: TokenChunk) -> None:
         """Halve the time axis until the chunk stays inside the limit."""
         if self._anchor < 0:
-            self._anchor = anchor_of(piece)
+            self._anchor = anchor_of(chunk)
         halvings = self._halvings
-        while float(self.place(0, piece.positions).max()) > self._limit and self._halvings < 64:
+        while float(self.place(0, chunk.positions).max()) > self._limit and self._halvings < 64:
             self._halvings += 1
         if self._halvings != halvings:
             self._retime(stores, halvings)
@@ -233,13 +234,13 @@ class RetimePositions:
         self._anchor, self._halvings = state["anchor"], state["halvings"]
 
 
-def anchor_of(piece: TokenChunk) -> int:
+def anchor_of(chunk: TokenChunk) -> int:
     """The last position of a stream's first chunk that never moves: the prefix's, and the first frame's grid."""
-    fixed = piece.kind == PREFIX
-    visual = piece.kind == VISUAL
+    fixed = chunk.kind == PREFIX
+    visual = chunk.kind == VISUAL
     if bool(visual.any()):
-        fixed = fixed | (visual & (piece.step == piece.step[visual].min()))
-    return int(piece.positions[:, fixed].max()) if bool(fixed.any()) else 0
+        fixed = fixed | (visual & (chunk.step == chunk.step[visual].min()))
+    return int(chunk.positions[:, fixed].max()) if bool(fixed.any()) else 0
 
 
 def _rows_last(position: Tensor) -> Tensor:

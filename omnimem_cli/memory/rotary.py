@@ -1,13 +1,14 @@
 """Rotation of keys and queries by differences of rotary positions.
 
-Knows a decoder's rotary embedding; knows no stores."""
+Knows a decoder's rotary embedding. Knows no store and no rule of positions.
+"""
 
 import torch
 from torch import Tensor, nn
 
 
 class Rotary:
-    """Turns rotated vectors by a difference of positions, in fp32, by the decoder's own frequencies."""
+    """Moves keys and queries by a difference of positions, in fp32, with the decoder's own frequencies."""
 
     def __init__(self, decoder: nn.Module):
         self._embedding = decoder.rotary_emb
@@ -15,7 +16,7 @@ class Rotary:
     def angles(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """cos, sin fp32 [B, n, d] of position differences [3, B, n]; no attention scaling in them."""
         kind = getattr(self._embedding, "rope_type", "default")
-        assert kind not in ("dynamic", "longrope"), f"keys under {kind} rotary positions cannot be turned exactly"
+        assert kind not in ("dynamic", "longrope"), f"keys under {kind} rotary positions cannot be moved exactly"
         cos, sin = self._embedding(torch.zeros(1, dtype=torch.float32, device=delta.device), delta)
         scaling = getattr(self._embedding, "attention_scaling", 1.0)
         return self._by_section(cos) / scaling, self._by_section(sin) / scaling
@@ -34,7 +35,7 @@ class Rotary:
 
 
 def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary halves of x [..., d] turned by angles that broadcast to it; computed in fp32, in x's type."""
+    """x [..., d] rotated by angles that broadcast to it (pairs are i and i + d / 2); computed in fp32, in x's type."""
     half = x.shape[-1] // 2
     wide = x.float()
     crossed = torch.cat([-wide[..., half:], wide[..., :half]], dim=-1)

@@ -21,9 +21,9 @@ WHOLE_STEP = -1
 
 @dataclass(frozen=True)
 class Merged:
-    """Entries that stand for several others: keys, values [1, G, f, d] and a table with every column of the store.
+    """Entries that replace several others: keys, values [1, G, f, d] and a table with every column of the store.
 
-    They count as entries of their kind. ``patch`` is ``WHOLE_STEP``: they show no single place.
+    They count as entries of their kind. ``patch`` is ``WHOLE_STEP``: they show no single patch.
     """
 
     keys: Tensor
@@ -41,9 +41,9 @@ def join_merged(parts: list[Merged]) -> Merged | None:
 
 @dataclass(frozen=True)
 class Kept:
-    """Indices [rows, k] into [memory; chunk] of one layer, ascending and unique, and what was merged beside them."""
+    """``indices`` [rows, k] into [memory; chunk] of one layer, ascending and unique, and the merged entries to add."""
 
-    index: Tensor
+    indices: Tensor
     merged: Merged | None = None
 
 
@@ -98,23 +98,23 @@ def kept_indices(
     """The kept list: the prefix, the chosen media, and media text.
 
     ``text`` = "grouped": a group's text goes with its last media entry, and beyond 256 groups every second goes;
-    "all": text is never dropped (the released code). ``alive``: entries whose group lives on, where these are more
-    than the chosen ones (what lives on in ``merged``).
+    "all": text is never dropped (the released code). ``alive``: more entries whose groups keep their text (those that
+    are part of ``merged``).
     """
     kinds = table["kind"]
     living = media if alive is None else media | alive
     stays = (kinds == PREFIX) | media | ((kinds == TEXT) & _text_mask(table, living, text))
     counts = stays.sum(1)
     assert bool((counts == counts[0]).all()), "every KV head of a layer keeps equally many entries"
-    index = stays.nonzero()[:, 1].reshape(stays.shape[0], -1)
-    return Kept(index, merged)
+    indices = stays.nonzero()[:, 1].reshape(stays.shape[0], -1)
+    return Kept(indices, merged)
 
 
 def _text_mask(table: Table, media: Tensor, text: str) -> Tensor:
     kinds, groups = table["kind"], table["group"]
     if text == "all" or not bool((kinds == TEXT).any()):
         return torch.ones_like(media)
-    alive = groups[media].unique()  # over all heads: a group lives while any head holds some of it
+    alive = groups[media].unique()  # over all heads: a group keeps its text while any head keeps some of its media
     stays = torch.isin(groups, alive) | (groups < 0)
     # Text of a group whose media has not arrived yet (a cut between mark and media) waits for it.
     newest = groups.max()

@@ -58,8 +58,8 @@ class Store:
     def admit(self, index: Tensor, keys: Tensor, values: Tensor, table: Table) -> None:
         """Hold the entries ``index`` [rows, k] of [held; chunk], the chunk being keys, values [1, G, n, d].
 
-        ``table`` covers both. The chunk never enters the buffer whole where all heads agree, so a layer takes no more
-        room than what it keeps.
+        ``table`` covers both. Where all heads keep the same entries, the chunk never enters the buffer whole, so a
+        layer allocates no more than it keeps.
         """
         held = self._length
         if self.rows == 1:
@@ -72,11 +72,11 @@ class Store:
         self.table = table.take(index)
 
     def order(self) -> None:
-        """Put entries back into stream order, after merged entries were appended."""
+        """Sort the entries into stream order, after merged entries were appended."""
         self.keep(self.table["index"].argsort(dim=1, stable=True))
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-        """Every query [B, H, n, d] over every entry; the batch shares the entries uncopied. Returns out, lse."""
+        """Attention of every query [B, H, n, d] to every entry; the rows share the entries. Returns output and lse."""
         b, h, n, d = q.shape
         rows = q.transpose(0, 1).reshape(1, h, b * n, d)
         out, lse = attend(rows, self._keys, self._values, scaling, causal=False)
@@ -122,14 +122,14 @@ class Store:
         self._buffer[0, :, : self._length] = apply_rotary(self._keys[0], cos, sin)
 
     def select(self, index: Tensor) -> "Store":
-        """A store of its own with the entries ``index`` [rows, k]; this one stays as it is."""
+        """A new store with copies of the entries ``index`` [rows, k]."""
         part = Store(self._buffer.shape[1], self._buffer.shape[3], self.dtype, self.device, self.rows)
         part._buffer = self._picked(index)
         part._length, part.table = index.shape[1], self.table.take(index)
         return part
 
     def by_head(self, inside: Tensor) -> "HeadStores":
-        """Stores of their own with the entries marked in ``inside`` [rows = G, m], not equally many per KV head."""
+        """New stores, one per KV head, with copies of the entries marked in ``inside`` [rows = G, m]."""
         parts = []
         for head, mask in enumerate(inside):
             part = Store(1, self._buffer.shape[3], self.dtype, self.device)
@@ -153,7 +153,7 @@ class Store:
         self.table = Table({n: t.to(self.device) for n, t in columns.items()}) if columns else None
 
     def reserve(self, entries: int) -> None:
-        """Take room for ``entries`` at once, so that later appends allocate nothing."""
+        """Allocate ``entries`` at once, so that later appends allocate nothing."""
         if entries <= self._buffer.shape[2]:
             return
         _, groups, _, head_dim = self._buffer.shape
@@ -162,7 +162,7 @@ class Store:
         self._buffer = grown
 
     def _write(self, keys: Tensor, values: Tensor) -> None:
-        """Keys and values [1, G, n, d] behind the held ones."""
+        """Write keys and values [1, G, n, d] after the ones held."""
         end = self._length + keys.shape[2]
         if end > self._buffer.shape[2]:
             self.reserve(max(end, self._buffer.shape[2] * 5 // 4))  # amortised where nothing was reserved
@@ -198,7 +198,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 class HeadStores:
-    """What a reader sees where every KV head has its own number of entries: one store per head."""
+    """A window of a memory whose KV heads keep different entries: one store per head, of differing lengths."""
 
     def __init__(self, parts: list[Store]):
         self._parts = parts

@@ -1,4 +1,4 @@
-"""What is known of each entry of a layer: columns of equal length. Knows tensors; knows no keys and no values."""
+"""The table of a layer: what is known of each entry, in columns of equal length. Holds no keys and no values."""
 
 import torch
 from torch import Tensor
@@ -37,17 +37,17 @@ class Table:
         return sum(column.numel() * column.element_size() for column in self.columns.values())
 
 
-def table_of(piece: TokenChunk, first_index: int, rows: int) -> Table:
-    """What the engine knows of a piece's tokens: index in the stream, position, kind, step, patch, group, time."""
-    count = torch.arange(first_index, first_index + len(piece), dtype=torch.int32, device=piece.kind.device)
+def table_of(chunk: TokenChunk, first_index: int, rows: int) -> Table:
+    """The engine's columns for the tokens of a chunk: index in the stream, position, kind, step, patch, group, time."""
+    index = torch.arange(first_index, first_index + len(chunk), dtype=torch.int32, device=chunk.kind.device)
     columns = {
-        "index": count,
-        "position": piece.positions.to(torch.int32).transpose(0, 1),
-        "kind": piece.kind,
-        "step": piece.step,
-        "patch": piece.patch,
-        "group": piece.group,
-        "time": piece.time,
+        "index": index,
+        "position": chunk.positions.to(torch.int32).transpose(0, 1),
+        "kind": chunk.kind,
+        "step": chunk.step,
+        "patch": chunk.patch,
+        "group": chunk.group,
+        "time": chunk.time,
     }
     return Table({name: c.unsqueeze(0).expand(rows, *c.shape).contiguous() for name, c in columns.items()})
 

@@ -1,4 +1,4 @@
-"""Tokens on their way into the memory: embeddings, positions and what each token is.
+"""Chunks of tokens, as they enter the memory: embeddings, positions and what each token is.
 
 Knows tensors only. A *step* is a visual time step (one frame pair) or an audio slot; a *patch* tells apart the
 tokens of one step, so that tokens of equal kind and patch in successive steps look at the same thing.
@@ -45,19 +45,19 @@ class TokenChunk:
 _ROWS = ("embeds", "deepstack")
 
 
-def concat(pieces: list[TokenChunk]) -> TokenChunk:
-    """One piece from consecutive ones."""
-    assert pieces, "there is nothing to join"
+def concat(chunks: list[TokenChunk]) -> TokenChunk:
+    """One chunk from consecutive ones."""
+    assert chunks, "there must be a chunk to concatenate"
     names = [f.name for f in fields(TokenChunk) if f.name not in _ROWS]
-    parts = {name: torch.cat([getattr(p, name) for p in pieces], dim=-1) for name in names}
-    stacks = [p.deepstack for p in pieces]
+    parts = {name: torch.cat([getattr(p, name) for p in chunks], dim=-1) for name in names}
+    stacks = [p.deepstack for p in chunks]
     depth = max((len(s) for s in stacks if s is not None), default=0)
-    deepstack = [torch.cat([_layer(p, i) for p in pieces]) for i in range(depth)] or None
-    return TokenChunk(embeds=torch.cat([p.embeds for p in pieces]), deepstack=deepstack, **parts)
+    deepstack = [torch.cat([_layer(p, i) for p in chunks]) for i in range(depth)] or None
+    return TokenChunk(embeds=torch.cat([p.embeds for p in chunks]), deepstack=deepstack, **parts)
 
 
-def _layer(piece: TokenChunk, i: int) -> Tensor:
-    return torch.zeros_like(piece.embeds) if piece.deepstack is None else piece.deepstack[i]
+def _layer(chunk: TokenChunk, i: int) -> Tensor:
+    return torch.zeros_like(chunk.embeds) if chunk.deepstack is None else chunk.deepstack[i]
 
 
 def text_chunk(embeds: Tensor, first_position: int, kind: int, time: float = 0.0) -> TokenChunk:

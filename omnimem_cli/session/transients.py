@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.memory.attention import ROWS
 from omnimem_cli.memory.attention_kernels import BLOCK
+from omnimem_cli.memory.fork import TAIL_STEP
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.towers.vision import PAIRS_AT_ONCE
 
@@ -79,7 +80,7 @@ def transient_bytes(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int, str
 
 def question_tokens_in_flight(answer_tokens: int) -> int:
     """Tokens of questions and answers that may stand at once: a full batch of usual answers, fewer of longer ones."""
-    each = QUESTION_TOKENS + answer_tokens
+    each = -(-(QUESTION_TOKENS + answer_tokens) // TAIL_STEP) * TAIL_STEP  # a fork's tail grows by whole steps
     return min(QUESTIONS * each, max(QUESTIONS * (QUESTION_TOKENS + ANSWER_TOKENS), each))
 
 

@@ -153,7 +153,7 @@ def test_a_kept_pair_carries_its_exact_cosine_and_a_new_pair_uses_vectors(carry)
     cosine, neighbour_index = pairs.remember(pairs.cosines(carry))
     kept, fresh = torch.tensor([[0, 1, 2, 7, 8]]), unit_of(hidden_states(4, seed=1))
     engine = table.take(kept)
-    table["cosine"], table["partner"] = cosine[None], neighbour_index[None]
+    table["cosine"], table["neighbour_index"] = cosine[None], neighbour_index[None]
     both = engine.extend(table_of(piece.cut(20, 24), 20, 1))
     vectors = torch.cat([pairs.vectors[kept[0]], carry.compact(fresh)])
     later = NeighbourCosines(fresh, vectors, both["index"][0], table.take(kept), *neighbour_order(both, "sequence"))

@@ -1,4 +1,4 @@
-"""Turning keys exactly, and clocks that keep a memory inside the trained range."""
+"""Moving keys exactly, and position maps that keep a memory inside the trained range."""
 
 import copy
 
@@ -143,10 +143,12 @@ def test_one_layer_watched_with_moved_positions_equals_the_stock_pass_at_those_p
     assert (kept - expected).abs().max() > 0.01, "the places must matter, or this test cannot fail"
 
 
-def test_layers_with_clocks_of_their_own_are_asked_at_their_own_places():
+def test_layers_with_maps_of_their_own_are_asked_at_their_own_places():
     """Queries and keys turned from the first layer's place to another's stand where that one wants them."""
     position_map = CompactPositions(Rotary(omni_decoder()), 2, None)
-    position_map.load_state({"anchor": 5, "knots": [torch.tensor([7, 9, 30]), torch.tensor([8, 20, 21, 22, 29, 30])]})
+    position_map.load_state(
+        {"anchor": 5, "breakpoints": [torch.tensor([7, 9, 30]), torch.tensor([8, 20, 21, 22, 29, 30])]}
+    )
     raw = torch.tensor([[[3, 7, 30, 33]]]).expand(3, 1, 4)
     assert Placement(position_map, raw).base[0, 0].tolist() == [3, 6, 8, 11]
     assert position_map.place(1, raw)[0, 0].tolist() == [3, 5, 11, 14]
@@ -158,7 +160,7 @@ def test_layers_with_clocks_of_their_own_are_asked_at_their_own_places():
     assert Placement(position_map, raw + 10, after=31).base[0, 0].tolist() == [9 - 18, 9 - 14, 9 + 9, 9 + 12]
 
 
-def test_hermes_deep_layers_run_on_clocks_of_their_own():
+def test_hermes_deep_layers_have_maps_of_their_own():
     memory = watch(stream(30), "eager", "snapkv")
     ends = {int(memory.position_map.place(layer, torch.tensor([memory.next_position]))) for layer in range(4)}
     assert len(ends) > 1, "layers that keep other entries close ranks elsewhere"
@@ -167,7 +169,7 @@ def test_hermes_deep_layers_run_on_clocks_of_their_own():
 
 def test_lazy_waits_until_the_trained_range_is_near():
     early, late = watch(stream(4), "lazy", trained=100), watch(stream(30), "lazy", trained=100)
-    assert early.position_map.state()["knots"] == [None] * 4 and late.position_map.nbytes > 0
+    assert early.position_map.state()["breakpoints"] == [None] * 4 and late.position_map.nbytes > 0
     assert int(late.position_map.place(0, torch.tensor([late.next_position]))) <= 100
 
 
@@ -190,7 +192,7 @@ def test_retimed_grids_that_move_with_time_keep_their_shape():
 
 
 @pytest.mark.parametrize("mode", ["lazy", "eager", "retime"])
-def test_a_restored_clock_goes_on_as_if_unbroken(mode):
+def test_a_restored_position_map_goes_on_as_if_unbroken(mode):
     piece = stream(20)
     whole, first = watch(piece, mode, trained=100), watch(piece.cut(0, 111), mode, trained=100)
     decoder = omni_decoder()

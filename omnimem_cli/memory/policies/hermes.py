@@ -97,7 +97,7 @@ class Hermes(BoundedPolicy):
 
 @dataclass(frozen=True)
 class Depth:
-    """Where a layer stands: its band, and how far through the middle band it is."""
+    """The depth of a layer: its band, and how far through the middle band it is."""
 
     band: int
     through: float
@@ -120,7 +120,7 @@ class Depth:
 
 
 def _summary(layer: LayerState, evicted: Tensor) -> Merged:
-    """Mean of the entries ``evicted`` [k], their keys turned to the place after the last one."""
+    """Mean of the entries ``evicted`` [k], their keys moved to the position after the last one."""
     table = layer.table
     after = table["position"].amax((1, 2), keepdim=True).expand(1, 1, 3) + 1
     keys, values = layer.store.gather(evicted)

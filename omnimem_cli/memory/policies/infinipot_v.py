@@ -39,7 +39,7 @@ class InfiniPotV(RankingPolicy):
             raise ValueError("alpha and rho are shares between 0 and 1")
 
     def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
-        """Norms of values; what TaR chose stands above them."""
+        """Norms of values; what TaR chose ranks above them."""
         norms = view.value_norms()
         return norms.masked_fill(self._by_novelty(view, candidates, k), float(norms.max()) + 1)
 

@@ -13,7 +13,7 @@ from omnimem_cli.memory.policies.policy import LayerView, RankingPolicy
 
 @dataclass
 class KeyNorm(RankingPolicy):
-    """No settings beside ``pool``."""
+    """No setting but ``pool``."""
 
     per_head: ClassVar[bool] = True
 

@@ -49,7 +49,7 @@ class OmniMem(BoundedPolicy):
             raise ValueError("stride is at least 1, exponent not negative, carry above 0")
 
     def side_bytes(self, kv_bytes: int) -> int:
-        """Importance, cosine and partner, and at most so much of a vector."""
+        """Importance, cosine, neighbour's index, and the vector at its largest."""
         return 12 + self._vector_bytes(kv_bytes)
 
     def on_layer(self, view: LayerView) -> Kept:
@@ -62,7 +62,7 @@ class OmniMem(BoundedPolicy):
         pairs, carry = self._pairs(view)
         cosines = pairs.cosines(carry)
         cosine, neighbour_index = pairs.remember(cosines)
-        for name, column in (("vector", pairs.vectors), ("cosine", cosine), ("partner", neighbour_index)):
+        for name, column in (("vector", pairs.vectors), ("cosine", cosine), ("neighbour_index", neighbour_index)):
             view.table[name] = column[None]
         return self._importance(view), redundancy(cosines, pairs.order)[None]
 

@@ -2,7 +2,7 @@
 
 A policy decides either per layer, right after that layer's attention over [memory; chunk] (``on_layer``), or, with
 ``per_chunk``, once per chunk for all layers together (``on_chunk_end``), when it may also ask the model something
-(``ProxyQuery``). The chunk is then held in all layers meanwhile. Compaction, positions and bytes are the engine's.
+(``ProxyQuery``). Until then all layers hold the chunk. Compaction, positions and bytes are the engine's.
 """
 
 from collections.abc import Callable

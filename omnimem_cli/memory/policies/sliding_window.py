@@ -14,7 +14,7 @@ from omnimem_cli.memory.policies.policy import LayerView, RankingPolicy
 
 @dataclass
 class SlidingWindow(RankingPolicy):
-    """No settings beside ``pool``."""
+    """No setting but ``pool``."""
 
     def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """By recency."""

@@ -4,8 +4,8 @@ After every chunk the closing of a turn (no question in it) runs as a proxy quer
 it pays to media entries is their score. Over budget, the best stay and every new frame leaves one merged entry, its
 keys and values weighted by that attention; prototypes count inside the budget and are scored like any entry later.
 
-No code was released. Ours, and settable: how heads and tokens are reduced; whether keys are averaged as they stand
-(``raw``) or turned to one position first (``aligned``). Ours, fixed: prototypes take at most half of a contest's
+No code was released. Ours, and settable: how heads and tokens are reduced; whether keys are averaged unmoved
+(``raw``) or moved to one position first (``aligned``). Ours, fixed: prototypes take at most half of a contest's
 places, the latest frames first; of a frame that a chunk cuts each part has its own; a "frame" of sound is one second.
 The paper's frame filter and its positions beyond the trained range (YaRN) are not part of the policy.
 """
@@ -83,7 +83,7 @@ class StreamMem(BoundedPolicy):
         return _Frames(fresh[inside], number[frame][inside], last[chosen])
 
     def _prototypes(self, layer: LayerState, frames: "_Frames", scores: Tensor) -> Merged:
-        """One entry per frame, standing where the frame's last token does."""
+        """One entry per frame, at the position of the frame's last token."""
         weights = scores[frames.members].clamp(min=1e-30) if self.merge == "weighted" else None
         keys, values = layer.store.gather(frames.members)
         if self.keys == "aligned":
