@@ -24,7 +24,7 @@ class Budget:
         return f"{self.bytes}B" if self.bytes is not None else str(self.entries)
 
 
-def parse_budget(text: str) -> Budget:
+def parse_budget(text: str, flag: str = "--budget") -> Budget:
     """ "8k" is 8192 entries, "2GiB" bytes. Raises UsageError naming the accepted forms."""
     cleaned = text.strip()
     if cleaned.lower() == "auto":
@@ -35,5 +35,5 @@ def parse_budget(text: str) -> Budget:
         return Budget(bytes=size)
     scale = {"": 1, "K": 1024}.get(unit)
     if match is None or scale is None or (entries := int(amount * scale)) < 1:
-        raise UsageError(f"--budget {text!r} is not a budget.", _FORMS)
+        raise UsageError(f"{flag} {text!r} is not a budget.", _FORMS)
     return Budget(entries=entries)

@@ -1,8 +1,8 @@
-"""What omnimem says on stderr: notes, warnings, errors and progress.
+"""What omnimem prints for people: messages and progress on stderr, tables on stdout.
 
-Knows terminals; knows nothing of the work. Colour and animation only on a terminal; elsewhere progress is one
-plain line now and then. Data never passes here: it goes to stdout. Parts of rich that few runs need are imported
-when they do.
+Knows terminals; knows nothing of the work. Colour and animation are for terminals only; elsewhere progress is a plain
+line now and then, and a table is tab-separated. Results do not pass here. Parts of rich that few runs need are
+imported when they do.
 """
 
 import sys
@@ -22,56 +22,49 @@ PLAIN_EVERY_SHARE = 0.25  # when another quarter is done
 
 
 class MessageConsole:
-    """The one place that writes to stderr."""
+    """Messages and progress on stderr, as much of them as `configure` allows. ``terminal`` is rich's view of stderr."""
 
     def __init__(self) -> None:
         self.configure()
 
-    def configure(
-        self, *, quiet: bool = False, verbose: bool = False, debug: bool = False, no_color: bool = False
-    ) -> None:
-        """Set how much is said. Errors are always said."""
-        self.quiet, self.verbose, self.debug = quiet, verbose or debug, debug
-        self.console = Console(stderr=True, no_color=no_color or None, highlight=False)
+    def configure(self, *, quiet: bool = False, debug: bool = False, no_color: bool = False) -> None:
+        """Set how much is printed. Errors always are."""
+        self.quiet, self.debug = quiet, debug
+        self.terminal = Console(stderr=True, no_color=no_color or None, highlight=False)
 
     def info(self, text: str, style: str = "") -> None:
-        """What a user wants to know: a result, a choice made."""
+        """Print what a user wants to know: a result, a choice made."""
         if not self.quiet:
-            self._say(Text(text, style))
-
-    def detail(self, text: str) -> None:
-        """What -v asks for."""
-        if self.verbose and not self.quiet:
-            self._say(Text(text, "dim"))
+            self._print(Text(text, style))
 
     def warn(self, text: str) -> None:
-        """Something is degraded, and the work goes on."""
+        """Print a warning: something is degraded, and the work goes on."""
         if not self.quiet:
-            self._say(Text.assemble(("warning: ", "yellow"), text))
+            self._print(Text.assemble(("warning: ", "yellow"), text))
 
     def error(self, error: BaseException, about: str = "") -> None:
-        """One sentence and the next step; the traceback only with --debug."""
+        """Print one sentence and the next step, and with --debug the traceback. ``about``: the input concerned."""
         message, hint = explain(error)
-        self._say(
+        self._print(
             Text.assemble(("error: ", "bold red"), f"{about}: " if about and about not in message else "", message)
         )
         if hint:
-            self._say(Text(f"  {hint}"))
+            self._print(Text(f"  {hint}"))
         if self.debug:
             from rich.traceback import Traceback
 
-            self.console.print(Traceback.from_exception(type(error), error, error.__traceback__))
+            self.terminal.print(Traceback.from_exception(type(error), error, error.__traceback__))
 
-    def _say(self, text: Text) -> None:
-        self.console.print(text, soft_wrap=True)
+    def _print(self, text: Text) -> None:
+        self.terminal.print(text, soft_wrap=True)
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Report]:
         """Draw the progress of one input; yields what the work calls with its reports."""
         if self.quiet:
             yield lambda report: None
-        elif self.console.is_terminal and not self.console.is_dumb_terminal:
-            with _bar(self.console, label) as show:
+        elif self.terminal.is_terminal and not self.terminal.is_dumb_terminal:
+            with _bar(self.terminal, label) as show:
                 yield show
         else:
             yield PlainProgress(label, self.info)

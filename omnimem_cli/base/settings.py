@@ -1,55 +1,179 @@
 """Everything a run was asked to do, resolved from flags, environment, config files and defaults.
 
-Knows plain values; knows no torch, no model and no command. One instance serves all inputs of a run.
+Knows plain values and how each is typed; knows no torch, no model and no command. One instance serves all inputs of a
+run.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from omnimem_cli.base.budget import Budget
+from omnimem_cli.base import flags
+from omnimem_cli.base.budget import Budget, parse_budget
+from omnimem_cli.base.choices import DTYPES, MROPE, POSITIONS
+from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, choice, flag, not_negative, positive
+from omnimem_cli.base.timecode import parse_span, parse_time
 
 ANSWER_TOKENS = 768  # of an answer, unless the user or the task wants fewer
+BY_MODEL = "the model's"  # the help's default of what `models show` tells
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Resolved options. None means: the catalogue row's (or the task's) default."""
+    """Resolved options, each with its flag. None means: the default of the model or of the task.
 
-    # model
-    model: str = "auto"  # auto | catalogue name | hub id | folder
-    device: str = "auto"  # auto | cuda | cuda:N | cpu
-    dtype: str | None = None  # float32 | bfloat16 | float16
-    offline: bool = False
-    # memory
-    budget: Budget | None = None
-    policy: str = "omnimem"  # NAME[:key=value]...
-    plan: str | None = None  # AVBA plan file
-    av_ratio: float | None = None  # visual : audio prior r
-    positions: str = "keep"  # keep | lazy | eager | retime
-    chunk: int | None = None  # tokens
+    Raises UsageError for values that exclude each other.
+    """
+
     # media
-    fps: float | None = None
-    max_pixels: int | None = None
-    mrope: str = "released"  # released | trained
-    start_s: float | None = None
-    end_s: float | None = None
-    audio_track: str | None = None  # 1-based number or language tag
-    no_audio: bool = False
-    no_video: bool = False
-    timeout_s: float | None = None  # wall clock for one input
+    start_s: float | None = flag(
+        None,
+        INPUT,
+        "--start TIME",
+        "Start time (90, 1:30 or 0:01:30.5).",
+        read=parse_time,
+        text=True,
+        shown="the start",
+    )
+    end_s: float | None = flag(None, INPUT, "--end TIME", "End time.", read=parse_time, text=True, shown="the end")
+    audio_track: str | None = flag(
+        None,
+        ADVANCED,
+        "--audio-track N|LANG",
+        "Audio track: its number from 1, or a language tag (jpn).",
+        shown="the file's default track",
+    )
+    no_audio: bool = flag(False, ADVANCED, "--no-audio", "Ignore the sound.")
+    no_video: bool = flag(False, ADVANCED, "--no-video", "Ignore the picture.")
+    fps: float | None = flag(
+        None, ADVANCED, "--fps N", "Frames per second that the model sees.", read=positive, shown=BY_MODEL
+    )
+    max_pixels: int | None = flag(
+        None, ADVANCED, "--max-pixels N", "Maximum pixels per frame.", read=positive, shown=BY_MODEL
+    )
+    # model
+    model: str = flag(
+        "auto",
+        MODEL,
+        "-m --model NAME",
+        "A name from `omnimem models list`, a Hugging Face id, a folder, or auto: the first installed one that fits.",
+    )
+    device: str = flag("auto", MODEL, "--device DEVICE", "auto, cuda, cuda:1 or cpu.", read=flags.device)
+    dtype: str | None = flag(
+        None,
+        ADVANCED,
+        "--dtype TYPE",
+        "Type of the weights: float32, bfloat16, float16; int8 and int4 need an extra.",
+        read=choice(*DTYPES),
+        shown="bfloat16 on CUDA, else float32",
+    )
+    offline: bool = flag(False, ADVANCED, "--offline", "Never use the network.")
+    mrope: str = flag(
+        "released",
+        ADVANCED,
+        "--mrope RULE",
+        "Positions of video-SALMONN 2+ on Qwen2.5-VL: released or trained.",
+        read=choice(*MROPE),
+    )
+    # memory
+    budget: Budget | None = flag(
+        None,
+        MODEL,
+        "--budget SIZE",
+        "Bound of the KV memory: entries per layer (8k), bytes (2GiB), or auto: the largest that fits.",
+        read=parse_budget,
+        text=True,
+        shown="the model's, 8k for most",
+    )
+    policy: str = flag(
+        "omnimem", ADVANCED, "--policy NAME[:KEY=VALUE]...", "Eviction policy (see `omnimem bench needle`)."
+    )
+    plan: str | None = flag(
+        None,
+        ADVANCED,
+        "--plan FILE",
+        "Budget allocation: a file written by `omnimem calibrate`, or nano for the built-in one.",
+        shown="every layer alike",
+    )
+    av_ratio: float | None = flag(
+        None,
+        ADVANCED,
+        "--av-ratio R",
+        "Visual : audio share of the budget, where there is no plan.",
+        read=positive,
+        shown=BY_MODEL,
+    )
+    positions: str = flag(
+        "keep",
+        ADVANCED,
+        "--positions RULE",
+        "Rotary positions of kept keys: keep, lazy, eager or retime.",
+        read=choice(*POSITIONS),
+    )
+    chunk: int | None = flag(
+        None, ADVANCED, "--chunk TOKENS", "Tokens per forward pass.", read=positive, shown="twice the budget"
+    )
     # answers
-    language: str | None = None
-    spoken_language: str | None = None
-    glossary: tuple[str, ...] = ()
-    vad: str = "energy"  # energy | silero: what counts as speech
-    max_tokens: int | None = None
-    temperature: float = 0.0
-    seed: int = 0
+    language: str | None = flag(None, ANSWER, "--language NAME", "Language of the output.", shown="the model's choice")
+    spoken_language: str | None = flag(
+        None, ADVANCED, "--spoken-language NAME", "Language spoken in the input.", shown="detected by the model"
+    )
+    glossary: tuple[str, ...] = flag(
+        (),
+        ADVANCED,
+        "--glossary FILE",
+        "Names and terms to spell right, one per line.",
+        read=flags.lines_of,
+        text=True,
+    )
+    vad: str = flag(
+        "energy",
+        ADVANCED,
+        "--vad NAME",
+        "Voice-activity detector: energy, or silero (needs an extra).",
+        read=flags.detector,
+    )
+    max_tokens: int | None = flag(
+        None,
+        ADVANCED,
+        "--max-tokens N",
+        "Maximum tokens per answer.",
+        read=positive,
+        shown=f"{ANSWER_TOKENS}; 384 per window of a transcript",
+    )
+    temperature: float = flag(
+        0.0, ADVANCED, "--temperature T", "Randomness of answers; 0 is deterministic.", read=not_negative
+    )
+    seed: int = flag(0, ADVANCED, "--seed N", "Seed of random answers (--temperature above 0).")
     # files
     formats: tuple[str, ...] = ("md",)
-    output: str | None = None
-    force: bool = False
-    strict: bool = False
+    output: str | None = flag(
+        None,
+        OUTPUT,
+        "-o --output PATH",
+        "A folder, a result file (notes.md), or - for stdout (JSON Lines).",
+        shown="beside the input",
+    )
+    force: bool = flag(False, OUTPUT, "--force", "Redo finished work and overwrite existing files.")
+    strict: bool = flag(False, OUTPUT, "--strict", "Exit 7 if a result is degraded (coverage, schema).")
+    timeout_s: float | None = flag(
+        None,
+        ADVANCED,
+        "--timeout SPAN",
+        "Maximum time for one input: 600, 10m or 2h.",
+        read=parse_span,
+        text=True,
+        shown="none",
+    )
+
+    def __post_init__(self):
+        if self.end_s is not None and self.end_s <= (self.start_s or 0.0):
+            raise UsageError(
+                f"--end {self.end_s:g} is not after --start {self.start_s or 0:g}.",
+                "Give a range of at least one second.",
+            )
+        if self.no_audio and self.no_video:
+            raise UsageError("--no-audio and --no-video leave nothing to watch.", "Drop one of them.")
 
     @property
     def answer_tokens(self) -> int:
@@ -59,12 +183,11 @@ class Settings:
 
 @dataclass
 class Progress:
-    """What a run tells while it works; the command line draws it. ``total_s`` is None for live input."""
+    """What a run reports while it works; the command line draws it. ``total_s`` is None for live input."""
 
     stage: str = ""
     done_s: float = 0.0
     total_s: float | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 Report = Callable[[Progress], None]

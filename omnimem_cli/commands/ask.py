@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from omnimem_cli.base.errors import UsageError
-from omnimem_cli.commands.options import ADVANCED, ANSWER, Inputs, RunOptions, examples, option, with_options
+from omnimem_cli.base.flags import ADVANCED, ANSWER
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, option, takes
 
 if TYPE_CHECKING:
     from omnimem_cli.tasks.presets.preset import Question
@@ -25,7 +27,11 @@ def _preset_names(incomplete: str) -> list[str]:
     return [preset.name for preset in list_presets() if preset.name.startswith(incomplete)]
 
 
-@with_options(RunOptions)
+@takes(
+    settings=Group(Settings, without=("spoken_language", "vad")),
+    options=Group(RunOptions),
+    config=True,
+)
 def ask(
     inputs: Inputs = None,
     question: Annotated[list[str] | None, option(ANSWER, "-Q --question TEXT", "A question (repeatable).")] = None,
@@ -43,6 +49,7 @@ def ask(
         list[str] | None, option(ADVANCED, "--var NAME=VALUE", "A variable of the preset (repeatable).")
     ] = None,
     *,
+    settings: Settings,
     options: RunOptions,
 ) -> None:
     """Ask questions about videos: meeting.mp4 gives meeting.answers.md."""
@@ -50,7 +57,7 @@ def ask(
     from omnimem_cli.tasks.ask import Ask
 
     name, asked = _questions(question or [], preset, questions, var or [])
-    run_task(inputs, options, "ask", Ask, {"questions": asked}, preset=name)
+    run_task(inputs, settings, options, "ask", Ask, {"questions": asked}, preset=name)
 
 
 def _questions(

@@ -6,31 +6,32 @@ from typing import Annotated
 import typer
 
 from omnimem_cli.base.console import console
-from omnimem_cli.commands.options import FORMATS, RunOptions, examples, with_options
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.options import Format, Group, as_json, examples, takes
 
 EXAMPLES = ("omnimem doctor", "omnimem doctor lecture.mp4 -m qwen2.5-omni-3b --budget 2GiB")
 
-WATCHING = ("start", "end", "audio_track", "no_audio", "no_video", "model", "budget", "device", "dtype", "policy")
-WATCHING += ("plan", "av_ratio", "positions", "chunk", "fps", "max_pixels", "max_tokens", "config", "help_all")
-"""The options of a run that what fits depends on."""
+WATCHING = ("start_s", "end_s", "audio_track", "no_audio", "no_video", "model", "budget", "device", "dtype", "policy")
+WATCHING += ("plan", "av_ratio", "positions", "chunk", "fps", "max_pixels", "max_tokens", "mrope")
+"""The settings that decide what fits."""
 
 
-@with_options(RunOptions, only=WATCHING)
+@takes(settings=Group(Settings, only=WATCHING), config=True)
 def doctor(
     source: Annotated[
         str | None, typer.Argument(metavar="INPUT", help="Say what this file would take.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
+    format: Format = None,
     *,
-    options: RunOptions,
+    settings: Settings,
 ) -> None:
     """Say what is installed, what fits and what the budget will be; exit 4, 5 or 6 as a run would."""
-    settings = options.settings(FORMATS)
+    json_wanted = as_json(format)
     from omnimem_cli.jobs.doctor import diagnose
     from omnimem_cli.jobs.outcomes import first_of
 
     findings = diagnose(source, settings)
-    if as_json:
+    if json_wanted:
         typer.echo(json.dumps([vars(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
         width = max(len(finding.about) for finding in findings)

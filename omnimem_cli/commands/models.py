@@ -9,7 +9,7 @@ import typer
 
 from omnimem_cli.base.console import console, table
 from omnimem_cli.base.errors import UsageError
-from omnimem_cli.commands.options import examples
+from omnimem_cli.commands.options import Format, as_json, examples
 from omnimem_cli.models.catalogue import DTYPE_BYTES, QUANTIZED_BYTES, ROWS, Row, row, row_for_unlisted
 
 app = typer.Typer(help="Models: list them, download one, show one.", no_args_is_help=True)
@@ -22,16 +22,13 @@ Shown = Annotated[
     str,
     typer.Argument(metavar="NAME", help="A name from the list; a folder or Hugging Face id on this machine."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)]
-
-
 HEAD = ("name", "here", "params", "download", "weights", "tokens/s", "entry", "licence")
 
 
-@app.command("list", epilog=examples(["omnimem models list", "omnimem models list --json"]))
-def list_all(as_json: AsJson = False) -> None:
+@app.command("list", epilog=examples(["omnimem models list", "omnimem models list -f json"]))
+def list_all(format: Format = None) -> None:
     """List the models that omnimem knows, and which are installed."""
-    if as_json:
+    if as_json(format):
         typer.echo(json.dumps([_facts(known) for known in ROWS], indent=2))
         return
     table(HEAD, [_cells(known) for known in ROWS])
@@ -55,10 +52,18 @@ def _cells(known: Row) -> tuple[str, ...]:
     )
 
 
-@app.command("show", epilog=examples(["omnimem models show qwen2.5-omni-7b", "omnimem models show ./my-model"]))
-def show(name: Shown) -> None:
-    """Print everything known of one model as JSON."""
-    typer.echo(json.dumps(_facts(_known(name)), indent=2))
+@app.command("show", epilog=examples(["omnimem models show qwen2.5-omni-7b", "omnimem models show ./my-model -f json"]))
+def show(name: Shown, format: Format = None) -> None:
+    """Print everything known of one model."""
+    json_wanted, facts = as_json(format), _facts(_known(name))
+    if json_wanted:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    weights = facts.pop("weights_gb")
+    lines = facts | {f"weights_gb as {dtype}": size for dtype, size in weights.items()}
+    width = max(map(len, lines))
+    for about, value in lines.items():
+        typer.echo(f"{about:<{width}}  {'unknown' if value is None else value}")
 
 
 def _known(name: str) -> Row:

@@ -3,19 +3,22 @@
 Knows the order of a run: inputs, model, plan, work, account. Data goes to stdout, talk to stderr.
 """
 
+import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from omnimem_cli.base.console import console
-from omnimem_cli.base.errors import InputError, MissingError, UsageError
-from omnimem_cli.commands.options import RunOptions
+from omnimem_cli.base.errors import InputError, MissingError, OutputError, UsageError
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.options import RunOptions, formats_of
 
 if TYPE_CHECKING:
     from omnimem_cli.jobs.batch import Batch
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 def run_task(
     typed: list[str] | None,
+    settings: Settings,
     options: RunOptions,
     name: str,
     make: Callable[..., Any],
@@ -34,16 +38,15 @@ def run_task(
     preset: str | None = None,
 ) -> None:
     """Do one task on all inputs, then leave with the exit code. ``make(settings, **task_options)`` is the task."""
-    console.configure(
-        quiet=options.quiet, verbose=options.verbose, debug=options.debug or console.debug, no_color=options.no_color
-    )
+    console.configure(quiet=options.quiet, debug=options.debug or console.debug, no_color=options.no_color)
     from omnimem_cli.jobs.batch import Batch
     from omnimem_cli.jobs.work import Work
     from omnimem_cli.results.writers import FORMATS
 
-    settings = options.settings(FORMATS[name])
-    devices = options.devices()
-    if options.offline:
+    settings = replace(settings, formats=formats_of(options.format, settings.output, FORMATS[name]))
+    if options.report is not None:
+        _check_report(options.report, settings.force)
+    if settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
     batch = Batch(Work(name, make, task_options, settings, preset))
     batch.model.check_name()
@@ -54,7 +57,7 @@ def run_task(
         for job in jobs:
             _print("\t".join((batch.preview(job), job.input.path, _files(job))))
         return
-    raise typer.Exit(_run(batch, _stream(batch, jobs, devices, options.ray), len(jobs), options.report))
+    raise typer.Exit(_run(batch, _stream(batch, jobs, options), len(jobs), options.report))
 
 
 def _files(job: "Job") -> str:
@@ -64,7 +67,7 @@ def _files(job: "Job") -> str:
 def _offer_download(engine: "LazyModel", options: RunOptions) -> None:
     """Weights that were named and are not here: fetched with --yes, or when a person at a terminal agrees."""
     row = engine.to_download()
-    if row is None or options.offline:
+    if row is None or engine.settings.offline:
         return
     from omnimem_cli.models import download
 
@@ -92,27 +95,27 @@ def _find(typed: list[str] | None, options: RunOptions, name: str) -> "list[Inpu
     return found
 
 
-def _stream(batch: "Batch", jobs: "Sequence[Job]", devices: Sequence[str], cluster: str | None) -> "Iterator[Outcome]":
+def _stream(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "Iterator[Outcome]":
     """The outcomes of all jobs as they come: from this process, one per device, or a cluster."""
-    if cluster is not None:
+    if options.ray is not None:
         from omnimem_cli.jobs.ray_cluster import by_ray
 
-        return by_ray(batch, jobs, cluster)
-    if devices:
+        return by_ray(batch, jobs, options.ray)
+    if options.workers:
         from omnimem_cli.jobs.workers import by_workers
 
-        return by_workers(batch, jobs, devices)
+        return by_workers(batch, jobs, options.workers)
     return batch.outcomes(jobs)
 
 
 def _run(batch: "Batch", stream: "Iterator[Outcome]", total: int, account: Path | None) -> int:
     """Every outcome told as it comes; the account is given however the run ends."""
     from omnimem_cli.base.process import Interrupted, stop_signals
-    from omnimem_cli.jobs.outcomes import exit_code
+    from omnimem_cli.jobs.outcomes import REPORT, exit_code
 
     begun, outcomes, stopped = time.monotonic(), [], None
     if account is not None:
-        _write_report(account, {})
+        _write_report(account, {"schema": REPORT, "task": batch.work.name, "inputs": []})
     with stop_signals(signal.SIGINT, signal.SIGTERM):
         try:
             for outcome in stream:
@@ -177,6 +180,20 @@ def _print_summary(
         console.info(f"{tally(outcomes)}{rest} in {format_clock(wall_s)}", "bold")
     if file is not None:
         _write_report(file, report(batch.work.name, outcomes, total, wall_s, code))
+
+
+def _check_report(file: Path, force: bool) -> None:
+    """A file that is no report of omnimem is not overwritten unasked. Raises OutputError."""
+    from omnimem_cli.jobs.outcomes import REPORT
+
+    if force or not file.exists():
+        return
+    try:
+        ours = json.loads(file.read_text("utf-8")).get("schema") == REPORT
+    except (OSError, ValueError, AttributeError):
+        ours = False
+    if not ours:
+        raise OutputError(f"{file} exists and is no report of omnimem.", "Name another file, or add --force.")
 
 
 def _write_report(file: Path, content: dict) -> None:

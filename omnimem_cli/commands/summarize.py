@@ -1,11 +1,13 @@
 """``omnimem summarize``: options to a task."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from omnimem_cli.commands.options import ANSWER, Inputs, RunOptions, examples, option, with_options
+from omnimem_cli.base.choices import STYLES
+from omnimem_cli.base.flags import ANSWER, choice
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, option, takes
 
 EXAMPLES = (
     "omnimem summarize lecture.mp4",
@@ -15,27 +17,33 @@ EXAMPLES = (
 )
 
 
-class Style(StrEnum):
-    """How long and in what form."""
-
-    brief = "brief"
-    detailed = "detailed"
-    chapters = "chapters"
-
-
-@with_options(RunOptions)
+@takes(
+    settings=Group(Settings, without=("spoken_language", "vad")),
+    options=Group(RunOptions),
+    config=True,
+)
 def summarize(
     inputs: Inputs = None,
-    style: Annotated[Style, option(ANSWER, "--style STYLE", "brief, detailed, or chapters with times.")] = Style.brief,
-    prompt: Annotated[str | None, option(ANSWER, "--prompt TEXT", "Ask for something else than a summary.")] = None,
+    style: Annotated[
+        str,
+        option(
+            ANSWER,
+            "--style STYLE",
+            "brief, detailed, or chapters with times.",
+            autocompletion=lambda incomplete: [style for style in STYLES if style.startswith(incomplete)],
+        ),
+    ] = "brief",
+    prompt: Annotated[str | None, option(ANSWER, "--prompt TEXT", "Use your own prompt.")] = None,
     *,
+    settings: Settings,
     options: RunOptions,
 ) -> None:
     """Summarize videos: lecture.mp4 gives lecture.summary.md."""
     from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.summarize import Summarize
 
-    run_task(inputs, options, "summarize", Summarize, {"style": style.value, "prompt": prompt})
+    task_options = {"style": choice(*STYLES)(style, "--style"), "prompt": prompt}
+    run_task(inputs, settings, options, "summarize", Summarize, task_options)
 
 
 def register(app: typer.Typer) -> None:

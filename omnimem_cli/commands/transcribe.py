@@ -2,7 +2,8 @@
 
 import typer
 
-from omnimem_cli.commands.options import Inputs, RunOptions, examples, with_options
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, takes
 
 EXAMPLES = (
     "omnimem transcribe interview.mp4 -f srt,md",
@@ -11,13 +12,13 @@ EXAMPLES = (
 )
 
 
-@with_options(RunOptions)
-def transcribe(inputs: Inputs = None, *, options: RunOptions) -> None:
+@takes(settings=Group(Settings, without=("language",)), options=Group(RunOptions), config=True)
+def transcribe(inputs: Inputs = None, *, settings: Settings, options: RunOptions) -> None:
     """Write down what is said, with times: interview.mp4 gives interview.transcript.md."""
     from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.transcribe import Transcribe
 
-    run_task(inputs, options, "transcribe", Transcribe, {})
+    run_task(inputs, settings, options, "transcribe", Transcribe, {})
 
 
 def register(app: typer.Typer) -> None:

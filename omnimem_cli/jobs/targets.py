@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePath
 
+from omnimem_cli.base.choices import FORMATS
 from omnimem_cli.base.errors import OutputError, UsageError
 from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, Input
 
-RESULT_SUFFIXES = frozenset({".md", ".json", ".srt", ".vtt", ".txt"})
+RESULT_SUFFIXES = frozenset(f".{format}" for format in FORMATS)
 SUBTITLES = ("srt", "vtt")  # players look for lecture.srt, not for lecture.transcript.srt
 
 

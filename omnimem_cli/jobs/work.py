@@ -28,6 +28,8 @@ class Work:
         """Everything that the result depends on besides the input, as plain values."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in _INDIFFERENT}
         settings["glossary"] = list(self.settings.glossary)
+        if not self.settings.temperature:
+            del settings["seed"]  # nothing is drawn
         if self.settings.plan:
             settings["plan"] = digest_file(self.settings.plan)
         return {"task": self.name, "model": model, "settings": settings, "options": _plain(self.options)}

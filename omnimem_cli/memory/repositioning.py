@@ -18,12 +18,10 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from omnimem_cli.base.choices import POSITIONS
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.tokens import PREFIX, VISUAL, TokenChunk
-
-MODES = ("keep", "lazy", "eager", "retime")
-
 
 MARGIN = 32  # one part in so many of the trained range is left to the question
 
@@ -80,7 +78,7 @@ class Placement:
 
 def make_position_map(mode: str, decoder: nn.Module, trained: int | None = None) -> PositionMap:
     """The position map of a mode. ``trained``: positions seen in training; None takes the decoder's own maximum."""
-    assert mode in MODES, f"positions are one of {', '.join(MODES)}, not {mode}"
+    assert mode in POSITIONS, f"positions are one of {', '.join(POSITIONS)}, not {mode}"
     if mode == "keep":
         return KeepPositions()
     trained = trained or decoder.config.max_position_embeddings

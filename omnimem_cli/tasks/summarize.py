@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from omnimem_cli.base.choices import STYLES
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import format_span
 from omnimem_cli.tasks.prompts import NOTE, OUTLINE, SUMMARY, TITLE, instruct
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from omnimem_cli.media.segment import Segment
     from omnimem_cli.session.session import ChunkEnd, Session
 
-STYLES = ("brief", "detailed", "chapters")
 NOTES_S = 180.0
 NOTE_TOKENS = 320
 OUTLINE_CHARACTERS = 12_000  # of notes in the last question, about 3,000 tokens, however long the video

@@ -146,7 +146,7 @@ def test_nothing_but_errors_is_said_when_quiet(fake: FakeRun, capsys):
 
 def test_nothing_is_coloured_or_animated_off_a_terminal(fake: FakeRun, capsys):
     media("a.mp4")
-    omnimem("summarize", "a.mp4", "gone.mp4", "-v")
+    omnimem("summarize", "a.mp4", "gone.mp4")
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out + shown.err
 

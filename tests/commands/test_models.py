@@ -24,7 +24,7 @@ def nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 def test_the_list_as_json_says_everything_of_every_row(capsys):
-    assert omnimem("models", "list", "--json") == 0
+    assert omnimem("models", "list", "-f", "json") == 0
     told = json.loads(capsys.readouterr().out)
     assert [fact["name"] for fact in told] == [row.name for row in ROWS]
     for fact, row in zip(told, ROWS, strict=True):
@@ -42,7 +42,7 @@ def test_the_table_says_what_helps_to_choose_in_100_columns(capsys):
 
 
 def shown(name: str, capsys) -> dict:
-    assert omnimem("models", "show", name) == 0
+    assert omnimem("models", "show", name, "-f", "json") == 0
     return json.loads(capsys.readouterr().out)
 
 

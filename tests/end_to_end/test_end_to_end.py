@@ -139,7 +139,7 @@ def test_doctor_reckons_with_the_type_asked_for(capsys):
     verdicts = []
     footage.av(Path(), "clip.mp4")
     for dtype in ("float32", "int4"):
-        assert omnimem("doctor", "clip.mp4", *NANO, "--dtype", dtype, "--json") == 0
+        assert omnimem("doctor", "clip.mp4", *NANO, "--dtype", dtype, "-f", "json") == 0
         found = {finding["about"]: finding["text"] for finding in json.loads(capsys.readouterr().out)}
         assert dtype in found["fits"]
         verdicts.append(_mebibytes(found["room"]))
@@ -154,7 +154,7 @@ def _mebibytes(text: str) -> float:
 
 
 def found(shown: str) -> dict[str, str]:
-    """The findings of ``doctor --json`` by what they are about."""
+    """The findings of ``doctor -f json`` by what they are about."""
     return {finding["about"]: finding["text"] for finding in json.loads(shown)}
 
 
@@ -162,7 +162,7 @@ def test_doctor_reckons_with_the_plan_of_this_very_input(capsys):
     footage.av(Path(), "clip.mp4")
     tokens = []
     for flags in ([], ["--end", "4"], ["--end", "4", "--no-audio"], ["--end", "4", "--no-audio", "--fps", "4"]):
-        assert omnimem("doctor", "clip.mp4", *NANO, "--json", *flags) == 0
+        assert omnimem("doctor", "clip.mp4", *NANO, "-f", "json", *flags) == 0
         tokens.append(int(found(capsys.readouterr().out)["tokens"].split()[1]))
     assert omnimem("summarize", "clip.mp4", *NANO, "--end", "4", "-o", "-") == 0
     (result,) = lines(capsys.readouterr().out)
@@ -178,7 +178,7 @@ def test_doctor_knows_policies_and_the_config_file_as_a_run_does(capsys):
         ([], "64 entries", "% are kept"),
         (["--policy", "full"], "evicts nothing", "all are kept"),
     ):
-        assert omnimem("doctor", "clip.mp4", *NANO, *flags, "--json") == 0
+        assert omnimem("doctor", "clip.mp4", *NANO, *flags, "-f", "json") == 0
         shown = found(capsys.readouterr().out)
         assert said in shown["budget"] and kept in shown["tokens"]
 
@@ -192,8 +192,19 @@ def test_doctor_says_what_a_model_would_take_whose_weights_are_not_here_and_stil
         (2**33, "weights of qwen2.5-omni-7b take"),
     ):
         monkeypatch.setattr(loader, "free_bytes", lambda where, free=free: free)
-        flags = ("-m", "qwen2.5-omni-7b", "--device", "cpu", "--dtype", "bfloat16", "--json", "--max-pixels", "900000")
-        assert omnimem("doctor", "clip.mp4", *flags) == 5
+        flags = (
+            "-m",
+            "qwen2.5-omni-7b",
+            "--device",
+            "cpu",
+            "--dtype",
+            "bfloat16",
+            "-f",
+            "json",
+            "--max-pixels",
+            "900000",
+        )
+        assert omnimem("doctor", "clip.mp4", *flags, "-f", "json") == 5
         shown = capsys.readouterr()
         assert said in found(shown.out)["room"] and "models pull qwen2.5-omni-7b" in shown.err
     assert "16.6 GiB" in found(shown.out)["room"]
@@ -204,7 +215,7 @@ def test_doctor_says_what_the_advised_model_would_take_where_none_is_here(monkey
     monkeypatch.setattr("omnimem_cli.models.hub.cached", lambda hub_id: None)
     monkeypatch.setattr(loader, "total_memory", lambda where: 16 * 10**9)
     monkeypatch.setattr(loader, "free_bytes", lambda where: 2**36)
-    assert omnimem("doctor", "clip.mp4", "--device", "cpu", "--dtype", "bfloat16", "--json") == 5
+    assert omnimem("doctor", "clip.mp4", "--device", "cpu", "--dtype", "bfloat16", "-f", "json") == 5
     shown = capsys.readouterr()
     assert "qwen2.5-omni-3b would fit" in found(shown.out)["room"] and "models pull qwen2.5-omni-3b" in shown.err
 

@@ -171,7 +171,7 @@ def needed(tiny_folder, seconds: float | None, **settings) -> int:
     if seconds is None:
         media = replace(media, video=replace(media.video, duration_s=None), audio=replace(media.audio, duration_s=None))
     room = footprint_of(chosen, adapter, planned(chosen, adapter, media), media)
-    return room.peak_bytes_of_input(int(chosen.budget))
+    return room.peak_bytes_of_input(chosen.budget.entries)
 
 
 def test_a_chunk_below_a_segment_and_a_stream_without_end_are_reckoned_in_full(tiny_folder):

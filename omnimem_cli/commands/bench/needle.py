@@ -7,8 +7,19 @@ import typer
 
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import OutputError, UsageError
-from omnimem_cli.commands.bench.shared import AvRatio, BenchOptions, Policies, policy_names, shares
-from omnimem_cli.commands.options import ADVANCED, MODEL, PLAN_HELP, TALK, examples, option, plan_file, with_options
+from omnimem_cli.base.flags import ADVANCED, MODEL, OUTPUT
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.bench.shared import (
+    EVALUATION_SEED,
+    BenchOptions,
+    Policies,
+    Seed,
+    bench_settings,
+    load_model,
+    policy_names,
+    shares,
+)
+from omnimem_cli.commands.options import Group, examples, option, takes
 
 EXAMPLES = (
     "omnimem bench needle",
@@ -16,7 +27,7 @@ EXAMPLES = (
 )
 
 
-@with_options(BenchOptions)
+@takes(settings=bench_settings("plan", "av_ratio", "positions"), options=Group(BenchOptions))
 def needle(
     policies: Policies = "omnimem,full",
     budgets: Annotated[
@@ -28,11 +39,10 @@ def needle(
         float | None, option(MODEL, "--seconds S", "Stretch the videos to this length with a few long slides and gaps.")
     ] = None,
     mp4: Annotated[bool, option(ADVANCED, "--mp4", "Write, probe and decode real files on the way.")] = False,
-    plan: Annotated[str | None, option(ADVANCED, "--plan FILE", PLAN_HELP)] = None,
-    av_ratio: AvRatio = None,
-    positions: Annotated[str, option(ADVANCED, "--positions RULE", "keep, lazy, eager or retime.")] = "keep",
-    plot: Annotated[str, option(TALK, "--plot FILE", "Where the plot goes; '' for none.")] = "needle.svg",
+    plot: Annotated[str, option(OUTPUT, "--plot FILE", "Where the plot goes; '' for none.")] = "needle.svg",
+    seed: Seed = EVALUATION_SEED,
     *,
+    settings: Settings,
     options: BenchOptions,
 ) -> None:
     """Ask about generated videos with known answers; print accuracy by policy and budget, and plot it."""
@@ -41,12 +51,11 @@ def needle(
     from omnimem_cli.bench.tables import needle_table
 
     _check_plot(plot)
-    wanted = Needle(policy_names(policies), shares(budgets), videos, options.seed, events, seconds, mp4)
-    settings = options.settings(plan=plan_file(plan), av_ratio=av_ratio, positions=positions)
-    adapter = options.adapter()
+    wanted = Needle(policy_names(policies), shares(budgets), videos, seed, events, seconds, mp4)
+    adapter = load_model(settings)
     result = options.measure("needle", lambda report: bench_needle(adapter, wanted, settings, report), needle_table)
     if plot:
-        title = f"Questions answered right, {videos} videos, {options.model}"
+        title = f"Questions answered right, {videos} videos, {settings.model}"
         _write_plot(Path(plot), needle_svg(result["rows"], title))
 
 

@@ -4,8 +4,20 @@ from typing import Annotated
 
 import typer
 
-from omnimem_cli.commands.bench.shared import AvRatio, BenchOptions, Policies, Share, policy_names, shares
-from omnimem_cli.commands.options import MODEL, examples, option, with_options
+from omnimem_cli.base.flags import MODEL
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.bench.shared import (
+    EVALUATION_SEED,
+    BenchOptions,
+    Policies,
+    Seed,
+    Share,
+    bench_settings,
+    load_model,
+    policy_names,
+    shares,
+)
+from omnimem_cli.commands.options import Group, examples, option, takes
 
 EXAMPLES = ("omnimem bench overlap", "omnimem bench overlap --policies omnimem:stride=4")
 SETTINGS = (
@@ -18,15 +30,16 @@ SETTINGS = (
 EXACT = "omnimem:stride=1:carry=100"
 
 
-@with_options(BenchOptions)
+@takes(settings=bench_settings("av_ratio"), options=Group(BenchOptions))
 def overlap(
     policies: Policies = ",".join(SETTINGS),
     reference: Annotated[str, option(MODEL, "--reference POLICY", "What the others are compared with.")] = EXACT,
     share: Share = "1/4",
     videos: Annotated[int, option(MODEL, "--videos N", "Generated videos.")] = 4,
     events: Annotated[int, option(MODEL, "--events N", "Slides per video: 40 make more than 20 chunks.")] = 40,
-    av_ratio: AvRatio = None,
+    seed: Seed = EVALUATION_SEED,
     *,
+    settings: Settings,
     options: BenchOptions,
 ) -> None:
     """Compare what settings of a policy keep with what its exact form keeps, after a long watch."""
@@ -34,8 +47,8 @@ def overlap(
     from omnimem_cli.bench.tables import overlap_table
 
     names, (exact, *_) = policy_names(policies), policy_names(reference)
-    wanted = Overlap(exact, names, shares(share, "--share")[0], videos, events, options.seed)
-    settings, adapter = options.settings(av_ratio=av_ratio), options.adapter()
+    wanted = Overlap(exact, names, shares(share, "--share")[0], videos, events, seed)
+    adapter = load_model(settings)
     options.measure("overlap", lambda report: bench_overlap(adapter, wanted, settings, report), overlap_table)
 
 

@@ -5,9 +5,19 @@ from typing import Annotated
 import typer
 
 from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.flags import MODEL, split
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.commands.bench.shared import BenchOptions, Budget, Share, listed, policy_names, shares
-from omnimem_cli.commands.options import ADVANCED, MODEL, examples, option, with_options
+from omnimem_cli.commands.bench.shared import (
+    EVALUATION_SEED,
+    BenchOptions,
+    Seed,
+    Share,
+    bench_settings,
+    load_model,
+    policy_names,
+    shares,
+)
+from omnimem_cli.commands.options import Group, examples, option, takes
 
 EXAMPLES = (
     "omnimem bench speed --policies omnimem,full --chunk 512",
@@ -15,7 +25,7 @@ EXAMPLES = (
 )
 
 
-@with_options(BenchOptions)
+@takes(settings=bench_settings("budget", "max_pixels"), options=Group(BenchOptions))
 def speed(
     policies: Annotated[
         str | None,
@@ -23,7 +33,7 @@ def speed(
     ] = None,
     share: Share = "1/4",
     events: Annotated[int, option(MODEL, "--events N", "Slides of the video.")] = 20,
-    repeats: Annotated[int, option(MODEL, "--repeats N", "Runs of which the best counts.")] = 5,
+    repeats: Annotated[int, option(MODEL, "--repeats N", "Repetitions; the fastest is reported.")] = 5,
     random_weights: Annotated[
         bool, option(MODEL, "--random-weights", "A long 640x360 stream through the model's shape; needs no download.")
     ] = False,
@@ -33,22 +43,21 @@ def speed(
     limit: Annotated[
         float | None, option(MODEL, "--limit SECONDS", "With --random-weights: stop a policy after so much watching.")
     ] = None,
-    budget: Budget = None,
-    max_pixels: Annotated[int | None, option(ADVANCED, "--max-pixels N", "Pixels per frame, at most.")] = None,
+    seed: Seed = EVALUATION_SEED,
     *,
+    settings: Settings,
     options: BenchOptions,
 ) -> None:
     """Time encoding, prefill, scoring and answers by policy; print shares and the ratio to full."""
-    settings = options.settings(budget=budget, max_pixels=max_pixels, seed=options.seed)
     if random_weights:
         return _throughput(policies or "omnimem,full,carry", _minutes(minutes), limit, settings, options)
-    if budget is not None:
+    if settings.budget is not None:
         raise UsageError("--budget goes with --random-weights.", "Without it the budget is --share of the tokens.")
     from omnimem_cli.bench.speed import Speed, bench_speed
     from omnimem_cli.bench.tables import speed_table
 
-    wanted = Speed(policy_names(policies or "omnimem,full"), shares(share, "--share")[0], events, repeats, options.seed)
-    adapter = options.adapter()
+    wanted = Speed(policy_names(policies or "omnimem,full"), shares(share, "--share")[0], events, repeats, seed)
+    adapter = load_model(settings)
     options.measure("speed", lambda report: bench_speed(adapter, wanted, settings, report), speed_table)
 
 
@@ -59,10 +68,10 @@ def _throughput(
     from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
     from omnimem_cli.models.dummy import random_adapter
 
-    names = listed(policies)
+    names = split(policies)
     policy_names(",".join(name for name in names if name != CARRY) or "omnimem")
     lengths = Lengths(names, minutes, limit)
-    adapter = random_adapter(options.model, device=options.device, dtype=options.dtype)
+    adapter = random_adapter(settings.model, device=settings.device, dtype=settings.dtype)
     options.measure("speed", lambda report: bench_throughput(adapter, lengths, settings, report), throughput_table)
 
 

@@ -7,6 +7,7 @@ trained rule.
 
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from omnimem_cli.base.choices import MROPE
 from omnimem_cli.media.segment import Media
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
@@ -33,7 +34,7 @@ class Qwen25Adapter(SalmonnAdapter):
     tower_class = VisionTower
     patches = PatchSettings(patch_size=14, min_pixels=3136)
     opens, closes = START, END
-    mrope = ("released", "trained")
+    mrope = MROPE
 
     def layout(self, step_s: float, steps: int | None) -> Layout:
         """One span without marks of its own."""

@@ -1,0 +1,19 @@
+"""Words that an option may take, each list once. Knows words; knows nothing of what they set going."""
+
+DTYPES = ("float32", "bfloat16", "float16", "int8", "int4")
+"""Types in which weights are held."""
+
+FORMATS = ("md", "json", "srt", "vtt", "txt")
+"""Formats of a result file, and their suffixes."""
+
+STYLES = ("brief", "detailed", "chapters")
+"""Forms of a summary."""
+
+POSITIONS = ("keep", "lazy", "eager", "retime")
+"""What becomes of the rotary positions of kept keys (`memory.repositioning`)."""
+
+MROPE = ("released", "trained")
+"""Rules of multimodal positions where a model's release has two."""
+
+VAD = ("energy", "silero")
+"""Voice-activity detectors."""

@@ -1,0 +1,141 @@
+"""Options as fields of a dataclass: one field says its flag, its help, its default and what it accepts.
+
+Knows words and numbers as typed; knows no parser of command lines and no command. `commands.options` turns the fields
+into options of a command, and `from_typed` turns what was typed back into an instance.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from omnimem_cli.base.choices import VAD
+from omnimem_cli.base.errors import MissingError, UsageError
+
+INPUT, MODEL, ANSWER, OUTPUT, MESSAGES = "Input", "Model and memory", "Answer", "Output", "Messages"
+ADVANCED = "Advanced"
+PANELS = (INPUT, MODEL, ANSWER, OUTPUT, MESSAGES, ADVANCED)
+"""The groups of ``--help``, in their order. What is in ADVANCED is shown by ``--help-all`` only."""
+
+Read = Callable[[Any, str], Any]
+"""From what was typed, and the flag, to the value of the field. Raises UserError."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field is typed. ``spec``: its flags and the word for its value, as in ``-m --model NAME``.
+
+    ``read`` makes the field's value of what was typed; with ``text`` that is a string, else a value of the field's own
+    type. ``shown`` is the default in the help where the field's own says nothing to a user.
+    """
+
+    panel: str
+    spec: str
+    help: str
+    read: Read | None = None
+    text: bool = False
+    shown: str = ""
+
+    @property
+    def flags(self) -> list[str]:
+        """``["-m", "--model"]``."""
+        return [word for word in self.spec.split() if word.startswith("-")]
+
+    @property
+    def metavar(self) -> str:
+        """``NAME``; empty where the flag takes no value."""
+        return " ".join(word for word in self.spec.split() if not word.startswith("-"))
+
+    @property
+    def name(self) -> str:
+        """``model``: the option's key in a config file."""
+        return self.flags[-1].removeprefix("--").replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """``OMNIMEM_MODEL``."""
+        return f"OMNIMEM_{self.name.upper()}"
+
+
+def flag(default: Any, panel: str, spec: str, help: str, **more: Any) -> Any:
+    """A field of a dataclass that is an option; ``more`` are the other fields of `Flag`."""
+    return field(default=default, metadata={"flag": Flag(panel, spec, help, **more)})
+
+
+def flag_of(one: Field) -> Flag | None:
+    """The flag of a field; None where it is not typed."""
+    return one.metadata.get("flag")
+
+
+def from_typed(kind: type, typed: Mapping[str, Any]) -> Any:
+    """An instance of ``kind`` from values as typed, by `Flag.name`; a field that is absent or None has its default.
+
+    Raises UsageError for a value that the field does not accept, MissingError for one that needs an extra.
+    """
+    values = {}
+    for one in fields(kind):
+        option = flag_of(one)
+        value = None if option is None else typed.get(option.name)
+        if value is not None:
+            values[one.name] = option.read(value, option.flags[-1]) if option.read else value
+    return kind(**values)
+
+
+def choice(*allowed: str) -> Read:
+    """One of these words."""
+
+    def read(text: str, flag: str) -> str:
+        if text not in allowed:
+            raise UsageError(f"{flag} {text} is unknown.", f"Choose from {', '.join(allowed)}.")
+        return text
+
+    return read
+
+
+def positive(value: float, flag: str) -> float:
+    """A number above 0."""
+    if value > 0:
+        return value
+    raise UsageError(f"{flag} {value} is too small.", "Give a number above 0.")
+
+
+def not_negative(value: float, flag: str) -> float:
+    """A number of at least 0."""
+    if value >= 0:
+        return value
+    raise UsageError(f"{flag} {value} is too small.", "Give 0 or more.")
+
+
+def device(text: str, flag: str) -> str:
+    """The name of a device: auto, cpu, cuda or cuda:N. Whether the machine has it shows later."""
+    kind, _, number = text.partition(":")
+    if text in ("auto", "cpu", "cuda") or (kind == "cuda" and number.isdigit()):
+        return text
+    raise UsageError(f"{flag} {text} is no device.", "Use auto, cuda, cuda:N or cpu.")
+
+
+def devices(text: str, flag: str) -> tuple[str, ...]:
+    """Names of devices, comma-separated."""
+    return tuple(device(name, flag) for name in split(text))
+
+
+def lines_of(file: str, flag: str) -> tuple[str, ...]:
+    """The lines of a text file that hold something."""
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag} {file} cannot be read.", "Name a text file with one term per line.") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def detector(text: str, flag: str) -> str:
+    """A voice-activity detector that is installed."""
+    if choice(*VAD)(text, flag) == "silero" and importlib.util.find_spec("silero_vad") is None:
+        raise MissingError(f"{flag} silero needs silero-vad.", 'pip install "omnimem-cli[vad]", or use energy.')
+    return text
+
+
+def split(text: str) -> list[str]:
+    """ "a, b" to ["a", "b"]."""
+    return [part.strip() for part in text.split(",") if part.strip()]
