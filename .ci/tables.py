@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import EXIT_CODES, DoesNotFitError, UserError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.segment import AudioStream, Media, VideoStream
@@ -61,7 +62,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 @cache
 def watch_gb(row: Row, dtype: str) -> float:
     """10^9 bytes of weights and of a watch with the row's default budget, at the worst moment."""
-    needed, _ = _sized(row, str(row.budget), 10**15)
+    needed, _ = _sized(row, Budget(row.budget), 10**15)
     return row.weights_gb(dtype) + needed / GB
 
 
@@ -70,12 +71,12 @@ def largest_budget(row: Row, dtype: str, device_gb: float) -> int:
     """Entries of `--budget auto` on a device of so many 10^9 bytes with nothing else on it; 0 where none fit."""
     free = int((device_gb - row.weights_gb(dtype)) * GB)
     try:
-        return _sized(row, "auto", free)[1] if free > 0 else 0
+        return _sized(row, Budget(auto=True), free)[1] if free > 0 else 0
     except DoesNotFitError:
         return 0
 
 
-def _sized(row: Row, budget: str, free: int) -> tuple[int, int]:
+def _sized(row: Row, budget: Budget, free: int) -> tuple[int, int]:
     """(Bytes at the worst moment, entries) of a watch of 640x360 video with sound, weights aside."""
     from omnimem_cli.session.preflight import planned
     from omnimem_cli.session.sizing import size_memory
