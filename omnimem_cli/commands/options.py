@@ -225,10 +225,10 @@ def _checked(settings: Settings) -> Settings:
         from omnimem_cli.memory.policies import make_policy
 
         make_policy(settings.policy)
-    return settings if settings.plan is None else replace(settings, plan=_plan_file(settings.plan))
+    return settings if settings.plan is None else replace(settings, plan=plan_file(settings.plan))
 
 
-def _plan_file(named: str) -> str:
+def plan_file(named: str) -> str:
     """A file that looks like a plan, or the one that comes with a model. Raises UsageError.
 
     Whether it is one for the model in use shows when that is there.
