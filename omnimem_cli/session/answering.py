@@ -71,10 +71,10 @@ class AnswerLoop:
 
     def _choose(self) -> Tensor:
         """Token ids [B] on the CPU."""
-        logits = self._penalised(self._checkpoint_penalty(self.logits.float().cpu()))
+        logits = self._penalised(self._checkpoint_penalty(self.logits.float()))
         if not self.sampling.temperature:
-            return logits.argmax(-1)
-        shares = (logits / self.sampling.temperature).softmax(-1)
+            return logits.argmax(-1).cpu()
+        shares = (logits.cpu() / self.sampling.temperature).softmax(-1)  # the generator draws on the CPU
         ranked, order = shares.sort(dim=-1, descending=True)
         ranked[ranked.cumsum(-1) - ranked > self.sampling.top_p] = 0.0
         return order.gather(1, torch.multinomial(ranked, 1, generator=self.generator))[:, 0]

@@ -6,6 +6,7 @@ the memory.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -22,7 +23,7 @@ from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
 
 @dataclass(frozen=True)
 class ChunkEnd:
-    """A chunk's end: video time [start_s, end_s) has gone in so far; ``chunk`` counts from 0."""
+    """The end of chunk number ``chunk``, from 0: the memory has seen video time [start_s, end_s)."""
 
     chunk: int
     start_s: float
@@ -85,12 +86,15 @@ class Session:
         return max(count, 1)
 
     def watch(self, source: Iterable[Segment]) -> Iterator[tuple[ChunkEnd, list[Segment]]]:
-        """Take in all of ``source``; after each chunk yield the moment and the segments that went in."""
-        pending = [] if self.chunks_seen else [self.stream.prefix]
+        """Take in all of ``source``; after each chunk yield its end and the segments that went in."""
+        prefix = [] if self.chunks_seen else [self.stream.prefix]
         for segments in _batches(source, self.segments_per_chunk):
-            self._absorb(pending, segments)
-            pending = []
-            yield self._moment(segments), segments
+            with self._timed("encode_s"):
+                chunk = concat([*prefix, *self.stream.encode(segments)])
+            with self._timed("prefill_s"):
+                self.memory.absorb(chunk)
+            prefix = []
+            yield self._chunk_end(segments), segments
 
     def coverage(self) -> dict[str, float]:
         """Seconds of picture and of sound, each by its stream's own begin and end, that entered the model."""
@@ -112,7 +116,7 @@ class Session:
         ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and
         are cut off; ``penalty`` above 1 makes each answer repeat itself less.
         """
-        began, pieces = time.perf_counter(), self.stream.question(texts)
+        pieces = self.stream.question(texts)
         generator = torch.Generator().manual_seed(self.sampling.seed)
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
@@ -122,18 +126,17 @@ class Session:
                 asking.prompts = [self.stream.prompt_ids(text) for text in texts[rows]]
             return asking.run(max_tokens, stop)
 
-        answers = [a for rows in self._question_batches(pieces, max_tokens) for a in answered(rows)]
-        self.stage_times.answer_s += time.perf_counter() - began
-        return answers
+        with self._timed("answer_s"):
+            return [a for rows in self._question_batches(pieces, max_tokens) for a in answered(rows)]
 
     def state(self) -> dict:
-        """Plain tensors and numbers to go on from after the chunks seen so far."""
+        """Plain tensors and numbers to continue from after the chunks seen so far."""
         numbers = ("video_s", "audio_s", "chunks_seen", "start_s", "end_s")
         own = {name: getattr(self, name) for name in numbers}
         return {"memory": self.memory.state(), "stream": self.stream.state(), "session": own}
 
     def load_state(self, state: dict) -> None:
-        """Go on where ``state`` was taken; the source must begin with the next segment."""
+        """Continue where ``state`` was taken; the source must begin with the next segment."""
         self.stream.load_state(state["stream"])
         self.memory.load_state(state["memory"])
         for name, value in state["session"].items():
@@ -151,15 +154,16 @@ class Session:
         if pieces:
             yield slice(start, len(pieces))
 
-    def _absorb(self, pending: list[TokenChunk], segments: list[Segment]) -> None:
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds inside to a stage; a GPU has done its share of the work when they end."""
         began = time.perf_counter()
-        pieces = pending + self.stream.encode(segments)
-        encoded = time.perf_counter()
-        self.memory.absorb(concat(pieces))
-        self.stage_times.encode_s += encoded - began
-        self.stage_times.prefill_s += time.perf_counter() - encoded
+        yield
+        if self.adapter.device.type == "cuda":
+            torch.cuda.synchronize(self.adapter.device)
+        setattr(self.stage_times, stage, getattr(self.stage_times, stage) + time.perf_counter() - began)
 
-    def _moment(self, segments: list[Segment]) -> ChunkEnd:
+    def _chunk_end(self, segments: list[Segment]) -> ChunkEnd:
         for segment in segments:
             frames_s, sound_s = _lengths(segment, self.plan)
             self.video_s += overlap_s(self.media.video, segment.start_s, frames_s)

@@ -16,7 +16,7 @@ from transformers import RepetitionPenaltyLogitsProcessor
 from omnimem_cli.memory.budget import even_budgets
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
-from omnimem_cli.memory.tokens import AUDIO, VISUAL
+from omnimem_cli.memory.tokens import AUDIO, VISUAL, text_chunk
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.loader import load
 from omnimem_cli.session.answering import AnswerLoop, Sampling
@@ -248,3 +248,22 @@ def test_questions_in_several_batches_are_answered_as_in_one(tiny_adapter, bound
 
     assert session.ask(asked, max_tokens=12, observer=count) == together
     assert max(rows) == most
+
+
+def test_each_stage_waits_for_the_gpu_before_its_time_ends(monkeypatch):
+    events = []
+
+    def done(name):
+        return lambda *_: events.append(name) or [text_chunk(torch.zeros(1, 2), 0, VISUAL)]
+
+    device = SimpleNamespace(type="cuda")
+    plan = SimpleNamespace(tokens_per_segment=1, format=SimpleNamespace(fps=1.0, sample_rate=1, segment_s=1.0))
+    media = SimpleNamespace(video=None, audio=None)
+    stream = SimpleNamespace(adapter=SimpleNamespace(device=device), plan=plan, media=media)
+    stream.prefix, stream.encode = done("prefix")()[0], done("encoded")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda where: events.append("waited"))
+    events.clear()
+    session = Session(stream, SimpleNamespace(absorb=done("absorbed")), 1)
+    segment = SimpleNamespace(frames=[1], audio=[1], start_s=0.0, last=True)
+    assert len(list(session.watch([segment]))) == 1
+    assert events == ["encoded", "waited", "absorbed", "waited"]
