@@ -34,7 +34,7 @@ from omnimem_cli.results.codes import ERROR_CODES, WARNING_CODES
 from omnimem_cli.results.coverage import coverage, coverage_warnings
 from omnimem_cli.results.result import failed
 from omnimem_cli.session.answering import Answer
-from omnimem_cli.session.preflight import planned
+from omnimem_cli.session.preflight import planned, prepare
 from omnimem_cli.session.sizing import size_memory
 from omnimem_cli.tasks.ask import Ask
 from omnimem_cli.tasks.presets.preset import Question
@@ -74,7 +74,8 @@ class Place:
         self.adapter.row = replace(self.adapter.row, world="another", trained_positions=10)
         settings = Settings(budget=parse_budget("60"), max_tokens=2, fps=1, max_pixels=56 * 56)
         clip = str(footage.av(self.folder, video_s=2, audio_s=2))
-        return watch_one(clip, settings, Summarize(settings), self.adapter, lambda progress: None)["warnings"]
+        prepared = prepare(clip, settings, self.adapter)
+        return watch_one(prepared, Summarize(settings), self.adapter, lambda progress: None)["warnings"]
 
 
 def without_its_sound(folder: Path) -> Path:
