@@ -22,6 +22,7 @@ WITH_COMMANDS = (
     "omnimem_cli/models/nano/README.md",
     "omnimem_cli/results/README.md",
 )
+BESIDE_THE_CODE = (*WITH_COMMANDS[1:], "CHANGELOG.md", "omnimem_cli/bench/LOG.md", "omnimem_cli/train/LOG.md")
 
 
 def text_of(name: str) -> str:
@@ -77,6 +78,13 @@ def test_every_table_of_results_stands_under_the_command_that_measures_it():
         for before in section.split("| --- |")[:1]:
             assert any(line.startswith("omnimem bench ") for line in commands_in(before)), section.splitlines()[0]
         assert re.search(r"Commits? [0-9a-f]{7}", section), section.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", BESIDE_THE_CODE)
+def test_every_link_leads_to_a_file(name):
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", text_of(name))
+    broken = [link for link in links if "://" not in link and not (ROOT / name).parent.joinpath(link).exists()]
+    assert broken == []
 
 
 def test_the_readme_can_be_read_in_one_sitting():
