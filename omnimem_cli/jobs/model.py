@@ -30,7 +30,7 @@ class LazyModel:
         from omnimem_cli.models.catalogue import row
 
         name = self.settings.model
-        if name in ("auto", "nano") or Path(name).is_dir():
+        if name == "auto" or Path(name).is_dir():
             return
         if "/" in name:
             hub.check_id(name)

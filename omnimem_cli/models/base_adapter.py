@@ -11,6 +11,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.media.segment import Media
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.catalogue import Row
+from omnimem_cli.models.folder import Checkpoint
 from omnimem_cli.models.towers.patches import PatchSettings
 
 
@@ -20,21 +21,21 @@ class BaseAdapter:
     patches: PatchSettings
     mrope: ClassVar[tuple[str, ...]] = ("released",)
     """Rules of positions that there are to choose from."""
-    penalty = 1.0
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        checkpoint: Checkpoint,
         row: Row,
         eos_ids: tuple[int, ...],
-        revision: str | None = None,
+        weights_dtype: str,
     ):
         self.model, self.tokenizer = model, tokenizer
         self.decoder = model.get_decoder()
-        self.row, self.name, self.revision, self.eos_ids = row, row.name, revision, eos_ids
-        self.device, self.dtype = model.device, model.dtype
-        self.weights_dtype = str(model.dtype).removeprefix("torch.")
+        self.row, self.name, self.revision = row, row.name, checkpoint.commit
+        self.eos_ids, self.penalty = eos_ids, checkpoint.repetition_penalty
+        self.device, self.dtype, self.weights_dtype = model.device, model.dtype, weights_dtype
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:

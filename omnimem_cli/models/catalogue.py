@@ -235,6 +235,11 @@ def row(name: str) -> Row:
     raise UsageError(f"There is no model named {name!r}.", hint + "`omnimem models list` shows all names.")
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a name, in any case, is that of a model that comes with the tool."""
+    return any(candidate.name == name.lower() and candidate.hub_id is None for candidate in ROWS)
+
+
 def nearest_by_size(wanted: Row, parameters: int) -> Row:
     """Of the rows that share a repository with ``wanted``, the one that comes nearest to so many parameters."""
     sharing = [candidate for candidate in ROWS if candidate.hub_id == wanted.hub_id]

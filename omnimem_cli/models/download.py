@@ -3,15 +3,18 @@
 Honours HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT, which huggingface_hub reads itself.
 """
 
+import errno
 from pathlib import Path
 
 from omnimem_cli.base.errors import MissingError
 from omnimem_cli.models.catalogue import Row
-from omnimem_cli.models.folder import lora_base
+from omnimem_cli.models.folder import lora_base, read_whole
 from omnimem_cli.models.hub import LORA_CONFIG, cached, check_id, is_id, is_offline
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 """Only weights and settings: never pickles, never code."""
+
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def pull(row: Row, offline: bool = False) -> Path:
@@ -26,8 +29,6 @@ def pull(row: Row, offline: bool = False) -> Path:
 
 
 def _held(hub_id: str) -> Path:
-    from omnimem_cli.models.folder import read_whole
-
     why, folder = "", cached(hub_id)
     if folder is not None:
         try:
@@ -43,7 +44,7 @@ def _held(hub_id: str) -> Path:
 
 
 def _fetched(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     # A connection that breaks off comes through as the HTTP library's own error, and which library differs by release.
@@ -54,6 +55,13 @@ def _fetched(hub_id: str) -> Path:
             snapshot_download(_base_id(folder), allow_patterns=list(PATTERNS))
         return folder
     except (HfHubHTTPError, LocalEntryNotFoundError, broken_off, OSError) as error:
+        if getattr(error, "errno", None) in DISK_IS_FULL:
+            raise MissingError(
+                f"{hub_id} could not be downloaded: the disk that holds {constants.HF_HUB_CACHE} is full.",
+                "Make room there, or set HF_HOME to a folder on another disk, then run the same command: finished "
+                "files are kept.",
+                code="download",
+            ) from error
         raise MissingError(
             f"{hub_id} could not be downloaded: {first_line(error)}",
             "Check the network and HF_TOKEN, then run the same command: finished files are kept, an unfinished one "

@@ -4,21 +4,20 @@ Knows the shapes (``geometry/NAME/config.json``, or any folder with a config) an
 uses no network. A shape alone gets the built-in model's tokenizer, with the family's marks added.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.models.catalogue import GB, Row, row, row_for_unlisted
+from omnimem_cli.models.catalogue import GB, Row, is_built_in, row, row_for_unlisted
 from omnimem_cli.models.device import DTYPES, Placement, dtype_name, find_device
+from omnimem_cli.models.families import family_of
 from omnimem_cli.models.folder import Checkpoint, read_checkpoint
-from omnimem_cli.models.loader import NANO, family_of, free_after_weights
+from omnimem_cli.models.loader import NANO, free_after_weights
 from omnimem_cli.models.loading import loading, silence_transformers
-from omnimem_cli.models.qwen_omni import load as thinker
-from omnimem_cli.models.salmonn import load as salmonn
-from omnimem_cli.models.tokenizer import read_tokenizer
+from omnimem_cli.models.tokenizer import read_tokenizer, tokenizer_folder
 
 GEOMETRY = Path(__file__).parent / "geometry"
 _MARKS = ("vision_start", "vision_end", "audio_start", "audio_end", "image_pad", "video_pad", "audio_pad")
@@ -42,15 +41,17 @@ def build_without_weights(known: Row, checkpoint: Checkpoint, device: torch.devi
 
     Raises MissingError for a folder that would not load, DoesNotFitError.
     """
-    kind, adapter_of, marks = _family(checkpoint)
+    family = family_of(checkpoint)
+    family.check(checkpoint)
     with silence_transformers(), loading(checkpoint.folder, device):
-        model = _model(kind, config_of(kind, checkpoint), device, DTYPES[dtype])
-    return adapter_of(model, _tokenizer(checkpoint, marks), checkpoint, known)
+        model = _model(family.model_class, config_of(family.model_class, checkpoint), device, DTYPES[dtype])
+    held = str(model.dtype).removeprefix("torch.")
+    return family.adapter_of(model, _tokenizer(checkpoint, family.marks), checkpoint, known, held)
 
 
 def published_config(known: Row) -> Checkpoint:
     """The shape of a catalogue row, as it is released."""
-    return read_checkpoint(NANO if known.name == "nano" else GEOMETRY / known.name)
+    return read_checkpoint(NANO if is_built_in(known.name) else GEOMETRY / known.name)
 
 
 def config_of(kind: type[PreTrainedModel], checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -58,20 +59,10 @@ def config_of(kind: type[PreTrainedModel], checkpoint: Checkpoint) -> PreTrained
     return kind.config_class.from_pretrained(checkpoint.folder, local_files_only=True)
 
 
-def _family(checkpoint: Checkpoint) -> tuple[type[PreTrainedModel], Callable[..., Adapter], Iterable[str]]:
-    """The library's class of this architecture, what makes an adapter of it, and the marks of its prompts."""
-    family = family_of(checkpoint)
-    if family in thinker.FAMILIES:
-        kind, adapter = thinker.FAMILIES[family]
-        return kind, thinker.adapter_of, adapter.marks.values()
-    salmonn.check_sound(checkpoint)
-    return salmonn.FAMILIES[checkpoint.model_type].model_class, salmonn.adapter_of, salmonn.MARKS
-
-
 def _shape(model: str) -> tuple[Row, Checkpoint]:
-    if model != "nano" and Path(model).is_dir():
+    if not is_built_in(model) and Path(model).is_dir():
         checkpoint = read_checkpoint(Path(model))
-        return row_for_unlisted(Path(model).resolve().name, family_of(checkpoint)), checkpoint
+        return row_for_unlisted(Path(model).resolve().name, family_of(checkpoint).name), checkpoint
     known = row(model)
     return known, published_config(known)
 
@@ -87,7 +78,7 @@ def _model(
 
 
 def _tokenizer(checkpoint: Checkpoint, marks: Iterable[str]) -> PreTrainedTokenizerBase:
-    folder = salmonn.tokenizer_folder(checkpoint.folder)
+    folder = tokenizer_folder(checkpoint.folder)
     if checkpoint.weight_files() or (folder / "tokenizer_config.json").exists():
         return read_tokenizer(folder, marks)
     tokenizer = AutoTokenizer.from_pretrained(NANO, local_files_only=True)

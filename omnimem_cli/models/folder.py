@@ -48,6 +48,11 @@ class Checkpoint:
         return str(self.config.get("model_type", ""))
 
     @property
+    def commit(self) -> str | None:
+        """The hub's commit of a downloaded folder, None of any other."""
+        return self.folder.name if self.folder.parent.name == "snapshots" else None
+
+    @property
     def generation(self) -> dict:
         """generation_config.json; empty where there is none."""
         return _read(self.folder / "generation_config.json")

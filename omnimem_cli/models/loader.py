@@ -1,11 +1,12 @@
 """From a name to a loaded adapter: catalogue name, hub id or folder.
 
-Knows the catalogue, the hub's cache and which family a config belongs to; knows no media and no memory. Only
+Knows the catalogue, the hub's cache and the families; knows no media and no memory. Only
 safetensors are read, and no code of a checkpoint is ever run.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,9 +14,12 @@ from omnimem_cli.base.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.models import hub
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.models.catalogue import GB, ROWS, Row, nearest_by_size, row, row_for_unlisted
+from omnimem_cli.models.catalogue import GB, ROWS, Row, is_built_in, nearest_by_size, row, row_for_unlisted
 from omnimem_cli.models.device import Placement, dtype_name, find_device, free_bytes, total_memory
 from omnimem_cli.models.folder import Checkpoint, downloaded, read_checkpoint, read_whole
+
+if TYPE_CHECKING:
+    from omnimem_cli.models.family import Family
 
 NANO = Path(__file__).parent / "nano"
 OVERHEAD_GB = 2.0
@@ -47,11 +51,9 @@ def load_local(found: LocalModel, *, device: str = "auto", dtype: str | None = N
     Raises MissingError (broken folder, no such device, no extra) and DoesNotFitError.
     """
     where, checkpoint = find_device(device), read_whole(found.folder)
-    load_adapter, placement = _families()[family_of(checkpoint)], Placement(where, dtype_name(dtype, where))
+    family, placement = _family(checkpoint), Placement(where, dtype_name(dtype, where))
     free_after_weights(weight_bytes(checkpoint, found.row, placement.weights), found.row.name, placement)
-    adapter = load_adapter(checkpoint, found.row, placement)
-    adapter.weights_dtype = placement.weights
-    return adapter
+    return family.load(checkpoint, found.row, placement)
 
 
 def weight_bytes(checkpoint: Checkpoint, wanted: Row, dtype: str) -> int:
@@ -75,8 +77,8 @@ def locate(model: str, *, device: str = "auto", dtype: str | None = None) -> Loc
     """Where a model is. ``auto``: the first installed row that fits the device's memory; never nano."""
     if model == "auto":
         return _first_fitting(find_device(device), dtype)
-    if model == "nano":
-        return LocalModel(row("nano"), NANO)
+    if is_built_in(model):
+        return LocalModel(row(model), NANO)
     if Path(model).is_dir():
         return _folder(Path(model))
     if "/" not in model or model.startswith((".", "/", "~")):
@@ -86,7 +88,7 @@ def locate(model: str, *, device: str = "auto", dtype: str | None = None) -> Loc
 
 def installed(candidate: Row) -> Path | None:
     """The folder of a row whose weights are all on this machine, else None."""
-    return NANO if candidate.name == "nano" else downloaded(candidate)
+    return NANO if is_built_in(candidate.name) else downloaded(candidate)
 
 
 def row_from_folder(found: LocalModel) -> Row:
@@ -97,33 +99,10 @@ def row_from_folder(found: LocalModel) -> Row:
     return replace(found.row, **sizes, **checkpoint.geometry)
 
 
-def family_of(checkpoint: Checkpoint) -> str:
-    """The catalogue family that a config belongs to. Raises MissingError where no adapter runs it."""
-    kinds = {"qwen2_5_omni": "qwen2.5-omni", "qwen2_5_omni_thinker": "qwen2.5-omni"}
-    kinds |= {"qwen3_omni_moe": "qwen3-omni", "qwen3_omni_moe_thinker": "qwen3-omni"}
-    if "audio_config" in checkpoint.config:  # what tells video-SALMONN from plain Qwen-VL
-        kinds |= {"qwen2_5_vl": "salmonn-qwen2.5-vl", "qwen3_vl": "salmonn-qwen3-vl"}
-    family = kinds.get(checkpoint.model_type)
-    if family is None:
-        named = checkpoint.model_type or "no model_type"
-        raise MissingError(
-            f"{checkpoint.folder} holds a model that omnimem does not run ({named}).",
-            "`omnimem models list` shows the models that it runs.",
-            code="model",
-        )
-    return family
+def _family(checkpoint: Checkpoint) -> "Family":
+    from omnimem_cli.models.families import family_of  # seconds of imports, which a run with nothing to do is spared
 
-
-def _families() -> dict:
-    from omnimem_cli.models.qwen_omni import load as thinker
-    from omnimem_cli.models.salmonn import load as weights
-
-    return {
-        "qwen2.5-omni": thinker.load_adapter,
-        "qwen3-omni": thinker.load_adapter,
-        "salmonn-qwen2.5-vl": weights.load_adapter,
-        "salmonn-qwen3-vl": weights.load_adapter,
-    }
+    return family_of(checkpoint)
 
 
 def fitting(device: torch.device, dtype: str | None) -> list[Row]:
@@ -135,7 +114,7 @@ def fitting(device: torch.device, dtype: str | None) -> list[Row]:
 def _first_fitting(device: torch.device, dtype: str | None) -> LocalModel:
     for candidate in fitting(device, dtype):
         folder = installed(candidate)
-        if folder is not None and candidate.name != "nano":
+        if folder is not None and not is_built_in(candidate.name):
             return LocalModel(candidate, folder)
     best = recommended(device, dtype)
     raise MissingError(
@@ -151,7 +130,7 @@ def recommended(device: torch.device, dtype: str | None) -> Row:
 
 
 def _folder(folder: Path) -> LocalModel:
-    family = family_of(read_checkpoint(folder))
+    family = _family(read_checkpoint(folder)).name
     if folder.resolve() == NANO.resolve():
         return LocalModel(row("nano"), NANO)
     return LocalModel(row_for_unlisted(folder.resolve().name, family), folder)
@@ -176,7 +155,7 @@ def _hub_row(hub_id: str) -> Row:
             f"Download them with `omnimem models pull {hub_id}`. {DEMO}",
             code="no_weights",
         )
-    return row_for_unlisted(hub_id, family_of(read_checkpoint(folder)), hub_id)
+    return row_for_unlisted(hub_id, _family(read_checkpoint(folder)).name, hub_id)
 
 
 def _installed(wanted: Row) -> LocalModel:

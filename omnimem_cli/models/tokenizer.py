@@ -11,6 +11,12 @@ TURNS = ("<|im_start|>", "<|im_end|>")
 """What every family's chat is framed by."""
 
 
+def tokenizer_folder(folder: Path) -> Path:
+    """The OmniMem repository keeps the tokenizer in ``base``, beside the model's folder."""
+    beside = folder.parent / "base"
+    return beside if not (folder / "tokenizer_config.json").exists() and beside.is_dir() else folder
+
+
 def read_tokenizer(folder: Path, marks: Iterable[str]) -> PreTrainedTokenizerBase:
     """The tokenizer in ``folder``. Raises MissingError where it cannot be read or one of ``marks`` has no id in it.
 

@@ -19,8 +19,9 @@ from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.catalogue import ROWS
 from omnimem_cli.models.device import WHOLE
 from omnimem_cli.models.dummy import GEOMETRY, random_adapter
+from omnimem_cli.models.families import family_of
 from omnimem_cli.models.folder import read_checkpoint
-from omnimem_cli.models.loader import family_of, load
+from omnimem_cli.models.loader import load
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import size_memory
 
@@ -45,7 +46,7 @@ def test_a_shape_that_does_not_fit_is_refused_before_it_is_drawn(monkeypatch, dt
 def on_meta(name: str) -> torch.nn.Module:
     """The model of a shipped shape, without a single weight."""
     checkpoint = read_checkpoint(GEOMETRY / name)
-    kind, *_ = blank._family(checkpoint)
+    kind = family_of(checkpoint).model_class
     with torch.device("meta"):
         return kind(blank.config_of(kind, checkpoint))
 
@@ -54,7 +55,7 @@ def on_meta(name: str) -> torch.nn.Module:
 def test_a_shipped_shape_is_what_the_catalogue_says(row):
     model = on_meta(row.name)
     text = model.config.text_config
-    assert family_of(read_checkpoint(GEOMETRY / row.name)) == row.family
+    assert family_of(read_checkpoint(GEOMETRY / row.name)).name == row.family
     assert (text.num_hidden_layers, text.num_key_value_heads) == (row.layers, row.kv_heads)
     assert (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads) == row.head_dim
     model.tie_weights()

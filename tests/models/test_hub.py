@@ -1,5 +1,6 @@
 """Downloading weights: from a local stand-in for the hub, broken off and resumed, offline."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from hub_stub import COMMIT, HubStub
 
 from omnimem_cli.base.errors import MissingError
 from omnimem_cli.models import download
-from omnimem_cli.models.catalogue import row_for_unlisted
+from omnimem_cli.models.catalogue import row, row_for_unlisted
 
 REPO = "Qwen/Qwen2.5-Omni-3B"
 SHARDS = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
@@ -116,3 +117,15 @@ def test_an_adapter_of_a_base_that_no_hub_could_have_is_refused(tmp_path, monkey
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(MissingError, match="/their/disk/base, which is no repository"):
         download.pull(row_for_unlisted("some/lora", "qwen2.5-omni", "some/lora"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_called_a_full_disk(number, monkeypatch):
+    def fill(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fill)
+    with pytest.raises(MissingError) as caught:
+        download.pull(row("qwen2.5-omni-3b"))
+    assert "is full" in caught.value.message and "HF_HOME" in caught.value.hint
+    assert "network" not in caught.value.message + caught.value.hint

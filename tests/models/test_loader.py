@@ -14,8 +14,9 @@ from tiny_qwen3 import tiny_qwen3_omni
 from omnimem_cli.base.errors import DoesNotFitError, MissingError, UsageError
 from omnimem_cli.models import folder as checkpoint
 from omnimem_cli.models import hub, loader
-from omnimem_cli.models.catalogue import row
+from omnimem_cli.models.catalogue import ROWS, row
 from omnimem_cli.models.device import find_device, quantization
+from omnimem_cli.models.families import FAMILIES
 from omnimem_cli.models.folder import is_installed
 from omnimem_cli.models.loader import installed, load, locate
 from omnimem_cli.models.qwen_omni import load as thinker
@@ -321,7 +322,7 @@ def test_memory_that_runs_out_while_a_thinker_is_loaded_is_6_whatever_class_the_
     def full(*args, **more):
         raise RuntimeError(f"[enforce fail at alloc_cpu.cpp:127] {words}: you tried to allocate 9 bytes.")
 
-    monkeypatch.setattr(thinker.FAMILIES["qwen2.5-omni"][0], "from_pretrained", full)
+    monkeypatch.setattr(thinker.FAMILIES[0].model_class, "from_pretrained", full)
     with pytest.raises(DoesNotFitError, match="do not fit on cpu"):
         load(str(tiny_folder), device="cpu")
 
@@ -341,3 +342,14 @@ def test_quantized_weights_without_the_extra_are_named(monkeypatch):
         quantization("int4")
     assert 'pip install "omnimem-cli[quant]"' in raised.value.hint
     assert quantization("bfloat16") is None
+
+
+@pytest.mark.parametrize("name", ["nano", "Nano", "NANO"])
+def test_the_built_in_model_is_found_by_its_name_in_any_case(name):
+    found = locate(name, device="cpu")
+    assert found.row == row("nano") and found.folder == loader.NANO
+
+
+def test_every_family_of_the_catalogue_is_registered_once():
+    names = [family.name for family in FAMILIES]
+    assert len(set(names)) == len(names) and {known.family for known in ROWS} == set(names)

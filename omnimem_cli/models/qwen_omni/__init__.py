@@ -1,1 +1,1 @@
-"""Qwen2.5-Omni and Qwen3-Omni: the Thinker alone, streamed. ``load.load_adapter`` reads either from a folder."""
+"""Qwen2.5-Omni and Qwen3-Omni: the Thinker alone, streamed. ``load.FAMILIES`` is what the registry lists."""

@@ -18,6 +18,7 @@ from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.base_adapter import BaseAdapter
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.chat import Prompt
+from omnimem_cli.models.folder import Checkpoint
 from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.models.towers.audio import AudioTower
 from omnimem_cli.models.towers.mel import LogMel, MelSettings
@@ -41,13 +42,14 @@ class QwenOmniAdapter(BaseAdapter):
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        mel: MelSettings,
-        patches: PatchSettings,
+        checkpoint: Checkpoint,
         row: Row,
         eos_ids: tuple[int, ...],
-        revision: str | None = None,
+        weights_dtype: str,
+        mel: MelSettings,
+        patches: PatchSettings,
     ):
-        super().__init__(model, tokenizer, row, eos_ids, revision)
+        super().__init__(model, tokenizer, checkpoint, row, eos_ids, weights_dtype)
         self._vision, self._audio = self.encoders(towers_of(model))
         marks = {name: tokenizer.convert_tokens_to_ids(token) for name, token in self.marks.items()}
         self.prompt = Prompt(tokenizer, marks)

@@ -1,5 +1,6 @@
 """A Qwen-Omni folder to an adapter: the Thinker alone, whatever else the folder holds."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from transformers import (
@@ -11,56 +12,28 @@ from transformers import (
 
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.device import Placement
+from omnimem_cli.models.family import Family
 from omnimem_cli.models.folder import Checkpoint, broken_folder
-from omnimem_cli.models.loading import loading, silence_transformers
+from omnimem_cli.models.loading import loading
 from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 from omnimem_cli.models.qwen_omni.qwen3 import Qwen3OmniAdapter
-from omnimem_cli.models.tokenizer import read_tokenizer
 from omnimem_cli.models.towers.mel import MelSettings
 from omnimem_cli.models.towers.patches import CELLS_MAX, PatchSettings
 
-FAMILIES = {
-    "qwen2.5-omni": (Qwen2_5OmniThinkerForConditionalGeneration, QwenOmniAdapter),
-    "qwen3-omni": (Qwen3OmniMoeThinkerForConditionalGeneration, Qwen3OmniAdapter),
-}
 
+class QwenOmniFamily(Family):
+    """A Thinker's family."""
 
-def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> QwenOmniAdapter:
-    """The Thinker of a folder.
+    adapter_class: type[QwenOmniAdapter]
 
-    Raises MissingError where keys are missing or of another shape, or marks lack an id; DoesNotFitError where memory
-    runs out.
-    """
-    kind, adapter = FAMILIES[row.family]
-    with silence_transformers():
-        model = _thinker(kind, checkpoint, placement)
-        tokenizer = read_tokenizer(checkpoint.folder, adapter.marks.values())
-    return adapter_of(model, tokenizer, checkpoint, row)
+    @property
+    def marks(self) -> Iterable[str]:
+        """Around picture and sound."""
+        return self.adapter_class.marks.values()
 
-
-def adapter_of(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, row: Row
-) -> QwenOmniAdapter:
-    """A loaded Thinker as an adapter with its folder's settings. Raises MissingError where these contradict it."""
-    with loading(checkpoint.folder, model.device):  # settings may be of any kind
-        adapter = FAMILIES[row.family][1](
-            model,
-            tokenizer,
-            mel=_mel_settings(checkpoint),
-            patches=_patch_settings(checkpoint),
-            row=row,
-            eos_ids=_ends(checkpoint, tokenizer),
-            revision=checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None,
-        )
-    adapter.penalty = checkpoint.repetition_penalty
-    _check_clock(checkpoint.folder, adapter)
-    _check_inputs(checkpoint.folder, adapter)
-    return adapter
-
-
-def _thinker(model_class: type[PreTrainedModel], checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    with loading(checkpoint.folder, placement.device):
-        model, report = model_class.from_pretrained(
+    def read_model(self, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+        """The Thinker, whatever else the folder holds."""
+        model, report = self.model_class.from_pretrained(
             checkpoint.folder,
             **placement.options(),
             use_safetensors=True,
@@ -68,8 +41,40 @@ def _thinker(model_class: type[PreTrainedModel], checkpoint: Checkpoint, placeme
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    _check(checkpoint.folder, report)
-    return model.eval().requires_grad_(False)
+        _check(checkpoint.folder, report)
+        return model
+
+    def adapter_of(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        checkpoint: Checkpoint,
+        row: Row,
+        weights_dtype: str,
+    ) -> QwenOmniAdapter:
+        """With the folder's preprocessing settings."""
+        with loading(checkpoint.folder, model.device):  # settings may be of any kind
+            mel, patches, ends = _mel_settings(checkpoint), _patch_settings(checkpoint), _ends(checkpoint, tokenizer)
+            adapter = self.adapter_class(model, tokenizer, checkpoint, row, ends, weights_dtype, mel, patches)
+        _check_clock(checkpoint.folder, adapter)
+        _check_inputs(checkpoint.folder, adapter)
+        return adapter
+
+
+FAMILIES = (
+    QwenOmniFamily(
+        "qwen2.5-omni",
+        ("qwen2_5_omni", "qwen2_5_omni_thinker"),
+        Qwen2_5OmniThinkerForConditionalGeneration,
+        QwenOmniAdapter,
+    ),
+    QwenOmniFamily(
+        "qwen3-omni",
+        ("qwen3_omni_moe", "qwen3_omni_moe_thinker"),
+        Qwen3OmniMoeThinkerForConditionalGeneration,
+        Qwen3OmniAdapter,
+    ),
+)
 
 
 def _check(folder: Path, report: dict) -> None:

@@ -12,7 +12,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.media.segment import Format, Media
@@ -33,7 +32,6 @@ MOST_SLICES = 4
 class SalmonnAdapter(BaseAdapter, ABC):
     """A video-SALMONN 2+ model (``models.adapter.Adapter``)."""
 
-    model_class: ClassVar[type[PreTrainedModel]]
     tower_class: ClassVar[type[VisionTower]]
     patches: ClassVar[PatchSettings]
     opens: ClassVar[str]  # between the user's header and the first media token

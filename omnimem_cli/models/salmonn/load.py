@@ -7,6 +7,7 @@ and precision apply and no version-dependent renaming does.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -20,18 +21,15 @@ from transformers import (
 
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.device import Placement
+from omnimem_cli.models.family import Family
 from omnimem_cli.models.folder import Checkpoint, broken_folder
-from omnimem_cli.models.loading import loading, silence_transformers
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
 from omnimem_cli.models.salmonn.audio_tower import unsupported_reason
 from omnimem_cli.models.salmonn.layout import END, START
 from omnimem_cli.models.salmonn.lora import merge_adapter
-from omnimem_cli.models.salmonn.qwen3 import Qwen3Adapter
-from omnimem_cli.models.salmonn.qwen25 import Qwen25Adapter
-from omnimem_cli.models.tokenizer import read_tokenizer
+from omnimem_cli.models.salmonn.qwen3 import Qwen3Adapter, Qwen3Salmonn
+from omnimem_cli.models.salmonn.qwen25 import Qwen25Adapter, Qwen25Salmonn
 
-FAMILIES: dict[str, type[SalmonnAdapter]] = {"qwen2_5_vl": Qwen25Adapter, "qwen3_vl": Qwen3Adapter}
-"""By the config's ``model_type``."""
 ENDS = ("<|im_end|>", "<|endoftext|>")
 MARKS = (START, END, *ENDS)
 
@@ -54,40 +52,46 @@ def renamed(key: str) -> str:
     return key
 
 
-def load_adapter(checkpoint: Checkpoint, row: Row, placement: Placement) -> SalmonnAdapter:
-    """The model of a folder, with its LoRA release merged into it.
+class SalmonnFamily(Family):
+    """A video-SALMONN 2+ family."""
 
-    Raises MissingError where keys are missing, not ours, or of another shape, or marks lack an id; DoesNotFitError
-    where memory runs out.
-    """
-    check_sound(checkpoint)
-    family = FAMILIES[checkpoint.model_type]
-    with silence_transformers(), loading(checkpoint.folder, placement.device):
+    adapter_class: type[SalmonnAdapter]
+
+    @property
+    def marks(self) -> Iterable[str]:
+        """Around the media, and ends of answers."""
+        return MARKS
+
+    def config_fault(self, checkpoint: Checkpoint) -> str | None:
+        """An ``audio_config`` that the audio tower cannot be built from."""
+        why = unsupported_reason(checkpoint.config["audio_config"])
+        return None if why is None else f"has an audio_config {why}"
+
+    def read_model(self, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+        """The model, with a LoRA release merged into it."""
         tensors = read_tensors(checkpoint)
         if checkpoint.lora is not None:
             merge_adapter(tensors, checkpoint.lora)
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-        model = _model(family.model_class, config, tensors, checkpoint.folder, placement)
-        tokenizer = read_tokenizer(tokenizer_folder(checkpoint.folder), MARKS)
-    return adapter_of(model, tokenizer, checkpoint, row)
+        return _model(self.model_class, config, tensors, checkpoint.folder, placement)
+
+    def adapter_of(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        checkpoint: Checkpoint,
+        row: Row,
+        weights_dtype: str,
+    ) -> SalmonnAdapter:
+        """Both families end an answer by the same tokens."""
+        ends = tuple(tokenizer.convert_tokens_to_ids(list(ENDS)))
+        return self.adapter_class(model, tokenizer, checkpoint, row, ends, weights_dtype)
 
 
-def check_sound(checkpoint: Checkpoint) -> None:
-    """Raises MissingError for an ``audio_config`` that the audio tower cannot be built from."""
-    why = unsupported_reason(checkpoint.config["audio_config"])
-    if why is not None:
-        raise broken_folder(checkpoint.folder, f"has an audio_config {why}")
-
-
-def adapter_of(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, checkpoint: Checkpoint, row: Row
-) -> SalmonnAdapter:
-    """A loaded model as an adapter."""
-    ends = tokenizer.convert_tokens_to_ids(list(ENDS))
-    revision = checkpoint.folder.name if checkpoint.folder.parent.name == "snapshots" else None
-    adapter = FAMILIES[checkpoint.model_type](model, tokenizer, row, tuple(ends), revision)
-    adapter.penalty = checkpoint.repetition_penalty
-    return adapter
+FAMILIES = (
+    SalmonnFamily("salmonn-qwen2.5-vl", ("qwen2_5_vl",), Qwen25Salmonn, Qwen25Adapter, ("audio_config",)),
+    SalmonnFamily("salmonn-qwen3-vl", ("qwen3_vl",), Qwen3Salmonn, Qwen3Adapter, ("audio_config",)),
+)
 
 
 def read_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -119,10 +123,4 @@ def _model(
         keys = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report[f"{what}_keys"])
         if keys:
             raise broken_folder(folder, f"has {len(keys)} {what} weights (first: {keys[0]})")
-    return model.eval().requires_grad_(False)
-
-
-def tokenizer_folder(folder: Path) -> Path:
-    """The OmniMem repository keeps the tokenizer in ``base``, beside the model's folder."""
-    beside = folder.parent / "base"
-    return beside if not (folder / "tokenizer_config.json").exists() and beside.is_dir() else folder
+    return model

@@ -12,17 +12,27 @@ from torch import Tensor
 from omnimem_cli.models.salmonn.audio_tower import TOKENS_PER_S
 
 
-@dataclass
-class BlockPositions:
-    """Qwen3-VL: every vision span is a clip of its own, all else is text, audio tokens too. No other clock."""
+class TextPositions:
+    """What the rules share: text counts up in all three rows from ``next``, which is never below ``start``."""
 
+    start: int
     next: int
-    start: int = 0  # of the current span
+
+    def __post_init__(self):
+        self.next = max(self.next, self.start)
 
     def text(self, count: int) -> Tensor:
         """int64 [3, count]; advances."""
         self.next += count
-        return _count(self.next - count, count)
+        return torch.arange(self.next - count, self.next).expand(3, count)
+
+
+@dataclass
+class BlockPositions(TextPositions):
+    """Qwen3-VL: every vision span is a clip of its own, all else is text, audio tokens too. No other clock."""
+
+    next: int
+    start: int = 0  # of the current span
 
     def audio(self, count: int) -> Tensor:
         """int64 [3, count]; advances."""
@@ -37,7 +47,7 @@ class BlockPositions:
 
 
 @dataclass
-class TrainedPositions:
+class TrainedPositions(TextPositions):
     """Qwen2.5-VL as trained: step g at start + floor(2 s g); sound runs beside it from the same start.
 
     The j-th audio token is at (start + j, start, start + j), without picture at (start + j, start + j, start).
@@ -50,14 +60,6 @@ class TrainedPositions:
     sound: bool
     next: int = -1
     sounds: int = 0
-
-    def __post_init__(self):
-        self.next = max(self.next, self.start)
-
-    def text(self, count: int) -> Tensor:
-        """int64 [3, count]; advances."""
-        self.next += count
-        return _count(self.next - count, count)
 
     def audio(self, count: int) -> Tensor:
         """int64 [3, count]; advances."""
@@ -78,7 +80,7 @@ class TrainedPositions:
 
 
 @dataclass
-class GeneratedPositions:
+class GeneratedPositions(TextPositions):
     """Qwen2.5-VL as released inference places tokens: by ids and grid alone, a step every 2 positions.
 
     The first ``total`` tokens of the span, total being all visual tokens of the whole video, get the grid's
@@ -91,14 +93,6 @@ class GeneratedPositions:
     columns: int
     next: int = -1
     placed: int = 0
-
-    def __post_init__(self):
-        self.next = max(self.next, self.start)
-
-    def text(self, count: int) -> Tensor:
-        """int64 [3, count]; advances."""
-        self.next += count
-        return _count(self.next - count, count)
 
     def audio(self, count: int) -> Tensor:
         """int64 [3, count]; advances."""
@@ -118,10 +112,6 @@ class GeneratedPositions:
 
 
 Positions = BlockPositions | TrainedPositions | GeneratedPositions
-
-
-def _count(first: int, count: int) -> Tensor:
-    return torch.arange(first, first + count).expand(3, count)
 
 
 def _grid(time: int, rows: int, columns: int) -> Tensor:

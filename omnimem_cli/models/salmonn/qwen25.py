@@ -30,7 +30,6 @@ class Qwen25Salmonn(Qwen2_5_VLForConditionalGeneration):
 class Qwen25Adapter(SalmonnAdapter):
     """Qwen2.5-VL family, the one with two rules of ``Plan.mrope``."""
 
-    model_class = Qwen25Salmonn
     tower_class = VisionTower
     patches = PatchSettings(patch_size=14, min_pixels=3136)
     opens, closes = START, END

@@ -30,7 +30,6 @@ class Qwen3Salmonn(Qwen3VLForConditionalGeneration):
 class Qwen3Adapter(SalmonnAdapter):
     """Qwen3-VL family. ``timestamps``: the most that a video of known length gets."""
 
-    model_class = Qwen3Salmonn
     tower_class = DeepVisionTower
     patches = PatchSettings(patch_size=16, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5), min_pixels=784)
     opens = closes = ""
