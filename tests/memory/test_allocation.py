@@ -132,7 +132,7 @@ def test_calibrate_writes_a_plan_that_the_tool_takes(tmp_path, tiny_folder, tiny
     segments = segments_of(
         plan.format, frames_of(14, plan.format.fps, plan.format.width, plan.format.height), sound_of(14)
     )
-    monkeypatch.setattr("omnimem_cli.jobs.calibration.probe", lambda path: media)
+    monkeypatch.setattr("omnimem_cli.session.preflight.probe", lambda path, **options: media)
     monkeypatch.setattr("omnimem_cli.jobs.calibration.sound_blocks", lambda *a, **k: iter([sound_of(14)]))
     monkeypatch.setattr("omnimem_cli.jobs.calibration.Source", lambda media, form: _Played(segments))
     monkeypatch.setattr(type(tiny_adapter), "plan", lambda self, media, options: plan)

@@ -17,7 +17,7 @@ from omnimem_cli.models import dummy as blank
 from omnimem_cli.models import loader
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.folder import read_checkpoint
-from omnimem_cli.models.loader import load, locate
+from omnimem_cli.models.loader import load, load_local, locate
 from omnimem_cli.session import sizing as fitting
 from omnimem_cli.session import transients as footprint
 from omnimem_cli.session.footprint import footprint_of
@@ -87,13 +87,13 @@ def on_a_small_machine(monkeypatch, tmp_path, tiny_folder):
 
     def loading(*arguments, **more):
         loads.append(1)
-        return load(*arguments, **more)
+        return load_local(*arguments, **more)
 
     def run(left: int, *arguments: str) -> tuple[int, int]:
         loads.clear()
         monkeypatch.setattr(loader, "free_bytes", lambda device: 4 * checkpoint.values + left)
         monkeypatch.setattr(fitting, "free_bytes", lambda device: left)
-        monkeypatch.setattr(loader, "load", loading)
+        monkeypatch.setattr(loader, "load_local", loading)
         common = ("-m", str(tiny_folder), "--device", "cpu", "--max-tokens", "4", "--max-pixels", str(112 * 84))
         return omnimem(*arguments, *common), len(loads)
 
@@ -123,7 +123,7 @@ def test_what_fits_gets_its_turn_after_what_does_not_and_the_model_is_loaded_onc
     short = [footage.av(Path(), name, video_s=3, audio_s=3) for name in ("short.mp4", "other.mp4")]
     Path("text.mp4").write_text("no media")
     files = [str(long), "text.mp4", *map(str, short), str(long)]
-    code, loads = on_a_small_machine(3 * 2**20, "summarize", *files, "--budget", "8k", "--report", "report.json")
+    code, loads = on_a_small_machine(4 * 2**20, "summarize", *files, "--budget", "8k", "--report", "report.json")
     assert (code, loads) == (6, 1)
     ended = [one["error"] and one["error"]["code"] for one in json.loads(Path("report.json").read_text())["inputs"]]
     assert ended[0] == "does_not_fit" and ended[1] not in (None, "does_not_fit") and ended[2:4] == [None, None]
