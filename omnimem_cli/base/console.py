@@ -54,6 +54,8 @@ class MessageConsole:
             from rich.traceback import Traceback
 
             self.terminal.print(Traceback.from_exception(type(error), error, error.__traceback__))
+            for note in getattr(error, "__notes__", ()):  # of a fault in another process
+                self._print(Text(note))
 
     def _print(self, text: Text) -> None:
         self.terminal.print(text, soft_wrap=True)

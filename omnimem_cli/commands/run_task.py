@@ -1,6 +1,6 @@
 """From the shared options to an exit code: what `summarize`, `transcribe` and `ask` have in common.
 
-Knows the order of a run: inputs, model, plan, work, account. Data goes to stdout, talk to stderr.
+Knows the order of a run: inputs, model, jobs, outcomes, summary. Data goes to stdout, messages to stderr.
 """
 
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from omnimem_cli.jobs.inputs import Input
     from omnimem_cli.jobs.model import LazyModel
     from omnimem_cli.jobs.outcomes import Outcome
-    from omnimem_cli.jobs.work import Job
+    from omnimem_cli.jobs.work import Job, Work
 
 
 def run_task(
@@ -37,37 +37,65 @@ def run_task(
     task_options: dict[str, Any],
     preset: str | None = None,
 ) -> None:
-    """Do one task on all inputs, then leave with the exit code. ``make(settings, **task_options)`` is the task."""
+    """Do one task on all inputs, then leave with the exit code. ``make(settings, **task_options)`` is the task.
+
+    Every outcome is printed as it comes, and the summary however the run ends.
+    """
     console.configure(quiet=options.quiet, debug=options.debug or console.debug, no_color=options.no_color)
-    from omnimem_cli.jobs.batch import Batch
+    from omnimem_cli.base.process import Interrupted, stop_signals
+    from omnimem_cli.jobs.outcomes import exit_code
     from omnimem_cli.jobs.work import Work
     from omnimem_cli.results.writers import FORMATS
 
     settings = replace(settings, formats=formats_of(options.format, settings.output, FORMATS[name]))
-    if options.report is not None:
-        _check_report(options.report, settings.force)
-    if settings.offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
-    batch = Batch(Work(name, make, task_options, settings, preset))
-    batch.model.check_name()
-    if not options.dry_run:
-        _offer_download(batch.model, options)
-    jobs = batch.assign_targets(_find(typed, options, name))
+    batch, jobs = _plan(Work(name, make, task_options, settings, preset), typed, options)
     if options.dry_run:
         for job in jobs:
             _print("\t".join((batch.preview(job), job.input.path, _files(job))))
         return
-    raise typer.Exit(_run(batch, _stream(batch, jobs, options), len(jobs), options.report))
+    began, outcomes, stopped = time.monotonic(), [], None
+    with stop_signals(signal.SIGINT, signal.SIGTERM):
+        try:
+            for outcome in _outcomes(batch, jobs, options):
+                _print_outcome(batch, outcome)
+                outcomes.append(outcome.without_payload())
+        except Interrupted as signalled:
+            stopped = signalled.exit_code
+        except (MissingError, UsageError) as error:
+            if not outcomes or outcomes[-1].error is not error:  # else it has been printed
+                raise
+    code = exit_code(outcomes, settings.strict, stopped)
+    _print_summary(batch, outcomes, len(jobs), time.monotonic() - began, code, options.report)
+    raise typer.Exit(code)
+
+
+def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[Batch, list[Job]]":
+    """The batch and its jobs; whatever is wrong with the command line as a whole is found here, before any work."""
+    from omnimem_cli.jobs.batch import Batch
+    from omnimem_cli.jobs.outcomes import REPORT
+
+    if options.report is not None:
+        _check_report(options.report, work.settings.force)
+    if work.settings.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
+    batch = Batch(work)
+    batch.model.check_name()
+    if not options.dry_run:
+        _offer_download(batch.model, options)
+    jobs = batch.assign_targets(_find(typed, options, work.name))
+    if options.report is not None and not options.dry_run:
+        _write_report(options.report, {"schema": REPORT, "task": work.name, "inputs": []})
+    return batch, jobs
 
 
 def _files(job: "Job") -> str:
     return "-" if job.target is None else ", ".join(str(job.target.path(format)) for format in job.target.files)
 
 
-def _offer_download(engine: "LazyModel", options: RunOptions) -> None:
+def _offer_download(model: "LazyModel", options: RunOptions) -> None:
     """Weights that were named and are not here: fetched with --yes, or when a person at a terminal agrees."""
-    row = engine.to_download()
-    if row is None or engine.settings.offline:
+    row = model.to_download()
+    if row is None or model.settings.offline:
         return
     from omnimem_cli.models import download
 
@@ -95,7 +123,7 @@ def _find(typed: list[str] | None, options: RunOptions, name: str) -> "list[Inpu
     return found
 
 
-def _stream(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "Iterator[Outcome]":
+def _outcomes(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "Iterator[Outcome]":
     """The outcomes of all jobs as they come: from this process, one per device, or a cluster."""
     if options.ray is not None:
         from omnimem_cli.jobs.ray_cluster import by_ray
@@ -108,31 +136,8 @@ def _stream(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "Iter
     return batch.outcomes(jobs)
 
 
-def _run(batch: "Batch", stream: "Iterator[Outcome]", total: int, account: Path | None) -> int:
-    """Every outcome told as it comes; the account is given however the run ends."""
-    from omnimem_cli.base.process import Interrupted, stop_signals
-    from omnimem_cli.jobs.outcomes import REPORT, exit_code
-
-    begun, outcomes, stopped = time.monotonic(), [], None
-    if account is not None:
-        _write_report(account, {"schema": REPORT, "task": batch.work.name, "inputs": []})
-    with stop_signals(signal.SIGINT, signal.SIGTERM):
-        try:
-            for outcome in stream:
-                _print_outcome(batch, outcome)
-                outcomes.append(outcome.without_payload())
-        except Interrupted as signalled:
-            stopped = signalled.exit_code
-        except (MissingError, UsageError) as error:
-            if error not in [outcome.error for outcome in outcomes]:
-                raise
-    code = exit_code(outcomes, batch.work.settings.strict, stopped)
-    _print_summary(batch, outcomes, total, time.monotonic() - begun, code, account)
-    return code
-
-
 def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
-    """One input has ended: its data to stdout, a word on it to stderr."""
+    """The end of one input: its data to stdout, a line about it to stderr."""
     from omnimem_cli.base.paths import readable_path
     from omnimem_cli.results.writers import encode
     from omnimem_cli.results.writers.json import write_json_line

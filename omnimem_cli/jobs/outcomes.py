@@ -1,8 +1,9 @@
-"""How each input ended, and what the whole run comes to: the summary, the report, the exit code.
+"""How each input ended, and what follows for the run: the summary, the report, the exit code.
 
 Knows results and errors; runs nothing and writes nothing.
 """
 
+import traceback
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,13 +31,16 @@ class Outcome:
     wall_s: float = 0.0
 
     def picklable(self) -> "Outcome":
-        """With an error that any process can read: a fault's own class may not survive the way, nor do its frames."""
-        if strip_traceback(self.error) is None or isinstance(self.error, UserError | KeyboardInterrupt):
-            return self
-        return replace(self, error=UserError(*explain(self.error)))
+        """With an error that any process can read: a fault becomes a UserError with its traceback as a note."""
+        if self.error is None or isinstance(self.error, UserError | KeyboardInterrupt):
+            return replace(self, error=strip_traceback(self.error))
+        error = UserError(*explain(self.error))
+        error.add_note("".join(traceback.format_exception(self.error)))
+        strip_traceback(self.error)
+        return replace(self, error=error)
 
     def without_payload(self) -> "Outcome":
-        """Without what only the telling of it needs: the text of the result, the frames that a traceback holds."""
+        """Without what only printing it needs: the text of the result, the frames that a traceback holds."""
         result = self.result and {key: self.result.get(key) for key in ("coverage", "warnings")}
         return replace(self, result=result, error=strip_traceback(self.error))
 

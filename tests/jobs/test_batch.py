@@ -4,6 +4,7 @@ import errno
 import json
 import mmap
 import os
+import pickle
 import time
 from pathlib import Path
 
@@ -130,8 +131,9 @@ def test_the_account_of_a_long_run_holds_no_texts_and_no_frames():
     assert set(outcome.result) == {"coverage", "warnings"}
     assert outcome.error.__traceback__ is None
     held = fault()
-    Outcome("a", "failed", error=held).picklable()
+    sent = pickle.loads(pickle.dumps(Outcome("a", "failed", error=held).picklable()))
     assert held.__traceback__ is None, "nor does a worker hold on to them while it does the next input"
+    assert "in fault" in sent.error.__notes__[0], "and --debug still shows where it was"
 
 
 @pytest.mark.parametrize(
