@@ -31,7 +31,7 @@ class WatchOptions:
 class Plan:
     """How one input will be watched: the segment format and its nominal cost in tokens.
 
-    ``window_s``: the longest stretch of speech that the model is asked to write down at once; ``mrope``: as asked for.
+    ``window_s``: the longest stretch of speech that the model transcribes at once; ``mrope``: the rule of positions.
     """
 
     format: Format

@@ -28,7 +28,7 @@ class Row:
     640x360 video at ``fps``, of nano those of its world's square video (of 640x360 it is half as many);
     ``layers``, ``kv_heads``, ``head_dim``: of the language model;
     ``trained_positions``: positions seen in training; None where unknown; ``window_s``: the longest stretch of
-    speech it is asked to write down at once; ``world``: the comment that marks the only files it understands,
+    speech that it transcribes at once; ``world``: the comment that marks the only files it understands,
     None for a model of the world at large.
     """
 

@@ -1,4 +1,7 @@
-"""Devices: which there are, how much memory they have, and in which types numbers are held there."""
+"""Devices and number types: which device is meant, how much memory it has, and how weights are held there.
+
+Knows torch, and bitsandbytes by name; knows no model.
+"""
 
 import importlib.util
 from dataclasses import dataclass
@@ -17,6 +20,12 @@ DTYPES = {
     "int4": torch.bfloat16,
 }
 """`--dtype` to the type of activations, keys and values."""
+
+BITS = {"int8": 8, "int4": 4}
+"""`--dtype` to the bits of a quantized weight."""
+
+WHOLE = ("visual", "audio", "audio_tower", "lm_head")
+"""What stays in bfloat16: a token of sound or picture passes the towers once, and errors there reach every layer."""
 
 
 def find_device(device: str) -> torch.device:
@@ -53,16 +62,9 @@ def free_bytes(device: torch.device) -> int:
     return available_bytes()
 
 
-BITS = {"int8": 8, "int4": 4}
-
-
-WHOLE = ("visual", "audio", "audio_tower", "lm_head")
-"""What stays in bfloat16: a token of sound or picture passes the towers once, and errors there reach every layer."""
-
-
 @dataclass(frozen=True)
 class Placement:
-    """weights: the type that most of them are held in, as `--dtype` names it."""
+    """Where a model is loaded. ``weights``: the type that most of its weights are held in, as `--dtype` names it."""
 
     device: torch.device
     weights: str

@@ -50,7 +50,7 @@ def build_without_weights(known: Row, checkpoint: Checkpoint, device: torch.devi
 
 
 def published_config(known: Row) -> Checkpoint:
-    """The shape of a catalogue row, as it is released."""
+    """The published config of a catalogue row."""
     return read_checkpoint(NANO if is_built_in(known.name) else GEOMETRY / known.name)
 
 

@@ -33,7 +33,7 @@ HASHED_WHOLE = 64 * 2**20  # bytes of weights up to which a folder's revision is
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in the library's layout; ``config`` is config.json as it stands.
+    """A folder in the library's layout; ``config`` is the content of config.json.
 
     ``lora``: the folder of a LoRA release to merge into it.
     """

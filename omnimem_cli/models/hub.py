@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: what is on this machine, and how to get the rest. Imports no torch.
+"""The Hugging Face hub's names and its cache on this machine. Uses no network and imports no torch.
 
 Honours HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT, which huggingface_hub reads itself.
 """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NANO = Path(__file__).parent / "nano"
 OVERHEAD_GB = 2.0
-"""Beside the weights: encoder peak, memory and workspace of a default watch."""
+"""What a default watch takes besides the weights: encoder peak, memory and workspace."""
 
 DEMO = "`omnimem demo` shows the tool at work with the built-in model."
 
@@ -62,7 +62,7 @@ def weight_bytes(checkpoint: Checkpoint, wanted: Row, dtype: str) -> int:
 
 
 def free_after_weights(weights: int, name: str, placement: Placement) -> int:
-    """Bytes that stay free beside so many of weights. Raises DoesNotFitError where these alone exceed what is free."""
+    """Bytes that stay free once the weights are loaded. Raises DoesNotFitError where the weights alone do not fit."""
     free = free_bytes(placement.device)
     if weights > free:
         raise DoesNotFitError(

@@ -1,6 +1,7 @@
-"""What goes wrong while a folder becomes a model, as the errors that a person can act on; and memory that runs out.
+"""Around the library's ``from_pretrained``: its errors as errors that a user can act on, and its output silenced.
 
-Knows the words of torch's allocators, which have no class of their own on the CPU.
+Knows the words of torch's allocators: memory that runs out on the CPU has no exception class of its own. Knows no
+family. `out_of_memory_reason` serves a watch too, where memory can run out as well.
 """
 
 import errno
@@ -69,7 +70,7 @@ def memory_errors(what: str) -> Iterator[None]:
 
 @contextmanager
 def silence_transformers() -> Iterator[None]:
-    """Errors only and no progress bars, then as before."""
+    """Within, the library logs errors only and draws no progress bars."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

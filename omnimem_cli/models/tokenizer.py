@@ -12,9 +12,9 @@ TURNS = ("<|im_start|>", "<|im_end|>")
 
 
 def tokenizer_folder(folder: Path) -> Path:
-    """The OmniMem repository keeps the tokenizer in ``base``, beside the model's folder."""
-    beside = folder.parent / "base"
-    return beside if not (folder / "tokenizer_config.json").exists() and beside.is_dir() else folder
+    """The OmniMem repository keeps the tokenizer in ``base``, next to the model's folder."""
+    base = folder.parent / "base"
+    return base if not (folder / "tokenizer_config.json").exists() and base.is_dir() else folder
 
 
 def read_tokenizer(folder: Path, marks: Iterable[str]) -> PreTrainedTokenizerBase:

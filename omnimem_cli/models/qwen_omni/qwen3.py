@@ -84,12 +84,12 @@ class Qwen3OmniAdapter(QwenOmniAdapter):
         return _halved_thrice(100) * whole + _halved_thrice(rest)
 
 
-def _ordered(piece: TokenChunk, order: Tensor) -> TokenChunk:
+def _ordered(chunk: TokenChunk, order: Tensor) -> TokenChunk:
     parts = {
-        f.name: getattr(piece, f.name)[..., order] for f in fields(TokenChunk) if f.name not in ("embeds", "deepstack")
+        f.name: getattr(chunk, f.name)[..., order] for f in fields(TokenChunk) if f.name not in ("embeds", "deepstack")
     }
-    deepstack = None if piece.deepstack is None else [layer[order] for layer in piece.deepstack]
-    return TokenChunk(embeds=piece.embeds[order], deepstack=deepstack, **parts)
+    deepstack = None if chunk.deepstack is None else [layer[order] for layer in chunk.deepstack]
+    return TokenChunk(embeds=chunk.embeds[order], deepstack=deepstack, **parts)
 
 
 def _halved_thrice(frames: int) -> int:
@@ -116,7 +116,7 @@ class LongAudioTower:
         return done
 
     def _convolved(self, mel: Tensor) -> Tensor:
-        """[bins, n] -> [tokens(n), C]; the last chunk is completed by zeros, as beside longer ones in the library."""
+        """[bins, n] -> [tokens(n), C]; zeros complete the last chunk, as the library pads it."""
         t, n = self._tower, mel.shape[1]
         padded = F.pad(mel, (0, -n % self._chunk)).to(t.conv2d1.weight.device, t.conv2d1.weight.dtype)
         x = padded.unflatten(1, (-1, self._chunk)).transpose(0, 1)[:, None]

@@ -29,7 +29,7 @@ def _extractor(bins: int) -> WhisperFeatureExtractor:
 
 
 def slices(audio: np.ndarray) -> list[np.ndarray]:
-    """Consecutive 30 s slices of float32 [samples], the last one as long as it is; none of no samples."""
+    """Consecutive 30 s slices of float32 [samples], the last one may be shorter; none of no samples."""
     return [audio[i : i + SLICE_SAMPLES] for i in range(0, len(audio), SLICE_SAMPLES)]
 
 

@@ -48,7 +48,7 @@ class BlockPositions(TextPositions):
 
 @dataclass
 class TrainedPositions(TextPositions):
-    """Qwen2.5-VL as trained: step g at start + floor(2 s g); sound runs beside it from the same start.
+    """Qwen2.5-VL as trained: step g at start + floor(2 s g); sound counts from the same start.
 
     The j-th audio token is at (start + j, start, start + j), without picture at (start + j, start + j, start).
     Text goes on after the largest time row where there is sound, else after the largest of all rows.

@@ -19,7 +19,7 @@ from omnimem_cli.models.towers.vision import VisionTower
 
 
 class Qwen25Salmonn(Qwen2_5_VLForConditionalGeneration):
-    """The library's model with the audio tower beside it; ``config.audio_config`` is the checkpoint's dict."""
+    """The library's model with the audio tower added; ``config.audio_config`` is the checkpoint's dict."""
 
     def __init__(self, config: Qwen2_5_VLConfig):
         super().__init__(config)

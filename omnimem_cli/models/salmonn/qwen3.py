@@ -19,7 +19,7 @@ from omnimem_cli.models.towers.patches import PatchSettings
 
 
 class Qwen3Salmonn(Qwen3VLForConditionalGeneration):
-    """The library's model with the audio tower beside it; ``config.audio_config`` is the checkpoint's dict."""
+    """The library's model with the audio tower added; ``config.audio_config`` is the checkpoint's dict."""
 
     def __init__(self, config: Qwen3VLConfig):
         super().__init__(config)

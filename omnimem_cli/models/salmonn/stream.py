@@ -104,10 +104,10 @@ class SalmonnStream:
         visual, deepstack = self.adapter.see_frames(frames, self.rows, self.columns)
         sound = [slices(segment.audio) for segment in segments]
         audio = self.adapter.hear_slices([part for parts in sound for part in parts])
-        seen = heard = 0
+        step = slot = 0
         for (_, times), parts in zip(pairs, sound, strict=True):
-            steps, slots = slice(seen, seen + len(times)), slice(heard, heard + len(parts) * TOKENS_PER_SLICE)
-            seen, heard = steps.stop, slots.stop
+            steps, slots = slice(step, step + len(times)), slice(slot, slot + len(parts) * TOKENS_PER_SLICE)
+            step, slot = steps.stop, slots.stop
             yield Features(visual[steps], [feature[steps] for feature in deepstack], audio[slots], times)
 
     def _question(self, closing: Tensor) -> TokenChunk:
@@ -121,9 +121,9 @@ class SalmonnStream:
 
     def _step(self, item: Step, features: Features, row: int) -> TokenChunk:
         positions = self.positions.visual(item.index, item.inside, self.rows, self.columns)
-        piece = tokens(features.visual[row], positions, VISUAL, item.group, step=item.index, time=item.time)
-        patch = torch.arange(len(piece), dtype=torch.int32)
-        return replace(piece, patch=patch, deepstack=[feature[row] for feature in features.deepstack] or None)
+        chunk = tokens(features.visual[row], positions, VISUAL, item.group, step=item.index, time=item.time)
+        patch = torch.arange(len(chunk), dtype=torch.int32)
+        return replace(chunk, patch=patch, deepstack=[feature[row] for feature in features.deepstack] or None)
 
     def _other(self, item: Item, positions: Positions, first: int) -> TokenChunk:
         """A mark, or sound; ``first``: stream index of the first waiting audio token. Advances ``positions``."""
@@ -132,10 +132,10 @@ class SalmonnStream:
             return tokens(embeds, positions.text(len(embeds)), TEXT, item.group, time=item.time)
         assert isinstance(item, Sound), "a step is laid with its features"
         at = item.first - first
-        piece = tokens(self.waiting[at : at + item.count], positions.audio(item.count), AUDIO, item.group)
+        chunk = tokens(self.waiting[at : at + item.count], positions.audio(item.count), AUDIO, item.group)
         slot = torch.arange(item.first, item.first + item.count, dtype=torch.int32)
         times = (self.start_s or 0.0) + slot / TOKENS_PER_S
-        return replace(piece, step=slot, patch=torch.zeros_like(slot), time=times)
+        return replace(chunk, step=slot, patch=torch.zeros_like(slot), time=times)
 
 
 def _pairs(segment: Segment) -> tuple[np.ndarray, list[float]]:
@@ -162,7 +162,7 @@ def tokens(
     )
 
 
-def on_device(piece: TokenChunk) -> TokenChunk:
-    """All columns beside the embeddings, in one move each."""
+def on_device(chunk: TokenChunk) -> TokenChunk:
+    """All columns on the device of the embeddings, in one move each."""
     names = ("positions", "kind", "step", "patch", "group", "time")
-    return replace(piece, **{name: getattr(piece, name).to(piece.embeds.device) for name in names})
+    return replace(chunk, **{name: getattr(chunk, name).to(chunk.embeds.device) for name in names})
