@@ -1,6 +1,7 @@
 """Write the tables that the README files take from the code: `python .ci/tables.py`.
 
-Knows the catalogue, the sizing of a watch, the codes and the result's schema. Each table is between a comment
+Knows the catalogue, the sizing of a watch, the codes, the result's schema and the commands.
+Each table is between a comment
 ``<!-- table NAME -->`` and ``<!-- end NAME -->``; `tests/test_readme.py` fails where one is out of date.
 """
 
@@ -8,6 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import EXIT_CODES, DoesNotFitError, UserError
@@ -38,6 +42,7 @@ def documents() -> dict[str, dict[str, str]]:
     return {
         "README.md": {"models": models(), "hardware": hardware()},
         "omnimem_cli/results/README.md": {**codes, "fields": fields},
+        "omnimem_cli/commands/README.md": {"commands": commands()},
     }
 
 
@@ -195,6 +200,59 @@ def _kind(field: dict) -> str:
         return "word" if len(field["enum"]) > 5 else ", ".join(f"`{word}`" for word in field["enum"])
     kind = field.get("type", "any")
     return kind if isinstance(kind, str) else " or ".join(kind)
+
+
+# The command line
+
+
+def commands() -> str:
+    """One section per command: its arguments, options, defaults and variables, as Typer has them."""
+    from omnimem_cli.app import app
+
+    return "\n".join(_command_section(path, command) for path, command in _commands(get_command(app), "omnimem"))
+
+
+def _commands(group: TyperGroup, path: str) -> Iterator[tuple[str, TyperCommand]]:
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, TyperGroup):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+def _command_section(path: str, command: TyperCommand) -> str:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option"]
+    words = " ".join([path, *(p.metavar if p.required else f"[{p.metavar}]" for p in arguments)])
+    lines = [f"## {path}", "", (command.help or "").strip(), "", f"    {words} [OPTIONS]", ""]
+    lines += [f"- `{p.metavar}`: {p.help}" for p in arguments] + [""] * bool(arguments)
+    if options:
+        lines += [
+            "| option | meaning | default | variable |",
+            "| --- | --- | --- | --- |",
+            *map(_option_row, options),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _option_row(option) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
+    value = f" {option.metavar}" if option.metavar else ""
+    advanced = " *(advanced)*" if option.hidden else ""
+    cells = (
+        flags + value,
+        (option.help or "") + advanced,
+        _shown_default(option),
+        f"`{option.envvar}`" if option.envvar else "",
+    )
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _shown_default(option) -> str:
+    if isinstance(option.show_default, str):
+        return option.show_default
+    return f"`{option.default}`" if option.show_default and option.default is not None else ""
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def tables():
     return load_tables()
 
 
-@pytest.mark.parametrize("name", ["README.md", "omnimem_cli/results/README.md"])
+@pytest.mark.parametrize("name", ["README.md", "omnimem_cli/results/README.md", "omnimem_cli/commands/README.md"])
 def test_every_generated_table_is_what_the_code_says_today(name, tables):
     text = text_of(name)
     assert tables.filled(text, tables.documents()[name]) == text, "run `python .ci/tables.py`"

@@ -7,7 +7,7 @@ imported when they do.
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -58,7 +58,7 @@ class MessageConsole:
                 self._print(Text(note))
 
     def _print(self, text: Text) -> None:
-        self.terminal.print(text, soft_wrap=True)
+        self.terminal.print(text, soft_wrap=not self.terminal.is_terminal)  # scripts get one line per message
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Report]:
@@ -128,19 +128,24 @@ def _place(report: Progress) -> str:
     return f"{format_clock(report.done_s)} of {format_clock(report.total_s)}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: aligned for people on a terminal, tab-separated for scripts elsewhere."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], details: Collection[str] = ()) -> None:
+    """A table on stdout: aligned for people on a terminal, tab-separated for scripts elsewhere.
+
+    ``details``: columns that a terminal of fewer than 100 characters has no room for.
+    """
     if not sys.stdout.isatty():
         for row in rows:
             sys.stdout.write("\t".join(row) + "\n")
         return
     from rich.table import Table
 
-    drawn = Table(*head, box=None, pad_edge=False, header_style="bold")
+    stdout = Console()
+    shown = [i for i, name in enumerate(head) if stdout.width >= 100 or name not in details]
+    drawn = Table(*(head[i] for i in shown), box=None, pad_edge=False, header_style="bold")
     drawn.columns[0].min_width = max((len(row[0]) for row in rows), default=0)  # names are there to be copied
     for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console().print(drawn)
+        drawn.add_row(*(Text(row[i]) for i in shown))
+    stdout.print(drawn)
 
 
 console = MessageConsole()

@@ -36,6 +36,7 @@ class Flag:
     read: Read | None = None
     text: bool = False
     shown: str = ""
+    has_variable: bool = True
 
     @property
     def flags(self) -> list[str]:
@@ -53,9 +54,9 @@ class Flag:
         return self.flags[-1].removeprefix("--").replace("-", "_")
 
     @property
-    def variable(self) -> str:
-        """``OMNIMEM_MODEL``."""
-        return f"OMNIMEM_{self.name.upper()}"
+    def variable(self) -> str | None:
+        """``OMNIMEM_MODEL``; None for an option whose values depend on the command."""
+        return f"OMNIMEM_{self.name.upper()}" if self.has_variable else None
 
 
 def flag(default: Any, panel: str, spec: str, help: str, **more: Any) -> Any:

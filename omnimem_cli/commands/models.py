@@ -31,7 +31,7 @@ def list_all(format: Format = None) -> None:
     if as_json(format):
         typer.echo(json.dumps([_facts(known) for known in ROWS], indent=2))
         return
-    table(HEAD, [_cells(known) for known in ROWS])
+    table(HEAD, [_cells(known) for known in ROWS], details=("tokens/s", "entry"))
     console.info(
         "here: on this machine; weights in bfloat16; tokens per second of picture and sound; entry: keys and values of "
         "one token. `omnimem models show NAME` says more; -m also takes a folder or a Hugging Face id."

@@ -202,12 +202,16 @@ def _option_names(command: TyperCommand | None) -> list[str]:
     return [p.name for p in command.params if p.name] if command else []
 
 
-def _parser_option(name: str, kind: Any, default: Any, spec: str, help: str, panel: str, callback: Callable) -> Any:
-    info = option(panel, spec, help, is_eager=True, callback=callback)
+def _parser_option(
+    name: str, kind: Any, default: Any, spec: str, help: str, panel: str, callback: Callable, **more: Any
+) -> Any:
+    info = option(panel, spec, help, is_eager=True, callback=callback, **more)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
 
 
-HELP_ALL = _parser_option("help_all", bool, False, "--help-all", "Show the advanced options too.", MESSAGES, _show_all)
+HELP_ALL = _parser_option(
+    "help_all", bool, False, "--help-all", "Show the advanced options too.", MESSAGES, _show_all, envvar=None
+)
 CONFIG = _parser_option(
     "config",
     Path | None,

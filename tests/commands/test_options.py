@@ -92,7 +92,7 @@ def commands() -> dict:
 def test_every_default_is_shown_and_at_most_twenty_options(name: str):
     options = [p for p in commands()[name].params if p.param_type_name == "option"]
     assert len([p for p in options if not p.hidden]) <= 20
-    silent = [p.name for p in options if p.default not in (None, False, []) and not p.show_default]
+    silent = [p.name for p in options if p.default is not None and p.default is not False and not p.show_default]
     assert silent == []
 
 

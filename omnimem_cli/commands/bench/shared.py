@@ -31,7 +31,12 @@ class BenchOptions:
     """What becomes of the figures, as typed."""
 
     format: list[str] | None = flag(
-        None, OUTPUT, "-f --format FORMAT", "table (its last line is JSON), or json (that line alone).", shown="table"
+        None,
+        OUTPUT,
+        "-f --format FORMAT",
+        "table (its last line is JSON), or json (that line alone).",
+        shown="table",
+        has_variable=False,
     )
     quiet: bool = flag(False, MESSAGES, "-q --quiet", "Print errors only.")
 
