@@ -1,14 +1,15 @@
 """What this machine has and what a run would take of it, as findings a person can act on.
 
-Knows versions, devices, the catalogue and the preflight of a run; loads no model. Nothing here raises for what is
-missing: a finding carries the next step instead.
+Knows versions, devices, the catalogue and what is decided before a watch; loads no model. What is missing is a finding
+with its next step, not an exception.
 """
 
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING
+
+import torch
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError
@@ -16,14 +17,16 @@ from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs.model import LazyModel
+from omnimem_cli.media.ffmpeg import ffmpeg_path, ffmpeg_version
+from omnimem_cli.media.segment import Media
+from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.catalogue import ROWS, Row
-
-if TYPE_CHECKING:
-    from omnimem_cli.media.segment import Media
-    from omnimem_cli.models.adapter import Plan
-    from omnimem_cli.models.loader import LocalModel
-    from omnimem_cli.session.preflight import ModelOutline
-    from omnimem_cli.session.sizing import WatchConfig
+from omnimem_cli.models.device import dtype_name, find_device, total_memory
+from omnimem_cli.models.folder import read_whole
+from omnimem_cli.models.loader import LocalModel, fitting, installed, locate, recommended, row_from_folder
+from omnimem_cli.session.preflight import ModelOutline, planned, probed
+from omnimem_cli.session.sizing import WatchConfig
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Named:
-    """The model that was asked for. ``found`` is None where its weights are not on this machine."""
+    """The model that the settings name. ``found`` is None where its weights are not on this machine."""
 
     row: Row
-    found: "LocalModel | None"
+    found: LocalModel | None
 
-    def outline_of_folder(self, settings: Settings) -> "ModelOutline":
+    def outline(self, settings: Settings) -> ModelOutline:
         """Its shape and what its weights take. Raises MissingError."""
         from omnimem_cli.session.preflight import outline_of_folder, outline_of_row
 
@@ -82,8 +85,6 @@ def _has(distribution: str) -> bool:
 
 
 def _ffmpeg() -> Finding:
-    from omnimem_cli.media.ffmpeg import ffmpeg_path, ffmpeg_version
-
     try:
         return Finding("ffmpeg", f"{ffmpeg_version()} ({ffmpeg_path()})")
     except MissingError as error:
@@ -91,10 +92,6 @@ def _ffmpeg() -> Finding:
 
 
 def _devices(device: str) -> Iterator[Finding]:
-    import torch
-
-    from omnimem_cli.models.device import find_device, total_memory
-
     cpu = torch.device("cpu")
     yield Finding("cpu", f"{format_bytes(total_memory(cpu))} memory, {torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
@@ -108,9 +105,6 @@ def _devices(device: str) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> tuple[Named | None, Finding]:
-    from omnimem_cli.models.folder import read_whole
-    from omnimem_cli.models.loader import locate
-
     try:
         found = locate(settings.model, device=settings.device, dtype=settings.dtype)
         read_whole(found.folder)
@@ -122,9 +116,6 @@ def _model(settings: Settings) -> tuple[Named | None, Finding]:
 
 def _to_download(settings: Settings) -> Row | None:
     """The row that was named, or that is advised where none was; None where weights are here or no row is meant."""
-    from omnimem_cli.models.device import find_device
-    from omnimem_cli.models.loader import recommended
-
     if settings.model != "auto":
         return LazyModel(settings).to_download()
     try:
@@ -134,9 +125,6 @@ def _to_download(settings: Settings) -> Row | None:
 
 
 def _fitting(settings: Settings) -> Iterator[Finding]:
-    from omnimem_cli.models.device import dtype_name, find_device
-    from omnimem_cli.models.loader import fitting, installed
-
     try:
         where = find_device(settings.device)
     except MissingError:
@@ -147,8 +135,6 @@ def _fitting(settings: Settings) -> Iterator[Finding]:
 
 
 def _budget(named: Named, settings: Settings) -> Finding:
-    from omnimem_cli.memory.policies import make_policy
-
     budget = settings.budget or Budget(named.row.budget)
     if not make_policy(settings.policy).bounded:
         return Finding("budget", f"none: --policy {settings.policy} evicts nothing")
@@ -164,9 +150,6 @@ def _budget(named: Named, settings: Settings) -> Finding:
 
 def _entry_bytes(named: Named, settings: Settings) -> int | None:
     """Keys and values of one entry in all layers; None where there is no such device."""
-    from omnimem_cli.models.device import dtype_name, find_device
-    from omnimem_cli.models.loader import row_from_folder
-
     row = named.row if named.found is None else row_from_folder(named.found)
     try:
         return row.entry_bytes(dtype_name(settings.dtype, find_device(settings.device)))
@@ -175,8 +158,6 @@ def _entry_bytes(named: Named, settings: Settings) -> int | None:
 
 
 def _input(source: str, settings: Settings, named: Named | None) -> Iterator[Finding]:
-    from omnimem_cli.session.preflight import probed
-
     try:
         media = probed(source, settings)
     except InputError as error:
@@ -193,39 +174,37 @@ def _input(source: str, settings: Settings, named: Named | None) -> Iterator[Fin
         yield from _watch(media, settings, named)
 
 
-def _watch(media: "Media", settings: Settings, named: Named) -> Iterator[Finding]:
+def _watch(media: Media, settings: Settings, named: Named) -> Iterator[Finding]:
     """What goes in, and whether weights and watch fit what is free: as a run says it before it loads anything."""
-    from omnimem_cli.session.preflight import planned
-
-    fitted, room = None, None
+    config, room = None, None
     try:
-        model = named.outline_of_folder(settings)
+        model = named.outline(settings)
         plan = planned(settings, model.adapter, media)
-        fitted = model.size_memory(settings, media)
+        config = model.size_memory(settings, media)
     except DoesNotFitError as error:
         room = Finding("room", error.message, error.hint, error.exit_code)
     except MissingError as error:
         if error.code != "device":  # that has been said
             yield Finding("room", error.message, error.hint, error.exit_code)
         return
-    yield from _amount(media.within(settings.start_s, settings.end_s), plan, fitted)
-    yield room or _room(model, fitted, "it fits" if named.found else f"{named.row.name} would fit")
+    yield from _amount(media.within(settings.start_s, settings.end_s), plan, config)
+    yield room or _room(model, config, "it fits" if named.found else f"{named.row.name} would fit")
 
 
-def _amount(watched: "Media", plan: "Plan", fitted: "WatchConfig | None") -> Iterator[Finding]:
+def _amount(watched: Media, plan: Plan, config: WatchConfig | None) -> Iterator[Finding]:
     if watched.duration_s is None:
         return
     streams = ((watched.video, plan.visual_tokens_per_segment), (watched.audio, plan.audio_tokens_per_segment))
     seconds = sum(stream.duration_s * tokens for stream, tokens in streams if stream is not None)
     tokens = round(seconds / plan.format.segment_s)
     kept = ""
-    if fitted is not None:
-        all_stay = fitted.entries is None or tokens <= fitted.entries
-        kept = "; all are kept" if all_stay else f"; {fitted.entries / tokens:.1%} are kept"
+    if config is not None:
+        all_stay = config.entries is None or tokens <= config.entries
+        kept = "; all are kept" if all_stay else f"; {config.entries / tokens:.1%} are kept"
     yield Finding("tokens", f"about {tokens} go in{kept}")
 
 
-def _room(model: "ModelOutline", fitted: "WatchConfig", verdict: str) -> Finding:
-    needed, free = model.weights + fitted.needed, model.weights + model.free_bytes
+def _room(model: ModelOutline, config: WatchConfig, verdict: str) -> Finding:
+    needed, free = model.weights + config.needed, model.weights + model.free_bytes
     text = f"{format_bytes(needed)} at the worst moment, {format_bytes(model.weights)} of them weights"
     return Finding("room", f"{text}; {format_bytes(free)} are free: {verdict}")

@@ -14,7 +14,6 @@ from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.segment import Media
 from omnimem_cli.memory.budget import Geometry, entries_for_bytes
 from omnimem_cli.memory.memory import geometry
-from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.session.transients import (
@@ -26,21 +25,15 @@ from omnimem_cli.session.transients import (
 )
 
 CHUNK_FACTOR = 2  # the paper's 16,384-token chunks at 8,192 entries
-
-
 AUTO_MOST = 32 * 1024  # entries; more has not been measured by anyone
-
-
 AUTO_SHARE = 0.9  # of the free bytes: allocators leave gaps
-
-
-MIN_ENTRIES = 2  # entries: one of each kind
+MIN_ENTRIES = 2  # one of each kind
 
 
 @dataclass(frozen=True)
 class WatchFootprint:
-    """What a watch takes of the device, weights aside. ``layers`` hold a chunk in flight; ``chunk``: tokens asked for;
-    ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations, questions)."""
+    """What a watch takes of the device, weights aside. ``layers`` hold a chunk in flight; ``chunk``: tokens of
+    --chunk; ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations, questions)."""
 
     shape: Geometry
     prefix: int
@@ -52,7 +45,7 @@ class WatchFootprint:
     bounded: bool = True  # the policy evicts
 
     def chunk_tokens(self, entries: int) -> int:
-        """Tokens of a chunk: at least one segment, whatever was asked for."""
+        """Tokens of a chunk: at least one segment, however small --chunk is."""
         return max(self.chunk or CHUNK_FACTOR * entries, self.plan.tokens_per_segment)
 
     def resident_entries(self, entries: int) -> int:
@@ -85,14 +78,18 @@ class WatchFootprint:
         return bisect.bisect_right(range(1, AUTO_MOST + 1), free, key=self.needed)
 
 
-def footprint_of(settings: Settings, adapter: Adapter, plan: Plan, media: Media) -> WatchFootprint:
-    """What watching this input takes; no weight is looked at."""
-    policy, prefix = make_policy(settings.policy), len(adapter.prefix_ids(plan))
+def footprint_of(settings: Settings, policy: Policy, adapter: Adapter, plan: Plan, media: Media) -> WatchFootprint:
+    """What watching this input takes; no weight is read."""
     shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
-    flight_layers = shape.layers if policy.per_chunk else 1
-    transient_bytes = _transient_bytes_of(adapter, plan, policy, question_tokens_in_flight(settings.answer_tokens))
     return WatchFootprint(
-        shape, prefix, plan, flight_layers, settings.chunk, transient_bytes, _tokens(media, plan), policy.bounded
+        shape,
+        prefix=len(adapter.prefix_ids(plan)),
+        plan=plan,
+        layers=shape.layers if policy.per_chunk else 1,
+        chunk=settings.chunk,
+        transient_bytes=_transient_bytes_of(settings, policy, adapter, plan),
+        whole=_tokens(media, plan),
+        bounded=policy.bounded,
     )
 
 
@@ -104,22 +101,24 @@ def _tokens(media: Media, plan: Plan) -> int | None:
     return math.ceil((media.duration_s - start_s) / plan.format.segment_s + 1) * plan.tokens_per_segment
 
 
-def _transient_bytes_of(adapter: Adapter, plan: Plan, policy: Policy, tail: int) -> Callable[[int], int]:
-    """Nothing is asked while a chunk is on its way, so the larger of the two counts."""
+def _transient_bytes_of(settings: Settings, policy: Policy, adapter: Adapter, plan: Plan) -> Callable[[int], int]:
+    """Tokens of a chunk to bytes. No question is asked during a chunk, so the larger of the two counts."""
     sizes, itemsize = widths(adapter.model.config), adapter.dtype.itemsize
-    stride, resident_entries = getattr(policy, "stride", 1), question_bytes_in_flight(sizes, itemsize, tail)
-    asking = asking_bytes(sizes, itemsize, tail)
-    return lambda chunk: max(transient_bytes(sizes, plan, chunk, itemsize, stride), asking) + resident_entries
+    stride, tokens = getattr(policy, "stride", 1), question_tokens_in_flight(settings.answer_tokens)
+    asking, held = asking_bytes(sizes, itemsize, tokens), question_bytes_in_flight(sizes, itemsize, tokens)
+    return lambda chunk: max(transient_bytes(sizes, plan, chunk, itemsize, stride), asking) + held
 
 
-def _entries_within(size: int, room: WatchFootprint) -> int:
+def _entries_within(size: int, footprint: WatchFootprint) -> int:
     """Entries per layer of which ``size`` bytes hold at every moment. Raises DoesNotFitError naming the least."""
-    shape, prefix, layers = room.shape, room.prefix, room.layers
-    chunk_tokens = max(room.chunk or 0, room.plan.tokens_per_segment)
+    shape, prefix, layers = footprint.shape, footprint.prefix, footprint.layers
+    chunk_tokens = max(footprint.chunk or 0, footprint.plan.tokens_per_segment)
     entries = entries_for_bytes(size, shape, prefix, chunk_tokens, layers)
-    if room.chunk is None and CHUNK_FACTOR * entries > chunk_tokens:  # a larger chunk is the tool's own wish: it shares
-        resident_entries = size // shape.entry_bytes - shape.layers * prefix
-        entries = max(resident_entries // (shape.layers + CHUNK_FACTOR * layers), chunk_tokens // CHUNK_FACTOR)
+    if (
+        footprint.chunk is None and CHUNK_FACTOR * entries > chunk_tokens
+    ):  # a larger chunk is the tool's own wish: it shares
+        total = size // shape.entry_bytes - shape.layers * prefix
+        entries = max(total // (shape.layers + CHUNK_FACTOR * layers), chunk_tokens // CHUNK_FACTOR)
     if entries < MIN_ENTRIES:
         least = shape.entry_bytes * (shape.layers * (prefix + MIN_ENTRIES) + layers * chunk_tokens)
         raise DoesNotFitError(

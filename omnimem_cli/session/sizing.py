@@ -1,4 +1,4 @@
-"""From what was asked to what the memory will hold: chunk, budgets per layer, reserve, bytes.
+"""The size of a watch from its settings: chunk, budgets per layer, reserve, bytes.
 
 Knows settings, a plan of the media and the decoder's geometry; loads nothing and decodes nothing.
 """
@@ -26,14 +26,14 @@ PLAN_SCHEMA = "omnimem/plan/1"
 
 
 def watch_options(settings: Settings) -> WatchOptions:
-    """What the settings ask of the encoding."""
+    """The part of the settings that the encoding needs."""
     return WatchOptions(settings.fps, settings.max_pixels, settings.mrope)
 
 
 @dataclass(frozen=True)
 class WatchConfig:
-    """What one input will be watched with. ``entries`` is None for an unbounded policy; ``question_tokens_in_flight``:
-    of questions and answers that may stand at once; ``needed``: bytes at the worst moment, weights aside."""
+    """How one input is watched. ``entries`` is None for an unbounded policy; ``question_tokens_in_flight``: the most
+    tokens of questions and answers at once; ``needed``: bytes at the worst moment, weights aside."""
 
     policy: Policy
     budget: Budget
@@ -64,51 +64,52 @@ class WatchConfig:
 def size_memory(
     settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_s: float = 0.0, free: int | None = None
 ) -> WatchConfig:
-    """``free``: bytes beside the weights; None: what the adapter's device has now.
+    """The configuration of one watch. ``free``: bytes for it besides the weights; None: what the device has now.
 
-    Raises UsageError for what cannot be meant, DoesNotFitError for what ``free`` does not hold and for a budget that
-    the prefix alone exceeds. No weight is looked at.
+    Raises UsageError for contradicting settings, DoesNotFitError for what ``free`` does not hold and for a budget that
+    the prefix alone exceeds. No weight is read.
     """
     policy = make_policy(settings.policy)
     budget = settings.budget or Budget(adapter.row.budget)
-    room = footprint_of(settings, adapter, plan, media)
-    entries = _entries(budget, room, free_bytes(adapter.device) if free is None else free)
-    budgets = _layer_budgets(settings, adapter, plan, room.shape.layers, entries)
+    footprint = footprint_of(settings, policy, adapter, plan, media)
+    entries = _entries(budget, footprint, free_bytes(adapter.device) if free is None else free)
+    budgets = _layer_budgets(settings, adapter, plan, footprint.shape.layers, entries)
     return WatchConfig(
         policy=policy,
         budget=budget,
         entries=entries if policy.bounded else None,
         budgets=budgets,
-        chunk_tokens=room.chunk_tokens(entries),
+        chunk_tokens=footprint.chunk_tokens(entries),
         reserve_s=_reserve(reserve_s, budgets, plan),
-        geometry=room.shape,
+        geometry=footprint.shape,
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
-        needed=room.peak_bytes_of_input(entries),
+        needed=footprint.peak_bytes_of_input(entries),
         positions=settings.positions,
     )
 
 
-def _entries(budget: Budget, room: WatchFootprint, free: int) -> int:
+def _entries(budget: Budget, footprint: WatchFootprint, free: int) -> int:
     """Visual + audio entries per layer. Raises DoesNotFitError naming what would fit."""
-    return _require_fit(room.entries(budget, free), room, int(free * AUTO_SHARE) if budget.auto else free)
+    return _require_fit(footprint.entries(budget, free), footprint, int(free * AUTO_SHARE) if budget.auto else free)
 
 
-def _require_fit(entries: int, room: WatchFootprint, free: int) -> int:
-    """``entries`` as they are. Raises DoesNotFitError where ``free`` bytes do not hold them."""
+def _require_fit(entries: int, footprint: WatchFootprint, free: int) -> int:
+    """``entries``, unchanged. Raises DoesNotFitError where ``free`` bytes do not hold them."""
     least = max(entries, MIN_ENTRIES)
-    needed, resident_entries = room.peak_bytes_of_input(least), least if room.bounded else room.resident_entries(least)
+    needed = footprint.peak_bytes_of_input(least)
     if entries and needed <= free:
         return entries
+    held = least if footprint.bounded else footprint.resident_entries(least)
     raise DoesNotFitError(
-        f"A memory of {resident_entries} entries per layer does not fit: the watch takes {format_bytes(needed)}, "
+        f"A memory of {held} entries per layer does not fit: the watch takes {format_bytes(needed)}, "
         f"the weights aside, and {format_bytes(free)} are left for it.",
-        _what_fits(room, free),
+        _what_fits(footprint, free),
     )
 
 
-def _what_fits(room: WatchFootprint, free: int) -> str:
-    most = room.most_entries(free)
-    if most >= MIN_ENTRIES and room.bounded:
+def _what_fits(footprint: WatchFootprint, free: int) -> str:
+    most = footprint.most_entries(free)
+    if most >= MIN_ENTRIES and footprint.bounded:
         return f"--budget {most} fits, or use --budget auto."
     if most >= MIN_ENTRIES:
         return "Use a --policy that evicts, or watch a part with --start and --end."

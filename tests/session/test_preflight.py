@@ -13,6 +13,7 @@ from streams import media_of
 from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.errors import DoesNotFitError, MissingError
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.models import dummy as blank
 from omnimem_cli.models import loader
 from omnimem_cli.models.catalogue import row
@@ -170,7 +171,7 @@ def needed(tiny_folder, seconds: float | None, **settings) -> int:
     media = media_of(seconds or 10, seconds or 10)
     if seconds is None:
         media = replace(media, video=replace(media.video, duration_s=None), audio=replace(media.audio, duration_s=None))
-    room = footprint_of(chosen, adapter, planned(chosen, adapter, media), media)
+    room = footprint_of(chosen, make_policy(chosen.policy), adapter, planned(chosen, adapter, media), media)
     return room.peak_bytes_of_input(chosen.budget.entries)
 
 

@@ -14,6 +14,7 @@ from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.settings import ANSWER_TOKENS, Settings
+from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.tokens import concat
 from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.device import free_bytes
@@ -41,7 +42,7 @@ def begun(adapter, seconds: float, width: int, height: int, **settings):
     media, chosen = media_of(seconds, seconds, width, height), Settings(max_pixels=width * height, **settings)
     plan = adapter.plan(media, WatchOptions(max_pixels=chosen.max_pixels))
     fitted = size_memory(chosen, adapter, plan, media)
-    room = footprint_of(chosen, adapter, plan, media)
+    room = footprint_of(chosen, make_policy(chosen.policy), adapter, plan, media)
     frames = frames_of(seconds, plan.format.fps, plan.format.width, plan.format.height)
     tail = fitted.question_tokens_in_flight
     stream = adapter.open(media, plan)
