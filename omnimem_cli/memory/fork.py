@@ -85,12 +85,14 @@ class _Tail:
         self._length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add [B, G, n, d]. Returns all keys and values so far, [B, G, t, d], as views."""
+        """Add [B, G, n, d]. Returns all keys and values so far, [B, G, t, d], uncopied."""
         start, self._length = self._length, self._length + keys.shape[2]
         if self._buffer is None or self._length > self._buffer.shape[3]:
             self._grow(keys, start)
         self._buffer[0, :, :, start : self._length] = keys
         self._buffer[1, :, :, start : self._length] = values
+        if not start:
+            return keys, values  # the same numbers, in the layout in which the decoder made them
         return self._buffer[0, :, :, : self._length], self._buffer[1, :, :, : self._length]
 
     def _grow(self, like: Tensor, held: int) -> None:
