@@ -95,9 +95,9 @@ def _run(adapter: Adapter, settings: Settings, video: Video, report: Report) -> 
 def _minutes(session: Session, fitted: WatchConfig, video: Video) -> Iterator[Minute]:
     """Watch all of it; a reading a minute, and one at the end."""
     reached = 0
-    for moment, _ in session.watch(segments_of(video, session.plan.format)):
-        minute = int(moment.end_s // MINUTE_S)
-        if minute > reached or (moment.last and not reached):
+    for chunk_end, _ in session.watch(segments_of(video, session.plan.format)):
+        minute = int(chunk_end.end_s // MINUTE_S)
+        if minute > reached or (chunk_end.last and not reached):
             reached = minute
             session.ask([QUESTION], max_tokens=8)
             memory = session.memory

@@ -2,7 +2,7 @@
 
 A budget is a share of the bytes that the unbounded memory of the same video takes, and everything retained counts
 against it: keys and values, positions and scores, carried vectors, text, prefix. All policies watch the same encoded
-pieces with the same chunk boundaries. Knows the world, sessions and policies; draws nothing.
+chunks with the same chunk boundaries. Knows the world, sessions and policies; draws nothing.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""How much of what one setting of a policy keeps another keeps too, after a long watch of the same pieces.
+"""How much of what one setting of a policy keeps another keeps too, after a long watch of the same chunks.
 
 Each setting goes its own way from the first chunk on, so a difference early on has all the time to grow. Knows
 sessions and policies; asks no questions.
@@ -75,7 +75,7 @@ def _media(table) -> set[int]:
 
 
 def _entries(encoded: Encoded, share: str) -> Budget:
-    return Budget(max(2, int(sum(map(len, encoded.pieces)) * Fraction(share))))
+    return Budget(max(2, int(sum(map(len, encoded.chunks)) * Fraction(share))))
 
 
 def _row(policy: str, shares: list[float], held: int) -> dict:

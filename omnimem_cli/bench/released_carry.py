@@ -53,14 +53,14 @@ class CarryMemory(Memory):
         self.stores = [_InputStore(*kv_heads(decoder), dtype, device) for _ in budgets]
         self._making = False
 
-    def absorb(self, piece: TokenChunk) -> None:
+    def absorb(self, chunk: TokenChunk) -> None:
         """As the engine's, with every layer run over its kept inputs first."""
         hooks = []
         for i, layer in enumerate(self.decoder.layers):
             hooks.append(layer.register_forward_pre_hook(lambda *_, i=i: self._make(i)))
             hooks.append(layer.register_forward_hook(lambda *_, i=i: self._forget(i)))
         try:
-            super().absorb(piece)
+            super().absorb(chunk)
         finally:
             for hook in hooks:
                 hook.remove()

@@ -25,13 +25,13 @@ from omnimem_cli.world.video import Video
 class Replay(WrappedStream):
     """A stream at its end that can be watched again: every segment's tokens are known, questions follow the last."""
 
-    def __init__(self, stream: Stream, pieces: list[TokenChunk]):
+    def __init__(self, stream: Stream, chunks: list[TokenChunk]):
         super().__init__(stream)
-        self.pieces = pieces
+        self.chunks = chunks
 
     def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
         """The tokens of these segments."""
-        return [self.pieces[segment.index] for segment in segments]
+        return [self.chunks[segment.index] for segment in segments]
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Encoded:
         return self.stream.plan
 
     @property
-    def pieces(self) -> list[TokenChunk]:
+    def chunks(self) -> list[TokenChunk]:
         """Every segment's tokens."""
-        return self.stream.pieces
+        return self.stream.chunks
 
 
 def encode(adapter: Adapter, video: Video, options: WatchOptions) -> Encoded:
@@ -83,5 +83,5 @@ def encode_file(adapter: Adapter, video: Video, options: WatchOptions) -> Encode
 
 
 def _encoded(video: Video, stream: Stream, segments: list[Segment]) -> Encoded:
-    pieces = [piece for segment in segments for piece in stream.encode([segment])]
-    return Encoded(video, segments, Replay(stream, pieces))
+    chunks = [chunk for segment in segments for chunk in stream.encode([segment])]
+    return Encoded(video, segments, Replay(stream, chunks))

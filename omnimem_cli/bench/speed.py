@@ -1,6 +1,6 @@
 """What a policy's decisions cost: seconds of encoding, prefill, scoring and answering over one generated video.
 
-Every policy watches the same encoded pieces; each figure is the best of several runs, which is what the work itself
+Every policy watches the same encoded chunks; each figure is the best of several runs, which is what the work itself
 takes on a machine with other things to do. Knows sessions and policies; knows no answer to be right or wrong.
 """
 
@@ -41,7 +41,7 @@ def bench_speed(adapter: Adapter, speed: Speed, settings: Settings, report: Repo
     video = make_video(speed.seed, speed.events, "skew", split="eval")
     options = watch_options(settings)
     encode_s, encoded = _best(adapter.device, speed.repeats, lambda: encode(adapter, video, options))
-    tokens = sum(len(piece) for piece in encoded.pieces)
+    tokens = sum(len(chunk) for chunk in encoded.chunks)
     entries = max(2, int(tokens * Fraction(speed.share)))
     rows = []
     for number, policy in enumerate(speed.policies):

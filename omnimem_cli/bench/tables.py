@@ -13,7 +13,7 @@ _SIZES = {
     "device_peak_bytes": "allocator's peak",
     "device_reserved_bytes": "allocator's reserve",
     "rss_peak_bytes": "host RAM peak",
-    "reckoned_bytes": "estimated",
+    "estimated_bytes": "estimated",
 }
 
 

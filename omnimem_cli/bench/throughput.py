@@ -85,9 +85,9 @@ class TimedStream(WrappedStream):
 
     def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
         """As the stream's."""
-        spent, pieces = timed(self.adapter.device, lambda: self.stream.encode(segments))
+        spent, encoded = timed(self.adapter.device, lambda: self.stream.encode(segments))
         self.encode_s += spent
-        return pieces
+        return encoded
 
 
 @dataclass
@@ -118,8 +118,8 @@ class _Watch:
 
     def warm_up(self) -> None:
         """A few chunks and an answer: kernels are chosen, the allocator has its blocks."""
-        for moment, _ in self.session.watch(self.clip):
-            if moment.chunk + 1 == WARM_CHUNKS:
+        for chunk_end, _ in self.session.watch(self.clip):
+            if chunk_end.chunk + 1 == WARM_CHUNKS:
                 break
         self.session.ask([QUESTION], max_tokens=2)
 
@@ -149,11 +149,11 @@ class _Watch:
             self.watched_s += spent
             if step is None:
                 return
-            moment, segments = step
+            chunk_end, segments = step
             new = self.session.memory.tokens_seen - before
             self.flops += len(segments) * encoding + new * linear
             self.flops += attention_flops(self.adapter.decoder, new, held)
-            yield moment.end_s
+            yield chunk_end.end_s
 
     def _encoding_flops(self) -> int:
         stream = self.adapter.open(self.clip.media, self.clip.plan)
@@ -181,7 +181,7 @@ class _Watch:
         }
         whole, rate = sum(seconds_of.values()), self.flops / self.watched_s
         peaks = {"bytes": memory.nbytes, "peak_bytes": memory.peak_bytes, **device_peak(self.device)}
-        peaks["reckoned_bytes"] = self._reckoned_bytes()
+        peaks["estimated_bytes"] = self._estimated_bytes()
         return {
             "policy": self.policy,
             "minutes": minutes,
@@ -201,7 +201,7 @@ class _Watch:
             **self._answers(),
         }
 
-    def _reckoned_bytes(self) -> int | None:
+    def _estimated_bytes(self) -> int | None:
         """What the tool says beforehand that weights and watch take; nothing of what it would not run."""
         if self.policy == CARRY or self.fitted.entries is None:
             return None

@@ -38,7 +38,7 @@ class AnswerLoop:
         self,
         adapter: Adapter,
         fork: Fork,
-        pieces: list[TokenChunk],
+        questions: list[TokenChunk],
         sampling: Sampling,
         generator: torch.Generator,
         penalty: float,
@@ -46,11 +46,11 @@ class AnswerLoop:
     ):
         self.adapter, self.fork, self.penalty, self.observer = adapter, fork, penalty, observer
         self.sampling, self.generator = sampling, generator
-        self.positions = torch.stack([piece.positions[:, -1] for piece in pieces], dim=1)  # [3, B]
-        self.prompts: list[list[int]] = [[] for _ in pieces]
-        self.written: list[list[int]] = [[] for _ in pieces]
-        self.open = [True] * len(pieces)
-        self.logits = self._step(*left_padded(pieces))
+        self.positions = torch.stack([question.positions[:, -1] for question in questions], dim=1)  # [3, B]
+        self.prompts: list[list[int]] = [[] for _ in questions]
+        self.written: list[list[int]] = [[] for _ in questions]
+        self.open = [True] * len(questions)
+        self.logits = self._step(*left_padded(questions))
 
     def run(self, max_tokens: int, stop: Sequence[str]) -> list[Answer]:
         """Tokens until every row has ended or holds ``max_tokens``."""

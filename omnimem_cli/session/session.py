@@ -116,18 +116,18 @@ class Session:
         ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and
         are cut off; ``penalty`` above 1 makes each answer repeat itself less.
         """
-        pieces = self.stream.question(texts)
+        questions = self.stream.question(texts)
         generator = torch.Generator().manual_seed(self.sampling.seed)
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
             fork = self.memory.fork(window)
-            asking = AnswerLoop(self.adapter, fork, pieces[rows], self.sampling, generator, penalty, observer)
+            asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, generator, penalty, observer)
             if self.adapter.penalty != 1.0:
                 asking.prompts = [self.stream.prompt_ids(text) for text in texts[rows]]
             return asking.run(max_tokens, stop)
 
         with self._timed("answer_s"):
-            return [a for rows in self._question_batches(pieces, max_tokens) for a in answered(rows)]
+            return [a for rows in self._question_batches(questions, max_tokens) for a in answered(rows)]
 
     def state(self) -> dict:
         """Plain tensors and numbers to continue from after the chunks seen so far."""
@@ -142,17 +142,17 @@ class Session:
         for name, value in state["session"].items():
             setattr(self, name, value)
 
-    def _question_batches(self, pieces: list[TokenChunk], max_tokens: int) -> Iterator[slice]:
+    def _question_batches(self, questions: list[TokenChunk], max_tokens: int) -> Iterator[slice]:
         """Neighbouring questions that may be asked at once; a question that is too long alone."""
         start = longest = 0
-        for end, piece in enumerate(pieces):
-            longest, count = max(longest, len(piece)), end - start + 1
+        for end, question in enumerate(questions):
+            longest, count = max(longest, len(question)), end - start + 1
             full = count > self.questions or count * (longest + max_tokens) > self.question_tokens_in_flight
             if full and count > 1:
                 yield slice(start, end)
-                start, longest = end, len(piece)
-        if pieces:
-            yield slice(start, len(pieces))
+                start, longest = end, len(question)
+        if questions:
+            yield slice(start, len(questions))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

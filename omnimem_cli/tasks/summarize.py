@@ -54,12 +54,12 @@ class Summarize(Task):
         self.notes: list[Note] = []
         self._open_s: float | None = None  # where the window that has no note yet begins
 
-    def on_chunk(self, session: "Session", moment: "ChunkEnd", segments: "Sequence[Segment]") -> None:
+    def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """Take a note once the window just watched is long enough."""
         if self._open_s is None:
-            self._open_s = moment.start_s
-        if self.style != "brief" and not moment.last and moment.end_s - self._open_s >= self.notes_s:
-            self._take_note(session, moment.end_s)
+            self._open_s = chunk_end.start_s
+        if self.style != "brief" and not chunk_end.last and chunk_end.end_s - self._open_s >= self.notes_s:
+            self._take_note(session, chunk_end.end_s)
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"summary": {text, chapters}}``."""

@@ -27,7 +27,7 @@ class Task(Protocol):
     def set_reserve(self, reserve_s: float, segment_s: float) -> None:
         """Before the watch: the seconds that the memory can reserve, and how long a segment is."""
 
-    def on_chunk(self, session: "Session", moment: "ChunkEnd", segments: "Sequence[Segment]") -> None:
+    def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """After each chunk, with the segments that entered in it."""
 
     def finish(self, session: "Session", end_s: float) -> dict:

@@ -58,15 +58,15 @@ class Transcribe(Task):
         self.rest_s = max(self.window_s - self.chunk_s, self.window_s / 2)  # what may stay open after a chunk
         self.reserve_s = self.rest_s + self.chunk_s
 
-    def on_chunk(self, session: "Session", moment: "ChunkEnd", segments: "Sequence[Segment]") -> None:
+    def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """Listen, and ask about each window that can grow no further."""
         for segment in segments:
             self._sound = self._sound or len(segment.audio) > 0
             self.heard.add(segment.start_s, segment.audio)
         if self._open_s is None:
-            self._open_s = moment.start_s
-        if not moment.last:
-            self._ask_until(session, moment.end_s, self.rest_s)
+            self._open_s = chunk_end.start_s
+        if not chunk_end.last:
+            self._ask_until(session, chunk_end.end_s, self.rest_s)
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"transcript": {language, segments}}``."""

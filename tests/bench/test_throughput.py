@@ -80,8 +80,8 @@ def test_a_policy_is_read_at_every_length(adapter, same_clip, clip):
     assert carried["entries"] == bounded["entries"] == 40 and result["stopped"] == []
     weights = sum(p.numel() * p.element_size() for p in adapter.model.parameters())
     fitted = size_memory(SMALL, adapter, clip.plan, replace(clip, length_s=24.0).media)
-    assert bounded["reckoned_bytes"] == weights + fitted.needed
-    assert whole["reckoned_bytes"] is carried["reckoned_bytes"] is None and result["attention"] == "torch"
+    assert bounded["estimated_bytes"] == weights + fitted.needed
+    assert whole["estimated_bytes"] is carried["estimated_bytes"] is None and result["attention"] == "torch"
     assert json.loads(json.dumps(result)) == result and "carry" in throughput_table(result)
 
 
@@ -183,4 +183,4 @@ def test_the_published_shape_runs_on_the_device_and_the_allocators_peak_is_told(
     result = bench_throughput(adapter, Lengths(["omnimem", CARRY], [2, 4]), Settings(), lambda _: None)
     for row in result["rows"]:
         assert row["device_peak_bytes"] > 2 * 4.5e9 and 0.02 < row["of_matmul"] < 1.0
-    assert all(r["device_peak_bytes"] <= r["reckoned_bytes"] for r in result["rows"] if r["policy"] == "omnimem")
+    assert all(r["device_peak_bytes"] <= r["estimated_bytes"] for r in result["rows"] if r["policy"] == "omnimem")

@@ -135,7 +135,7 @@ def test_doctor_tells_versions_devices_budget_and_what_a_file_takes(capsys):
         assert word in out
 
 
-def test_doctor_reckons_with_the_type_asked_for(capsys):
+def test_doctor_estimates_with_the_type_asked_for(capsys):
     verdicts = []
     footage.av(Path(), "clip.mp4")
     for dtype in ("float32", "int4"):
@@ -158,7 +158,7 @@ def found(shown: str) -> dict[str, str]:
     return {finding["about"]: finding["text"] for finding in json.loads(shown)}
 
 
-def test_doctor_reckons_with_the_plan_of_this_very_input(capsys):
+def test_doctor_estimates_with_the_plan_of_this_very_input(capsys):
     footage.av(Path(), "clip.mp4")
     tokens = []
     for flags in ([], ["--end", "4"], ["--end", "4", "--no-audio"], ["--end", "4", "--no-audio", "--fps", "4"]):

@@ -205,9 +205,9 @@ def test_auto_takes_what_is_free_and_no_more_than_was_ever_measured(clip, tiny_a
     assert 20 < memory["budget_entries"] < 1000
 
 
-def test_a_session_asks_no_more_at_once_than_was_reckoned(clip, tiny_adapter):
+def test_a_session_asks_no_more_at_once_than_was_estimated(clip, tiny_adapter):
     class Seen(Summarize):
-        def on_chunk(self, session, moment, segments):
+        def on_chunk(self, session, chunk_end, segments):
             self.session = session
 
     settings = Settings(budget=Budget(120), max_tokens=4, fps=1, max_pixels=112 * 84)

@@ -94,7 +94,7 @@ def test_a_folder_without_weights_is_drawn_and_watches(folder):
     assert session.memory.tokens_seen > 100 and session.ask(["What?"], max_tokens=2)[0].tokens >= 0
 
 
-def test_a_shape_without_weights_reckons_as_the_model_does(folder):
+def test_a_shape_without_weights_estimates_as_the_model_does(folder):
     settings, media = Settings(budget=Budget(40), max_pixels=112 * 84), media_of(30, 30, 112, 84)
     found = []
     for device in ("cpu", "meta"):

@@ -154,7 +154,7 @@ def test_doctor_says_what_the_run_says(on_a_small_machine, capsys):
     assert refused in said[2] and "it fits" in said[3]
 
 
-def test_a_model_that_is_not_here_is_reckoned_by_its_published_shape(monkeypatch):
+def test_a_model_that_is_not_here_is_estimated_by_its_published_shape(monkeypatch):
     monkeypatch.setattr(loader, "free_bytes", lambda device: 2**36)
     settings = Settings(device="cpu", dtype="bfloat16")
     shape = outline_of_row(row("qwen2.5-omni-3b"), settings)
@@ -175,12 +175,12 @@ def needed(tiny_folder, seconds: float | None, **settings) -> int:
     return room.peak_bytes_of_input(chosen.budget.entries)
 
 
-def test_a_chunk_below_a_segment_and_a_stream_without_end_are_reckoned_in_full(tiny_folder):
+def test_a_chunk_below_a_segment_and_a_stream_without_end_are_estimated_in_full(tiny_folder):
     assert needed(tiny_folder, 600, chunk=1) == needed(tiny_folder, 600, chunk=62) < needed(tiny_folder, 600, chunk=999)
     assert needed(tiny_folder, None, chunk=100) == needed(tiny_folder, 600, chunk=100)
 
 
-def test_a_policy_that_evicts_nothing_is_reckoned_with_all_of_the_video(tiny_folder):
+def test_a_policy_that_evicts_nothing_is_estimated_with_all_of_the_video(tiny_folder):
     short, long = (needed(tiny_folder, seconds, policy="full") for seconds in (60, 6000))
     bounded = [needed(tiny_folder, seconds) for seconds in (60, 6000)]
     assert bounded[0] == bounded[1] and long > short > bounded[1]

@@ -45,7 +45,7 @@ def session_of(adapter, video_s, audio_s, fps=2, policy="full", entries=120, chu
     budgets = even_budgets(4, entries, 0.5, video_s is not None, audio_s is not None)
     memory = Memory(adapter.decoder, make_policy(policy), budgets, dtype=torch.float32)
     session = Session(stream, memory, chunk, **kw)
-    moments = [moment for moment, _ in session.watch(segments_of(plan.format, frames, sound))]
+    moments = [chunk_end for chunk_end, _ in session.watch(segments_of(plan.format, frames, sound))]
     return session, moments, (frames, sound)
 
 

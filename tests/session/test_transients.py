@@ -38,7 +38,7 @@ from omnimem_cli.tasks.transcribe import WINDOW_TOKENS
 
 
 def begun(adapter, seconds: float, width: int, height: int, **settings):
-    """A session, the segments of its video, and the bytes that the tool reckons for it."""
+    """A session, the segments of its video, and the bytes that the tool estimates for it."""
     media, chosen = media_of(seconds, seconds, width, height), Settings(max_pixels=width * height, **settings)
     plan = adapter.plan(media, WatchOptions(max_pixels=chosen.max_pixels))
     fitted = size_memory(chosen, adapter, plan, media)
@@ -50,21 +50,21 @@ def begun(adapter, seconds: float, width: int, height: int, **settings):
     return session, segments_of(plan.format, frames, sound_of(seconds)), room.peak_bytes_of_input(fitted.entries or 0)
 
 
-def assert_reckoned(adapter, seconds: float, width: int, height: int, policy: str):
-    """Watch it; what was alive at once lies within what was reckoned."""
+def assert_estimated(adapter, seconds: float, width: int, height: int, policy: str):
+    """Watch it; what was alive at once lies within what was estimated."""
     session, segments, _ = begun(adapter, seconds, width, height, budget=Budget(2000), policy=policy)
     with Peak() as peak:
         list(session.watch(segments))
     sizes, chunk = widths(adapter.model.config), session.memory.tokens_seen
     stride = 8 if policy == "omnimem" else 1
-    reckoned = transient_bytes(sizes, session.plan, chunk, 4, stride) + session.memory.peak_bytes
-    assert reckoned / 6 < peak.most <= reckoned
+    estimated = transient_bytes(sizes, session.plan, chunk, 4, stride) + session.memory.peak_bytes
+    assert estimated / 6 < peak.most <= estimated
 
 
 @pytest.mark.parametrize("policy", ["omnimem", "omnimem:stride=1", "full"])
 @pytest.mark.parametrize(("seconds", "width", "height"), [(20, 112, 84), (8, 448, 364)])
-def test_no_more_is_alive_than_was_reckoned(tiny_adapter, policy, seconds, width, height):
-    assert_reckoned(tiny_adapter, seconds, width, height, policy)
+def test_no_more_is_alive_than_was_estimated(tiny_adapter, policy, seconds, width, height):
+    assert_estimated(tiny_adapter, seconds, width, height, policy)
 
 
 def tiny_folder_of(family: str, path: Path) -> Path:
@@ -72,12 +72,12 @@ def tiny_folder_of(family: str, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("family", ["qwen3-omni", *FAMILIES])
-def test_features_for_several_layers_are_reckoned(tmp_path, family):
+def test_features_for_several_layers_are_estimated(tmp_path, family):
     adapter = load(str(tiny_folder_of(family, tmp_path)), device="cpu")
-    assert_reckoned(adapter, 150, 64, 64, "omnimem:stride=1")
+    assert_estimated(adapter, 150, 64, 64, "omnimem:stride=1")
 
 
-def test_the_rows_that_many_experts_gather_are_reckoned(tmp_path):
+def test_the_rows_that_many_experts_gather_are_estimated(tmp_path):
     folder = tiny_qwen3_omni(tmp_path)
     config = json.loads((folder / "config.json").read_text())
     config["text_config"] |= {"num_experts": 16, "num_experts_per_tok": 8}
@@ -88,23 +88,23 @@ def test_the_rows_that_many_experts_gather_are_reckoned(tmp_path):
     silent = Plan(replace(session.plan.format, fps=0), 1, 0, 0)
     with Peak() as peak:
         session.memory.absorb(chunk)
-    reckoned = transient_bytes(widths(adapter.model.config), silent, len(chunk), 4, 64) + session.memory.peak_bytes
-    assert reckoned / 2 < peak.most <= reckoned
+    estimated = transient_bytes(widths(adapter.model.config), silent, len(chunk), 4, 64) + session.memory.peak_bytes
+    assert estimated / 2 < peak.most <= estimated
 
 
 @pytest.mark.parametrize("family", ["qwen2.5-omni", "qwen3-omni", *FAMILIES])
-def test_a_wide_vision_tower_is_reckoned(tmp_path, tiny_folder, family):
+def test_a_wide_vision_tower_is_estimated(tmp_path, tiny_folder, family):
     folder = tmp_path / "wide"
     shutil.copytree(tiny_folder if family == "qwen2.5-omni" else tiny_folder_of(family, tmp_path / "tiny"), folder)
     config = json.loads((folder / "config.json").read_text())
     config["vision_config"] |= {"hidden_size": 320, "intermediate_size": 1024}
     (folder / "config.json").write_text(json.dumps(config))
     adapter = random_adapter(str(folder), device="cpu")
-    assert_reckoned(adapter, 24, 448, 364, "omnimem")
+    assert_estimated(adapter, 24, 448, 364, "omnimem")
 
 
 @pytest.mark.parametrize(("question", "answer", "count"), [("", 96, 32), ("x" * 185, 1, 20)], ids=["answers", "texts"])
-def test_asking_takes_no_more_than_was_reckoned_however_many_questions(
+def test_asking_takes_no_more_than_was_estimated_however_many_questions(
     tiny_adapter, monkeypatch, question, answer, count
 ):
     monkeypatch.setattr(footprint, "QUESTION_TOKENS", 15 + len(question))  # one per letter, beside the marks
@@ -132,7 +132,7 @@ def test_one_long_question_takes_no_more_than_a_full_batch(tiny_adapter):
     assert 0.4 * needed < peak.most <= needed
 
 
-def test_longer_answers_are_reckoned_up_to_a_full_batch_of_usual_ones():
+def test_longer_answers_are_estimated_up_to_a_full_batch_of_usual_ones():
     usual = question_tokens_in_flight(ANSWER_TOKENS)
     assert usual == QUESTIONS * (QUESTION_TOKENS + ANSWER_TOKENS)
     assert question_tokens_in_flight(64) == QUESTIONS * (QUESTION_TOKENS + 64) < usual
@@ -157,7 +157,7 @@ def test_free_memory_is_what_can_be_had():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("budget", ["1k", "8k"])
-def test_the_allocators_peak_stays_below_what_was_reckoned(budget):
+def test_the_allocators_peak_stays_below_what_was_estimated(budget):
     adapter = random_adapter("qwen2.5-omni-3b", device="cuda")
     session, segments, needed = begun(adapter, 240, 640, 360, budget=parse_budget(budget))
     torch.cuda.synchronize()

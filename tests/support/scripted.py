@@ -84,8 +84,8 @@ def watch(
     for number, first in enumerate(range(0, len(segments), per_chunk)):
         chunk = segments[first : first + per_chunk]
         session.now_s = end_s if first + per_chunk >= len(segments) else chunk[-1].start_s + segment_s
-        moment = ChunkEnd(number, origin, session.now_s, first + per_chunk >= len(segments))
-        task.on_chunk(session, moment, chunk)
+        chunk_end = ChunkEnd(number, origin, session.now_s, first + per_chunk >= len(segments))
+        task.on_chunk(session, chunk_end, chunk)
     return task.finish(session, end_s)
 
 
