@@ -22,7 +22,7 @@ WITH_COMMANDS = (
     "omnimem_cli/models/nano/README.md",
     "omnimem_cli/results/README.md",
 )
-BESIDE_THE_CODE = (*WITH_COMMANDS[1:], "CHANGELOG.md", "omnimem_cli/bench/LOG.md", "omnimem_cli/train/LOG.md")
+BESIDE_THE_CODE = (*WITH_COMMANDS, "CHANGELOG.md", "omnimem_cli/bench/LOG.md", "omnimem_cli/train/LOG.md")
 
 
 def text_of(name: str) -> str:

@@ -1,6 +1,6 @@
-"""Being stopped: by Ctrl-C or SIGTERM, by the time limit of one input, by the end of the machine's memory.
+"""This process: how it is stopped (signals, the time limit of one input, the end of the memory), and the host's memory.
 
-Knows signals and this process; knows nothing of the work.
+Knows signals and what the system tells of memory; knows no device, no torch and no work.
 """
 
 import os
@@ -16,8 +16,6 @@ from omnimem_cli.base.errors import DoesNotFitError, InputError
 from omnimem_cli.base.timecode import format_clock
 
 GROWTH = 2**30  # bytes that one input may take, however little is left for others
-
-
 LAST_SHARE = 0.03  # of the machine's memory, below which nothing is safe
 
 
@@ -59,7 +57,7 @@ def limits(timeout_s: float | None) -> Iterator[None]:
         return
     begun, held = time.monotonic(), resident_bytes()
 
-    def look(number: int, frame: FrameType | None) -> None:
+    def check(number: int, frame: FrameType | None) -> None:
         if timeout_s is not None and time.monotonic() - begun >= timeout_s:
             message = f"It took longer than the limit of {format_clock(timeout_s)}."
             raise InputError(message, "Give it more time with --timeout.", code="timeout")
@@ -67,7 +65,7 @@ def limits(timeout_s: float | None) -> Iterator[None]:
             message = "It took the machine's last memory, and was stopped before the system would."
             raise DoesNotFitError(message, "Use a smaller --budget or --chunk, or free memory.")
 
-    before = signal.signal(signal.SIGALRM, look)
+    before = signal.signal(signal.SIGALRM, check)
     signal.setitimer(signal.ITIMER_REAL, min(timeout_s or 1.0, 1.0), 1.0)
     try:
         yield
