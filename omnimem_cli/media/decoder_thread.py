@@ -174,6 +174,10 @@ class DecoderThread:
         if reader.ended and expected_s is not None and reached_s < expected_s - SHORT_S:
             message = f"The {name} breaks off at {reached_s:.1f} s; it should last until {expected_s:.1f} s."
             found.append({"code": "truncated_input", "message": message})
+        if isinstance(reader, SampleReader) and reader.downmix.replaced:
+            replaced_s = reader.downmix.replaced / self._layout.sample_rate
+            message = f"Channels of the sound cancel each other: for {replaced_s:.1f} s only the loudest one was heard."
+            found.append({"code": "channels_cancel", "message": message})
         if reader.process.errors:
             message = f"ffmpeg reported errors in the {name}: {reader.process.tail.splitlines()[-1]}"
             found.append({"code": "decode_errors", "message": message})

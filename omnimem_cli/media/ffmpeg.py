@@ -103,8 +103,10 @@ def source(path: str, **options: object) -> ffmpeg.nodes.FilterableStream:
     """An ffmpeg-python input node for a file, URL or device; ``options`` are ffmpeg input options.
 
     Local files are opened with a whitelist, so that a playlist cannot reach the network, and through the
-    ``file:`` protocol, so that no name is mistaken for an option or a protocol.
+    ``file:`` protocol, so that no name is mistaken for an option or a protocol. No input has ffmpeg guess which
+    speakers more than two channels without a name belong to.
     """
+    options |= {"guess_layout_max": 2}
     device = _device(path)
     if is_local(path):
         return ffmpeg.input(_latin1_name(f"file:{path}"), protocol_whitelist="file,pipe", **options)

@@ -107,6 +107,7 @@ def _video(index: int, facts: str, rotation: float) -> VideoStream | None:
         rotation=clockwise,
         variable=_rate(FRAME_RATE.search(facts)) != _rate(BASE_RATE.search(facts)),
         interlaced=any(word in ("top", "bottom") for word in words),
+        stored=_displayed(int(size[1]), int(size[2]), None, clockwise),
         transfer=next((word for word in words if word in HDR_TRANSFERS), None),
     )
 
@@ -134,12 +135,16 @@ def _audio(index: int, facts: str, language: str | None) -> AudioStream | None:
     if rate is None or not 0 < int(rate[1]) <= MOST_HZ or _codec(facts) == "none":
         return None
     language = None if language in (None, "und") else language
-    return AudioStream(index, _codec(facts), _channels(rate[2]), int(rate[1]), None, language=language)
+    channels = _channels(rate[2])
+    return AudioStream(index, _codec(facts), channels, int(rate[1]), None, language=language, layout=rate[2])
 
 
 def _channels(layout: str) -> int:
     """Channels of a layout as ffmpeg names it: ``stereo``, ``5.1(side)``, ``6 channels``."""
     if layout in CHANNELS:
         return CHANNELS[layout]
+    if layout.startswith("ambisonic "):
+        order, _, speakers = layout.removeprefix("ambisonic ").partition("+")
+        return (int(order) + 1) ** 2 + (_channels(speakers) if speakers else 0)
     numbers = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", layout)
     return sum(int(part or 0) for part in numbers.groups()) if numbers else 1

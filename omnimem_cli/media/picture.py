@@ -98,7 +98,7 @@ def picture_output(
     rate = frame_rate(layout.fps)
     zero_us = round((origin_s + ROUNDING_S) * 1e6)
     steps = [
-        "yadif=deint=interlaced" if video.interlaced else "",
+        _deinterlace(video),
         "settb=AVTB",
         f"setpts=PTS-{zero_us}",
         f"fps=fps={rate.numerator}/{rate.denominator}:start_time=0:round=up",
@@ -106,6 +106,18 @@ def picture_output(
         tone_map(video.transfer) if video.transfer and has_filter("zscale") else "",
     ]
     return stream.output(pipe, vf=",".join(step for step in steps if step), f="rawvideo", pix_fmt="rgb24")
+
+
+def _deinterlace(video: VideoStream) -> str:
+    """Filters that make whole pictures of fields; empty where the picture has none.
+
+    yadif cannot take another size or pixel format on the way: whatever comes is first brought back to what the
+    picture began with. Where nothing changes, that first scaler hands the frames on untouched.
+    """
+    if not video.interlaced:
+        return ""
+    width, height = video.stored
+    return f"scale={width}:{height}:interl=-1:flags={SCALER},yadif=deint=interlaced"
 
 
 def tone_map(transfer: str) -> str:

@@ -26,6 +26,7 @@ class VideoStream:
     rotation: int = 0  # degrees clockwise that ffmpeg applies on decoding
     variable: bool = False  # its frame rate varies
     interlaced: bool = False
+    stored: tuple[int, int] | None = None  # width and height in the file's own pixels, after rotation
     transfer: str | None = None  # of high dynamic range: "smpte2084" (PQ), "arib-std-b67" (HLG); else None
 
 
@@ -40,6 +41,7 @@ class AudioStream:
     duration_s: float | None
     start_s: float = 0.0
     language: str | None = None
+    layout: str = ""  # of its channels, as ffmpeg names it
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def open_single_process(
     node = source(media.path, **{"reinit_filter:v": 0})
     outputs, pipes = [], []
     if media.audio is not None:
-        outputs.append(sound_output(node[str(media.audio.index)], start_s))
+        outputs.append(sound_output(node[str(media.audio.index)], media.audio, start_s))
     if media.video is not None:
         origin_s = start_s + float(first / frame_rate(layout.fps))
         if media.audio is not None:
@@ -38,5 +38,5 @@ def open_single_process(
         limit = frames_until(media.video, frame_rate(layout.fps), start_s, end_s)
         picture = FrameReader(process, layout, None if limit is None else limit - first, output=len(pipes))
     if media.audio is not None:
-        sound = SampleReader(process, sound_length(media, start_s, end_s))
+        sound = SampleReader(process, media.audio, sound_length(media, start_s, end_s))
     return picture, sound

@@ -11,11 +11,11 @@ from types import TracebackType
 import ffmpeg
 import numpy as np
 
+from omnimem_cli.media.downmix import Downmix
 from omnimem_cli.media.ffmpeg import LEVELS, Process, command, source
 from omnimem_cli.media.packets import MAX_JUMP_S
-from omnimem_cli.media.segment import SAMPLE_RATE, Media
+from omnimem_cli.media.segment import SAMPLE_RATE, AudioStream, Media
 
-SAMPLE_BYTES = 4
 STAMP = re.compile(r"\bpts:(-?\d+|NOPTS)\b.*\bnb_samples:(\d+)")
 GAP_S = 0.1  # time stamps that stray less from the samples' own count are jitter
 PREROLL_S = 2.0  # decoded before the range and thrown away: codecs and resampler settle
@@ -28,8 +28,9 @@ class SampleReader:
     overlaps is dropped. ``length_s`` None: to the end of the sound. A context manager; leaving it ends the process.
     """
 
-    def __init__(self, process: Process, length_s: float | None, output: int = 0):
+    def __init__(self, process: Process, audio: AudioStream, length_s: float | None, output: int = 0):
         self.process = process
+        self.downmix = Downmix(audio)
         self.delivered = 0  # samples
         self.ended = False  # the sound ended before the range
         self._output = output
@@ -59,7 +60,7 @@ class SampleReader:
         return taken[:filled]
 
     def _from_pipe(self, samples: int) -> np.ndarray:
-        block = to_samples(self.process.read(samples * SAMPLE_BYTES, self._output))
+        block = self.downmix.read(self.process, samples, self._output)
         self.ended = self.ended or len(block) < samples
         self._ready -= len(block)
         return block
@@ -95,18 +96,12 @@ class SampleReader:
         self.process.close()
 
 
-def to_samples(block: bytes) -> np.ndarray:
-    """Raw little-endian float32 as finite samples in [-1, 1]; a cut-off last sample is dropped."""
-    samples = np.frombuffer(block[: len(block) // SAMPLE_BYTES * SAMPLE_BYTES], dtype="<f4")
-    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
-
-
 def open_sound(media: Media, start_s: float, end_s: float | None, stall_s: float = 60.0) -> SampleReader:
     """Start decoding the chosen track of a file from ``start_s`` to ``end_s`` (None: to its end)."""
     assert media.audio is not None, "this input has no sound to read"
     output = _joined(media, start_s) if media.origin_s is None else _sought(media, start_s)
     process = Process(command(output, level=LEVELS), media.path, stall_s=stall_s, levels=True)
-    return SampleReader(process, sound_length(media, start_s, end_s))
+    return SampleReader(process, media.audio, sound_length(media, start_s, end_s))
 
 
 def sound_length(media: Media, start_s: float, end_s: float | None) -> float | None:
@@ -123,27 +118,31 @@ def _sought(media: Media, start_s: float) -> ffmpeg.nodes.OutputStream:
     if start_s > PREROLL_S:
         options["ss"] = f"{start_s - PREROLL_S:.6f}"
     node = source(media.path, **options)[str(media.audio.index)]
-    return sound_output(node, start_s + media.origin_s)
+    return sound_output(node, media.audio, start_s + media.origin_s)
 
 
 def _joined(media: Media, start_s: float) -> ffmpeg.nodes.OutputStream:
     """Sound on the clock that ffmpeg makes of both streams: the picture's packets are read, and go nowhere."""
     node = source(media.path)
-    outputs = [sound_output(node[str(media.audio.index)], start_s)]
+    outputs = [sound_output(node[str(media.audio.index)], media.audio, start_s)]
     if media.video is not None:
         outputs.append(node[str(media.video.index)].output("-", c="copy", f="null"))
     return ffmpeg.merge_outputs(*outputs)
 
 
-def sound_output(stream: ffmpeg.nodes.FilterableStream, origin_s: float) -> ffmpeg.nodes.OutputStream:
+def sound_output(
+    stream: ffmpeg.nodes.FilterableStream, audio: AudioStream, origin_s: float
+) -> ffmpeg.nodes.OutputStream:
     """The output node that writes samples, and lines with their time stamps on a clock that begins at ``origin_s``.
+
+    A sample holds what ``Downmix`` reads.
 
     ffmpeg can fill gaps itself, but it would hold them in memory, and fill from the beginning again whenever the
     sound changes its channels or its rate. The samples themselves go on without time stamps: ffmpeg would drop
     those that step back.
     """
-    clock = f"asetpts=PTS-round({origin_s:.6f}/TB),aresample={SAMPLE_RATE},ashowinfo,asetpts=NAN"
-    return stream.output("pipe:", af=clock, ac=1, ar=SAMPLE_RATE, f="f32le")
+    steps = f"asetpts=PTS-round({origin_s:.6f}/TB),{Downmix(audio).filters},ashowinfo,asetpts=NAN"
+    return stream.output("pipe:", af=steps, ar=SAMPLE_RATE, f="f32le")
 
 
 def sound_blocks(

@@ -38,6 +38,7 @@ WARNING_CODES = {
     "duration_unknown": "the length of the input is unknown, and so is its coverage",
     "truncated_input": "a stream ends earlier than the file says",
     "decode_errors": "ffmpeg reported errors while decoding",
+    "channels_cancel": "channels of the sound cancel each other; only the loudest one was heard there",
     "positions_beyond": "the video is longer than the positions that the model was trained on; see --positions retime",
     "no_sound": "the input has no sound to transcribe",
     "silent": "no speech was found: the transcript is empty",

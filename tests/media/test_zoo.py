@@ -95,6 +95,7 @@ HEALTHY: dict[Callable[[Path], Path], Outcome] = {
     zoo.two_pictures: Outcome(6, 0, EVERY_HALF, check=lambda w: w.media.video.width == 320),
     zoo.transport_stream: Outcome(6, 6.04),
     zoo.changed_size: Outcome(5.92, 0, [0, 12, 25, 37, 50, 62, 2, 14, 27, 39, 52, 64]),
+    zoo.changed_size_interlaced: Outcome(5.96, 0, [0, 12, 25, 37, 50, 62, 1, 13, 26, 38, 51, 63]),
     zoo.changed_channels: Outcome(0, 8, check=lambda w: abs(len(w.sound) - 8 * footage.RATE) < 100),
     zoo.joined_recordings: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
     zoo.webm: Outcome(numbers=EVERY_HALF),

@@ -194,6 +194,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "duration_unknown": lambda place: coverage_warnings(coverage(LIVE, 60.0, 60.0)),
     "truncated_input": lambda place: place.decode(zoo.truncated_mkv(place.folder)),
     "decode_errors": lambda place: place.decode(zoo.damaged(place.folder)),
+    "channels_cancel": lambda place: place.decode(zoo.opposite_phase(place.folder)),
     "positions_beyond": Place.watch,
     "no_sound": lambda place: transcribed(mute(0.0, 4.0)),
     "silent": lambda place: transcribed(sound(0.0, [(4.0, 0.0)])),
