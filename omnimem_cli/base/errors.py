@@ -4,6 +4,8 @@ Knows no command and no model. Inside the engine invariants are asserts; only wh
 or cure is one of these.
 """
 
+import errno
+
 EXIT_CODES = {
     0: "done",
     1: "unexpected: a bug in omnimem",
@@ -71,6 +73,19 @@ class OutputError(UserError):
 
     code = "output"
     exit_code = 8
+
+
+def unreadable_input(shown: str, error: OSError) -> UserError:
+    """The user's error for an ``OSError`` that an input, called ``shown``, gave when it was read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{shown} does not exist.", "Check the name.", code="missing")
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"{shown} is a directory.", "Add -r to watch what it holds.", code="directory")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        message = f"{shown} cannot be opened: too many files are open."
+        return MissingError(message, "Raise the limit of open files, with: ulimit -n 4096", code="open_files")
+    hint = "Check its permissions and its disk."
+    return InputError(f"{shown} cannot be read: {error.strerror or error}.", hint, code="unreadable")
 
 
 def explain(error: BaseException) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from omnimem_cli.base.choices import VAD
 from omnimem_cli.base.errors import MissingError, UsageError
+from omnimem_cli.base.texts import decode_text
 
 INPUT, MODEL, ANSWER, OUTPUT, MESSAGES = "Input", "Model and memory", "Answer", "Output", "Messages"
 ADVANCED = "Advanced"
@@ -124,10 +125,10 @@ def devices(text: str, flag: str) -> tuple[str, ...]:
 def lines_of(file: str, flag: str) -> tuple[str, ...]:
     """The lines of a text file that hold something."""
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        data = Path(file).read_bytes()
+    except OSError as error:
         raise UsageError(f"{flag} {file} cannot be read.", "Name a text file with one term per line.") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    return tuple(line.strip() for line in decode_text(data, f"{flag} {file}").splitlines() if line.strip())
 
 
 def detector(text: str, flag: str) -> str:

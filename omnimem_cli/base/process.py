@@ -5,6 +5,7 @@ Knows signals and what the system tells of memory; knows no device, no torch and
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,21 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, signal_number: int):
         super().__init__(signal_number)
         self.exit_code = 128 + signal_number
+
+
+def open_standard_streams() -> None:
+    """Where stdin, stdout or stderr is closed (``>&-``), put a null device in its place.
+
+    Else the next file that is opened would get its number, and what is printed for people would go there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115
 
 
 @contextmanager

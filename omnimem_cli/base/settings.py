@@ -12,6 +12,7 @@ from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.choices import DTYPES, MROPE, POSITIONS
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, choice, flag, not_negative, positive
+from omnimem_cli.base.texts import typed_text
 from omnimem_cli.base.timecode import parse_span, parse_time
 
 ANSWER_TOKENS = 768  # of an answer, unless the user or the task wants fewer
@@ -41,6 +42,7 @@ class Settings:
         ADVANCED,
         "--audio-track N|LANG",
         "Audio track: its number from 1, or a language tag (jpn).",
+        read=typed_text,
         shown="the file's default track",
     )
     no_audio: bool = flag(False, ADVANCED, "--no-audio", "Ignore the sound.")
@@ -114,9 +116,16 @@ class Settings:
         None, ADVANCED, "--chunk TOKENS", "Tokens per forward pass.", read=positive, shown="twice the budget"
     )
     # answers
-    language: str | None = flag(None, ANSWER, "--language NAME", "Language of the output.", shown="the model's choice")
+    language: str | None = flag(
+        None, ANSWER, "--language NAME", "Language of the output.", read=typed_text, shown="the model's choice"
+    )
     spoken_language: str | None = flag(
-        None, ADVANCED, "--spoken-language NAME", "Language spoken in the input.", shown="detected by the model"
+        None,
+        ADVANCED,
+        "--spoken-language NAME",
+        "Language spoken in the input.",
+        read=typed_text,
+        shown="detected by the model",
     )
     glossary: tuple[str, ...] = flag(
         (),

@@ -8,6 +8,7 @@ import typer
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.texts import typed_text
 from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, option, takes
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def _questions(
     if preset is not None:
         loaded = presets.load(preset)
         return loaded.name, loaded.filled(_pairs(variables))
+    for text in typed:
+        typed_text(text, "-Q")
     asked = presets.as_questions(typed) if file is None else presets.read_questions(file)
     if not asked:
         raise UsageError(f"{file} holds no question.", "Write one question per line.")
@@ -83,7 +86,7 @@ def _pairs(variables: list[str]) -> dict[str, str]:
     for text in variables:
         if "=" not in text:
             raise UsageError(f"--var {text} is no NAME=VALUE.", "Write, for example, --var language=German.")
-    return dict(text.split("=", 1) for text in variables)
+    return dict(typed_text(text, "--var").split("=", 1) for text in variables)
 
 
 def register(app: typer.Typer) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.texts import decode_text
 
 PROJECT_FILE = "omnimem.yaml"
 
@@ -41,8 +42,10 @@ def _read(file: Path, command: str, known: Mapping[str, Collection[str]]) -> dic
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(decode_text(file.read_bytes(), str(file)))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         raise UsageError(f"{file}{line} is not valid YAML.", "Write one `option: value` per line.") from error

@@ -210,6 +210,11 @@ def _write_report(file: Path, content: dict) -> None:
 
 def _print(text: str, end: str = "\n") -> None:
     """Data for stdout: names keep their bytes, and each piece is out before the next input begins."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write((text + end).encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write((text + end).encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"Standard output cannot be written: {error.strerror}.", "Write to files with -o.") from error

@@ -7,6 +7,7 @@ import typer
 from omnimem_cli.base.choices import STYLES
 from omnimem_cli.base.flags import ANSWER, choice
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.texts import typed_text
 from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, option, takes
 
 EXAMPLES = (
@@ -43,6 +44,8 @@ def summarize(
     from omnimem_cli.tasks.summarize import Summarize
 
     task_options = {"style": choice(*STYLES)(style, "--style"), "prompt": prompt}
+    if prompt is not None:
+        typed_text(prompt, "--prompt")
     run_task(inputs, settings, options, "summarize", Summarize, task_options)
 
 

@@ -156,10 +156,9 @@ class Batch:
         target = job.target
         if target is None:
             return Outcome(job.input.path, "done", result=result)
-        if not job.input.stream and records.stat_input(job.input) != replace(content, digest=None):
-            console.warn(
-                f"{readable_path(job.input.path)} changed while it was watched: the next run will do it again."
-            )
+        if not (job.input.stream or records.looks_same(job.input, content)):
+            shown = readable_path(job.input.path)
+            console.warn(f"{shown} changed while it was watched: the next run will do it again.")
         before = records.read_record(target)
         owned = dict(before.files) if before else {}
         record = records.Record(owner_key(job.input, target.folder), content, self.identity, result, owned)

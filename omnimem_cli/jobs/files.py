@@ -4,17 +4,46 @@ Knows paths and bytes; knows no result. A file is written under another name, fl
 a kill at any moment leaves either the old file or the new one.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
+from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import OutputError
+from omnimem_cli.base.paths import readable_path
 
 STATE_DIR = ".omnimem"  # records, locks, checkpoints and unfinished files of a folder
+NAME_BYTES = 255  # of a file's name on most disks; some allow fewer, such as 143 on eCryptfs
+LONGEST_ENDING = len(".checkpoint")  # that any of omnimem's own files puts behind a name
+NOT_SUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)  # by this kind of disk
 _HINT = "Free the space or permit writing, or name another folder with -o."
+
+
+def fitting_name(name: str, most: int) -> str:
+    """``name`` where it has at most ``most`` bytes, else its beginning and eight digits of its own digest."""
+    data = os.fsencode(name)
+    if len(data) <= most:
+        return name
+    end = f"~{hashlib.sha256(data).hexdigest()[:8]}"
+    kept = data[: max(0, most - len(end))]
+    with suppress(UnicodeDecodeError):  # a name that is UTF-8 is not cut inside a character
+        data.decode()
+        kept = kept.decode(errors="ignore").encode()
+    return os.fsdecode(kept) + end
+
+
+@cache
+def name_bytes(folder: Path) -> int:
+    """How many bytes a file's name may have in ``folder``, which need not exist yet."""
+    for existing in (folder, *folder.absolute().parents):
+        with suppress(OSError, ValueError):
+            return min(NAME_BYTES, os.pathconf(existing, "PC_NAME_MAX"))
+    return NAME_BYTES
 
 
 def state_folder(folder: Path) -> Path:
@@ -66,12 +95,12 @@ def write_whole(path: Path, content: bytes, part: Path | None = None) -> None:
 
     Raises OutputError; then ``path`` is as it was.
     """
-    part = part or path.with_name(f".{path.name}.part")
+    part = part or path.with_name(f".{fitting_name(path.name, name_bytes(path.parent) - len('..part'))}.part")
     try:
         with part.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         part.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -108,6 +137,12 @@ def _try_lock(path: Path) -> int | None:
             except BlockingIOError:
                 os.close(descriptor)
                 return None
+            except OSError as error:
+                if error.errno not in NOT_SUPPORTED:
+                    os.close(descriptor)
+                    raise
+                _warn_of_no_locks()
+                return descriptor
             # Its last holder may have removed the file between our open and our lock: then we hold nothing.
             with suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
@@ -117,13 +152,31 @@ def _try_lock(path: Path) -> int | None:
         raise _cannot_write(path, error) from error
 
 
+@cache
+def _warn_of_no_locks() -> None:
+    """Say it once in a process."""
+    console.warn("This disk has no locks (flock): do not run omnimem twice on the same files at the same time.")
+
+
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Make a rename in the folder outlive a power cut, where the folder may be read and the disk can."""
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        _sync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+
+
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path} cannot be written: {error.strerror}.", _HINT)
+    return OutputError(f"{readable_path(str(path))} cannot be written: {error.strerror}.", _HINT)

@@ -3,23 +3,36 @@
 Knows paths; opens no media. A path that does not exist is still an input: it fails by itself when its turn comes.
 """
 
+import codecs
 import fnmatch
 import glob
 import os
+import stat
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from urllib.parse import unquote, urlsplit
 
+from omnimem_cli.base.choices import FORMATS
+from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.paths import readable_path
+from omnimem_cli.base.texts import UTF_16, decode_text
 
 MEDIA_SUFFIXES = frozenset(
-    {".3gp", ".aac", ".ac3", ".aif", ".aiff", ".amr", ".asf", ".avi", ".caf", ".divx", ".dv", ".f4v", ".flac", ".flv"}
-    | {".gif", ".m2ts", ".m2v", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg"}
-    | {".mpg", ".mts", ".mxf", ".oga", ".ogg", ".ogv", ".opus", ".rm", ".rmvb", ".ts", ".vob", ".wav", ".weba"}
-    | {".webm", ".wma", ".wmv", ".wtv"}
+    {".264", ".265", ".360", ".3g2", ".3gp", ".3gpp", ".aac", ".ac3", ".adts", ".aif", ".aifc", ".aiff", ".amr"}
+    | {".amv", ".ape", ".asf", ".avi", ".awb", ".caf", ".dif", ".divx", ".dts", ".dv", ".dvr-ms", ".eac3", ".ec3"}
+    | {".evo", ".f4a", ".f4v", ".flac", ".flv", ".gif", ".gxf", ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrf"}
+    | {".lrv", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4a", ".m4b", ".m4v", ".mjpeg", ".mjpg", ".mk3d", ".mka"}
+    | {".mkv", ".mlp", ".mov", ".mp2", ".mp3", ".mp4", ".mp4v", ".mpa", ".mpe", ".mpeg", ".mpg", ".mpga", ".mpv"}
+    | {".mts", ".mxf", ".nut", ".oga", ".ogg", ".ogm", ".ogv", ".ogx", ".opus", ".osv", ".qt", ".ra", ".rf64", ".rm"}
+    | {".rmvb", ".spx", ".tak", ".thd", ".tod", ".trp", ".ts", ".tta", ".vob", ".w64", ".wav", ".weba", ".webm"}
+    | {".wma", ".wmv", ".wtv", ".wv", ".y4m"}
 )
+"""Of files that a folder gives unasked. Not here: .mod (trackers' music, mostly) and .au (pieces of a project)."""
+NEVER_TOLD = frozenset({"", *(f".{format}" for format in FORMATS)})  # results, among other texts
 
 
 @dataclass(frozen=True)
@@ -38,58 +51,93 @@ def find_inputs(
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
 ) -> list[Input]:
-    """Expand what was typed, in order, each file once. Raises UsageError for a folder without ``recursive``."""
+    """Expand what was typed, in order, each file once, and say which suffixes were left out of folders.
+
+    A folder that may not be listed is an input, so that it fails by itself. Raises UsageError for a folder without
+    ``recursive``.
+    """
     found: dict[str, Input] = {}
+    left_out: Counter[str] = Counter()
     for text in typed:
-        for one in _expand(text, recursive, tuple(include), tuple(exclude)):
+        for one in _expand(text, recursive, tuple(include), tuple(exclude), left_out):
             found.setdefault(one.path if one.stream else os.path.realpath(one.path), one)
+    if count := left_out.total():
+        suffixes = ", ".join(readable_path(suffix) for suffix, _ in left_out.most_common(20))
+        others = "1 other file was" if count == 1 else f"{count} other files were"
+        console.info(f"{others} left out ({suffixes}); --include '*.suffix' takes them", "dim")
     return list(found.values())
 
 
 def read_list(source: str, null: bool = False) -> list[str]:
-    """The paths of ``--files-from``: a file or ``-``; one per line, or NUL-separated; of any bytes."""
+    """The paths of ``--files-from``: a file or ``-``; one per line, or NUL-separated; of any bytes.
+
+    A list that begins with the mark of UTF-8 or UTF-16 is text. Raises UsageError for one that cannot be read.
+    """
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
         raise UsageError(
             f"--files-from {source} cannot be read: {error.strerror}.", "Name a list of paths, or -."
         ) from error
-    lines = data.split(b"\0") if null else data.splitlines()
+    if null:
+        lines = data.split(b"\0")
+    elif data.startswith((codecs.BOM_UTF8, *UTF_16)):
+        lines = decode_text(data, f"--files-from {source}").encode().splitlines()
+    elif b"\0" in data:
+        raise UsageError(
+            f"--files-from {source} holds NUL bytes.", "Add -0 if they end the names, or save it as UTF-8."
+        )
+    else:
+        lines = data.splitlines()
     return [os.fsdecode(line) for line in lines if line]
 
 
-def _expand(text: str, recursive: bool, include: tuple[str, ...], exclude: tuple[str, ...]) -> Iterator[Input]:
+def _expand(
+    text: str, recursive: bool, include: tuple[str, ...], exclude: tuple[str, ...], left_out: Counter[str]
+) -> Iterator[Input]:
     if text == "-":
         raise UsageError("- as an input is not supported.", "Name a file, or give a list of paths with --files-from -.")
     from omnimem_cli.media.ffmpeg import is_local
 
-    path = Path(text)
+    path, mode = Path(text), _mode(text)
     if not is_local(text):
         yield Input(text, PurePath(_stream_name(text)), stream=True)
-    elif path.is_dir():
+    elif stat.S_ISDIR(mode):
         if not recursive:
             raise UsageError(f"{text} is a folder.", "Add -r to take all media files below it.")
-        yield from _walk(path, include, exclude)
-    elif not path.exists() and glob.has_magic(text):
-        matches = [m for m in sorted(glob.glob(text, recursive=True)) if not Path(m).is_dir()]  # noqa: PTH207
+        yield from _walk(path, include, exclude, left_out)
+    elif not mode and glob.has_magic(text):
+        matches = [m for m in sorted(glob.glob(text, recursive=True)) if not stat.S_ISDIR(_mode(m))]  # noqa: PTH207
         yield from (Input(match, PurePath(Path(match).name)) for match in matches or [text])
     else:
-        yield Input(text, PurePath(path.name), stream=path.is_char_device() or path.is_fifo())
+        yield Input(text, PurePath(path.name), stream=stat.S_ISCHR(mode) or stat.S_ISFIFO(mode))
 
 
-def _walk(root: Path, include: tuple[str, ...], exclude: tuple[str, ...]) -> Iterator[Input]:
-    for folder, folders, names in os.walk(root):
+def _mode(path: str) -> int:
+    """Kind and permissions of a file; 0 for what is missing or cannot be reached."""
+    try:
+        return Path(path).stat().st_mode
+    except OSError:
+        return 0
+
+
+def _walk(root: Path, include: tuple[str, ...], exclude: tuple[str, ...], left_out: Counter[str]) -> Iterator[Input]:
+    """The wanted files below a folder. ``left_out`` counts the others that no pattern speaks of, by suffix."""
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=closed.append):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
             relative = Path(folder, name).relative_to(root)
-            if _wanted(relative, include, exclude):
+            if name.startswith(".") or _matches(relative, exclude):
+                continue
+            suffix = relative.suffix.lower()
+            if _matches(relative, include) if include else suffix in MEDIA_SUFFIXES:
                 yield Input(str(root / relative), relative)
-
-
-def _wanted(relative: PurePath, include: tuple[str, ...], exclude: tuple[str, ...]) -> bool:
-    if relative.name.startswith(".") or _matches(relative, exclude):
-        return False
-    return _matches(relative, include) if include else relative.suffix.lower() in MEDIA_SUFFIXES
+            elif not include and suffix not in NEVER_TOLD:
+                left_out[suffix] += 1
+    for error in closed:
+        # The name is that of no result: none may give way to a folder.
+        yield Input(error.filename, Path(error.filename).relative_to(root) / "(folder)")
 
 
 def _matches(relative: PurePath, patterns: tuple[str, ...]) -> bool:
@@ -97,5 +145,9 @@ def _matches(relative: PurePath, patterns: tuple[str, ...]) -> bool:
 
 
 def _stream_name(url: str) -> str:
-    parts = urlsplit(url)
-    return PurePath(unquote(parts.path)).name or parts.netloc or "stream"
+    """What names the result of a stream: the last part of its path, else its host. Neither holds a secret."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # ffmpeg will say what is wrong
+        return "stream"
+    return PurePath(unquote(parts.path)).name or parts.netloc.rpartition("@")[2] or "stream"

@@ -6,11 +6,13 @@ process dies at, the next run knows which files are omnimem's and can write the 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from omnimem_cli.base.errors import OutputError
+from omnimem_cli.base.errors import InputError, OutputError, unreadable_input
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.jobs.files import digest_of, partial_path, state_folder, write_whole
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.targets import Target
@@ -40,38 +42,60 @@ class Record:
 
     def wrote(self, path: Path) -> bool:
         """Whether the file at ``path`` is as omnimem left it."""
-        return path.name in self.files and digest_of(path.read_bytes()) in self.files[path.name]
+        content = _content(path)
+        return content is not None and digest_of(content) in self.files.get(path.name, ())
 
 
 def read_record(target: Target) -> Record | None:
-    """The record of this target, or None."""
+    """The record of this target, or None. Raises OutputError for one that may not be read."""
     try:
         fields = json.loads(_place(target).read_text(encoding="utf-8"))
         content = Content(**fields["content"])
         return Record(fields["owner"], content, fields["work"], fields["result"], fields["files"])
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        shown = readable_path(str(_place(target)))
+        raise OutputError(f"{shown} cannot be read: {error.strerror}.", "Permit reading, or use -o.") from error
     except (ValueError, KeyError, TypeError):  # another version's, or damaged: as if there were none
         return None
 
 
 def recorded_owner(target: Target) -> str | None:
-    """The input a target belongs to; see `targets.Owner`."""
-    record = read_record(target)
+    """The input a target belongs to; see `targets.Owner`. A record that cannot be read fails in its own turn."""
+    try:
+        record = read_record(target)
+    except OutputError:
+        return None
     return record.owner if record else None
 
 
 def stat_input(one: Input) -> Content:
-    """Size and time of an input, without reading it."""
+    """Size and time of an input, without reading it. Raises InputError, where it has gone."""
     if one.stream:
         return Content(None, None, None)
-    status = Path(one.path).stat()
+    with _reading(one):
+        status = Path(one.path).stat()
     return Content(status.st_size, status.st_mtime_ns, None)
 
 
 def read_input(one: Input) -> Content:
-    """Size, time and digest of an input; nothing of a stream."""
-    return stat_input(one) if one.stream else replace(stat_input(one), digest=digest_file(one.path))
+    """Size, time and digest of an input; nothing of a stream. Raises InputError and MissingError."""
+    return stat_input(one) if one.stream else replace(stat_input(one), digest=_digest_input(one))
+
+
+def _digest_input(one: Input) -> str:
+    with _reading(one):
+        return digest_file(one.path)
+
+
+@contextmanager
+def _reading(one: Input) -> Iterator[None]:
+    """Within, an error of the input's file is the user's error."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable_input(readable_path(one.path), error) from error
 
 
 def digest_file(path: str) -> str:
@@ -82,14 +106,17 @@ def digest_file(path: str) -> str:
 
 def looks_same(one: Input, before: Content) -> bool:
     """Whether size and time are those of what was watched: trusted without reading."""
-    return before.digest is not None and stat_input(one) == replace(before, digest=None)
+    try:
+        return before.digest is not None and stat_input(one) == replace(before, digest=None)
+    except InputError:  # it has gone
+        return False
 
 
 def same_content(one: Input, before: Content) -> bool:
     """Whether the input still holds what was watched, by its bytes where its time differs."""
     if one.stream or before.digest is None or stat_input(one).size != before.size:
         return False
-    return looks_same(one, before) or digest_file(one.path) == before.digest
+    return looks_same(one, before) or _digest_input(one) == before.digest
 
 
 def all_stand(target: Target, contents: Mapping[str, bytes]) -> bool:
@@ -114,8 +141,8 @@ def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> li
     paths = {target.path(format): content for format, content in contents.items()}
     stale = {path: content for path, content in paths.items() if not _holds(path, content)}
     for path, content in stale.items():
-        standing = [digest_of(path.read_bytes())] if path.exists() else []
-        record.files[path.name] = [digest_of(content), *standing]
+        standing = _content(path)
+        record.files[path.name] = [digest_of(content), *([] if standing is None else [digest_of(standing)])]
     for path in paths.keys() - stale.keys():
         record.files[path.name] = [digest_of(paths[path])]
     text = json.dumps({"schema": SCHEMA, **asdict(record)}, indent=1)  # ASCII: names that are no UTF-8 survive
@@ -127,7 +154,15 @@ def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> li
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == content
+    return _content(path) == content
+
+
+def _content(path: Path) -> bytes | None:
+    """What a result file holds; None where there is none, or it may not be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _place(target: Target) -> Path:

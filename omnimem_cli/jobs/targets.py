@@ -14,9 +14,11 @@ from pathlib import Path, PurePath
 
 from omnimem_cli.base.choices import FORMATS
 from omnimem_cli.base.errors import OutputError, UsageError
+from omnimem_cli.jobs.files import LONGEST_ENDING, fitting_name, name_bytes
 from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, Input
 
 RESULT_SUFFIXES = frozenset(f".{format}" for format in FORMATS)
+SUFFIX_BYTES = 60  # a preset's name may be longer, but the input's own needs room
 SUBTITLES = ("srt", "vtt")  # players look for lecture.srt, not for lecture.transcript.srt
 
 
@@ -79,7 +81,8 @@ def _named_file(path: Path, inputs: Sequence[Input], formats: Sequence[str]) -> 
         raise UsageError(f"-o {path} names one file, but there are {what}.", "Name a folder with -o.")
     if path.suffix != f".{formats[0]}":
         raise UsageError(f"-o {path} does not end in .{formats[0]}.", "Let -f and the suffix agree, or drop -f.")
-    return Target(path.parent, path.name, {formats[0]: path.name})
+    name = fitting_name(path.name, name_bytes(path.parent) - LONGEST_ENDING)
+    return Target(path.parent, name, {formats[0]: path.name})
 
 
 def _choose(
@@ -103,6 +106,9 @@ def _name_candidates(one: Input) -> Iterator[str]:
 
 
 def _target(folder: Path, base: str, suffix: str, formats: Sequence[str]) -> Target:
+    """The target of this name, which is cut where the disk allows none that long."""
+    suffix = fitting_name(suffix, SUFFIX_BYTES)
+    base = fitting_name(base, name_bytes(folder) - len(os.fsencode(f".{suffix}")) - LONGEST_ENDING)
     files = {f: f"{base}.{f}" if f in SUBTITLES else f"{base}.{suffix}.{f}" for f in formats}
     return Target(folder, f"{base}.{suffix}", files)
 
@@ -135,7 +141,8 @@ def _disambiguate(inputs: Sequence[Input], output: str | None) -> list[PurePath]
 
 
 def _media_stems(folder: Path) -> Counter:
-    """How many media files of each stem stand in a folder."""
-    if not folder.is_dir():
+    """How many media files of each stem stand in a folder; none where it may not be listed."""
+    try:
+        return Counter(p.stem for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES)
+    except OSError:
         return Counter()
-    return Counter(p.stem for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES)

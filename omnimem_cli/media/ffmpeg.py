@@ -70,7 +70,8 @@ def _not_started(error: OSError, program: str = "ffmpeg") -> MissingError:
     if isinstance(error, PermissionError):
         return MissingError(f"{program} may not be run.", f"Make it executable, with: chmod +x {program}")
     reason = error.strerror or str(error)
-    return MissingError(f"ffmpeg could not be started: {reason}.", FULL.get(error.errno, "Try again."))
+    code = "open_files" if error.errno in (errno.EMFILE, errno.ENFILE) else None
+    return MissingError(f"ffmpeg could not be started: {reason}.", FULL.get(error.errno, "Try again."), code)
 
 
 def ffmpeg_version() -> str:
@@ -89,7 +90,7 @@ def has_filter(name: str) -> bool:
 
 def is_local(path: str) -> bool:
     """Whether ``path`` names a file rather than a URL (``http://...``) or a device (``v4l2:/dev/video0``)."""
-    if Path(path).exists():
+    if os.path.exists(path):  # noqa: PTH110 (Path.exists raises for a name that is too long)
         return True
     return not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) and _device(path) is None
 

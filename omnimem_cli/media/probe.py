@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.errors import InputError, unreadable_input
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.media.ffmpeg import Process, command, is_local, source
 from omnimem_cli.media.header import Header, parse_header
@@ -55,18 +55,14 @@ def probe(
 
 
 def check_file(path: str) -> None:
-    """Raise InputError (missing, directory, empty, or with no code of its own) for a file that cannot be read."""
+    """Raise InputError (missing, directory, empty, unreadable) or MissingError for a file that cannot be read."""
     shown = readable_path(path)
     try:
         status = Path(path).stat()
         with Path(path).open("rb"):
             pass
-    except FileNotFoundError:
-        raise InputError(f"{shown} does not exist.", "Check the name.", code="missing") from None
-    except IsADirectoryError:
-        raise InputError(f"{shown} is a directory.", "Add -r to watch what it holds.", code="directory") from None
     except OSError as error:
-        raise InputError(f"{shown} cannot be read: {error.strerror}.", "Check its permissions.") from None
+        raise unreadable_input(shown, error) from None
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise InputError(f"{shown} is empty (0 bytes).", "Copy or record it again.", code="empty")
 

@@ -1,16 +1,19 @@
 """Files appear whole or not at all; folders that cannot be written are found before the watch."""
 
 import errno
+import fcntl
 import os
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fake_run import FakeRun, media, omnimem
 
 from omnimem_cli.base.errors import OutputError
-from omnimem_cli.jobs.files import locked, state_folder, write_whole
+from omnimem_cli.jobs.files import _warn_of_no_locks, locked, state_folder, write_whole
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -124,5 +127,36 @@ def test_a_run_killed_at_any_write_is_finished_by_the_next(fake: FakeRun, monkey
             pass
     assert omnimem("summarize", "a.mp4", "-f", "md,json,txt", "--budget", "4k") == 0
     for suffix in ("md", "json", "txt"):
-        assert "under 4k" in Path(f"a.summary.{suffix}").read_text()
+        assert "under 4096" in Path(f"a.summary.{suffix}").read_text()
     assert {p.name for p in Path(".omnimem").iterdir()} == {"a.summary.json"}
+
+
+def refuse(number: int, unless: Callable[[int], bool] = lambda descriptor: False) -> Callable:
+    def call(descriptor: int, *more: int) -> None:
+        if not unless(descriptor):
+            raise OSError(number, os.strerror(number))
+
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL])
+def test_a_disk_without_locks_gets_its_results_and_one_warning(fake: FakeRun, monkeypatch, number: int, capsys):
+    media("a.mp4", "b.mp4")
+    _warn_of_no_locks.cache_clear()
+    monkeypatch.setattr(fcntl, "flock", refuse(number))
+    assert omnimem("summarize", "a.mp4", "b.mp4") == 0
+    assert capsys.readouterr().err.count("has no locks") == 1
+    assert {p.name for p in Path(".omnimem").iterdir()} == {"a.summary.json", "b.summary.json"}
+
+
+def test_a_lock_that_fails_for_another_reason_is_8(fake: FakeRun, monkeypatch: pytest.MonkeyPatch):
+    media("a.mp4")
+    monkeypatch.setattr(fcntl, "flock", refuse(errno.EIO))
+    assert omnimem("summarize", "a.mp4") == 8
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_disk_that_cannot_flush_folders_gets_its_results(fake: FakeRun, monkeypatch, number: int):
+    media("a.mp4")
+    monkeypatch.setattr(os, "fsync", refuse(number, unless=lambda fd: not stat.S_ISDIR(os.fstat(fd).st_mode)))
+    assert omnimem("summarize", "a.mp4") == 0

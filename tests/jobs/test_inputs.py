@@ -69,3 +69,46 @@ def test_a_list_is_split_at_lines_or_nulls_and_keeps_every_byte(tmp_path: Path):
 def test_a_list_that_cannot_be_read_is_a_usage_error():
     with pytest.raises(UsageError, match="files-from"):
         read_list("gone")
+
+
+def test_a_list_with_a_mark_or_in_utf_16_is_read(tmp_path: Path):
+    text = "caf\u00e9.mp4\r\nb.mp4\r\n"
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "list").write_bytes(text.encode(encoding))
+        assert read_list("list") == ["caf\u00e9.mp4", "b.mp4"]
+
+
+def test_a_list_of_nulls_without_0_is_a_usage_error(tmp_path: Path):
+    (tmp_path / "list").write_bytes(b"a.mp4\0b.mp4\0")
+    with pytest.raises(UsageError, match="NUL"):
+        read_list("list")
+
+
+def test_it_is_said_how_many_files_of_a_folder_were_left_out(capsys):
+    media("rec/a.mp4", "rec/b.mod", "rec/c.mod", "rec/d.AU", "rec/.hidden.mod", "rec/a.summary.md", "rec/x/e.mod")
+    assert paths("rec", recursive=True, exclude=["x/*"]) == ["rec/a.mp4"]
+    assert "3 other files were left out (.mod, .au)" in capsys.readouterr().err
+    paths("rec", recursive=True, include=["*.mp4"])
+    assert capsys.readouterr().err == "", "who says what to take knows what is left"
+
+
+def test_suffixes_of_cameras_and_recorders_are_media():
+    names = [
+        f"rec/{n}{s}" for n, s in enumerate((".3g2", ".w64", ".m2t", ".wv", ".insv", ".mk3d", ".qt", ".LRV", ".360"))
+    ]
+    media(*names)
+    assert paths("rec", recursive=True) == names
+
+
+@pytest.mark.parametrize("typed", ["x" * 300 + ".mp4", "closed/" + "y" * 300, "z" * 300 + "*"])
+def test_a_name_that_no_file_can_have_is_an_input_that_fails_by_itself(typed: str):
+    assert paths(typed) == [typed]
+
+
+def test_a_camera_names_its_result_without_its_password():
+    (camera,) = find_inputs(["rtsp://admin:hunter2@10.0.0.7:554"])
+    assert camera.relative.name == "10.0.0.7:554"
+
+
+def test_an_address_that_is_none_is_an_input_that_fails_by_itself():
+    assert paths("http://[::1/a.mp4", "http://host/b.mp4") == ["http://[::1/a.mp4", "http://host/b.mp4"]

@@ -7,6 +7,7 @@ import pytest
 from fake_run import FakeRun, media, omnimem
 
 from omnimem_cli.base.errors import UsageError
+from omnimem_cli.jobs.files import name_bytes
 from omnimem_cli.jobs.inputs import find_inputs
 from omnimem_cli.jobs.targets import Target, name_targets
 
@@ -107,3 +108,53 @@ def test_names_that_begin_with_a_dash_or_are_no_utf8_work(fake: FakeRun, capsysb
     assert omnimem("summarize", "--", "-dash.mp4", odd) == 0
     assert capsysbinary.readouterr().out.splitlines() == [b"-dash.summary.md", b"caf\xe9.summary.md"]
     assert Path(os.fsdecode(b"caf\xe9.summary.md")).read_text(encoding="utf-8")
+
+
+LONG = ("a" * 246 + ".mp4", "a" * 245 + "b.mp4", "\u00e9" * 123 + ".mp4", os.fsdecode(b"\xe9" * 250 + b".mp4"))
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_name_as_long_as_the_disk_allows_gives_a_result_that_the_next_run_finds(fake: FakeRun, name: str):
+    media("b.mp4", name)
+    assert omnimem("summarize", name, "b.mp4") == 0
+    (result,) = [p for p in Path().glob("*.md") if p.name != "b.summary.md"]
+    assert result.name.startswith(name[:90]) and result.name.endswith(".summary.md")
+    assert omnimem("summarize", name, "b.mp4") == 0
+    assert omnimem("summarize", "-n", name, "b.mp4") == 0
+    assert fake.watched == [name, "b.mp4"], "both are done"
+
+
+def test_two_long_names_that_are_cut_alike_are_two_names():
+    media(*LONG[:2])
+    first, second = names(*LONG[:2])
+    assert first != second and len(first) == len(second) < 255
+    assert names(*LONG[:2]) == [first, second]
+
+
+@pytest.mark.parametrize("task", [("transcribe", "-f", "srt,vtt,md"), ("ask", "--preset", "mine")])
+def test_every_task_and_preset_leaves_room_for_the_input_in_a_name(fake: FakeRun, task: tuple[str, ...]):
+    preset = Path("p" * 240 + ".yaml")
+    preset.write_text("description: d\nquestions:\n  - {id: a, question: what}\n")
+    media(LONG[0])
+    assert omnimem(*[str(preset.absolute()) if word == "mine" else word for word in task], LONG[0]) == 0
+
+
+def test_a_result_file_may_be_named_as_long_as_the_disk_allows(fake: FakeRun):
+    media("a.mp4")
+    name = "n" * 252 + ".md"
+    assert omnimem("summarize", "a.mp4", "-o", name) == 0
+    assert Path(name).is_file()
+
+
+def test_a_report_may_be_named_as_long_as_the_disk_allows(fake: FakeRun):
+    media("a.mp4")
+    assert omnimem("summarize", "a.mp4", "--report", "r" * 250 + ".json") == 0
+
+
+def test_a_disk_that_allows_shorter_names_gets_shorter_names(monkeypatch: pytest.MonkeyPatch):
+    name_bytes.cache_clear()
+    monkeypatch.setattr(os, "pathconf", lambda path, name: 143)  # as on eCryptfs
+    media("c" * 130 + ".mp4")
+    (name,) = names("c" * 130 + ".mp4")
+    name_bytes.cache_clear()
+    assert len(name.removesuffix(".md") + ".checkpoint") == 143

@@ -1,5 +1,6 @@
 """Every listed code is produced: each has here the way to provoke it, and a new one without a way fails."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from streams import media_of
 from omnimem_cli.base.budget import parse_budget
 from omnimem_cli.base.process import limits, stop_signals
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.jobs.calibration import calibrate
 from omnimem_cli.jobs.files import make_folder
 from omnimem_cli.jobs.watch_one import watch_one
 from omnimem_cli.media import ffmpeg as ffmpeg_module
@@ -24,6 +26,7 @@ from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import Process, open_pipe
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import AudioStream, Format, Media
+from omnimem_cli.memory.allocation import Allocation
 from omnimem_cli.models import hub
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.device import find_device
@@ -140,6 +143,19 @@ def ctrl_c(place: Place) -> None:
         time.sleep(30)
 
 
+def nothing_to_calibrate_from(place: Place) -> None:
+    calibrate([], Settings(), None, Allocation(1.0), 0, lambda progress: None)
+
+
+def no_free_descriptor(place: Place) -> None:
+    def refuse(*arguments, **options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    clip = footage.av(place.folder)
+    place.patch.setattr(Path, "open", refuse)
+    probe(str(clip))
+
+
 def fault(place: Place) -> None:
     place.patch.setattr(subprocess, "Popen", lambda *arguments, **options: 1 / 0)
     probe("lavfi:testsrc2")
@@ -147,10 +163,11 @@ def fault(place: Place) -> None:
 
 ERRORS: dict[str, Callable[[Place], object]] = {
     "usage": lambda place: find_device("tape"),
-    "input": unreadable,
+    "input": nothing_to_calibrate_from,
     "missing": lambda place: probe(str(zoo.missing(place.folder))),
     "directory": lambda place: probe(str(place.folder)),
     "empty": lambda place: probe(str(zoo.empty(place.folder))),
+    "unreadable": unreadable,
     "not_media": lambda place: probe(str(zoo.text(place.folder))),
     "incomplete": lambda place: probe(str(zoo.truncated_mp4(place.folder))),
     "unopened": lambda place: probe("http://127.0.0.1:9/film.mp4"),
@@ -164,6 +181,7 @@ ERRORS: dict[str, Callable[[Place], object]] = {
     "timeout": too_late,
     "environment": lambda place: Process([str(place.folder)], "a folder is no program"),
     "no_ffmpeg": lambda place: Process([str(place.folder / "ffmpeg")], "no such program"),
+    "open_files": no_free_descriptor,
     "no_weights": not_on_this_machine,
     "download": broken_connection,
     "model": unknown_kind,

@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.texts import decode_text
 from omnimem_cli.tasks.presets.preset import Preset, Problem, Question, read_preset
 
 SUFFIXES = (".yaml", ".yml")
@@ -97,6 +98,6 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as text: {error}.") from error
+        return decode_text(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error

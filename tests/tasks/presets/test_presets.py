@@ -145,7 +145,7 @@ def test_a_preset_that_is_not_there_is_a_usage_error(name):
 def test_a_file_that_is_not_text_is_a_usage_error(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot be read as text"):
+    with pytest.raises(UsageError, match="is not UTF-8 text"):
         presets.load(str(path))
 
 
