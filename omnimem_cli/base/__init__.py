@@ -1,1 +1,1 @@
-"""What every room stands on: errors, settings, time codes, the console, this process. Imports nothing but itself."""
+"""What every room uses: errors, settings, time codes, the console, this process. Imports nothing but itself."""

@@ -47,7 +47,7 @@ class Case:
 
     number: int
     end: str
-    told: str = ""
+    reason: str = ""
     grown_mib: float = 0.0
     ffmpeg_mib: float = 0.0
 
@@ -71,9 +71,9 @@ class Outcome:
         self.peak_mib = max(self.peak_mib, case.grown_mib)
         self.ffmpeg_peak_mib = max(self.ffmpeg_peak_mib, case.ffmpeg_mib)
         if case.end == CRASH:
-            self.crashes.append(case.told)
+            self.crashes.append(case.reason)
         elif case.end == HANG:
-            self.hangs.append(case.told)
+            self.hangs.append(case.reason)
         else:
             self.outcomes[case.end] += 1
 
@@ -122,10 +122,10 @@ class Slice:
         while not left.over:
             chance = np.random.default_rng([left.seed, left.first])
             left.path.write_bytes(mutated(left.originals[left._name], chance))
-            end, told = _end_of(left.path)
+            end, reason = _end_of(left.path)
             if end not in (CRASH, HANG):
                 left.path.unlink()
-            yield Case(left.first, end, told, resident_mib() - resident, _ffmpeg_mib())
+            yield Case(left.first, end, reason, resident_mib() - resident, _ffmpeg_mib())
             left = left.rest()
 
 

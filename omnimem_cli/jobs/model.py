@@ -1,6 +1,6 @@
 """The model of a run: located and identified without loading it, loaded when the first input that fits needs it.
 
-Imports torch only when asked for the model.
+Imports torch only when the model is located.
 """
 
 from pathlib import Path

@@ -96,6 +96,6 @@ def _outcome(ray: Any, reference: Any, batch: Batch, job: Job) -> Outcome:
     try:
         return replace(ray.get(reference), path=job.input.path)
     except ray.exceptions.RayError as error:
-        told = str(error).strip().splitlines()[0]
-        lost = UserError(f"The Ray worker was lost: {told}", "Look into the cluster's log; run again to go on.")
+        reason = str(error).strip().splitlines()[0]
+        lost = UserError(f"The Ray worker was lost: {reason}", "Look into the cluster's log; run again to go on.")
         return replace(batch.failure(job, lost), result=None)

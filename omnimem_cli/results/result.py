@@ -37,7 +37,7 @@ def schema() -> dict:
 def input_facts(
     media: "Media", *, digest: str | None = None, start_s: float | None = None, end_s: float | None = None
 ) -> dict:
-    """The ``input`` part; ``start_s`` and ``end_s`` are the range asked for, None where it is open."""
+    """The ``input`` part; ``start_s`` and ``end_s`` are the chosen range, None where it is open."""
     return {
         "path": readable_path(media.path),
         "digest": digest,

@@ -38,7 +38,7 @@ def stall_s(settings: Settings) -> float:
 
 
 def planned(settings: Settings, adapter: Adapter, media: Media) -> Plan:
-    """How an adapter would watch the range asked for. Raises UsageError."""
+    """How an adapter would watch the chosen range. Raises UsageError."""
     return adapter.plan(media.within(settings.start_s, settings.end_s), watch_options(settings))
 
 

@@ -61,8 +61,8 @@ class Ask(Task):
         if question.schema is None or attempt.problem:
             self.warnings += reply.warnings
         if attempt.problem:
-            told = f"The answer to {question.id!r} does not match its schema: {attempt.problem}."
-            self.warnings.append(warning("answer_invalid", told))
+            message = f"The answer to {question.id!r} does not match its schema: {attempt.problem}."
+            self.warnings.append(warning("answer_invalid", message))
         return {"id": question.id, "question": question.text, "answer": reply.text, "data": attempt.data}
 
 

@@ -1,6 +1,6 @@
 """Which of the sound is speech, as silero-vad hears it: an extra, `pip install "omnimem-cli[vad]"`.
 
-Knows samples only. Every stretch is heard from a fresh start, so that a watch that was broken off and goes on hears
+Knows samples only. Every stretch is heard from a fresh start, so that a watch that was broken off and continues hears
 the same as one that was not.
 """
 

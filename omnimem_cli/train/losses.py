@@ -66,27 +66,27 @@ class Readout(nn.Module):
         group = _group(label)
         return x @ lm.embed_tokens.weight[self.names[NAMES[group]]].T if group else self.heads[label](x)
 
-    def loss(self, label: str, x: Tensor, told: Tensor, lm: nn.Module) -> tuple[Tensor, Tensor]:
-        """The loss, and the share of right ones among those that are something. told: class numbers [n]."""
+    def loss(self, label: str, x: Tensor, classes: Tensor, lm: nn.Module) -> tuple[Tensor, Tensor]:
+        """The loss, and the share of right classes among those that are known. classes: class numbers [n]."""
         values = self.logits(label, x, lm)
         if label in COUNTS:
-            passed = told[:, None] > torch.arange(COUNTED)
+            passed = classes[:, None] > torch.arange(COUNTED)
             loss = F.binary_cross_entropy_with_logits(values, passed.float(), reduction="none").sum(-1).mean()
-            return loss, ((values > 0).sum(-1) == told).float().mean()
+            return loss, ((values > 0).sum(-1) == classes).float().mean()
         weights = torch.ones(values.shape[1])
         weights[0] = NOTHING_WEIGHT if _group(label) else 1.0
-        something = told > 0 if _group(label) else told >= 0
-        return F.cross_entropy(values, told, weights), (values.argmax(-1) == told)[something].float().mean()
+        something = classes > 0 if _group(label) else classes >= 0
+        return F.cross_entropy(values, classes, weights), (values.argmax(-1) == classes)[something].float().mean()
 
     def mean_loss(
-        self, told: Iterable[tuple[str, str, Tensor, Tensor]], lm: nn.Module
+        self, classes: Iterable[tuple[str, str, Tensor, Tensor]], lm: nn.Module
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted mean loss and the shares of right ones by name.
 
-        told: (name, label, states [n, hidden], class numbers [n], IGNORE where nothing is to be known).
+        classes: (name, label, states [n, hidden], class numbers [n], IGNORE where nothing is to be known).
         """
         losses, weights, right = [], [], {}
-        for name, label, x, values in told:
+        for name, label, x, values in classes:
             known = values != IGNORE
             if known.any():
                 loss, right[name] = self.loss(label, x[known], values[known], lm)
@@ -125,11 +125,11 @@ class Binding(nn.Module):
         labels = batch.labels[any_known]
         states = {layer: lm.norm(trace.hidden[layer][any_known]) for layer in set(KNOWN_AFTER.values())}
         before = self.before(states[ORDER_LAYER - 1])
-        told = [
+        classes = [
             (label, label, before if label in BEFORE else states[layer], labels[:, LABELS.index(label)])
             for label, layer in KNOWN_AFTER.items()
         ]
-        return self.readout.mean_loss(told, lm)
+        return self.readout.mean_loss(classes, lm)
 
 
 class Found(nn.Module):
@@ -145,11 +145,11 @@ class Found(nn.Module):
         states = [trace.hidden[LOOKUP_LAYER][b][rows] for b, rows in enumerate(batch.lookups.rows)]
         state, findings = lm.norm(torch.cat(states)), torch.cat(batch.findings)
         mapped = [to(state) for to in self.maps]
-        told = [
+        classes = [
             (f"found_{label}_{head}", label, mapped[head], values)
             for (head, label), values in zip(FINDINGS, findings.unbind(1), strict=True)
         ]
-        return self.readout.mean_loss(told, lm)
+        return self.readout.mean_loss(classes, lm)
 
 
 def attention_loss(trace: Trace, batch: Batch, targets: Targets, layer: int) -> Tensor:

@@ -76,7 +76,7 @@ def test_workers_share_the_cases_and_each_ends_as_with_one(tmp_path):
 def test_a_worker_that_dies_has_crashed_on_one_case(tmp_path):
     cases = {case.number: case for case in fuzzing._by_workers(slices(tmp_path, 1, Deadly, 4))}
     assert sorted(cases) == [0, 1, 2, 3]
-    assert [n for n, case in cases.items() if case.end == fuzzing.CRASH] == [1] and "ended with 3" in cases[1].told
+    assert [n for n, case in cases.items() if case.end == fuzzing.CRASH] == [1] and "ended with 3" in cases[1].reason
 
 
 def test_a_case_that_hangs_is_counted_and_its_processes_ended(tmp_path, monkeypatch):

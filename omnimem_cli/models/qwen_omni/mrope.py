@@ -51,5 +51,5 @@ class StreamPositions:
         return positions
 
     def state(self) -> dict:
-        """Plain numbers; ``StreamPositions(**state)`` goes on."""
+        """Plain numbers; ``StreamPositions(**state)`` continues."""
         return asdict(self)

@@ -26,7 +26,7 @@ FORMATS = {
 """Which task offers which formats: subtitles are made of transcripts only."""
 
 SUFFIXES = {"summarize": "summary", "transcribe": "transcript", "ask": "answers"}
-"""What stands between the input's name and the format: ``lecture.summary.md``."""
+"""What is between the input's name and the format: ``lecture.summary.md``."""
 
 
 def encode(result: dict, format: str) -> bytes:

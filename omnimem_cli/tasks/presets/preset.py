@@ -91,8 +91,8 @@ def _variables(content: dict) -> dict:
 
 def _syntax(error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None)
-    told = getattr(error, "problem", None) or str(error)
-    return Problem(mark.line + 1 if mark else 1, f"this is not valid YAML: {told}")
+    problem = getattr(error, "problem", None) or str(error)
+    return Problem(mark.line + 1 if mark else 1, f"this is not valid YAML: {problem}")
 
 
 Found = Iterator[tuple[answer_schema.Path, str]]

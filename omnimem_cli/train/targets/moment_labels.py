@@ -89,8 +89,8 @@ def _numbers(labels: dict[str, np.ndarray], second: np.ndarray) -> None:
         labels.update(zip(COUNT_FIGURES[label], figures(labels[label], 2), strict=True))
     on_clock = second < CLOCK_S
     places = (second // 100, second // 10 % 10, second % 10)
-    told = zip((*CLOCK, *SECOND_FIGURES), (*places, *figures(second, 3)), strict=True)
-    labels.update({label: np.where(on_clock, values, IGNORE) for label, values in told})
+    labelled = zip((*CLOCK, *SECOND_FIGURES), (*places, *figures(second, 3)), strict=True)
+    labels.update({label: np.where(on_clock, values, IGNORE) for label, values in labelled})
 
 
 def figures(numbers: np.ndarray, count: int) -> list[np.ndarray]:
