@@ -2,17 +2,18 @@
 
 from transformers import PreTrainedTokenizerBase
 
-SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+USER = "<|im_start|>user\n"
 ANSWER = "<|im_end|>\n<|im_start|>assistant\n"
 
 
 class Prompt:
-    """Token ids of the chat frame of Qwen-Omni models."""
+    """Token ids of the chat frame of Qwen-Omni models. ``header``: the system turn, if any, and the user's header."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, marks: dict[str, int]):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, marks: dict[str, int], system: str):
         self._tokenizer = tokenizer
         self._marks = marks
-        self.system = self._special(SYSTEM)
+        self.header = self._special(system + USER)
         self._answer = self._special(ANSWER)
 
     def opening(self, picture: bool, sound: bool) -> list[int]:

@@ -15,6 +15,7 @@ from omnimem_cli.models.device import Placement
 from omnimem_cli.models.folder import Checkpoint, broken_folder
 from omnimem_cli.models.loading import loading, silence_transformers
 from omnimem_cli.models.tokenizer import read_tokenizer, tokenizer_folder
+from omnimem_cli.models.towers.patches import pixel_fault
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Family(ABC):
 
     def check(self, checkpoint: Checkpoint) -> None:
         """Raises MissingError for a config that the family cannot run."""
-        why = self.config_fault(checkpoint)
+        why = self.config_fault(checkpoint) or pixel_fault(
+            checkpoint.settings("image_processor"), self.adapter_class.patches
+        )
         if why is not None:
             raise broken_folder(checkpoint.folder, why)
 

@@ -7,6 +7,7 @@ folder and the next step (exit code 5).
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ LORA_WEIGHTS = "adapter_model.safetensors"
 
 
 VOICE = ("talker.", "token2wav.", "code2wav.")
+UNUSED = re.compile(r"\.inv_freq$|(^|\.)ttt_|\.embeddings\.position_ids$")
+"""Stored tensors that no released model reads: rotary frequencies and position numbers, which older saves kept and the
+config implies, and parts for training at test time, which the release switches off."""
 
 
 NESTED = "vs2_checkpoint"  # where the OmniMem repository keeps its model
@@ -66,11 +70,11 @@ class Checkpoint:
         return float(penalty)
 
     @property
-    def ends(self) -> list[int] | None:
-        """Ids that end an answer, as generation_config.json has them; None where it is silent."""
+    def listed_ends(self) -> list[int]:
+        """Ids that generation_config.json lists as ends; empty where it is silent."""
         ends = self.generation.get("eos_token_id")
-        listed = ends if isinstance(ends, list) or ends is None else [ends]
-        if listed is not None and not all(isinstance(end, int) for end in listed):
+        listed = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        if not all(isinstance(end, int) for end in listed):
             raise broken_folder(self.folder, "holds a generation_config.json whose eos_token_id is no id")
         return listed
 
@@ -99,10 +103,14 @@ class Checkpoint:
 
     @property
     def values(self) -> int:
-        """How many numbers a loaded model holds: all weights but those of an Omni model's own voice."""
+        """How many numbers a loaded model holds: all weights but an Omni model's own voice and ``UNUSED``."""
         headers = [_header(self.folder / name) or (0, {}) for name in self.weight_files()]
         tensors = [item for _, header in headers for item in header.items()]
-        return sum(math.prod(tensor["shape"]) for name, tensor in tensors if not name.startswith(VOICE))
+        return sum(
+            math.prod(tensor["shape"])
+            for name, tensor in tensors
+            if not name.startswith(VOICE) and not UNUSED.search(name)
+        )
 
     @property
     def geometry(self) -> dict[str, int | None]:

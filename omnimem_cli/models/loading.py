@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from omnimem_cli.base.errors import DoesNotFitError, UserError
@@ -48,6 +49,26 @@ def loading(folder: Path, device: torch.device) -> Iterator[None]:
                 "`omnimem doctor` says which models fit; --device cpu is slow but has more memory.",
             ) from error
         raise broken_folder(folder, f"cannot be loaded: {first_line(error).rstrip('.')}") from error
+
+
+HEAD = "lm_head.weight"
+
+
+def check_weights(model: PreTrainedModel, folder: Path, report: dict) -> None:
+    """Raises MissingError where the folder lacked weights or had others than its config says (the library's report).
+
+    A head that alone is missing is the input embeddings: some releases leave it out without saying so in the config.
+    """
+    missing = sorted(report["missing_keys"])
+    if missing == [HEAD]:
+        model.lm_head.weight = model.get_decoder().get_input_embeddings().weight
+    elif missing:
+        raise broken_folder(folder, f"lacks {len(missing)} of the model's weights (first: {missing[0]})")
+    other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
+    if other:
+        raise broken_folder(
+            folder, f"holds {len(other)} weights of another shape than its config says (first: {other[0]})"
+        )
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from omnimem_cli.models.folder import broken_folder
 
 TURNS = ("<|im_start|>", "<|im_end|>")
 """What every family's chat is framed by."""
+ENDS = ("<|im_end|>", "<|endoftext|>")
+"""What ends an answer of every family, whatever else its folder lists."""
 
 
 def tokenizer_folder(folder: Path) -> Path:
@@ -30,6 +32,16 @@ def read_tokenizer(folder: Path, marks: Iterable[str]) -> PreTrainedTokenizerBas
     if absent:
         raise broken_folder(folder, f"holds no tokenizer, or one that lacks {len(absent)} marks (first: {absent[0]})")
     return tokenizer
+
+
+def answer_ends(tokenizer: PreTrainedTokenizerBase, listed: Iterable[int]) -> tuple[int, ...]:
+    """Ids that end an answer: ``ENDS``, the tokenizer's own end, and those of ``listed`` that are special tokens.
+
+    An Omni folder may list the ends of its voice. In the text these are ordinary words, which end nothing.
+    """
+    own = [tokenizer.eos_token_id, *(tokenizer.convert_tokens_to_ids(end) for end in ENDS if _has(tokenizer, end))]
+    special = [end for end in listed if end in tokenizer.added_tokens_decoder]
+    return tuple(sorted({end for end in (*own, *special) if end is not None}))
 
 
 def _has(tokenizer: PreTrainedTokenizerBase, mark: str) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.models.chat import ANSWER, SYSTEM
+from omnimem_cli.models.chat import ANSWER, SYSTEM, USER
 from omnimem_cli.train.nano_tokenizer import TURN_END
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.train.targets.lookup_targets import FINDINGS, HEADS, Lookup, Name, Names, look_up
@@ -148,13 +148,13 @@ class Packer:
 
     def _stem(self, sample: Sample) -> int:
         """How many tokens prefix and media are."""
-        prefix = self.encode(SYSTEM) + self.encode(OPENING[sample.mode])
+        prefix = self.encode(SYSTEM + USER) + self.encode(OPENING[sample.mode])
         return len(prefix) + len(layout(round(sample.encoded.video.duration_s), sample.mode).index)
 
     def _pack_one(self, sample: Sample, stem: int) -> "_Packed":
         """One sample, its prefix and media padded to `stem` tokens."""
         plan = layout(round(sample.encoded.video.duration_s), sample.mode)
-        prefix = self.encode(SYSTEM) + self.encode(OPENING[sample.mode])
+        prefix = self.encode(SYSTEM + USER) + self.encode(OPENING[sample.mode])
         at = np.arange(len(prefix))
         if sample.mode == "av":
             at[-1] -= 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import IMAGE, SOUND, write_json
+from tiny import IMAGE, SOUND, tiny_omni, write_json
 from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.base.errors import DoesNotFitError, MissingError, UsageError
@@ -16,6 +16,7 @@ from omnimem_cli.models import folder as checkpoint
 from omnimem_cli.models import hub, loader
 from omnimem_cli.models.catalogue import ROWS, row
 from omnimem_cli.models.device import find_device, quantization
+from omnimem_cli.models.dummy import random_adapter
 from omnimem_cli.models.families import FAMILIES
 from omnimem_cli.models.folder import is_installed
 from omnimem_cli.models.loader import installed, load, locate
@@ -89,13 +90,81 @@ def test_a_config_of_another_clock_is_refused(broken_folder):
     assert "audio tokens per second" in refused(folder).message
 
 
-def test_preprocessing_settings_that_the_towers_were_not_built_for_are_refused(tmp_path, broken_folder):
-    folder = tiny_qwen3_omni(tmp_path / "three")
-    (folder / "preprocessor_config.json").unlink()
-    assert "lacks preprocessor_config.json" in refused(folder).message
+def test_preprocessing_settings_that_the_towers_were_not_built_for_are_refused(broken_folder):
     folder = broken_folder(full=True)
     write_json(folder / "preprocessor_config.json", SOUND | IMAGE | {"patch_size": 16})
     assert "preprocessing settings" in refused(folder).message
+
+
+def test_settings_of_pixels_that_are_absent_are_the_familys_own(tmp_path, broken_folder):
+    folder = tiny_qwen3_omni(tmp_path / "three")
+    whole = load(str(folder), device="cpu").patches
+    write_json(folder / "preprocessor_config.json", SOUND)
+    assert load(str(folder), device="cpu").patches == whole
+    (folder / "preprocessor_config.json").unlink()
+    assert load(str(folder), device="cpu").patches == whole and whole.image_mean == (0.5, 0.5, 0.5)
+    folder = broken_folder(full=True)
+    (folder / "preprocessor_config.json").unlink()
+    assert load(str(folder), device="cpu").patches.image_mean[0] == IMAGE["image_mean"][0]
+
+
+@pytest.mark.parametrize("change", [{"image_mean": [0.5] * 3}, {"image_std": [0.5] * 3}, {"rescale_factor": 1}])
+def test_settings_of_pixels_that_are_another_familys_are_refused(broken_folder, change):
+    folder = broken_folder(full=True)
+    write_json(folder / "preprocessor_config.json", SOUND | IMAGE | change)
+    assert next(iter(change)) in refused(folder).message
+
+
+def test_the_pixels_of_qwen2_5_in_a_qwen3_folder_are_refused_before_a_weight_is_read(tmp_path):
+    folder = tiny_qwen3_omni(tmp_path / "three")
+    write_json(folder / "preprocessor_config.json", SOUND | IMAGE | {"patch_size": 16})
+    assert "image_mean" in refused(folder).message
+    with pytest.raises(MissingError, match="image_mean"):
+        random_adapter(str(folder), device="meta")
+
+
+@pytest.mark.parametrize("listed", [[829, 8294], 65, [], None, "absent"])
+def test_an_answer_ends_at_the_ends_of_text_whatever_a_folder_lists(broken_folder, listed):
+    folder = broken_folder()
+    write_json(folder / "generation_config.json", {} if listed == "absent" else {"eos_token_id": listed})
+    adapter = load(str(folder), device="cpu")
+    ends = adapter.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    assert adapter.eos_ids == tuple(sorted(ends)), "what is an ordinary word of the text ends nothing"
+
+
+def test_a_special_token_that_a_folder_lists_ends_an_answer_too(broken_folder):
+    folder = broken_folder()
+    other = load(str(folder), device="cpu").tokenizer.convert_tokens_to_ids("<|im_start|>")
+    write_json(folder / "generation_config.json", {"eos_token_id": other})
+    assert other in load(str(folder), device="cpu").eos_ids
+
+
+def without_head(file: Path) -> None:
+    tensors = {name: value for name, value in load_file(file).items() if not name.endswith("lm_head.weight")}
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("make", [tiny_omni, tiny_qwen3_omni])
+def test_a_head_that_alone_is_missing_is_the_input_embeddings(tmp_path, make):
+    folder = make(tmp_path / "model")
+    whole = load(str(folder), device="cpu")
+    without_head(folder / "model.safetensors")
+    adapter = load(str(folder), device="cpu")
+    embeddings = adapter.decoder.get_input_embeddings().weight
+    assert adapter.model.lm_head.weight is embeddings and not torch.equal(whole.model.lm_head.weight, embeddings)
+    hidden = torch.randn(2, embeddings.shape[1])
+    assert torch.equal(adapter.head(hidden), hidden @ embeddings.T)
+
+
+def test_a_head_that_is_missing_with_another_weight_is_refused(broken_folder):
+    folder = broken_folder()
+    file = folder / "model.safetensors"
+    without_head(file)
+    tensors = {
+        name: value for name, value in load_file(file).items() if not name.endswith("layers.0.mlp.up_proj.weight")
+    }
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert "lacks 2 of the model's weights" in refused(folder).message
 
 
 def test_a_generation_config_that_is_not_json_is_refused(broken_folder):

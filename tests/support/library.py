@@ -6,10 +6,13 @@ from transformers import WhisperFeatureExtractor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 
-def library_rows(frames: np.ndarray, patch: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
-    """Grid [1, 3] and patch rows of frame pairs, from the library's image processor (which doubles one image)."""
+def library_rows(frames: np.ndarray, patch: int = 14, **pixels) -> tuple[torch.Tensor, torch.Tensor]:
+    """Grid [1, 3] and patch rows of frame pairs, from the library's image processor (which doubles one image).
+
+    ``pixels``: its mean and deviation, where they are not its defaults.
+    """
     even = np.concatenate([frames, frames[-1:]]) if len(frames) % 2 else frames
-    processor = Qwen2VLImageProcessorPil(do_resize=False, patch_size=patch)
+    processor = Qwen2VLImageProcessorPil(do_resize=False, patch_size=patch, **pixels)
     done = [processor(frame, return_tensors="pt") for frame in even]
     rows = torch.stack([d["pixel_values"].view(-1, 3, 2, patch * patch) for d in done])
     pairs = torch.stack([rows[0::2, :, :, 0], rows[1::2, :, :, 1]], dim=3)

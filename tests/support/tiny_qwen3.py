@@ -16,6 +16,7 @@ SPECIAL = {
     "audio_bos_token": "<|audio_start|>",
     "audio_eos_token": "<|audio_end|>",
 }
+PIXELS = {"patch_size": 16, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 
 
 def tiny_qwen3_omni(path: str | Path, layout: str = "thinker", seed: int = 0) -> Path:
@@ -29,7 +30,7 @@ def tiny_qwen3_omni(path: str | Path, layout: str = "thinker", seed: int = 0) ->
     save_generation_config(folder, tokenizer)
     if layout == "full":
         as_published(folder, "qwen3_omni_moe")
-    write_json(folder / "preprocessor_config.json", SOUND | IMAGE | {"patch_size": 16})
+    write_json(folder / "preprocessor_config.json", SOUND | IMAGE | PIXELS)
     return folder
 
 

@@ -17,7 +17,7 @@ from omnimem_cli.media.segment import Format, Media
 from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.base_adapter import BaseAdapter
 from omnimem_cli.models.catalogue import Row
-from omnimem_cli.models.chat import Prompt
+from omnimem_cli.models.chat import SYSTEM, Prompt
 from omnimem_cli.models.folder import Checkpoint
 from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.models.towers.audio import AudioTower
@@ -35,6 +35,9 @@ class QwenOmniAdapter(BaseAdapter):
         "audio_bos": "<|audio_bos|>",
         "audio_eos": "<|audio_eos|>",
     }
+    system: ClassVar[str] = SYSTEM
+    """The system turn of the published template, empty where it has none."""
+    patches = PatchSettings()
     stream_class: ClassVar[type[QwenOmniStream]] = QwenOmniStream
     needs_audio_scan = True
 
@@ -52,7 +55,7 @@ class QwenOmniAdapter(BaseAdapter):
         super().__init__(model, tokenizer, checkpoint, row, eos_ids, weights_dtype)
         self._vision, self._audio = self.encoders(towers_of(model))
         marks = {name: tokenizer.convert_tokens_to_ids(token) for name, token in self.marks.items()}
-        self.prompt = Prompt(tokenizer, marks)
+        self.prompt = Prompt(tokenizer, marks, self.system)
         self.patches = patches
         self.log_mel = LogMel(mel)
         self.config = model.config
@@ -97,8 +100,8 @@ class QwenOmniAdapter(BaseAdapter):
         return ((mel_frames - 1) // 2 + 1) // 2 if mel_frames else 0
 
     def prefix_ids(self, plan: Plan) -> list[int]:
-        """System prompt, role header and opening marks."""
-        return self.prompt.system + self.prompt.opening(plan.has_picture, plan.has_sound)
+        """System turn, role header and opening marks."""
+        return self.prompt.header + self.prompt.opening(plan.has_picture, plan.has_sound)
 
     def open(self, media: Media, plan: Plan) -> QwenOmniStream:
         """A new stream."""

@@ -1,6 +1,7 @@
 """A Qwen-Omni folder to an adapter: the Thinker alone, whatever else the folder holds."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import (
@@ -14,9 +15,10 @@ from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.device import Placement
 from omnimem_cli.models.family import Family
 from omnimem_cli.models.folder import Checkpoint, broken_folder
-from omnimem_cli.models.loading import loading
+from omnimem_cli.models.loading import check_weights, loading
 from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 from omnimem_cli.models.qwen_omni.qwen3 import Qwen3OmniAdapter
+from omnimem_cli.models.tokenizer import answer_ends
 from omnimem_cli.models.towers.mel import MelSettings
 from omnimem_cli.models.towers.patches import CELLS_MAX, PatchSettings
 
@@ -41,7 +43,7 @@ class QwenOmniFamily(Family):
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-        _check(checkpoint.folder, report)
+        check_weights(model, checkpoint.folder, report)
         return model
 
     def adapter_of(
@@ -54,7 +56,8 @@ class QwenOmniFamily(Family):
     ) -> QwenOmniAdapter:
         """With the folder's preprocessing settings."""
         with loading(checkpoint.folder, model.device):  # settings may be of any kind
-            mel, patches, ends = _mel_settings(checkpoint), _patch_settings(checkpoint), _ends(checkpoint, tokenizer)
+            mel, patches = _mel_settings(checkpoint), _patch_settings(checkpoint, self.adapter_class.patches)
+            ends = answer_ends(tokenizer, checkpoint.listed_ends)
             adapter = self.adapter_class(model, tokenizer, checkpoint, row, ends, weights_dtype, mel, patches)
         _check_clock(checkpoint.folder, adapter)
         _check_inputs(checkpoint.folder, adapter)
@@ -77,17 +80,6 @@ FAMILIES = (
 )
 
 
-def _check(folder: Path, report: dict) -> None:
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise broken_folder(folder, f"lacks {len(missing)} of the model's weights (first: {missing[0]})")
-    other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
-    if other:
-        raise broken_folder(
-            folder, f"holds {len(other)} weights of another shape than its config says (first: {other[0]})"
-        )
-
-
 def _check_clock(folder: Path, adapter: QwenOmniAdapter) -> None:
     """Sound must advance one position per token, or picture and sound would drift apart."""
     tokens = adapter.tokens_of(adapter.log_mel.settings.frames_in(adapter.segment_s))
@@ -96,38 +88,29 @@ def _check_clock(folder: Path, adapter: QwenOmniAdapter) -> None:
 
 
 def _check_inputs(folder: Path, adapter: QwenOmniAdapter) -> None:
-    """Patches and log-mel must have the shapes that the towers were built for: absent settings are another model's."""
+    """Patches and log-mel must have the shapes that the towers were built for."""
     cut, vision = adapter.patches, adapter.config.vision_config
     made = (cut.patch_size, cut.temporal_patch_size, cut.merge_size, adapter.log_mel.settings.feature_size)
     wanted = (vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
     if made != (*wanted, adapter.config.audio_config.num_mel_bins):
-        raise broken_folder(
-            folder, "has preprocessing settings of another model's towers, or lacks preprocessor_config.json"
-        )
+        raise broken_folder(folder, "has preprocessing settings of another model's towers")
 
 
 def _mel_settings(checkpoint: Checkpoint) -> MelSettings:
     return MelSettings(**_known(checkpoint.settings("feature_extractor"), MelSettings))
 
 
-def _patch_settings(checkpoint: Checkpoint) -> PatchSettings:
+def _patch_settings(checkpoint: Checkpoint, own: PatchSettings) -> PatchSettings:
+    """The folder's; what it does not say is the family's ``own``."""
     image = checkpoint.settings("image_processor")
     known = _known(image, PatchSettings) | {"min_pixels": None, "max_pixels": None}
     known |= {name: tuple(known[name]) for name in ("image_mean", "image_std") if name in known}
-    settings = PatchSettings(**known)
+    settings = replace(own, **known)
     size = checkpoint.settings("video_processor").get("size") or image.get("size") or {}
     most = size.get("longest_edge") or image.get("max_pixels")
     cap = CELLS_MAX * settings.cell**2
-    return PatchSettings(**known | {"max_pixels": min(most or cap, cap)})
+    return replace(settings, max_pixels=min(most or cap, cap))
 
 
 def _known(values: dict, kind: type) -> dict:
     return {name: values[name] for name in kind.__dataclass_fields__ if values.get(name) is not None}
-
-
-def _ends(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Ids that end an answer: generation_config.json's, else the tokenizer's own and <|im_end|>."""
-    ends = checkpoint.ends
-    if ends is None:
-        ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
-    return tuple(sorted({end for end in ends if end is not None}))

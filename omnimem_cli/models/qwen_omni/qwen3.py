@@ -2,7 +2,7 @@
 
 Picture and sound are merged token by token in order of position, picture first; marks take a position each;
 the audio tower attends over 8 s, so segments are that long; the vision tower hands features to the first decoder
-layers as well (deepstack). Past the end of a sound shorter than one second the library pads less than is done
+layers as well (deepstack); the published template has no system turn. Past the end of a sound shorter than one second the library pads less than is done
 here, and its extractor mirrors the last 12.5 ms of any sound where here zeros follow.
 """
 
@@ -21,6 +21,7 @@ from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.models.towers.audio import audio_layer
 from omnimem_cli.models.towers.deep_vision import DeepVisionTower
+from omnimem_cli.models.towers.patches import PatchSettings
 
 
 class Qwen3OmniStream(QwenOmniStream):
@@ -51,6 +52,8 @@ class Qwen3OmniAdapter(QwenOmniAdapter):
         "audio_bos": "<|audio_start|>",
         "audio_eos": "<|audio_end|>",
     }
+    system = ""
+    patches = PatchSettings(patch_size=16, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))
     stream_class = Qwen3OmniStream
 
     @staticmethod

@@ -30,7 +30,7 @@ class QwenOmniStream:
         assert plan.has_picture or plan.has_sound, "a plan has picture, sound or both"
         self.adapter, self.media, self.plan = adapter, media, plan
         self.prefix = text_chunk(adapter.embed_ids(adapter.prefix_ids(plan)), 0, PREFIX)
-        self._place_marks(self.prefix.positions[:, len(adapter.prompt.system) :])
+        self._place_marks(self.prefix.positions[:, len(adapter.prompt.header) :])
         self.positions = StreamPositions(
             base=int(self.prefix.positions[0, -1]) + 1,
             per_second=adapter.config.position_id_per_seconds,

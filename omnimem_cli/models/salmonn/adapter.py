@@ -17,7 +17,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.media.segment import Format, Media
 from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.base_adapter import BaseAdapter
-from omnimem_cli.models.chat import ANSWER, SYSTEM
+from omnimem_cli.models.chat import ANSWER, SYSTEM, USER
 from omnimem_cli.models.salmonn.audio_tower import SLICE_S, TOKENS_PER_S, log_mel
 from omnimem_cli.models.salmonn.layout import Layout, grid_steps
 from omnimem_cli.models.salmonn.mrope import Positions
@@ -65,7 +65,7 @@ class SalmonnAdapter(BaseAdapter, ABC):
 
     def prefix_ids(self, plan: Plan) -> list[int]:
         """System prompt and role header."""
-        return self._ids(SYSTEM + self.opens)
+        return self._ids(SYSTEM + USER + self.opens)
 
     def open(self, media: Media, plan: Plan) -> SalmonnStream:
         """A new stream. Positions of the Qwen2.5-VL family need the length that ``media`` gives."""

@@ -22,15 +22,16 @@ from transformers import (
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.device import Placement
 from omnimem_cli.models.family import Family
-from omnimem_cli.models.folder import Checkpoint, broken_folder
+from omnimem_cli.models.folder import UNUSED, Checkpoint, broken_folder
+from omnimem_cli.models.loading import check_weights
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
 from omnimem_cli.models.salmonn.audio_tower import unsupported_reason
 from omnimem_cli.models.salmonn.layout import END, START
 from omnimem_cli.models.salmonn.lora import merge_adapter
 from omnimem_cli.models.salmonn.qwen3 import Qwen3Adapter, Qwen3Salmonn
 from omnimem_cli.models.salmonn.qwen25 import Qwen25Adapter, Qwen25Salmonn
+from omnimem_cli.models.tokenizer import ENDS, answer_ends
 
-ENDS = ("<|im_end|>", "<|endoftext|>")
 MARKS = (START, END, *ENDS)
 
 _RENAMES = (
@@ -42,7 +43,6 @@ _RENAMES = (
     (r"^audio\.qformer\.bert\.(encoder\..*attention)\.self\.", r"audio.qformer.\1.attention."),
     (r"^audio\.qformer\.bert\.", "audio.qformer."),
 )
-_BUFFER = "audio.qformer.embeddings.position_ids"  # integers 0..511 that nothing reads
 
 
 def renamed(key: str) -> str:
@@ -83,8 +83,8 @@ class SalmonnFamily(Family):
         row: Row,
         weights_dtype: str,
     ) -> SalmonnAdapter:
-        """Both families end an answer by the same tokens."""
-        ends = tuple(tokenizer.convert_tokens_to_ids(list(ENDS)))
+        """With the release's own preprocessing: the folder's settings are not read."""
+        ends = answer_ends(tokenizer, checkpoint.listed_ends)
         return self.adapter_class(model, tokenizer, checkpoint, row, ends, weights_dtype)
 
 
@@ -95,11 +95,11 @@ FAMILIES = (
 
 
 def read_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Every tensor of a folder under its stored name, mapped from disk."""
+    """Every tensor of a folder that a model reads, under its stored name, mapped from disk."""
     tensors: dict[str, Tensor] = {}
     for name in checkpoint.weight_files():
         tensors |= load_file(checkpoint.folder / name)
-    return tensors
+    return {name: tensor for name, tensor in tensors.items() if not UNUSED.search(name)}
 
 
 def _model(
@@ -110,7 +110,6 @@ def _model(
     placement: Placement,
 ) -> PreTrainedModel:
     tensors = {renamed(key): value for key, value in stored.items()}
-    tensors.pop(_BUFFER, None)
     model, report = kind.from_pretrained(
         None,
         config=config,
@@ -119,8 +118,8 @@ def _model(
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    for what in ("missing", "unexpected", "mismatched"):
-        keys = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report[f"{what}_keys"])
-        if keys:
-            raise broken_folder(folder, f"has {len(keys)} {what} weights (first: {keys[0]})")
+    check_weights(model, folder, report)
+    unknown = sorted(report["unexpected_keys"])
+    if unknown:
+        raise broken_folder(folder, f"holds {len(unknown)} weights that its model does not have (first: {unknown[0]})")
     return model

@@ -6,6 +6,7 @@ Knows pixels; knows no tokens. Scaling itself is done before, by the decoder.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,29 @@ class PatchSettings:
         most = min(max_pixels, self.max_pixels or CELLS_MAX * self.cell**2)
         least = min(most, self.min_pixels or CELLS_MIN * self.cell**2)
         return smart_resize(width, height, self.cell, least, most)
+
+
+def pixel_fault(settings: dict, own: PatchSettings) -> str | None:
+    """What a folder's settings of pixels say against the family's ``own``; None where they agree or are silent.
+
+    The vision tower was trained on pixels of one scale. Settings of another come from another model's folder, and
+    nothing but wrong answers would show it.
+    """
+    for name in ("rescale_factor", "image_mean", "image_std"):
+        value, expected = settings.get(name), getattr(own, name)
+        if value is not None and not _close(value, expected):
+            return f"has the setting {name} {value}, where its family has {expected}"
+    return None
+
+
+def _close(value: object, expected: float | tuple[float, ...]) -> bool:
+    """Equal but for rounding in the file."""
+    try:
+        return bool(
+            np.allclose(np.asarray(value, float), expected, rtol=1e-3) and np.shape(value) == np.shape(expected)
+        )
+    except (ValueError, TypeError):
+        return False
 
 
 def smart_resize(width: int, height: int, cell: int, least: int, most: int) -> tuple[int, int]:

@@ -63,7 +63,7 @@ def watched(adapter, fps, frames, sound, batch=None):
 def one_shot_inputs(adapter, fps, frames, sound) -> dict:
     inputs, seen, heard = {}, [], []
     if frames is not None:
-        grid, rows = library_rows(frames, patch=16)
+        grid, rows = library_rows(frames, patch=16, image_mean=[0.5] * 3, image_std=[0.5] * 3)
         inputs |= {
             "video_grid_thw": grid,
             "pixel_values_videos": rows,
@@ -78,14 +78,26 @@ def one_shot_inputs(adapter, fps, frames, sound) -> dict:
     layout = "".join(token for *_, token in sorted(seen + heard))
     layout = f"<|audio_start|>{layout}<|audio_end|>" if heard else layout
     layout = f"<|vision_start|>{layout}<|vision_end|>" if seen else layout
-    text = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
-    text += layout + QUESTION_TEXT + "<|im_end|>\n<|im_start|>assistant\n"
+    text = "<|im_start|>user\n" + layout + QUESTION_TEXT + "<|im_end|>\n<|im_start|>assistant\n"
     ids = torch.tensor([adapter.tokenizer(text).input_ids])
     return inputs | {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
         "use_audio_in_video": bool(seen and heard),
     }
+
+
+def test_the_frame_rate_is_that_of_the_published_numbers_and_falls_on_whole_positions(adapter):
+    plan = adapter.plan(media_of(20, 20, 128, 96), WatchOptions())
+    assert plan.format.fps == 2.0 and plan.format.segment_s * plan.format.fps / 2 == 8
+    stream = adapter.open(media_of(20, 20, 128, 96), plan)
+    assert stream.positions.visual(3, 1, 1)[0].diff().tolist() == [13, 13], "a pair a second, 13 positions a second"
+
+
+def test_there_is_no_system_turn(adapter):
+    plan = adapter.plan(media_of(20, 20, 128, 96), WatchOptions())
+    text = adapter.tokenizer.decode(adapter.prefix_ids(plan))
+    assert text == "<|im_start|>user\n<|vision_start|><|audio_start|>"
 
 
 def test_positions_are_the_librarys(watch):

@@ -13,6 +13,7 @@ from transformers import Qwen2_5_VLConfig, Qwen3VLConfig
 from omnimem_cli.base.errors import DoesNotFitError, MissingError
 from omnimem_cli.models import hub
 from omnimem_cli.models.catalogue import row
+from omnimem_cli.models.folder import read_checkpoint
 from omnimem_cli.models.loader import installed, load, locate
 from omnimem_cli.models.salmonn.load import renamed
 from omnimem_cli.models.salmonn.qwen3 import Qwen3Salmonn
@@ -83,7 +84,7 @@ def test_a_config_without_what_equals_its_classs_default_loads(folder):
         (lambda sound: sound.pop("qformer_config"), "qformer_config"),
         (lambda sound: sound["qformer_config"].update(query_length=2), "query_length"),
         (lambda sound: sound["qformer_config"].pop("encoder_width"), "encoder_width"),
-        (lambda sound: sound.pop("num_mel_bins"), "mismatched weights"),
+        (lambda sound: sound.pop("num_mel_bins"), "weights of another shape"),
         (lambda sound: sound.update(encoder_attention_heads=3), "cannot be loaded"),
     ],
 )
@@ -172,9 +173,43 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(folder):
     assert "audio.q_tokens" in refused(folder)
 
 
-def test_a_checkpoint_with_tensors_of_another_experiment_is_refused(folder):
-    rewrite(folder, lambda tensors: tensors | {"model.layers.0.ttt_w1": torch.zeros(2)})
-    assert "ttt_w1" in refused(folder)
+@pytest.mark.parametrize("folder", FAMILIES, indirect=True)
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.self_attn.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq", "model.layers.0.ttt_w1"]
+)
+def test_tensors_that_no_model_reads_are_passed_over(folder, name):
+    checkpoint = read_checkpoint(folder)
+    values, before = checkpoint.values, load_tiny(folder).model.state_dict()
+    rewrite(folder, lambda tensors: tensors | {name: torch.zeros(2)})
+    after = load_tiny(folder).model.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items()) and checkpoint.values == values
+
+
+def test_tensors_that_the_model_does_not_have_are_refused_by_name(folder):
+    rewrite(folder, lambda tensors: tensors | {"model.layers.0.attt_w1": torch.zeros(2), "talker.x": torch.zeros(2)})
+    assert "holds 2 weights that its model does not have" in refused(folder)
+    assert "attt_w1" in refused(folder)
+
+
+@pytest.mark.parametrize("folder", FAMILIES, indirect=True)
+def test_a_head_that_alone_is_missing_is_the_input_embeddings(folder):
+    rewrite(folder, lambda tensors: {k: v for k, v in tensors.items() if k != "lm_head.weight"})
+    adapter = load_tiny(folder)
+    assert adapter.model.lm_head.weight is adapter.decoder.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("folder", FAMILIES, indirect=True)
+def test_ends_that_a_folder_lists_are_added_to_those_of_the_text(folder):
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [300, 65]}))
+    assert load_tiny(folder).eos_ids == (300, 301, 308)
+
+
+@pytest.mark.parametrize("folder", FAMILIES, indirect=True)
+def test_settings_of_pixels_that_are_another_familys_are_refused(folder):
+    own = load_tiny(folder).patches
+    settings = {"image_mean": own.image_mean, "image_std": [0.3, 0.3, 0.3]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    assert "image_std" in refused(folder)
 
 
 def test_a_tensor_of_another_shape_is_refused(folder):
