@@ -16,8 +16,7 @@ from omnimem_cli.models.towers.patches import PatchSettings
 
 
 class BaseAdapter:
-    """A loaded model. ``row``: its defaults; ``name``, ``revision``: its origin; ``patches``: how frames are cut, of the family and
-    of a folder's own settings where the family reads them."""
+    """A loaded model. ``row``: its defaults; ``name``, ``revision``: its origin; ``patches``: how frames are cut."""
 
     patches: PatchSettings
     mrope: ClassVar[tuple[str, ...]] = ("released",)

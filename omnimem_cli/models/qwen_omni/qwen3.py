@@ -2,8 +2,9 @@
 
 Picture and sound are merged token by token in order of position, picture first; marks take a position each;
 the audio tower attends over 8 s, so segments are that long; the vision tower hands features to the first decoder
-layers as well (deepstack); the published template has no system turn. Past the end of a sound shorter than one second the library pads less than is done
-here, and its extractor mirrors the last 12.5 ms of any sound where here zeros follow.
+layers as well (deepstack); the published template has no system turn. Past the end of a sound shorter than one
+second the library pads less than is done here, and its extractor mirrors the last 12.5 ms of any sound where here
+zeros follow.
 """
 
 from collections.abc import Callable
