@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from omnimem_cli.base.errors import explain
+from omnimem_cli.base.paths import hide_secrets
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.base.timecode import format_clock
 
@@ -53,9 +54,12 @@ class MessageConsole:
         if self.debug:
             from rich.traceback import Traceback
 
-            self.terminal.print(Traceback.from_exception(type(error), error, error.__traceback__))
+            traceback = Traceback.from_exception(type(error), error, error.__traceback__)
+            for stack in traceback.trace.stacks:
+                stack.exc_value = hide_secrets(stack.exc_value)
+            self.terminal.print(traceback)
             for note in getattr(error, "__notes__", ()):  # of a fault in another process
-                self._print(Text(note))
+                self._print(Text(hide_secrets(note)))
 
     def _print(self, text: Text) -> None:
         self.terminal.print(text, soft_wrap=not self.terminal.is_terminal)  # scripts get one line per message

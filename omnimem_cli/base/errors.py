@@ -6,6 +6,8 @@ or cure is one of these.
 
 import errno
 
+from omnimem_cli.base.paths import hide_secrets
+
 EXIT_CODES = {
     0: "done",
     1: "unexpected: a bug in omnimem",
@@ -23,7 +25,7 @@ EXIT_CODES = {
 
 
 class UserError(Exception):
-    """An error a user can act on.
+    """An error a user can act on. Secrets of addresses are hidden in its texts.
 
     ``code`` is the word in ``error.code`` of a result, ``exit_code`` the process status when the whole run
     ends with it, ``hint`` the next step (may be empty).
@@ -33,9 +35,8 @@ class UserError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "", code: str | None = None):
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = hide_secrets(message), hide_secrets(hint)
+        super().__init__(self.message)
         if code is not None:
             self.code = code
 
@@ -92,5 +93,5 @@ def explain(error: BaseException) -> tuple[str, str]:
     """Message and hint of any error; what is no UserError is a fault of omnimem."""
     if isinstance(error, UserError):
         return error.message, error.hint
-    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    what = hide_secrets(f"{type(error).__name__}: {error}".splitlines()[0])
     return f"unexpected {what}", "Run again with --debug for the traceback."

@@ -17,6 +17,7 @@ import typer
 
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import InputError, MissingError, OutputError, UsageError
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.commands.options import RunOptions, formats_of
 
@@ -51,7 +52,8 @@ def run_task(
     batch, jobs = _plan(Work(name, make, task_options, settings, preset), typed, options)
     if options.dry_run:
         for job in jobs:
-            _print("\t".join((batch.preview(job), job.input.path, _files(job))))
+            shown = readable_path(job.input.path) if job.input.stream else job.input.path
+            _print("\t".join((batch.preview(job), shown, _files(job))))
         return
     began, outcomes, stopped = time.monotonic(), [], None
     with stop_signals(signal.SIGINT, signal.SIGTERM):
@@ -138,7 +140,6 @@ def _outcomes(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "It
 
 def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
     """The end of one input: its data to stdout, a line about it to stderr."""
-    from omnimem_cli.base.paths import readable_path
     from omnimem_cli.results.writers import encode
     from omnimem_cli.results.writers.json import write_json_line
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import torch
 
 from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.sound import sound_blocks
@@ -26,7 +27,7 @@ def calibrate(
     policy = Calibrating(skip=skip)
     config = None
     for number, path in enumerate(paths):
-        report(Progress(path, number, len(paths)))
+        report(Progress(readable_path(path), number, len(paths)))
         config = _watch(path, settings, adapter, policy)
     signals = policy.signals()
     if not signals:

@@ -150,4 +150,4 @@ def _stream_name(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:  # ffmpeg will say what is wrong
         return "stream"
-    return PurePath(unquote(parts.path)).name or parts.netloc.rpartition("@")[2] or "stream"
+    return PurePath(unquote(parts.path.partition(";")[0])).name or parts.netloc.rpartition("@")[2] or "stream"

@@ -6,6 +6,7 @@ that its record of an earlier run holds.
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path, PurePath
 
 from omnimem_cli.base.choices import FORMATS
 from omnimem_cli.base.errors import OutputError, UsageError
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.jobs.files import LONGEST_ENDING, fitting_name, name_bytes
 from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, Input
 
@@ -40,8 +42,19 @@ Owner = Callable[[Target], str | None]
 
 
 def owner_key(one: Input, folder: Path) -> str:
-    """How a record in ``folder`` names its input: relative, so that a tree can be moved as a whole."""
-    return one.path if one.stream else os.path.relpath(os.path.realpath(one.path), os.path.realpath(folder))
+    """How a record in ``folder`` names its input: relative, so that a tree can be moved as a whole.
+
+    An address is named without its secrets, and with digits that tell two queries apart.
+    """
+    if one.stream:
+        return f"{readable_path(one.path)} {_digits(one)}"
+    return os.path.relpath(os.path.realpath(one.path), os.path.realpath(folder))
+
+
+def _digits(one: Input) -> str:
+    """Eight digits of the whole path or address. A login is left out: digits of a password could be guessed."""
+    whole = re.sub("://[^/?#]*@", "://", one.path, count=1) if one.stream else os.path.realpath(one.path)
+    return hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]
 
 
 def name_targets(
@@ -101,8 +114,7 @@ def _choose(
 
 def _name_candidates(one: Input) -> Iterator[str]:
     """Ever longer names: lecture, lecture.mp4, lecture.mp4-1f6b3c8a (of the whole path: always its own)."""
-    digest = hashlib.sha256(os.fsencode(one.path if one.stream else os.path.realpath(one.path))).hexdigest()
-    yield from (_stem(one), one.relative.name, f"{one.relative.name}-{digest[:8]}")
+    yield from (_stem(one), one.relative.name, f"{one.relative.name}-{_digits(one)}")
 
 
 def _target(folder: Path, base: str, suffix: str, formats: Sequence[str]) -> Target:

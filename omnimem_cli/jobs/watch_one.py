@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.media.decode import Source
@@ -54,7 +55,7 @@ def watch_one(
                 checkpoint.save(run.state(session, segments[-1].index + 1))
             run.report_progress("watching", chunk_end.end_s - chunk_end.start_s)
     if not session.chunks_seen:
-        path = prepared.media.path
+        path = readable_path(prepared.media.path)
         raise InputError(f"{path} holds nothing to watch in the chosen range.", "Check --start and --end.")
     run.report_progress("answering", run.total_s or session.end_s)
     part = task.finish(session, session.end_s)

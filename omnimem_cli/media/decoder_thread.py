@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.media.picture import FrameReader, frame_rate, open_picture
 from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream
 from omnimem_cli.media.single_process import open_single_process
@@ -157,13 +158,13 @@ class DecoderThread:
             raise self._nothing()
 
     def _nothing(self) -> InputError:
-        length_s = self._media.duration_s
+        length_s, path = self._media.duration_s, readable_path(self._media.path)
         if length_s is not None and self._start_s >= length_s:
-            message = f"{self._media.path} ends at {length_s:.1f} s, before the range begins."
+            message = f"{path} ends at {length_s:.1f} s, before the range begins."
             return InputError(message, "Choose an earlier --start.", code="empty_range")
         tail = next((reader.process.tail for reader in self._readers if reader.process.tail), "")
         reason = f" ({tail.splitlines()[-1]})" if tail else ""
-        message = f"Nothing in {self._media.path} could be decoded{reason}."
+        message = f"Nothing in {path} could be decoded{reason}."
         return InputError(message, "Check that it plays elsewhere.", code="undecodable")
 
     def _complaints(self, name: str, reader: FrameReader | SampleReader) -> list[dict]:

@@ -21,6 +21,7 @@ from types import TracebackType
 import ffmpeg
 
 from omnimem_cli.base.errors import InputError, MissingError
+from omnimem_cli.base.paths import hide_secrets, readable_path
 
 READ_BYTES = 1 << 18
 MAX_SKEW_BYTES = 1 << 28  # how far one output may run ahead of the one that is read
@@ -29,6 +30,7 @@ LEVELS = "repeat+level+info"  # ffmpeg then also prints what filters report, and
 COMPLAINT = re.compile(r"\[(error|fatal|panic)\] ")
 TAIL_LINES = 40
 LINE_CHARS = 400
+LONGEST_LINE = 1 << 16  # bytes; only beyond is a line taken in pieces, of which each might show half a secret
 IDLE = 0.01  # share of a processor: less is waiting, not work
 STARVED = 0.5  # share of the time spent waiting for a processor: less is what an idle process waits too
 BUSY_STALLS = 10  # a decoder that works but shows nothing may take this many stall times
@@ -147,7 +149,8 @@ class Process:
         tail_lines: int = TAIL_LINES,
         levels: bool = False,
     ):
-        self.subject = subject
+        self.subject = readable_path(subject)
+        self._path = subject
         self.errors = 0  # lines that ffmpeg wrote to stderr
         self._stall_s = stall_s
         self._levels = levels
@@ -246,11 +249,12 @@ class Process:
 
     def _note(self, block: bytes) -> None:
         *whole, rest = (self._partial + block).split(b"\n")
-        if not block or len(rest) > LINE_CHARS:
+        if not block or len(rest) > LONGEST_LINE:
             whole, rest = [*whole, rest], b""
         self._partial = rest
         for line in whole:
-            text = line.decode(errors="replace").rstrip()[:LINE_CHARS]
+            text = line.decode(errors="replace").rstrip().replace(self._path, self.subject)
+            text = hide_secrets(text)[:LINE_CHARS]
             if MARK in text:
                 self._marks.append(text)
             elif text and not (self._levels and not COMPLAINT.search(text)):

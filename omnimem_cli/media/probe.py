@@ -50,7 +50,7 @@ def probe(
     video = None if no_video else _default(header.videos, header)
     audio = None if no_audio else _track(path, header, audio_track)
     if video is None and audio is None:
-        raise _nothing_left(path, header)
+        raise _nothing_left(readable_path(path), header)
     return Media(path, video, audio, header.audios, None if live else header.origin_s, header.comment)
 
 
@@ -75,7 +75,7 @@ def _read_header(path: str, stall_s: float) -> Header:
         text = process.tail
     header = parse_header(text)
     if header is None:
-        raise _unreadable(path, text or f"ffmpeg ended with status {status}")
+        raise _unreadable(readable_path(path), text or f"ffmpeg ended with status {status}")
     return header
 
 
@@ -152,7 +152,7 @@ def _track(path: str, header: Header, wanted: str | None) -> AudioStream | None:
     if not fitting:
         there = ", ".join(f"{n} ({track.language or 'no language'})" for n, track in enumerate(tracks, 1))
         hint = f"It has: {there}." if there else "It has no sound at all."
-        raise InputError(f"{path} has no audio track {wanted}.", hint, code="no_track")
+        raise InputError(f"{readable_path(path)} has no audio track {wanted}.", hint, code="no_track")
     return _default(fitting, header)
 
 

@@ -1,5 +1,7 @@
 """The words that ``error.code`` and ``warnings[].code`` may hold, and their meanings. Knows no result."""
 
+from omnimem_cli.base.paths import hide_secrets
+
 ERROR_CODES = {
     "usage": "the command line is wrong; nothing was started",
     "input": "the input cannot be watched",
@@ -57,6 +59,6 @@ DEGRADING = frozenset({"coverage_low", "answer_invalid"})
 
 
 def warning(code: str, message: str) -> dict:
-    """One warning; its code is a word of WARNING_CODES."""
+    """One warning; its code is a word of WARNING_CODES. Secrets of addresses are hidden."""
     assert code in WARNING_CODES, f"the warning code {code!r} is not listed in results.WARNING_CODES"
-    return {"code": code, "message": message}
+    return {"code": code, "message": hide_secrets(message)}

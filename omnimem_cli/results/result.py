@@ -12,7 +12,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from omnimem_cli.base.errors import UserError
-from omnimem_cli.base.paths import readable_path
+from omnimem_cli.base.paths import hide_secrets, readable_path
 from omnimem_cli.base.timecode import format_clock
 
 if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
@@ -102,7 +102,7 @@ def error_part(error: BaseException) -> dict:
         return _error(error.code, error.message, error.hint)
     if isinstance(error, KeyboardInterrupt):
         return _error("interrupted", "Stopped before the end.", "Run the same command again to go on.")
-    message = f"{type(error).__name__}: {error}"
+    message = hide_secrets(f"{type(error).__name__}: {error}")
     return _error("unexpected", message, "Run again with --debug for the traceback.")
 
 
