@@ -98,12 +98,15 @@ class InputRun:
         self.report(Progress(stage, done_s, self.total_s))
 
     def scan_audio(self, stream: Stream) -> None:
-        """First pass over a file's sound: the model's log-mel maximum. A live source cannot be read twice."""
+        """First pass over a file's sound, for whoever needs it. A live source cannot be read twice."""
         media, scanned_s = self.prepared.media, 0.0
-        if not self.adapter.needs_audio_scan or media.audio is None or media.duration_s is None:
+        needed = self.adapter.needs_audio_scan or self.task.needs_audio_scan
+        if not needed or media.audio is None or media.duration_s is None:
             return
         for block in sound_blocks(media, **self.reading):
-            stream.scan_audio(torch.from_numpy(block))
+            if self.adapter.needs_audio_scan:
+                stream.scan_audio(torch.from_numpy(block))
+            self.task.scan_audio(block)
             scanned_s += len(block) / self.prepared.plan.format.sample_rate
             self.report_progress("listening", scanned_s)
 

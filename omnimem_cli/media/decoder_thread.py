@@ -177,8 +177,8 @@ class DecoderThread:
             found.append({"code": "truncated_input", "message": message})
         if isinstance(reader, SampleReader) and reader.downmix.replaced:
             replaced_s = reader.downmix.replaced / self._layout.sample_rate
-            message = f"Channels of the sound cancel each other: for {replaced_s:.1f} s only the loudest one was heard."
-            found.append({"code": "channels_cancel", "message": message})
+            message = f"The mean of the channels loses what is heard: for {replaced_s:.1f} s the loudest one was taken."
+            found.append({"code": "loudest_channel", "message": message})
         if reader.process.errors:
             message = f"ffmpeg reported errors in the {name}: {reader.process.tail.splitlines()[-1]}"
             found.append({"code": "decode_errors", "message": message})

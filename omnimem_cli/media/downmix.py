@@ -1,8 +1,8 @@
 """All channels of a sound to one.
 
-Knows channels and their power; knows no time stamps. Where channels cancel each other in the mean, the loudest one
-is taken instead, half a second at a time. What is taken depends on nothing but the samples since the beginning, so
-that two passes over the same range are equal.
+Knows channels and their power; knows no time stamps. Where the mean loses what is heard, because channels cancel each
+other or because most of them are silent, the loudest one is taken instead, half a second at a time. What is taken
+depends on nothing but the samples since the beginning, so that two passes over the same range are equal.
 """
 
 import re
@@ -15,7 +15,7 @@ from omnimem_cli.media.segment import SAMPLE_RATE, AudioStream
 SAMPLE_BYTES = 4
 BLOCK = SAMPLE_RATE // 2  # samples about which one decision is taken
 MEMORY = 0.5  # what the power of a block counts in the next one, where the loudest channel is looked for
-LOST = 0.1  # -10 dB: a mean with less of the power that unrelated channels would leave has cancelled something
+LOST = 0.1  # -10 dB: a mean with less than this of the power it should have has lost something
 STAY = 2.0  # 3 dB: how much louder another channel has to be before it replaces the one that was taken last
 NOTHING = 1e-7  # -70 dBFS: channels below this say nothing about each other
 FADE = SAMPLE_RATE // 100
@@ -37,6 +37,7 @@ class Downmix:
         self.filters = _filters(audio.layout, audio.channels, speakers)
         self._columns = 1 if audio.channels == 1 else audio.channels + 2 * speakers
         self._channels = audio.channels
+        self._speakers = speakers
         self._powers = np.zeros(audio.channels)  # of each channel, over the last blocks
         self._taken = 0  # column: 0 is the mix
         self._waiting = np.zeros(0, dtype=np.float32)
@@ -57,7 +58,7 @@ class Downmix:
     def _mix(self, table: np.ndarray) -> np.ndarray:
         """One channel of a block [samples, columns]."""
         channels = table[:, -self._channels :]
-        mix = table[:, 0] if self._columns > self._channels else channels.mean(1, dtype=np.float32)
+        mix = table[:, 0] if self._speakers else channels.mean(1, dtype=np.float32)
         table = np.column_stack([mix, channels])
         powers = table.var(0, dtype=np.float64)
         last, self._taken = self._taken, self._choose(powers[0], powers[1:])
@@ -73,7 +74,9 @@ class Downmix:
         if channels.max() < NOTHING:
             return self._taken
         self._powers = self._powers * MEMORY + channels
-        if mix >= LOST * channels.sum() / self._channels**2:
+        # Speakers: what unrelated channels would leave. Tracks without a place: nothing says how loud each should be.
+        expected = channels.sum() / self._channels**2 if self._speakers else channels.max()
+        if mix >= LOST * expected:
             return 0
         loudest, last = int(self._powers.argmax()), self._taken - 1
         if self._taken and self._powers[loudest] < STAY * self._powers[last]:

@@ -1,9 +1,10 @@
-"""How loud the recent sound was, and where it paused: where to cut, and whether there is anything to ask about.
+"""How loud the sound is, and where it paused: where to cut, and whether there is anything to ask about.
 
-Knows samples and seconds; remembers only what has not been dropped, so it is as long as one window.
+Knows samples and seconds. ``Loudness`` remembers the recent sound only, as much as one window holds; ``LevelCounts``
+all of it, as a count of blocks per decibel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,6 +14,15 @@ BLOCK_S = 0.1
 SILENCE_DB = -120.0
 PAUSE_BLOCKS = 3  # a dip of a single block is a consonant, not a pause
 LEAST_BLOCKS = 2  # a loud single block is a click, not a word
+DIGITAL_DB = -90.0  # below this there is nothing but rounding
+GATE_DB = -50.0
+"""No gate is higher: far speech lies around -40 dBFS, the noise of a quiet room below -60."""
+RANGE_DB = 30.0  # speech in one room lies within this below the loudest of it
+ABOVE_NOISE_DB = 6.0
+STEADY_DB = 10.0  # sound that varies less is noise: speech rises and falls
+LOUD_BLOCKS = 10  # a second of them is more than a bang
+QUIET_SHARE = 0.1
+OVERDRIVEN_DB = -6.0  # no undistorted recording has speech as loud
 
 
 class Loudness:
@@ -72,6 +82,10 @@ class Loudness:
         first, final = origin_s + loud[0] * BLOCK_S, origin_s + (loud[-1] + 1) * BLOCK_S
         return max(first, start_s), min(final, end_s)
 
+    def audible_s(self, start_s: float, end_s: float) -> float:
+        """Seconds of the span that hold more than digital silence."""
+        return float((self._span(start_s, end_s)[0] > DIGITAL_DB).sum() * BLOCK_S)
+
     def _span(self, start_s: float, end_s: float) -> tuple[np.ndarray, float]:
         """The blocks that overlap the span, and where the first of them begins."""
         first = max(int((start_s - self.start_s) / BLOCK_S + 1e-6), 0)
@@ -79,12 +93,42 @@ class Loudness:
         return self.levels[first:final], self.start_s + first * BLOCK_S
 
 
+class LevelCounts:
+    """How many blocks of 0.1 s had which level, to a decibel."""
+
+    def __init__(self, counts: Sequence[int] | None = None) -> None:
+        self.counts = np.zeros(1 - round(SILENCE_DB), np.int64) if counts is None else np.array(counts, np.int64)
+
+    def add(self, audio: np.ndarray) -> None:
+        """Count float samples [n]."""
+        bins = np.clip(np.round(levels(audio) - SILENCE_DB), 0, len(self.counts) - 1).astype(np.int64)
+        self.counts += np.bincount(bins, minlength=len(self.counts))
+
+    def gate_db(self) -> float:
+        """The level below which no speech is looked for: relative to the loudest second and to the noise.
+
+        It rises above -50 dBFS only in an overdriven recording, whose noise is as loud as speech elsewhere.
+        """
+        silent, total = int(self.counts[: round(DIGITAL_DB - SILENCE_DB)].sum()), int(self.counts.sum())
+        if silent == total:
+            return GATE_DB
+        upward = self.counts.cumsum()
+        loud_db = SILENCE_DB + int(np.searchsorted(upward, max(silent, total - LOUD_BLOCKS) + 1))
+        noise_db = max(SILENCE_DB + int(np.searchsorted(upward, QUIET_SHARE * total)), DIGITAL_DB)
+        if loud_db - noise_db < STEADY_DB:
+            return GATE_DB
+        if loud_db > OVERDRIVEN_DB:
+            return max(GATE_DB, noise_db + ABOVE_NOISE_DB)
+        return min(GATE_DB, max(loud_db - RANGE_DB, noise_db + ABOVE_NOISE_DB))
+
+
 def levels(audio: np.ndarray) -> np.ndarray:
-    """dBFS [ceil(n / 1600)] of float samples [n]; the last block may be short."""
+    """dBFS [ceil(n / 1600)] of float samples [n] without their offset; the last block may be short."""
     size = round(BLOCK_S * SAMPLE_RATE)
     blocks = -(-len(audio) // size)
     padded = np.zeros(blocks * size)
     padded[: len(audio)] = audio
-    counts = np.minimum(size, len(audio) - np.arange(blocks) * size)
-    power = (padded.reshape(blocks, size) ** 2).sum(1) / np.maximum(counts, 1)
+    counts = np.maximum(np.minimum(size, len(audio) - np.arange(blocks) * size), 1)
+    table = padded.reshape(blocks, size)
+    power = (table**2).sum(1) / counts - (table.sum(1) / counts) ** 2
     return np.maximum(10 * np.log10(np.maximum(power, 1e-12)), SILENCE_DB)

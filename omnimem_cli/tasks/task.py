@@ -7,25 +7,32 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # they import numpy and torch, which option parsing must not wait for
+    import numpy as np
+
     from omnimem_cli.media.segment import Segment
     from omnimem_cli.session.session import ChunkEnd, Session
 
 
 class Task(Protocol):
-    """One instance serves one input: ``set_reserve``, ``on_chunk`` after each chunk, ``finish``.
+    """One instance serves one input: ``set_reserve``, ``scan_audio``, ``on_chunk`` after each chunk, ``finish``.
 
     ``reserve_s``: seconds of the most recent video that should not be evicted; ``chunk_s``: the most seconds of
     video a chunk may take (None: as many as the memory likes), read after ``set_reserve``; ``warnings``:
-    {code, message}, complete after ``finish``. What a task leaves out does nothing.
+    {code, message}, complete after ``finish``; ``needs_audio_scan``: it wants all the sound of a file before the
+    watch. What a task leaves out does nothing.
     """
 
     name: str
     reserve_s: float = 0.0
     chunk_s: float | None = None
+    needs_audio_scan: bool = False
     warnings: list[dict]
 
     def set_reserve(self, reserve_s: float, segment_s: float) -> None:
         """Before the watch: the seconds that the memory can reserve, and how long a segment is."""
+
+    def scan_audio(self, audio: "np.ndarray") -> None:
+        """The next samples, float32 [n], of a first pass over a file; never called for live input."""
 
     def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """After each chunk, with the segments that entered in it."""

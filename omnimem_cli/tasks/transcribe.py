@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import format_span
 from omnimem_cli.results.codes import warning
-from omnimem_cli.tasks.loudness import Loudness
+from omnimem_cli.tasks.loudness import SILENCE_DB, LevelCounts, Loudness
 from omnimem_cli.tasks.prompts import NOTHING_SAID, TRANSCRIBE, instruct
 from omnimem_cli.tasks.reply import clean_reply
 from omnimem_cli.tasks.retry import answers_to
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from omnimem_cli.session.session import ChunkEnd, Session
 
 WINDOW_S = 30.0
-GATE_DB = -50.0
-"""Below this no speech is looked for: far speech lies around -40 dBFS, the noise of a quiet room below -60."""
+LEAST_SKIPPED_S = 1.0  # less is not worth a warning
 WINDOW_TOKENS = 384  # half a minute of fast speech is about 120 words
 
 
@@ -37,15 +36,18 @@ class Transcribe(Task):
 
     name = "transcribe"
 
-    def __init__(self, settings: Settings, *, window_s: float = WINDOW_S, gate_db: float = GATE_DB):
+    def __init__(self, settings: Settings, *, window_s: float = WINDOW_S):
         self.settings = settings
-        self.gate_db = gate_db
+        self.needs_audio_scan = settings.vad == "energy"
         self._fit(window_s, 0.0)
         self.warnings: list[dict] = []
         self.segments: list[dict] = []
         self.heard = Loudness(_detector(settings.vad))
         self._open_s: float | None = None  # where the window that was not yet asked about begins
         self._sound = False
+        self._loudness = LevelCounts()  # of the whole input after a scan, else of what was heard so far
+        self._scanned = False
+        self._skipped_s = 0.0  # of sound that was taken for silence
 
     def set_reserve(self, reserve_s: float, segment_s: float) -> None:
         """Make windows as short as the reserve, but not shorter than a segment. Without sound nothing is granted."""
@@ -58,11 +60,18 @@ class Transcribe(Task):
         self.rest_s = max(self.window_s - self.chunk_s, self.window_s / 2)  # what may stay open after a chunk
         self.reserve_s = self.rest_s + self.chunk_s
 
+    def scan_audio(self, audio: "np.ndarray") -> None:
+        """Learn how loud the input is."""
+        self._scanned = True
+        self._loudness.add(audio)
+
     def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """Listen, and ask about each window that can grow no further."""
         for segment in segments:
             self._sound = self._sound or len(segment.audio) > 0
             self.heard.add(segment.start_s, segment.audio)
+            if not self._scanned:
+                self._loudness.add(segment.audio)
         if self._open_s is None:
             self._open_s = chunk_end.start_s
         if not chunk_end.last:
@@ -77,18 +86,24 @@ class Transcribe(Task):
             self.warnings.append(warning("no_sound", "The input has no sound to transcribe."))
         elif not self.segments and not self.warnings:
             self.warnings.append(warning("silent", "No speech was found, so the transcript is empty."))
+        if self._skipped_s >= LEAST_SKIPPED_S:
+            message = f"{self._skipped_s:.0f} s of quiet sound were taken for silence: nothing was asked about them."
+            self.warnings.append(warning("quiet_skipped", message))
         return {"transcript": {"language": self.settings.spoken_language, "segments": self.segments}}
 
     def state(self) -> dict:
         """Plain values to go on from."""
         own = {"open_s": self._open_s, "sound": self._sound, "heard": self.heard.state()}
-        return {"segments": self.segments, "warnings": self.warnings, **own}
+        loudness = {"loudness": self._loudness.counts.tolist(), "scanned": self._scanned, "skipped_s": self._skipped_s}
+        return {"segments": self.segments, "warnings": self.warnings, **own, **loudness}
 
     def load_state(self, state: dict) -> None:
         """Go on where ``state`` was taken."""
         self.segments, self.warnings = list(state["segments"]), list(state["warnings"])
         self._open_s, self._sound = state["open_s"], state["sound"]
         self.heard.load_state(state["heard"])
+        self._loudness, self._scanned = LevelCounts(state["loudness"]), state["scanned"]
+        self._skipped_s = state["skipped_s"]
 
     def _ask_until(self, session: "Session", now_s: float, rest_s: float) -> None:
         """Ask about windows until no more than ``rest_s`` seconds are left open."""
@@ -99,9 +114,13 @@ class Transcribe(Task):
     def _ask_window(self, session: "Session", cut_s: float) -> None:
         """Ask for the words up to ``cut_s``, where something can be heard there."""
         window = (self._open_s, cut_s)
-        speech_span = self.heard.speech_span(*window, self.gate_db)
+        # What a detector of speech left is speech, however quiet.
+        gate_db = self._loudness.gate_db() if self.heard.speech is None else SILENCE_DB
+        speech_span = self.heard.speech_span(*window, gate_db)
         self._open_s = cut_s
-        if speech_span is not None:
+        if speech_span is None:
+            self._skipped_s += self.heard.audible_s(*window)
+        else:
             text = self._words(session, window)
             if text:
                 self.segments.append(

@@ -30,7 +30,8 @@ def windows(asked) -> list[tuple[float, float]]:
 
 
 def test_levels_are_decibels_of_full_scale():
-    wave = np.concatenate([np.full(1600, 0.1), np.zeros(1600), np.full(800, 1.0)]).astype(np.float32)
+    sign = np.tile([1.0, -1.0], 800)
+    wave = np.concatenate([0.1 * sign, np.zeros(1600), sign[:800]]).astype(np.float32)
     assert levels(wave) == pytest.approx([-20.0, -120.0, 0.0], abs=0.01)
 
 
@@ -87,7 +88,54 @@ def test_a_small_reserve_makes_short_windows():
 def test_silence_is_not_asked_about():
     transcript, asked, task = run([(90.0, QUIET)], reply=lambda text: "Thanks for watching!")
     assert (transcript["segments"], asked) == ([], [])
-    assert [w["code"] for w in task.warnings] == ["silent"]
+    assert [w["code"] for w in task.warnings] == ["silent", "quiet_skipped"]
+    assert "90 s" in task.warnings[1]["message"]
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.1, 0.01])
+@pytest.mark.parametrize("scanned", [True, False])
+def test_speech_is_found_however_quiet_the_recording(gain, scanned):
+    parts = [(31.0, 0.002 * gain), (1.0, LOUD * gain), (59.0, 0.002 * gain), (2.0, LOUD * gain)]
+    session, task = ScriptedSession(lambda text: "Words."), Transcribe(Settings())
+    segments = sound(0.0, parts)
+    for segment in segments if scanned else ():
+        task.scan_audio(segment.audio)
+    found = watch(task, session, segments, 5)["transcript"]["segments"]
+    assert [(words["start_s"], words["end_s"]) for words in found] == [(31.0, 32.0), (91.0, 93.0)]
+
+
+def test_digital_silence_is_skipped_without_a_word():
+    _, asked, task = run([(60.0, 0.0), (4.0, LOUD)])
+    assert len(asked) == 1 and task.warnings == []
+
+
+@pytest.mark.parametrize("offset", [0.1, -0.5])
+def test_an_offset_is_no_sound(offset):
+    segments = sound(0.0, [(60.0, QUIET), (3.0, LOUD)])
+    for segment in segments:
+        segment.audio += np.float32(offset)
+    session, task = ScriptedSession(lambda text: "Words."), Transcribe(Settings())
+    assert [(s["start_s"], s["end_s"]) for s in watch(task, session, segments, 5)["transcript"]["segments"]] == [
+        (60.0, 63.0)
+    ]
+
+
+def test_the_noise_of_an_overdriven_recording_is_no_speech():
+    segments = sound(0.0, [(60.0, QUIET), (3.0, LOUD), (60.0, QUIET)])
+    session, task = ScriptedSession(lambda text: "Words."), Transcribe(Settings())
+    for segment in segments:
+        segment.audio = np.clip(segment.audio * 100, -1, 1)
+        task.scan_audio(segment.audio)
+    assert [(s["start_s"], s["end_s"]) for s in watch(task, session, segments, 5)["transcript"]["segments"]] == [
+        (60.0, 63.0)
+    ]
+
+
+def test_what_a_detector_calls_speech_is_asked_about_however_quiet():
+    segments = sound(0.0, [(20.0, QUIET / 10)])
+    session, task = ScriptedSession(lambda text: "Words."), Transcribe(Settings())
+    task.heard.speech = lambda audio: np.ones(-(-len(audio) // 1600), bool)
+    assert len(watch(task, session, segments, 5)["transcript"]["segments"]) == 1
 
 
 def test_a_click_is_not_asked_about():
@@ -149,8 +197,9 @@ def test_loudness_remembers_no_more_than_a_window():
 
 def test_a_gap_in_the_sound_counts_as_silence():
     heard = Loudness()
-    heard.add(0.0, np.full(16_000, 0.1, np.float32))
-    heard.add(3.0, np.full(16_000, 0.1, np.float32))
+    tone = np.tile(np.array([0.1, -0.1], np.float32), 8000)
+    heard.add(0.0, tone)
+    heard.add(3.0, tone)
     assert heard.end_s == pytest.approx(4.0)
     assert heard.speech_span(1.0, 3.0, -50.0) is None
     assert heard.speech_span(0.0, 4.0, -50.0) == (0.0, pytest.approx(4.0))
