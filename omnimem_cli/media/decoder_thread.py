@@ -147,22 +147,24 @@ class DecoderThread:
 
     def _finish(self, last: Segment | None, picture: FrameReader | None, sound: SampleReader | None) -> None:
         """Put the last segment, and warn of what was missing. Raises InputError when there was nothing."""
+        reason = next((reader.process.tail for reader in self._readers if reader.process.tail), "")
         for name, reader in (("picture", picture), ("sound", sound)):
             if reader is not None:
-                self.warnings += self._complaints(name, reader)
+                found = self._complaints(name, reader)
+                self.warnings += [warning for warning in found if warning not in self.warnings]
                 reader.process.clear_errors()  # both readers may share one process
         if last is not None:
             last.last = True
             self._put(last)
         elif self._first == 0:
-            raise self._nothing()
+            raise self._nothing(reason)
 
-    def _nothing(self) -> InputError:
+    def _nothing(self, tail: str) -> InputError:
+        """The error where nothing was decoded. ``tail``: what ffmpeg said."""
         length_s, path = self._media.duration_s, readable_path(self._media.path)
-        if length_s is not None and self._start_s >= length_s:
+        if length_s and self._start_s >= length_s:
             message = f"{path} ends at {length_s:.1f} s, before the range begins."
             return InputError(message, "Choose an earlier --start.", code="empty_range")
-        tail = next((reader.process.tail for reader in self._readers if reader.process.tail), "")
         reason = f" ({tail.splitlines()[-1]})" if tail else ""
         message = f"Nothing in {path} could be decoded{reason}."
         return InputError(message, "Check that it plays elsewhere.", code="undecodable")
@@ -180,7 +182,8 @@ class DecoderThread:
             message = f"The mean of the channels loses what is heard: for {replaced_s:.1f} s the loudest one was taken."
             found.append({"code": "loudest_channel", "message": message})
         if reader.process.errors:
-            message = f"ffmpeg reported errors in the {name}: {reader.process.tail.splitlines()[-1]}"
+            # Whoever opens a file looks at all its streams: the line itself names the codec that is meant.
+            message = f"ffmpeg reported errors: {reader.process.tail.splitlines()[-1]}"
             found.append({"code": "decode_errors", "message": message})
         return found
 

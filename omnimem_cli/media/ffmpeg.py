@@ -28,6 +28,8 @@ MAX_SKEW_BYTES = 1 << 28  # how far one output may run ahead of the one that is 
 MARK = "Parsed_ashowinfo"
 LEVELS = "repeat+level+info"  # ffmpeg then also prints what filters report, and the level of every line
 COMPLAINT = re.compile(r"\[(error|fatal|panic)\] ")
+ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # where ffmpeg keeps a part of itself: another one in every run
+REPEATED = "Last message repeated"
 TAIL_LINES = 40
 LINE_CHARS = 400
 LONGEST_LINE = 1 << 16  # bytes; only beyond is a line taken in pieces, of which each might show half a secret
@@ -254,10 +256,10 @@ class Process:
         self._partial = rest
         for line in whole:
             text = line.decode(errors="replace").rstrip().replace(self._path, self.subject)
-            text = hide_secrets(text)[:LINE_CHARS]
+            text = ADDRESS.sub("", hide_secrets(text))[:LINE_CHARS]
             if MARK in text:
                 self._marks.append(text)
-            elif text and not (self._levels and not COMPLAINT.search(text)):
+            elif text and REPEATED not in text and not (self._levels and not COMPLAINT.search(text)):
                 self._tail.append(COMPLAINT.sub("", text))
                 self.errors += 1
 

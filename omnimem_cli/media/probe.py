@@ -4,6 +4,7 @@ Knows files, URLs and what ffmpeg says about them; decodes nothing. No ffprobe i
 """
 
 import math
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from omnimem_cli.media.segment import AudioStream, Media, VideoStream
 STALL_S = 60.0
 REPORT_LINES = 4000
 JOINABLE = ("mpegts", "mpeg", "ogg")  # pieces of these are joined by writing one after the other
+OWN_FILES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # of this process: ffmpeg would open its own under that name
 CUT_S = 2.0  # streams that all end this long before the stated end were cut off
 
 Stream = VideoStream | AudioStream
@@ -59,6 +61,9 @@ def check_file(path: str) -> None:
     shown = readable_path(path)
     try:
         status = Path(path).stat()
+        if (not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)) or path.startswith(OWN_FILES):
+            hint = "Save it to a file first, and name that file."
+            raise InputError(f"{shown} is a pipe or device; media is read more than once.", hint, code="unopened")
         with Path(path).open("rb"):
             pass
     except OSError as error:
@@ -86,8 +91,10 @@ def _unreadable(path: str, report: str) -> InputError:
         hint = "Wait until it is whole; a recording that broke off has to be repaired first."
         return InputError(f"{path} looks incomplete (still downloading?).", hint, code="incomplete")
     if "not on whitelist" in report:
+        protocol = re.search(r"Protocol '(\w+)' not on whitelist", report)
+        kind = f"by {protocol[1]}" if protocol else "elsewhere"
         hint = "Give the address itself instead of a file that points to it."
-        return InputError(f"{path} leads to the network, which files may not.", hint, code="network")
+        return InputError(f"{path} points to media {kind}, which a local file may not do.", hint, code="network")
     if "Invalid data found" in report or unsure:
         hint = "Check that it plays elsewhere."
         return InputError(f"{path} is not a media file that ffmpeg can read.", hint, code="not_media")

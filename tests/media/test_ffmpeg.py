@@ -334,3 +334,18 @@ def test_a_url_that_is_not_there_is_one_clear_error(served):
     with pytest.raises(InputError) as error:
         probe("http://127.0.0.1:9/film.mp4")
     assert "Connection refused" in error.value.message
+
+
+def test_a_pipe_is_refused_at_once_and_not_opened(tmp_path):
+    pipe = tmp_path / "fifo.mkv"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError) as error:
+        probe(str(pipe))  # opening it would wait for a writer
+    assert "is a pipe" in error.value.message and error.value.hint
+
+
+def test_what_ffmpeg_says_is_the_same_in_every_run():
+    lines = r"[h264 @ 0x55c063f8e9c0] bad slice\n    Last message repeated 3 times\n"
+    with Process(["sh", "-c", f"printf '{lines}' >&2"], "a.mp4") as process:
+        process.finish()
+        assert (process.tail, process.errors) == ("[h264] bad slice", 1)
