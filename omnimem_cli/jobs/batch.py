@@ -15,12 +15,13 @@ from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import InputError, MissingError, OutputError, UsageError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.process import limits
-from omnimem_cli.base.settings import Progress
+from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs import records
 from omnimem_cli.jobs.files import check_writing, checkpoint_of, leftovers, locked, make_folder, partial_path
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.jobs.outcomes import Outcome
+from omnimem_cli.jobs.page_urls import explained, opened
 from omnimem_cli.jobs.targets import Target, name_targets, owner_key
 from omnimem_cli.jobs.work import Job, Work, label
 from omnimem_cli.media.probe import check_file
@@ -96,25 +97,37 @@ class Batch:
             with self._claim(job) as settled:
                 outcome = settled
                 if outcome is None:
-                    from omnimem_cli.jobs.watch_one import watch_one
-                    from omnimem_cli.models.loading import memory_errors
-
-                    content, settings = records.read_input(job.input), self.work.settings
+                    content = records.read_input(job.input)
                     with self.progress(label) as report:
-                        report(Progress("loading the model"))
-                        task = self.work.make(settings, **self.work.options)
-                        prepared = self.model.prepare(job.input.path, task.reserve_s)
-                        adapter = self.model.load()
-                        checkpoint = self._checkpoint(job, content, adapter)
-                        facts = {"digest": content.digest, "preset": self.work.preset, "checkpoint": checkpoint}
-                        with limits(settings.timeout_s), memory_errors(readable_path(job.input.path)):
-                            result = watch_one(prepared, task, adapter, report, **facts)
+                        result, checkpoint = self._watch(job, content, report)
                     outcome = self._publish(job, content, result, checkpoint)
         except (MissingError, UsageError):
             raise
         except Exception as error:  # one bad input must not cost the others
             outcome = self.failure(job, error)
         return replace(outcome, wall_s=time.monotonic() - began)
+
+    def _watch(self, job: Job, content: records.Content, report: Report) -> "tuple[dict, Checkpoint | None]":
+        """The result of one input, and the checkpoint that is done with when the result is on the disk."""
+        from omnimem_cli.jobs.watch_one import watch_one
+        from omnimem_cli.models.loading import memory_errors
+
+        settings, shown = self.work.settings, readable_path(job.input.path)
+        task = self.work.make(settings, **self.work.options)
+        if job.input.page is not None:
+            report(Progress("downloading"))
+        with opened(job.input.path, job.input.page) as path:
+            report(Progress("loading the model"))
+            try:
+                prepared = self.model.prepare(path, task.reserve_s)
+            except InputError as error:
+                raise explained(error, path) from error
+            adapter = self.model.load()
+            checkpoint = self._checkpoint(job, content, adapter)
+            facts = {"digest": content.digest, "preset": self.work.preset, "checkpoint": checkpoint}
+            with limits(settings.timeout_s), memory_errors(shown):
+                result = watch_one(prepared, task, adapter, report, **facts)
+        return result | {"input": result["input"] | {"path": shown}}, checkpoint
 
     def failure(self, job: Job, error: BaseException) -> Outcome:
         """The outcome of an input that gave no result; an interrupt has a status of its own."""

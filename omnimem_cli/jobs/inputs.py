@@ -1,6 +1,7 @@
 """From what was typed to a list of inputs: files, folders, globs, lists, streams.
 
-Knows paths; opens no media. A path that does not exist is still an input: it fails by itself when its turn comes.
+Knows paths, and asks whether an address is a page; opens no media. A path that does not exist is still an input: it
+fails by itself when its turn comes.
 """
 
 import codecs
@@ -20,6 +21,7 @@ from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.texts import UTF_16, decode_text
+from omnimem_cli.jobs.page_urls import Page, find_page
 
 MEDIA_SUFFIXES = frozenset(
     {".264", ".265", ".360", ".3g2", ".3gp", ".3gpp", ".aac", ".ac3", ".adts", ".aif", ".aifc", ".aiff", ".amr"}
@@ -42,6 +44,7 @@ class Input:
     path: str
     relative: PurePath
     stream: bool = False  # a URL or a device: no size, no digest, no folder of its own
+    page: Page | None = None  # where the URL is that of a page which holds the video
 
 
 def find_inputs(
@@ -101,7 +104,8 @@ def _expand(
 
     path, mode = Path(text), _mode(text)
     if not is_local(text):
-        yield Input(text, PurePath(_stream_name(text)), stream=True)
+        page = find_page(text, MEDIA_SUFFIXES)
+        yield Input(text, PurePath(page.name if page else _stream_name(text)), stream=True, page=page)
     elif stat.S_ISDIR(mode):
         if not recursive:
             raise UsageError(f"{text} is a folder.", "Add -r to take all media files below it.")

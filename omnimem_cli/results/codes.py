@@ -12,6 +12,7 @@ ERROR_CODES = {
     "not_media": "the input is not a media file that ffmpeg can read",
     "incomplete": "the input looks incomplete, such as a download that still runs",
     "unopened": "the input, or the stream behind a URL, cannot be opened",
+    "page": "no media could be had from a web page",
     "no_stream": "the input has no usable picture or sound",
     "no_track": "the input has no such audio track",
     "empty_range": "the range lies outside the input",

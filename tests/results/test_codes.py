@@ -20,6 +20,7 @@ from omnimem_cli.base.process import limits, stop_signals
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.calibration import calibrate
 from omnimem_cli.jobs.files import make_folder
+from omnimem_cli.jobs.page_urls import Page, opened
 from omnimem_cli.jobs.watch_one import watch_one
 from omnimem_cli.media import ffmpeg as ffmpeg_module
 from omnimem_cli.media.decode import Source
@@ -171,6 +172,7 @@ ERRORS: dict[str, Callable[[Place], object]] = {
     "not_media": lambda place: probe(str(zoo.text(place.folder))),
     "incomplete": lambda place: probe(str(zoo.truncated_mp4(place.folder))),
     "unopened": lambda place: probe("http://127.0.0.1:9/film.mp4"),
+    "page": lambda place: opened("http://127.0.0.1:9/", Page("http://127.0.0.1:9/", "1", "A talk", False)).__enter__(),
     "no_stream": lambda place: probe(str(zoo.no_audio(place.folder)), no_video=True),
     "no_track": lambda place: probe(str(footage.av(place.folder)), audio_track="7"),
     "empty_range": lambda place: place.decode(footage.av(place.folder), start_s=100.0),
