@@ -18,7 +18,6 @@ from omnimem_cli.bench.intervals import interval
 from omnimem_cli.bench.replay import Encoded, encode, encode_file
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies import make_policy
-from omnimem_cli.memory.selection import MAX_TEXT_GROUPS
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.footprint import MIN_ENTRIES
 from omnimem_cli.session.session import Session
@@ -108,8 +107,7 @@ def entries_within(allowed: int, encoded: Encoded, policy: str, settings: Settin
     """Visual + audio entries per layer that fit ``allowed`` bytes at a chunk's end, with prefix and text."""
     plan, adapter = encoded.plan, encoded.adapter
     shape = geometry(adapter.decoder, make_policy(policy), adapter.dtype, settings.positions)
-    text = plan.tokens_per_segment - plan.visual_tokens_per_segment - plan.audio_tokens_per_segment
-    fixed = len(adapter.prefix_ids(plan)) + text * min(len(encoded.segments), MAX_TEXT_GROUPS)
+    fixed = len(adapter.prefix_ids(plan)) + plan.text_tokens
     return allowed // (shape.entry_bytes * shape.layers) - fixed
 
 

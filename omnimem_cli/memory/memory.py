@@ -91,7 +91,11 @@ class Memory:
 
     @torch.no_grad()
     def absorb(self, chunk: TokenChunk) -> None:
-        """One forward pass of a chunk of any length; scores it with the memory and evicts."""
+        """One forward pass of a chunk of any length; scores it with the memory and evicts.
+
+        Tokens that are not finite are left out.
+        """
+        chunk = chunk.finite()
         if len(chunk) == 0:
             return
         self.position_map.before_chunk(self.stores, chunk)
@@ -104,6 +108,7 @@ class Memory:
         chunk_pass.decide_per_chunk()
         self.note_peak()
         self.position_map.after_chunk(self.stores, self.next_position)
+        self.note_peak()  # the map grows last
         self.version += 1
 
     def note_peak(self, outside: int = 0) -> None:

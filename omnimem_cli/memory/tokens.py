@@ -37,9 +37,18 @@ class TokenChunk:
 
     def cut(self, start: int, stop: int) -> "TokenChunk":
         """Tokens start..stop (views)."""
-        parts = {f.name: getattr(self, f.name)[..., start:stop] for f in fields(self) if f.name not in _ROWS}
-        deepstack = None if self.deepstack is None else [d[start:stop] for d in self.deepstack]
-        return TokenChunk(embeds=self.embeds[start:stop], deepstack=deepstack, **parts)
+        return self.take(slice(start, stop))
+
+    def take(self, index: slice | Tensor) -> "TokenChunk":
+        """The tokens of a slice (views), of a list of places or of a mask."""
+        parts = {f.name: getattr(self, f.name)[..., index] for f in fields(self) if f.name not in _ROWS}
+        deepstack = None if self.deepstack is None else [d[index] for d in self.deepstack]
+        return TokenChunk(embeds=self.embeds[index], deepstack=deepstack, **parts)
+
+    def finite(self) -> "TokenChunk":
+        """Without tokens that hold NaN or infinity: in a memory one of them would reach every later token."""
+        whole = torch.stack([rows.isfinite().all(1) for rows in (self.embeds, *(self.deepstack or ()))]).all(0)
+        return self if bool(whole.all()) else self.take(whole)
 
 
 _ROWS = ("embeds", "deepstack")

@@ -32,6 +32,8 @@ class Plan:
     """How one input will be watched: the segment format and its nominal cost in tokens.
 
     ``window_s``: the longest stretch of speech that the model transcribes at once; ``mrope``: the rule of positions.
+    ``text_tokens``: the most media text that a memory of the input keeps in a layer; ``late_tokens``: the most sound
+    of earlier segments that a segment brings with it.
     """
 
     format: Format
@@ -40,6 +42,8 @@ class Plan:
     audio_tokens_per_segment: int
     window_s: float = 30.0
     mrope: str = "released"
+    text_tokens: int = 0
+    late_tokens: int = 0
 
     @property
     def has_picture(self) -> bool:

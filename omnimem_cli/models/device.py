@@ -4,6 +4,7 @@ Knows torch, and bitsandbytes by name; knows no model.
 """
 
 import importlib.util
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,13 @@ BITS = {"int8": 8, "int4": 4}
 
 WHOLE = ("visual", "audio", "audio_tower", "lm_head")
 """What stays in bfloat16: a token of sound or picture passes the towers once, and errors there reach every layer."""
+
+OUTLIER = 6.0
+"""Input values of an int8 layer that are larger stay in the type of the model (LLM.int8, arXiv 2208.07339).
+
+Above 0 it also keeps the others in the range of float16, to which bitsandbytes casts them: language models have a few
+activations that overflow there.
+"""
 
 
 def find_device(device: str) -> torch.device:
@@ -90,9 +98,10 @@ def quantization(dtype: str) -> BitsAndBytesConfig | None:
         raise MissingError(
             f"--dtype {dtype} needs bitsandbytes.", 'pip install "omnimem-cli[quant]", or use --dtype bfloat16.'
         )
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line for every layer and pass
     skipped = [*WHOLE, *(f"model.{name}" for name in WHOLE)]
     if BITS[dtype] == 8:
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=OUTLIER, llm_int8_skip_modules=skipped)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -15,7 +15,10 @@ from omnimem_cli.models.adapter import Adapter
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is chosen: greedy at temperature 0, else from the nucleus ``top_p``."""
+    """How a token is chosen: greedy at temperature 0, else from the nucleus ``top_p``.
+
+    ``seed``: of every answer's own draws, so that an answer does not depend on the questions of its batch.
+    """
 
     temperature: float = 0.0
     top_p: float = 0.9
@@ -40,12 +43,12 @@ class AnswerLoop:
         fork: Fork,
         questions: list[TokenChunk],
         sampling: Sampling,
-        generator: torch.Generator,
         penalty: float,
         observer: Observer | None,
     ):
         self.adapter, self.fork, self.penalty, self.observer = adapter, fork, penalty, observer
-        self.sampling, self.generator = sampling, generator
+        self.sampling = sampling
+        self.generators = [torch.Generator().manual_seed(sampling.seed) for _ in questions]  # a row's draws are its own
         self.positions = torch.stack([question.positions[:, -1] for question in questions], dim=1)  # [3, B]
         self.prompts: list[list[int]] = [[] for _ in questions]
         self.written: list[list[int]] = [[] for _ in questions]
@@ -77,7 +80,9 @@ class AnswerLoop:
         shares = (logits.cpu() / self.sampling.temperature).softmax(-1)  # the generator draws on the CPU
         ranked, order = shares.sort(dim=-1, descending=True)
         ranked[ranked.cumsum(-1) - ranked > self.sampling.top_p] = 0.0
-        return order.gather(1, torch.multinomial(ranked, 1, generator=self.generator))[:, 0]
+        rows = zip(ranked, self.generators, strict=True)
+        drawn = torch.stack([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
+        return order.gather(1, drawn)[:, 0]
 
     def _penalised(self, logits: Tensor) -> Tensor:
         """Logits [B, V] with those of tokens that the row has written lowered."""

@@ -32,8 +32,11 @@ MIN_ENTRIES = 2  # one of each kind
 
 @dataclass(frozen=True)
 class WatchFootprint:
-    """What a watch takes of the device, weights aside. ``layers`` hold a chunk in flight; ``chunk``: tokens of
-    --chunk; ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations, questions)."""
+    """What a watch takes of the device, weights aside.
+
+    ``prefix``: tokens that every layer keeps; ``layers`` hold a chunk in flight; ``chunk``: tokens of --chunk;
+    ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations, questions).
+    """
 
     shape: Geometry
     prefix: int
@@ -43,6 +46,11 @@ class WatchFootprint:
     transient_bytes: Callable[[int], int]
     whole: int | None = None  # tokens of all of the input
     bounded: bool = True  # the policy evicts
+
+    @property
+    def fixed(self) -> int:
+        """Tokens that a layer may keep besides its entries: the prefix, and the text among the media."""
+        return self.prefix + self.plan.text_tokens
 
     def chunk_tokens(self, entries: int) -> int:
         """Tokens of a chunk: at least one segment, however small --chunk is."""
@@ -64,7 +72,7 @@ class WatchFootprint:
         return self._bytes(self.resident_entries(entries), chunk if self.whole is None else min(chunk, self.whole))
 
     def _bytes(self, entries: int, chunk: int) -> int:
-        stored = self.shape.layers * (self.prefix + entries) + self.layers * chunk
+        stored = self.shape.layers * (self.fixed + entries) + self.layers * (chunk + self.plan.late_tokens)
         return self.shape.entry_bytes * stored + self.transient_bytes(chunk)
 
     def entries(self, budget: Budget, free: int) -> int:
@@ -111,16 +119,16 @@ def _transient_bytes_of(settings: Settings, policy: Policy, adapter: Adapter, pl
 
 def _entries_within(size: int, footprint: WatchFootprint) -> int:
     """Entries per layer of which ``size`` bytes hold at every moment. Raises DoesNotFitError naming the least."""
-    shape, prefix, layers = footprint.shape, footprint.prefix, footprint.layers
+    shape, fixed, layers, late = footprint.shape, footprint.fixed, footprint.layers, footprint.plan.late_tokens
     chunk_tokens = max(footprint.chunk or 0, footprint.plan.tokens_per_segment)
-    entries = entries_for_bytes(size, shape, prefix, chunk_tokens, layers)
+    entries = entries_for_bytes(size, shape, fixed, chunk_tokens + late, layers)
     if (
         footprint.chunk is None and CHUNK_FACTOR * entries > chunk_tokens
     ):  # a larger chunk is the tool's own wish: it shares
-        total = size // shape.entry_bytes - shape.layers * prefix
+        total = size // shape.entry_bytes - shape.layers * fixed - layers * late
         entries = max(total // (shape.layers + CHUNK_FACTOR * layers), chunk_tokens // CHUNK_FACTOR)
     if entries < MIN_ENTRIES:
-        least = shape.entry_bytes * (shape.layers * (prefix + MIN_ENTRIES) + layers * chunk_tokens)
+        least = shape.entry_bytes * (shape.layers * (fixed + MIN_ENTRIES) + layers * (chunk_tokens + late))
         raise DoesNotFitError(
             f"A budget of {size} bytes is smaller than the prompt and one chunk in flight.",
             f"The least that works here is --budget {-(-least // 1024)}KiB.",

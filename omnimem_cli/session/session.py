@@ -117,11 +117,10 @@ class Session:
         are cut off; ``penalty`` above 1 makes each answer repeat itself less.
         """
         questions = self.stream.question(texts)
-        generator = torch.Generator().manual_seed(self.sampling.seed)
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
             fork = self.memory.fork(window)
-            asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, generator, penalty, observer)
+            asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observer)
             if self.adapter.penalty != 1.0:
                 asking.prompts = [self.stream.prompt_ids(text) for text in texts[rows]]
             return asking.run(max_tokens, stop)

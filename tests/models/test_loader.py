@@ -405,6 +405,19 @@ def test_quantized_weights_are_those_of_the_language_model_alone(tiny_folder, dt
     assert inside and not any(part in name for name in inside for part in ("visual", "audio", "lm_head"))
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_quantized_layers_say_nothing_and_bear_activations_beyond_float16(tiny_folder, dtype, capfd, caplog):
+    pytest.importorskip("bitsandbytes")
+    layer = load(str(tiny_folder), device="cpu", dtype=dtype).decoder.layers[0].self_attn.q_proj
+    x = torch.randn(3, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    x[1] *= 1e5
+    capfd.readouterr(), caplog.clear()
+    out = layer(x).float()
+    assert (capfd.readouterr().err, caplog.records) == ("", [])
+    expected = load(str(tiny_folder), device="cpu").decoder.layers[0].self_attn.q_proj(x.float())
+    assert ((out - expected).norm(dim=1) < 0.2 * expected.norm(dim=1)).all()
+
+
 def test_quantized_weights_without_the_extra_are_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None)
     with pytest.raises(MissingError) as raised:

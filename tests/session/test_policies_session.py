@@ -9,6 +9,7 @@ from streams import frames_of, media_of, segments_of, sound_of
 from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.memory.policies import POLICIES, make_policy
+from omnimem_cli.memory.tokens import AUDIO, VISUAL
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import size_memory
@@ -43,6 +44,21 @@ def test_a_byte_budget_holds_at_every_moment(tiny_adapter, policy, positions):
         tiny_adapter, 15.0, policy=policy, positions=positions, budget=parse_budget("400KiB"), chunk=80
     ).memory
     assert 0.6 * 400 * 1024 < memory.nbytes <= memory.peak_bytes <= 400 * 1024
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_tokens_that_are_not_finite_reach_no_memory(tiny_adapter, policy, monkeypatch):
+    see = type(tiny_adapter).see
+
+    def broken(self, frames):
+        seen = see(self, frames)
+        seen[0][1, 3] = torch.nan
+        return seen
+
+    monkeypatch.setattr(type(tiny_adapter), "see", broken)
+    memory = watched(tiny_adapter, 15.0, policy=policy).memory
+    assert memory.counts()[VISUAL] >= 10 and memory.counts()[AUDIO] >= 5
+    assert all(store.state()[part].isfinite().all() for store in memory.stores for part in ("key", "value"))
 
 
 def test_retiming_stays_inside_the_rows_trained_range(tiny_adapter):

@@ -90,6 +90,16 @@ def test_questions_in_one_batch_are_answered_as_alone(tiny_adapter):
     assert together == [session.ask([text], max_tokens=16)[0] for text in texts]
 
 
+def test_a_drawn_answer_does_not_depend_on_the_questions_of_its_batch(tiny_adapter):
+    session, _, _ = session_of(tiny_adapter, 9.0, 9.0, policy="omnimem", entries=60)
+    session.sampling = Sampling(temperature=1.0, seed=5)
+    texts = ["Why?", "Who is it, then?", "Who?"]
+    together = session.ask(texts, max_tokens=12)
+    assert together == [session.ask([text], max_tokens=12)[0] for text in texts]
+    session.sampling = Sampling(temperature=1.0, seed=6)
+    assert session.ask(texts, max_tokens=12) != together
+
+
 def test_the_same_question_twice_has_the_same_answer(tiny_adapter):
     session, _, _ = session_of(tiny_adapter, 5.0, 5.0, policy="omnimem", entries=60)
     first = session.ask(["What?"], max_tokens=12)

@@ -8,7 +8,6 @@ zeros follow.
 """
 
 from collections.abc import Callable
-from dataclasses import fields
 from itertools import groupby
 from typing import ClassVar
 
@@ -38,7 +37,7 @@ class Qwen3OmniStream(QwenOmniStream):
             picture.embeds, picture.deepstack = embeds, features
         both = concat([picture, sound])
         order = torch.argsort(both.positions[0], stable=True)
-        merged = _ordered(both, order)
+        merged = both.take(order)
         if len(merged):
             self.positions.close = int(merged.positions[:, -1].max()) + 1
         return merged
@@ -86,14 +85,6 @@ class Qwen3OmniAdapter(QwenOmniAdapter):
         """Audio tokens of a run of mel frames that starts a window: three convolutions of stride 2 per 100 frames."""
         whole, rest = divmod(mel_frames, 100)
         return _halved_thrice(100) * whole + _halved_thrice(rest)
-
-
-def _ordered(chunk: TokenChunk, order: Tensor) -> TokenChunk:
-    parts = {
-        f.name: getattr(chunk, f.name)[..., order] for f in fields(TokenChunk) if f.name not in ("embeds", "deepstack")
-    }
-    deepstack = None if chunk.deepstack is None else [layer[order] for layer in chunk.deepstack]
-    return TokenChunk(embeds=chunk.embeds[order], deepstack=deepstack, **parts)
 
 
 def _halved_thrice(frames: int) -> int:

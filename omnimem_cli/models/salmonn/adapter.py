@@ -4,7 +4,6 @@ The families fill in layout and positions. Vision attends per frame pair and sou
 the same numbers as one pass over the whole video. Knows no budget.
 """
 
-import math
 from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import ClassVar
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.media.segment import Format, Media
+from omnimem_cli.memory.selection import MAX_TEXT_GROUPS
 from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.base_adapter import BaseAdapter
 from omnimem_cli.models.chat import ANSWER, SYSTEM, USER
@@ -27,6 +27,8 @@ from omnimem_cli.models.towers.vision import VisionTower
 
 MOST_SLICES = 4
 """Slices per segment, where the frame rate asks for more than one."""
+LIVE_S = 1e6
+"""A stream without a known end is taken to be shorter."""
 
 
 class SalmonnAdapter(BaseAdapter, ABC):
@@ -55,13 +57,23 @@ class SalmonnAdapter(BaseAdapter, ABC):
         pairs = round(fps * segment_s / 2) if media.video else 0
         visual = pairs * (width // self.patches.cell) * (height // self.patches.cell)
         audio = round(segment_s * TOKENS_PER_S) if media.audio else 0
-        text = self._stamp_tokens(self.layout(2 / fps, grid_steps(media, fps)), pairs)
-        form = Format(segment_s, fps, width, height)
-        return Plan(form, visual + audio + text, visual, audio, mrope=options.mrope)
+        steps = grid_steps(media, fps)
+        layout, each = self.layout(2 / fps, steps), self._span_text_tokens(media)
+        spans = MAX_TEXT_GROUPS if steps is None else min(layout.spans_of(steps), MAX_TEXT_GROUPS)
+        return Plan(
+            Format(segment_s, fps, width, height),
+            visual + audio + layout.spans_of(pairs) * each,
+            visual,
+            audio,
+            mrope=options.mrope,
+            text_tokens=spans * each,
+            late_tokens=layout.late_sounds if visual and audio else 0,
+        )
 
-    def _stamp_tokens(self, layout: Layout, pairs: int) -> int:
-        spans = math.ceil(pairs / layout.per_span) if layout.spans else 0
-        return spans * (len(self._ids("<1000.0 seconds>")) + 2)
+    def _span_text_tokens(self, media: Media) -> int:
+        """The most tokens of a span's text: its time, which gets longer with the video, and two marks."""
+        latest = max(1000.0, LIVE_S if media.duration_s is None else media.duration_s)
+        return len(self._ids(f"<{latest:.1f} seconds>")) + 2
 
     def prefix_ids(self, plan: Plan) -> list[int]:
         """System prompt and role header."""

@@ -66,6 +66,15 @@ class Layout:
     group: int = -1  # the latest span
     time: float = 0.0
 
+    def spans_of(self, steps: int) -> int:
+        """The most spans that so many steps begin."""
+        return math.ceil(steps / self.per_span) if self.spans else 0
+
+    @property
+    def late_sounds(self) -> int:
+        """The most sounds that wait for the end of a span at a segment's end; one is lost to rounding."""
+        return math.ceil((self.per_span - 1) * self.step_s * TOKENS_PER_S) + 1
+
     def extend(self, times: Sequence[float], heard: int, *, flush: bool) -> list[Item]:
         """Items of the next steps, the middles of whose frame pairs are ``times`` (seconds); advances.
 
