@@ -45,6 +45,13 @@ class Settings:
         read=typed_text,
         shown="the file's default track",
     )
+    video_track: str | None = flag(
+        None,
+        ADVANCED,
+        "--video-track N",
+        "Video track: its number from 1.",
+        shown="the file's default track",
+    )
     no_audio: bool = flag(False, ADVANCED, "--no-audio", "Ignore the sound.")
     no_video: bool = flag(False, ADVANCED, "--no-video", "Ignore the picture.")
     fps: float | None = flag(

@@ -11,7 +11,19 @@ from omnimem_cli.commands.options import Format, Group, as_json, examples, takes
 
 EXAMPLES = ("omnimem doctor", "omnimem doctor lecture.mp4 -m qwen2.5-omni-3b --budget 2GiB")
 
-WATCHING = ("start_s", "end_s", "audio_track", "no_audio", "no_video", "model", "budget", "device", "dtype", "policy")
+WATCHING = (
+    "start_s",
+    "end_s",
+    "audio_track",
+    "video_track",
+    "no_audio",
+    "no_video",
+    "model",
+    "budget",
+    "device",
+    "dtype",
+    "policy",
+)
 WATCHING += ("plan", "av_ratio", "positions", "chunk", "fps", "max_pixels", "max_tokens", "mrope")
 """The settings that decide what fits."""
 

@@ -13,11 +13,12 @@ from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.media.decode import Source
+from omnimem_cli.media.segment import Media
 from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Stream
 from omnimem_cli.results.codes import warning
-from omnimem_cli.results.coverage import coverage
+from omnimem_cli.results.coverage import coverage, media_warnings
 from omnimem_cli.results.result import Result, input_facts, position_warnings
 from omnimem_cli.session.answering import Sampling
 from omnimem_cli.session.preflight import Prepared, stall_s
@@ -147,9 +148,10 @@ class InputRun:
             "timing": self._timing(session, source),
             "warnings": [
                 *_foreign_world_warning(self.adapter, media.comment),
+                *media_warnings(media),
                 *source.warnings,
                 *_position_warning(self.prepared, session),
-                *self.task.warnings,
+                *_without_no_sound(self.task.warnings, media),
             ],
         }
 
@@ -158,6 +160,12 @@ class InputRun:
         parts = {"decode_s": source.decode_s, **vars(session.stage_times), "wall_s": wall_s}
         rate = round(watched_s / wall_s, 2) if wall_s else None
         return {name: round(value, 3) for name, value in parts.items()} | {"video_seconds_per_second": rate}
+
+
+def _without_no_sound(warnings: list[dict], media: Media) -> list[dict]:
+    """The task's warnings, where sound that cannot be decoded is not called absent."""
+    lost = any(stream.kind == "sound" for stream in media.lost)
+    return [note for note in warnings if not (lost and note["code"] == "no_sound")]
 
 
 def _foreign_world_warning(adapter: Adapter, comment: str | None) -> list[dict]:

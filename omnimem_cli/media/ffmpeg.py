@@ -36,6 +36,7 @@ LONGEST_LINE = 1 << 16  # bytes; only beyond is a line taken in pieces, of which
 IDLE = 0.01  # share of a processor: less is waiting, not work
 STARVED = 0.5  # share of the time spent waiting for a processor: less is what an idle process waits too
 BUSY_STALLS = 10  # a decoder that works but shows nothing may take this many stall times
+LOCAL_PROTOCOLS = "file,pipe,crypto,data"  # of local files and of what they point to
 DEVICES = ("alsa", "avfoundation", "dshow", "lavfi", "pulse", "v4l2", "x11grab")
 
 
@@ -85,6 +86,18 @@ def ffmpeg_version() -> str:
     return words[2] if len(words) > 2 else "unknown"
 
 
+def can_decode(codec: str) -> bool:
+    """Whether the ffmpeg in use has a decoder of a codec, named as its ``-codecs`` names it. Raises MissingError."""
+    return codec in _decoded_codecs(ffmpeg_path())
+
+
+@functools.cache
+def _decoded_codecs(program: str) -> frozenset[str]:
+    with Process([program, "-hide_banner", "-codecs"], "ffmpeg") as process:
+        fields = (line.split() for line in process.lines())
+        return frozenset(words[1] for words in fields if len(words) > 1 and words[0].startswith("D"))
+
+
 @functools.cache
 def has_filter(name: str) -> bool:
     """Whether the ffmpeg in use was built with a filter."""
@@ -96,10 +109,11 @@ def is_local(path: str) -> bool:
     """Whether ``path`` names a file rather than a URL (``http://...``) or a device (``v4l2:/dev/video0``)."""
     if os.path.exists(path):  # noqa: PTH110 (Path.exists raises for a name that is too long)
         return True
-    return not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) and _device(path) is None
+    return not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) and device_of(path) is None
 
 
-def _device(path: str) -> tuple[str, str] | None:
+def device_of(path: str) -> tuple[str, str] | None:
+    """The kind and the name of a device; None for a file or a URL."""
     kind, colon, name = path.partition(":")
     return (kind, name) if colon and kind in DEVICES else None
 
@@ -112,9 +126,9 @@ def source(path: str, **options: object) -> ffmpeg.nodes.FilterableStream:
     speakers more than two channels without a name belong to.
     """
     options |= {"guess_layout_max": 2}
-    device = _device(path)
+    device = device_of(path)
     if is_local(path):
-        return ffmpeg.input(_latin1_name(f"file:{path}"), protocol_whitelist="file,pipe", **options)
+        return ffmpeg.input(_latin1_name(f"file:{path}"), protocol_whitelist=LOCAL_PROTOCOLS, **options)
     if device is not None:
         return ffmpeg.input(_latin1_name(device[1]), f=device[0], **options)
     return ffmpeg.input(_latin1_name(path), **options)

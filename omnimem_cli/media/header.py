@@ -1,29 +1,26 @@
-"""What ``ffmpeg -i`` says about an input, as data.
+"""What an input holds, as PyAV reads it: streams, their marks, and the programme each belongs to.
 
-Knows the wording of ffmpeg 4 to 9; starts no process and measures nothing. Durations printed there are the
-container's: those of single streams come from packets.py.
+Knows containers and the facts of streams; measures nothing. Durations here are the container's: those of single
+streams come from packets.py.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from omnimem_cli.media.segment import AudioStream, VideoStream
+import av
 
-DURATION = re.compile(r"^  Duration: (\S+), (?:start: (-?[\d.]+), )?", re.M)
-COMMENT = re.compile(r"^ {4}comment +: (.*)$", re.M)
-STREAM = re.compile(r"^  (?:  )?Stream #0:(\d+)(?:\[0x\w+\])?(?:\((\w[\w-]*)\))?: (Video|Audio): (.*)$")
-ROTATION = re.compile(r"rotation of (-?[\d.]+) degrees")
-SIZE = re.compile(r"(?:^|, )(\d{1,6})x(\d{1,6})(?=[, ]|$)")
-ASPECT = re.compile(r"\bSAR (\d+):(\d+)")
-FRAME_RATE = re.compile(r"([\d.]+k?) fps\b")
-BASE_RATE = re.compile(r"([\d.]+k?) tbr\b")
-PIXELS = re.compile(r"\byuvj?\d+p\w*\(([^)]*)\)")
-SOUND_RATE = re.compile(r"\b(\d+) Hz, ([^,]+)")
+from omnimem_cli.media.container import GUESSED, LATE, LOCAL_PLAYLIST, open_container
+from omnimem_cli.media.ffmpeg import can_decode, is_local
+from omnimem_cli.media.programmes import programmes
+from omnimem_cli.media.segment import AudioStream, LostStream, VideoStream
+
 MOST_HZ = 10_000_000  # DSD has a quarter of it; beyond is damage, and ffmpeg's resampler would take gigabytes for it
-HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
-STILLS = ("(attached pic)", "(timed thumbnails)")
+HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}  # as H.273 numbers them
+WOVEN = (2, 3, 4, 5)  # field orders of interlaced pictures
 TEXT = ("ansi", "bintext", "xbin", "idf")  # what ffmpeg makes of a .txt or .nfo file
-CHANNELS = {"mono": 1, "stereo": 2, "quad": 4, "hexagonal": 6, "octagonal": 8, "downmix": 2}
+STILLS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+FIRST_PACKETS = 64  # a picture that shows nothing within so many shows no rotation either
+MICROSECOND = 1e-6
 
 
 @dataclass(frozen=True)
@@ -31,120 +28,156 @@ class Header:
     """Streams in file order, without durations. ``defaults``: indices that the file marks as default."""
 
     container: str  # ffmpeg's name of the format
-    duration_s: float | None  # the container's; None when it states none or ffmpeg guessed it
+    duration_s: float | None  # the container's; None when it states none or it was guessed
     origin_s: float | None  # the container's start time; None where time stamps begin anew on the way
     videos: tuple[VideoStream, ...]
     audios: tuple[AudioStream, ...]
-    defaults: frozenset[int]
+    lost: tuple[LostStream, ...] = ()  # pictures and sounds that cannot be decoded
+    defaults: frozenset[int] = frozenset()
+    programmes: tuple[frozenset[int], ...] = ()  # indices of the streams of each, where there are several
+    others: tuple[int, ...] = ()  # subtitles and data
+    stated_s: dict[int, float] = field(default_factory=dict)  # what the file says of single streams
     comment: str | None = None  # the container's own
+    opening: dict[str, object] = field(default_factory=dict)  # options that found streams which begin late
 
 
-def parse_header(text: str) -> Header | None:
-    """Read the report of ``ffmpeg -i``; None where ffmpeg did not open the input."""
-    opened = re.search(r"^Input #0, (\S+), from", text, re.M)
-    if opened is None:
-        return None
-    text = re.split(r"^(?:Output #0|Stream mapping:)", text, maxsplit=1, flags=re.M)[0]
-    videos: list[VideoStream] = []
-    audios: list[AudioStream] = []
-    defaults = set()
-    for found, rotation in _stream_lines(text):
-        index, language, kind, facts = int(found[1]), found[2], found[3], found[4]
-        if "(default)" in facts:
-            defaults.add(index)
-        stream = _video(index, facts, rotation) if kind == "Video" else _audio(index, facts, language)
-        if stream is not None:
-            (videos if kind == "Video" else audios).append(stream)
-    duration_s, origin_s = _clock(text)
-    comment = COMMENT.search(text.split("  Stream #0", 1)[0])
-    marks = (frozenset(defaults), comment and comment[1])
-    return Header(opened[1], duration_s, origin_s, tuple(videos), tuple(audios), *marks)
+def read_header(path: str, stall_s: float) -> Header:
+    """Open an input and list what it holds. Raises InputError and MissingError (no ffmpeg)."""
+    header = _read(path, stall_s, {})
+    if is_local(path) and any(stream.reason == "unknown" for stream in header.lost):
+        later = _read(path, stall_s, LATE)
+        header = later if len(later.lost) < len(header.lost) else header
+    return header
 
 
-def _stream_lines(text: str) -> list[tuple[re.Match[str], float]]:
-    """Every stream's line with the rotation named below it, degrees anticlockwise."""
-    found: list[tuple[re.Match[str], float]] = []
-    for line in text.splitlines():
-        stream = STREAM.match(line)
-        rotation = ROTATION.search(line)
-        if stream:
-            found.append((stream, 0.0))
-        elif rotation and found:
-            found[-1] = (found[-1][0], float(rotation[1]))
+def rotation_of(path: str, stream: int, stall_s: float) -> int:
+    """Degrees clockwise that a decoder turns the picture: its first frame shows them."""
+    with open_container(path, stall_s) as (container, _):
+        picture = container.streams[stream]
+        picture.thread_type = "NONE"
+        for count, packet in enumerate(container.demux(picture)):
+            for frame in _decoded(packet):
+                return -frame.rotation % 360
+            if count > FIRST_PACKETS:
+                break
+    return 0
+
+
+def _decoded(packet: av.Packet) -> list[av.VideoFrame]:
+    try:
+        return packet.decode()
+    except av.error.FFmpegError:  # the next packet may show more
+        return []
+
+
+def _read(path: str, stall_s: float, options: dict[str, object]) -> Header:
+    with open_container(path, stall_s, **options) as (container, log):
+        guessed = GUESSED in log or container.duration is None
+        header = Header(
+            container=container.format.name,
+            duration_s=None if guessed else container.duration * MICROSECOND,
+            origin_s=(container.start_time or 0) * MICROSECOND,
+            videos=(),
+            audios=(),
+            programmes=programmes(container, path),
+            comment=container.metadata.get("comment"),
+            opening=options | (LOCAL_PLAYLIST if container.format.name == "hls" and is_local(path) else {}),
+        )
+        locked = _locked(container)
+        counts = {"video": 0, "audio": 0}
+        for stream in container.streams:
+            specifier = f"{stream.type[:1]}:{counts.get(stream.type)}"
+            header = _with_stream(header, stream, specifier, locked, log)
+            counts[stream.type] = counts.get(stream.type, 0) + 1
+    return header
+
+
+def _locked(container: av.container.InputContainer) -> set[int]:
+    """Streams that are encrypted: their first packets, or their marks, say so."""
+    found = {stream.index for stream in container.streams if "enc_key_id" in stream.metadata}
+    waiting = {stream.index for stream in container.streams if stream.type in ("video", "audio")} - found
+    if container.format.name.startswith("mov"):
+        for count, packet in enumerate(container.demux()):
+            if packet.has_sidedata("encryption_info"):
+                found.add(packet.stream_index)
+            waiting.discard(packet.stream_index)
+            if not waiting or count > FIRST_PACKETS:
+                break
     return found
 
 
-def _clock(text: str) -> tuple[float | None, float]:
-    found = DURATION.search(text)
-    if found is None:
-        return None, 0.0
-    guessed = "Estimating duration from bitrate" in text
-    duration_s = None if guessed or found[1] == "N/A" else _seconds(found[1])
-    return duration_s, float(found[2] or 0)
+def _with_stream(header: Header, stream: av.stream.Stream, specifier: str, locked: set[int], log: str) -> Header:
+    if stream.type not in ("video", "audio"):
+        return replace(header, others=(*header.others, stream.index))
+    codec = _codec(stream)
+    if stream.disposition & STILLS or codec in TEXT:
+        return header
+    reason = "encrypted" if stream.index in locked else _loss(stream, codec)
+    if reason is not None:
+        name = codec or _name_in(log, stream.index)
+        kind = "picture" if stream.type == "video" else "sound"
+        return replace(header, lost=(*header.lost, LostStream(stream.index, kind, name, reason)))
+    if stream.disposition & av.stream.Disposition.default:
+        header = replace(header, defaults=header.defaults | {stream.index})
+    if stream.duration is not None:
+        stated_s = header.stated_s | {stream.index: float(stream.duration * stream.time_base)}
+        header = replace(header, stated_s=stated_s)
+    if stream.type == "video":
+        return replace(header, videos=(*header.videos, _video(stream, codec, specifier)))
+    return replace(header, audios=(*header.audios, _audio(stream, codec, specifier)))
 
 
-def _seconds(clock: str) -> float:
-    hours, minutes, seconds = clock.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+def _codec(stream: av.stream.Stream) -> str | None:
+    """The codec's name, not its decoder's; None where the libraries have no decoder."""
+    return None if stream.codec_context is None else stream.codec_context.codec.canonical_name
 
 
-def _video(index: int, facts: str, rotation: float) -> VideoStream | None:
-    """A picture stream; None for cover art, thumbnails, pictures of unknown size and text shown as a terminal."""
-    size = SIZE.search(facts)
-    if size is None or _codec(facts) in TEXT or any(mark in facts for mark in STILLS):
-        return None
-    pixels = PIXELS.search(facts)
-    words = [] if pixels is None else re.split(r"[,/ ]+", pixels[1])
-    clockwise = round(-rotation) % 360
-    width, height = _displayed(int(size[1]), int(size[2]), ASPECT.search(facts), clockwise)
+def _name_in(log: str, index: int) -> str:
+    """A name to show for a codec without a decoder: PyAV hands on none, the libraries log one."""
+    found = re.search(rf"parameters for stream {index} \(\w+: (?:none \()?([\w.-]+)", log)
+    return found[1] if found else "unknown"
+
+
+def _loss(stream: av.stream.Stream, codec: str | None) -> str | None:
+    """Why a stream cannot be decoded: ``codec``, or ``unknown`` where its size or rate is not found; None: it can."""
+    if codec is None or not can_decode(codec):
+        return "codec"
+    context = stream.codec_context
+    if stream.type == "video":
+        return None if context.width and context.height else "unknown"
+    return None if 0 < (context.sample_rate or 0) <= MOST_HZ else "unknown"
+
+
+def _video(stream: av.video.stream.VideoStream, codec: str, specifier: str) -> VideoStream:
+    context = stream.codec_context
+    fps = float(stream.average_rate) if stream.average_rate else None
+    base = float(stream.base_rate) if stream.base_rate else None
+    aspect = stream.sample_aspect_ratio
     return VideoStream(
-        index=index,
-        codec=_codec(facts),
-        width=width,
-        height=height,
-        fps=_rate(FRAME_RATE.search(facts)),
+        index=stream.index,
+        codec=codec,
+        width=max(1, round(context.width * aspect)) if aspect else context.width,
+        height=context.height,
+        fps=fps,
         duration_s=None,
-        rotation=clockwise,
-        variable=_rate(FRAME_RATE.search(facts)) != _rate(BASE_RATE.search(facts)),
-        interlaced=any(word in ("top", "bottom") for word in words),
-        stored=_displayed(int(size[1]), int(size[2]), None, clockwise),
-        transfer=next((word for word in words if word in HDR_TRANSFERS), None),
+        variable=fps is None or base is None or abs(fps - base) > 0.01,
+        interlaced=context.field_order in WOVEN,
+        stored=(context.width, context.height),
+        specifier=specifier,
+        transfer=HDR_TRANSFERS.get(context.color_trc),
     )
 
 
-def _displayed(width: int, height: int, aspect: re.Match[str] | None, clockwise: int) -> tuple[int, int]:
-    if aspect and int(aspect[1]) and int(aspect[2]):
-        width = max(1, round(width * int(aspect[1]) / int(aspect[2])))
-    return (height, width) if clockwise % 180 == 90 else (width, height)
-
-
-def _rate(found: re.Match[str] | None) -> float | None:
-    if found is None:
-        return None
-    value = float(found[1].rstrip("k")) * (1000 if found[1].endswith("k") else 1)
-    return value or None
-
-
-def _codec(facts: str) -> str:
-    return re.split(r"[ ,]", facts, maxsplit=1)[0]
-
-
-def _audio(index: int, facts: str, language: str | None) -> AudioStream | None:
-    """A sound stream; None where ffmpeg found no rate, or one that no sound has."""
-    rate = SOUND_RATE.search(facts)
-    if rate is None or not 0 < int(rate[1]) <= MOST_HZ or _codec(facts) == "none":
-        return None
-    language = None if language in (None, "und") else language
-    channels = _channels(rate[2])
-    return AudioStream(index, _codec(facts), channels, int(rate[1]), None, language=language, layout=rate[2])
-
-
-def _channels(layout: str) -> int:
-    """Channels of a layout as ffmpeg names it: ``stereo``, ``5.1(side)``, ``6 channels``."""
-    if layout in CHANNELS:
-        return CHANNELS[layout]
-    if layout.startswith("ambisonic "):
-        order, _, speakers = layout.removeprefix("ambisonic ").partition("+")
-        return (int(order) + 1) ** 2 + (_channels(speakers) if speakers else 0)
-    numbers = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", layout)
-    return sum(int(part or 0) for part in numbers.groups()) if numbers else 1
+def _audio(stream: av.audio.stream.AudioStream, codec: str, specifier: str) -> AudioStream:
+    context, language = stream.codec_context, stream.metadata.get("language")
+    language = None if language in (None, "", "und") else language
+    return AudioStream(
+        index=stream.index,
+        codec=codec,
+        channels=context.channels or 1,
+        sample_rate=context.sample_rate,
+        duration_s=None,
+        language=language,
+        layout=context.layout.name,
+        specifier=specifier,
+    )

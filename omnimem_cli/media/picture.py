@@ -69,7 +69,7 @@ def open_picture(
     assert media.video is not None, "this input has no picture to read"
     limit = frames_until(media.video, frame_rate(layout.fps), start_s, end_s)
     origin_s = start_s + float(first / frame_rate(layout.fps))
-    seek_s = seek_point(media.path, media.video.index, origin_s, origin_s=media.origin_s, stall_s=stall_s)
+    seek_s = seek_point(media.path, media.video.specifier, origin_s, origin_s=media.origin_s, stall_s=stall_s)
     process = Process(_picture_command(media, layout, origin_s, seek_s), media.path, stall_s=stall_s)
     return FrameReader(process, layout, None if limit is None else limit - first, sought=seek_s is not None)
 
@@ -83,11 +83,11 @@ def frames_until(video: VideoStream, rate: Fraction, start_s: float, end_s: floa
 
 def _picture_command(media: Media, layout: Format, origin_s: float, seek_s: float | None) -> list[str]:
     # reinit_filter: a picture that changes its size must not restart the clock.
-    options: dict[str, object] = {"reinit_filter": 0, "copyts": None}
+    options: dict[str, object] = {"reinit_filter": 0, "copyts": None, **media.opening}
     if seek_s is not None:
         # accurate_seek would throw away the frame that is on screen at origin_s.
         options |= {"ss": f"{seek_s:.6f}", "noaccurate_seek": None}
-    node = source(media.path, **options)[str(media.video.index)]
+    node = source(media.path, **options)[media.video.specifier]
     return command(picture_output(node, media.video, layout, origin_s + media.origin_s))
 
 

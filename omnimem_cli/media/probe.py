@@ -1,6 +1,6 @@
 """What an input holds: its picture and sound streams, their own begin and end, and which are chosen.
 
-Knows files, URLs and what ffmpeg says about them; decodes nothing. No ffprobe is needed.
+Knows files, URLs, and which streams a player would take; decodes no more than one frame.
 """
 
 import math
@@ -12,15 +12,16 @@ from pathlib import Path
 
 from omnimem_cli.base.errors import InputError, unreadable_input
 from omnimem_cli.base.paths import readable_path
-from omnimem_cli.media.ffmpeg import Process, command, is_local, source
-from omnimem_cli.media.header import Header, parse_header
+from omnimem_cli.media.ffmpeg import is_local
+from omnimem_cli.media.header import Header, read_header, rotation_of
 from omnimem_cli.media.languages import same_language
-from omnimem_cli.media.packets import MAX_JUMP_S, Span, joined_spans, spans
-from omnimem_cli.media.segment import AudioStream, Media, VideoStream
+from omnimem_cli.media.packets import MAX_JUMP_S, Span, joined_spans, list_packets
+from omnimem_cli.media.segment import AudioStream, LostStream, Media, VideoStream
+from omnimem_cli.media.unread import unread_bytes
 
 STALL_S = 60.0
-REPORT_LINES = 4000
-JOINABLE = ("mpegts", "mpeg", "ogg")  # pieces of these are joined by writing one after the other
+JOINABLE = ("mpegts", "mpeg", "ogg", "hls")  # pieces of these are joined by writing one after the other
+COUNTED = ("aac",)  # without time stamps: what is decoded is counted
 OWN_FILES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # of this process: ffmpeg would open its own under that name
 CUT_S = 2.0  # streams that all end this long before the stated end were cut off
 
@@ -31,29 +32,48 @@ def probe(
     path: str,
     *,
     audio_track: str | None = None,
+    video_track: str | None = None,
     no_audio: bool = False,
     no_video: bool = False,
     timeout_s: float | None = None,
 ) -> Media:
     """Find the streams of a file, URL or device and choose one of picture and one of sound.
 
-    ``audio_track``: a number counted from 1, or a language tag; by default the file's own default track.
-    ``timeout_s``: how long the source may send nothing. Raises InputError (missing, empty, not media, cut off
-    before its index, no such track, nothing left to watch) and MissingError (no ffmpeg).
+    ``audio_track``: a number counted from 1, or a language tag; ``video_track``: a number. By default a player's
+    choice: of one programme, those marked as default, the largest picture. ``timeout_s``: how long the source may
+    send nothing. Raises InputError (missing, empty, not media, cut off before its index, encrypted, no decoder, no
+    such track, nothing left to watch) and MissingError (no ffmpeg).
     """
     local = is_local(path)
     if local:
         check_file(path)
     stall_s = STALL_S if timeout_s is None else timeout_s
-    header = _read_header(path, stall_s)
+    header, unread = read_header(path, stall_s), 0
     live = not local and header.duration_s is None
     if not live:
-        header = _timed(path, header, local, stall_s)
-    video = None if no_video else _default(header.videos, header)
+        header, last_byte = _timed(path, header, local, stall_s)
+        unread = unread_bytes(path, header.container, last_byte) if local else 0
+    whole, header = header, _programme(header, _numbered(path, header.videos, video_track))
+    video = None if no_video else _picture(header)
     audio = None if no_audio else _track(path, header, audio_track)
+    lost = _missed(header, video is None and not no_video, audio is None and not no_audio)
     if video is None and audio is None:
-        raise _nothing_left(readable_path(path), header)
-    return Media(path, video, audio, header.audios, None if live else header.origin_s, header.comment)
+        raise _nothing_left(readable_path(path), header, lost)
+    if video is not None:
+        video = _upright(video, rotation_of(path, video.index, stall_s))
+    return Media(
+        path,
+        video,
+        audio,
+        header.audios,
+        None if live else header.origin_s,
+        header.comment,
+        video_tracks=whole.videos,
+        lost=lost,
+        unread_bytes=unread,
+        counted=header.container in COUNTED,
+        opening=header.opening,
+    )
 
 
 def check_file(path: str) -> None:
@@ -72,58 +92,35 @@ def check_file(path: str) -> None:
         raise InputError(f"{shown} is empty (0 bytes).", "Copy or record it again.", code="empty")
 
 
-def _read_header(path: str, stall_s: float) -> Header:
-    # Nothing is written (t=0): ffmpeg opens the input and reports what it found.
-    args = command(source(path).output("pipe:", c="copy", t=0, f="null"), level="info")
-    with Process(args, path, stall_s=stall_s, tail_lines=REPORT_LINES) as process:
-        status = process.finish()
-        text = process.tail
-    header = parse_header(text)
-    if header is None:
-        raise _unreadable(readable_path(path), text or f"ffmpeg ended with status {status}")
-    return header
+def _timed(path: str, header: Header, local: bool, stall_s: float) -> tuple[Header, int]:
+    """The header with each stream's own begin and end on the clock, without streams that have no packet.
 
-
-def _unreadable(path: str, report: str) -> InputError:
-    """The error behind a report of ffmpeg that opened nothing."""
-    unsure = "misdetection possible" in report
-    if "moov atom not found" in report and not unsure:
-        hint = "Wait until it is whole; a recording that broke off has to be repaired first."
-        return InputError(f"{path} looks incomplete (still downloading?).", hint, code="incomplete")
-    if "not on whitelist" in report:
-        protocol = re.search(r"Protocol '(\w+)' not on whitelist", report)
-        kind = f"by {protocol[1]}" if protocol else "elsewhere"
-        hint = "Give the address itself instead of a file that points to it."
-        return InputError(f"{path} points to media {kind}, which a local file may not do.", hint, code="network")
-    if "Invalid data found" in report or unsure:
-        hint = "Check that it plays elsewhere."
-        return InputError(f"{path} is not a media file that ffmpeg can read.", hint, code="not_media")
-    reason = report.splitlines()[-1].rpartition(": ")[2].rstrip(".")
-    return InputError(f"{path} cannot be opened: {reason}.", "Check the name and the connection.", code="unopened")
-
-
-def _timed(path: str, header: Header, local: bool, stall_s: float) -> Header:
-    """The header with each stream's own begin and end on the clock; streams without a packet are left out."""
-    streams = [*header.videos, *header.audios]
-    if not streams:
-        return header
-    indices = [stream.index for stream in streams]
+    And the byte of the file behind the last packet.
+    """
+    indices = [stream.index for stream in (*header.videos, *header.audios)]
+    if not indices and not header.lost:
+        return header, 0
     # Joined recordings show only in the middle; a network source is never read from end to end.
-    whole = (True if header.container in JOINABLE else None) if local else False
+    whole = (True if header.container in (*JOINABLE, *COUNTED) else None) if local else False
     clock = {"origin_s": header.origin_s, "duration_s": header.duration_s}
-    measured = spans(path, indices, **clock, stall_s=stall_s, whole=whole)
-    if whole and any(span.jumps_back for span in measured):
-        measured = joined_spans(path, indices, stall_s=stall_s)
+    found = list_packets(path, indices, **clock, stall_s=stall_s, whole=whole, opening=header.opening)
+    spans = found.spans
+    if whole and found.jump_together(indices):
+        spans = joined_spans(path, origin_s=header.origin_s, stall_s=stall_s)
         header = replace(header, origin_s=None, duration_s=None)
-    earliest_s = min(span.start_s for span in measured)
+    elif header.container in COUNTED:
+        header = replace(header, origin_s=0.0, duration_s=None)
+    return _with_times(header, spans, local), found.last_byte
+
+
+def _with_times(header: Header, spans: dict[int, Span], local: bool) -> Header:
+    measured = {stream.index: spans.get(stream.index, Span()) for stream in (*header.videos, *header.audios)}
+    earliest_s = min((span.start_s for span in measured.values()), default=math.inf)
     if header.origin_s is not None and MAX_JUMP_S < abs(earliest_s - header.origin_s) < math.inf:
         header = replace(header, origin_s=earliest_s)
-    return _with_times(header, dict(zip(indices, measured, strict=True)), local)
-
-
-def _with_times(header: Header, measured: dict[int, Span], local: bool) -> Header:
-    origin_s, stated_s = header.origin_s or 0.0, header.duration_s or 0.0
-    latest_s = max(span.end_s for span in measured.values()) - origin_s
+    origin_s, stated_s = header.origin_s or 0.0, _stated_s(header)
+    # Subtitles and data count: where they last to the stated end, nothing was cut off.
+    latest_s = max((span.end_s for span in spans.values()), default=-math.inf) - origin_s
     # Some containers state the length from time stamp 0, some from the first packet.
     cut_short = max(latest_s, latest_s + origin_s) < stated_s - CUT_S
 
@@ -139,23 +136,78 @@ def _with_times(header: Header, measured: dict[int, Span], local: bool) -> Heade
     def kept(streams: Sequence[Stream]) -> tuple[Stream, ...]:
         return tuple(timed(stream) for stream in streams if measured[stream.index].found or not local)
 
-    return replace(header, videos=kept(header.videos), audios=kept(header.audios))
+    lost = tuple(stream for stream in header.lost if stream.index in spans or not local)
+    return replace(header, videos=kept(header.videos), audios=kept(header.audios), lost=lost)
 
 
-def _default(streams: Sequence[Stream], header: Header) -> Stream | None:
-    marked = [stream for stream in streams if stream.index in header.defaults]
-    return next(iter([*marked, *streams]), None)
+def _stated_s(header: Header) -> float:
+    """The length that the file states: the container's, unless the tracks themselves are shorter."""
+    own = [
+        header.stated_s[stream.index] for stream in (*header.videos, *header.audios) if stream.index in header.stated_s
+    ]
+    return min(header.duration_s or 0.0, max(own, default=math.inf))
+
+
+def _numbered(path: str, videos: Sequence[VideoStream], wanted: str | None) -> VideoStream | None:
+    """The picture with a number counted from 1. Raises InputError naming those there are."""
+    if wanted is None:
+        return None
+    if wanted.isdecimal() and 0 < int(wanted) <= len(videos):
+        return videos[int(wanted) - 1]
+    there = ", ".join(f"{n} ({video.width}x{video.height})" for n, video in enumerate(videos, 1))
+    hint = f"It has: {there}." if there else "It has no picture at all."
+    raise InputError(f"{path} has no video track {wanted}.", hint, code="no_track")
+
+
+def _programme(header: Header, wanted: VideoStream | None) -> Header:
+    """The header with the streams of one programme: of ``wanted``, or one with picture and sound and a large picture."""
+    if wanted is not None:
+        indices = next((indices for indices in header.programmes if wanted.index in indices), None)
+        return replace(_only(header, indices), videos=(wanted,))
+    best = max(header.programmes, key=lambda indices: _rank(_only(header, indices)), default=None)
+    return _only(header, best)
+
+
+def _only(header: Header, indices: frozenset[int] | None) -> Header:
+    if indices is None:
+        return header
+    lists = {name: getattr(header, name) for name in ("videos", "audios", "lost")}
+    return replace(header, **{name: tuple(s for s in found if s.index in indices) for name, found in lists.items()})
+
+
+def _rank(header: Header) -> tuple[int, int]:
+    """Kinds of streams, then pixels of the largest picture."""
+    return bool(header.videos) + bool(header.audios), max((v.width * v.height for v in header.videos), default=0)
+
+
+def _picture(header: Header) -> VideoStream | None:
+    """The picture a player would show: marked as default, then the largest, then the first."""
+    return max(header.videos, key=lambda v: (v.index in header.defaults, v.width * v.height), default=None)
+
+
+def _upright(video: VideoStream, clockwise: int) -> VideoStream:
+    if clockwise % 180 != 90:
+        return replace(video, rotation=clockwise)
+    width, height = video.height, video.width
+    return replace(video, rotation=clockwise, width=width, height=height, stored=video.stored[::-1])
+
+
+def _missed(header: Header, picture: bool, sound: bool) -> tuple[LostStream, ...]:
+    """The lost streams that would have been chosen, where there is no other of their kind."""
+    kinds = [kind for kind, missing in (("picture", picture), ("sound", sound)) if missing]
+    found = (next((stream for stream in header.lost if stream.kind == kind), None) for kind in kinds)
+    return tuple(stream for stream in found if stream is not None)
 
 
 def _track(path: str, header: Header, wanted: str | None) -> AudioStream | None:
-    """The sound track asked for by number from 1 or by language. Raises InputError naming those there are."""
+    """The sound track with a number from 1 or a language. Raises InputError naming those there are."""
     tracks = header.audios
     if wanted is None:
         return _default(tracks, header)
     if wanted.isdecimal():
         fitting = tracks[int(wanted) - 1 : int(wanted)] if int(wanted) else ()
     else:
-        fitting = [track for track in tracks if track.language and same_language(track.language, wanted)]
+        fitting = [track for track in tracks if _speaks(track, wanted)]
     if not fitting:
         there = ", ".join(f"{n} ({track.language or 'no language'})" for n, track in enumerate(tracks, 1))
         hint = f"It has: {there}." if there else "It has no sound at all."
@@ -163,7 +215,21 @@ def _track(path: str, header: Header, wanted: str | None) -> AudioStream | None:
     return _default(fitting, header)
 
 
-def _nothing_left(path: str, header: Header) -> InputError:
+def _default(streams: Sequence[AudioStream], header: Header) -> AudioStream | None:
+    marked = [stream for stream in streams if stream.index in header.defaults]
+    return next(iter([*marked, *streams]), None)
+
+
+def _speaks(track: AudioStream, wanted: str) -> bool:
+    """Whether one of the track's languages, ``eng,fre`` of broadcasts, is the wanted one."""
+    return any(same_language(tag, wanted) for tag in (track.language or "").split(",") if tag)
+
+
+def _nothing_left(path: str, header: Header, lost: Sequence[LostStream]) -> InputError:
+    if lost:
+        code = "encrypted" if lost[0].reason == "encrypted" else "no_decoder"
+        hint = "Use a copy without protection." if code == "encrypted" else "Convert it, or use a newer ffmpeg."
+        return InputError(f"{path} cannot be watched. {lost[0].sentence}", hint, code=code)
     if header.videos:
         return InputError(f"{path} has no sound.", "Leave out --no-video to watch its picture.", code="no_stream")
     if header.audios:

@@ -4,7 +4,7 @@ Knows numpy arrays and seconds; knows no model and no ffmpeg. All times are seco
 of the file (the container's start time is subtracted, so the first stream to start begins at about 0).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class VideoStream:
     variable: bool = False  # its frame rate varies
     interlaced: bool = False
     stored: tuple[int, int] | None = None  # width and height in the file's own pixels, after rotation
+    specifier: str = "v:0"  # how ffmpeg is asked for it: versions number streams differently, but those of a kind alike
     transfer: str | None = None  # of high dynamic range: "smpte2084" (PQ), "arib-std-b67" (HLG); else None
 
 
@@ -42,6 +43,25 @@ class AudioStream:
     start_s: float = 0.0
     language: str | None = None
     layout: str = ""  # of its channels, as ffmpeg names it
+    specifier: str = "a:0"
+
+
+@dataclass(frozen=True)
+class LostStream:
+    """A stream that is there and cannot be watched. ``kind``: picture or sound."""
+
+    index: int
+    kind: str
+    codec: str
+    reason: str  # "codec": there is no decoder; "encrypted"; "unknown": its size or rate was not found
+
+    @property
+    def sentence(self) -> str:
+        """What to say about it."""
+        if self.reason == "encrypted":
+            return f"The {self.kind} ({self.codec}) is encrypted and cannot be watched."
+        why = "this ffmpeg has no decoder of it" if self.reason == "codec" else "its format could not be found"
+        return f"The {self.kind} ({self.codec}) cannot be decoded: {why}."
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,11 @@ class Media:
     audio_tracks: tuple[AudioStream, ...] = ()
     origin_s: float | None = 0.0  # the file's own time stamp at 0 of the clock; None for live input
     comment: str | None = None  # what the container says about itself
+    lost: tuple[LostStream, ...] = ()  # what would have been chosen if it could be decoded
+    opening: dict[str, object] = field(default_factory=dict)  # options of the demuxer that every reader needs
+    unread_bytes: int = 0  # at the end of the file, that no packet accounts for
+    counted: bool = False  # it has no time stamps: samples are counted
+    video_tracks: tuple[VideoStream, ...] = ()
 
     @property
     def duration_s(self) -> float | None:

@@ -21,16 +21,16 @@ def open_single_process(
     reader (None). Both readers share one process. Raises MissingError when ffmpeg cannot be started.
     """
     # reinit_filter: a picture that changes its size must not restart the clock.
-    node = source(media.path, **{"reinit_filter:v": 0})
+    node = source(media.path, **{"reinit_filter:v": 0, **media.opening})
     outputs, pipes = [], []
     if media.audio is not None:
-        outputs.append(sound_output(node[str(media.audio.index)], media.audio, start_s))
+        outputs.append(sound_output(node[media.audio.specifier], media.audio, start_s))
     if media.video is not None:
         origin_s = start_s + float(first / frame_rate(layout.fps))
         if media.audio is not None:
             pipes.append(open_pipe())
         name = f"pipe:{pipes[0][1]}" if pipes else "pipe:"
-        outputs.append(picture_output(node[str(media.video.index)], media.video, layout, origin_s, name))
+        outputs.append(picture_output(node[media.video.specifier], media.video, layout, origin_s, name))
     args = command(ffmpeg.merge_outputs(*outputs), level=LEVELS)
     process = Process(args, media.path, stall_s=stall_s, also=pipes, levels=True)
     picture = sound = None

@@ -25,15 +25,25 @@ class SampleReader:
     """Reads samples from an output of a running ffmpeg, on the clock, at most up to the end of a range.
 
     A start after the range's and gaps longer than 0.1 s in the time stamps are filled with silence; what
-    overlaps is dropped. ``length_s`` None: to the end of the sound. A context manager; leaving it ends the process.
+    overlaps is dropped. ``counted_s``: the file has no time stamps to believe, so its samples are
+    counted from its beginning, and those before so many seconds are dropped. ``length_s`` None: to the end. A context manager; leaving it ends the process.
     """
 
-    def __init__(self, process: Process, audio: AudioStream, length_s: float | None, output: int = 0):
+    def __init__(
+        self,
+        process: Process,
+        audio: AudioStream,
+        length_s: float | None,
+        output: int = 0,
+        *,
+        counted_s: float | None = None,
+    ):
         self.process = process
         self.downmix = Downmix(audio)
         self.delivered = 0  # samples
         self.ended = False  # the sound ended before the range
         self._output = output
+        self._counted = None if counted_s is None else -round(counted_s * SAMPLE_RATE)
         self._limit = None if length_s is None else max(0, round(length_s * SAMPLE_RATE))
         self._silence = self._ready = 0  # samples to come: of silence, then from the pipe
         self._placed = 0  # where on the clock they end
@@ -75,7 +85,9 @@ class SampleReader:
         if found is None:
             return
         self._ready = int(found[2])
-        gap = 0 if found[1] == "NOPTS" else int(found[1]) - self._placed
+        stamp = found[1] if self._counted is None else self._counted
+        gap = 0 if stamp == "NOPTS" else int(stamp) - self._placed
+        self._counted = None if self._counted is None else self._counted + self._ready
         if abs(gap) > MAX_JUMP_S * SAMPLE_RATE or (self._begun and abs(gap) <= GAP_S * SAMPLE_RATE):
             gap = 0
         if gap < 0:
@@ -99,9 +111,11 @@ class SampleReader:
 def open_sound(media: Media, start_s: float, end_s: float | None, stall_s: float = 60.0) -> SampleReader:
     """Start decoding the chosen track of a file from ``start_s`` to ``end_s`` (None: to its end)."""
     assert media.audio is not None, "this input has no sound to read"
-    output = _joined(media, start_s) if media.origin_s is None else _sought(media, start_s)
+    whole = media.origin_s is None or media.counted
+    output = _joined(media, start_s) if whole else _sought(media, start_s)
     process = Process(command(output, level=LEVELS), media.path, stall_s=stall_s, levels=True)
-    return SampleReader(process, media.audio, sound_length(media, start_s, end_s))
+    counted_s = start_s if media.counted else None
+    return SampleReader(process, media.audio, sound_length(media, start_s, end_s), counted_s=counted_s)
 
 
 def sound_length(media: Media, start_s: float, end_s: float | None) -> float | None:
@@ -114,19 +128,19 @@ def sound_length(media: Media, start_s: float, end_s: float | None) -> float | N
 
 def _sought(media: Media, start_s: float) -> ffmpeg.nodes.OutputStream:
     """Sound decoded from shortly before ``start_s``, with the time stamps of the file."""
-    options: dict[str, object] = {"copyts": None}
+    options: dict[str, object] = {"copyts": None, **media.opening}
     if start_s > PREROLL_S:
         options["ss"] = f"{start_s - PREROLL_S:.6f}"
-    node = source(media.path, **options)[str(media.audio.index)]
+    node = source(media.path, **options)[media.audio.specifier]
     return sound_output(node, media.audio, start_s + media.origin_s)
 
 
 def _joined(media: Media, start_s: float) -> ffmpeg.nodes.OutputStream:
     """Sound on the clock that ffmpeg makes of both streams: the picture's packets are read, and go nowhere."""
-    node = source(media.path)
-    outputs = [sound_output(node[str(media.audio.index)], media.audio, start_s)]
+    node = source(media.path, **media.opening)
+    outputs = [sound_output(node[media.audio.specifier], media.audio, start_s)]
     if media.video is not None:
-        outputs.append(node[str(media.video.index)].output("-", c="copy", f="null"))
+        outputs.append(node[media.video.specifier].output("-", c="copy", f="null"))
     return ffmpeg.merge_outputs(*outputs)
 
 

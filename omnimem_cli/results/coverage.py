@@ -9,6 +9,8 @@ from omnimem_cli.results.codes import warning
 
 FULL_COVERAGE = 0.98
 """Below this ratio a result carries ``coverage_low`` and is degraded."""
+LEAST_LOSS_S = 0.5
+"""A loss of less is not worth a warning, however short the input."""
 
 
 def coverage(
@@ -22,13 +24,14 @@ def coverage(
     """How much of the range ``[start_s, end_s)`` entered the model.
 
     ``video_s`` and ``audio_s`` are the seconds of each stream that did. The ratio is the least over the
-    chosen streams of those seconds over the stream's own seconds in the range, rounded down; None where a
-    length is unknown.
+    chosen streams of those seconds over the stream's own seconds in the range, rounded down; 0 where a stream
+    that would have been chosen cannot be decoded; None where a length is unknown, or bytes were left unread.
     """
     entered = ((media.video, video_s), (media.audio, audio_s))
     shares = [_share(stream, seconds, start_s, end_s) for stream, seconds in entered if stream is not None]
+    shares += [0.0 for _ in media.lost]
     known = [share for share in shares if share is not None]
-    ratio = min(known) if known and len(known) == len(shares) else None
+    ratio = min(known) if known and len(known) == len(shares) and not media.unread_bytes else None
     return {
         "duration_s": _range_s(media.duration_s, start_s, end_s),
         "video_s": _round(video_s),
@@ -42,9 +45,19 @@ def coverage_warnings(part: dict) -> list[dict]:
     ratio = part["ratio"]
     if ratio is None:
         return [warning("duration_unknown", "The length of the input is unknown, and so is its coverage.")]
-    if ratio >= FULL_COVERAGE:
+    if ratio >= FULL_COVERAGE or (1 - ratio) * (part["duration_s"] or math.inf) < LEAST_LOSS_S:
         return []
     return [warning("coverage_low", f"Only {ratio:.2%} of a stream of the input entered the model.")]
+
+
+def media_warnings(media: "Media") -> list[dict]:
+    """What to say about streams and bytes of the input that are not watched."""
+    codes = {"encrypted": "encrypted"}
+    found = [warning(codes.get(stream.reason, "no_decoder"), stream.sentence) for stream in media.lost]
+    if media.unread_bytes:
+        text = f"The last {media.unread_bytes} bytes of the file are not watched; does another recording begin there?"
+        found.append(warning("unread_bytes", text))
+    return found
 
 
 def _share(

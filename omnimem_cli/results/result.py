@@ -16,7 +16,7 @@ from omnimem_cli.base.paths import hide_secrets, readable_path
 from omnimem_cli.base.timecode import format_clock
 
 if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
-    from omnimem_cli.media.segment import Media, VideoStream
+    from omnimem_cli.media.segment import AudioStream, Media, VideoStream
 from omnimem_cli.results.codes import DEGRADING, warning
 from omnimem_cli.results.coverage import _round, coverage_warnings
 
@@ -44,7 +44,7 @@ def input_facts(
         "duration_s": _round(media.duration_s),
         "start_s": _round(start_s),
         "end_s": _round(end_s),
-        "video": _video_facts(media.video),
+        "video": _video_facts(media),
         "audio": _audio_facts(media),
     }
 
@@ -119,20 +119,22 @@ def _head(task: str, preset: str | None, status: str, error: dict | None = None)
     return {"schema": SCHEMA, "task": task, "preset": preset, "status": status, "error": error}
 
 
-def _video_facts(video: "VideoStream | None") -> dict | None:
+def _video_facts(media: "Media") -> dict | None:
+    video = media.video
     if video is None:
         return None
     fps = None if video.fps is None else round(video.fps, 3)
-    return {"width": video.width, "height": video.height, "fps": fps, "codec": video.codec}
+    facts = {"width": video.width, "height": video.height, "fps": fps, "codec": video.codec}
+    return facts | _place(video, media.video_tracks)
 
 
 def _audio_facts(media: "Media") -> dict | None:
     if media.audio is None:
         return None
-    tracks = media.audio_tracks or (media.audio,)
-    indices = [track.index for track in tracks]
-    return {
-        "tracks": len(tracks),
-        "chosen": 1 + indices.index(media.audio.index),
-        "language": media.audio.language,
-    }
+    return _place(media.audio, media.audio_tracks) | {"language": media.audio.language}
+
+
+def _place(stream: "VideoStream | AudioStream", tracks: "Sequence[VideoStream | AudioStream]") -> dict:
+    """How many tracks of its kind there are, and which one the stream is, from 1."""
+    indices = [track.index for track in tracks or (stream,)]
+    return {"tracks": len(indices), "chosen": 1 + indices.index(stream.index)}

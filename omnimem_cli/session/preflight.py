@@ -26,6 +26,7 @@ def probed(path: str, settings: Settings) -> Media:
     return probe(
         path,
         audio_track=settings.audio_track,
+        video_track=settings.video_track,
         no_audio=settings.no_audio,
         no_video=settings.no_video,
         timeout_s=stall_s(settings),

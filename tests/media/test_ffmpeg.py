@@ -235,13 +235,13 @@ def test_an_ffmpeg_that_may_not_be_run_is_named_and_not_called_missing(clip, tmp
 
 
 @pytest.mark.parametrize(("number", "next_step"), [(errno.ENOMEM, "memory"), (errno.E2BIG, "shorter"), (errno.EIO, "")])
-def test_what_keeps_ffmpeg_from_starting_is_said(number, next_step, clip, monkeypatch):
+def test_what_keeps_ffmpeg_from_starting_is_said(number, next_step, monkeypatch):
     def refuse(*args, **options):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(MissingError) as error:
-        probe(clip)
+        ffmpeg_version()
     assert error.value.code == "environment"
     assert os.strerror(number) in error.value.message and next_step in error.value.hint
 

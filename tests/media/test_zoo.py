@@ -15,6 +15,7 @@ from omnimem_cli.base.errors import InputError
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import Format, Media, Segment
+from omnimem_cli.results.coverage import coverage
 
 LAYOUT = Format(segment_s=2.0, fps=2, width=80, height=48, lookahead=200)
 
@@ -98,6 +99,18 @@ HEALTHY: dict[Callable[[Path], Path], Outcome] = {
     zoo.changed_size_interlaced: Outcome(5.96, 0, [0, 12, 25, 37, 50, 62, 1, 13, 26, 38, 51, 63]),
     zoo.changed_channels: Outcome(0, 8, check=lambda w: abs(len(w.sound) - 8 * footage.RATE) < 100),
     zoo.joined_recordings: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
+    zoo.language_of_two: Outcome(6, 6.05, check=lambda w: w.media.audio.language == "eng,fre"),
+    zoo.title_like_a_rotation: Outcome(numbers=EVERY_HALF, check=lambda w: w.media.video.width == 160),
+    zoo.two_programmes: Outcome(6, 6.04, check=lambda w: w.media.video.width == 160),
+    zoo.variants: Outcome(6, 6.04, check=lambda w: (w.media.video.width, len(w.media.audio_tracks)) == (160, 1)),
+    zoo.locked_playlist: Outcome(6, 6.04),
+    zoo.discontinuity: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
+    zoo.clock_falls: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
+    zoo.clock_jumps_ahead: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
+    zoo.late_sound_in_a_stream: Outcome(14, 6.06, check=lambda w: quiet(w.sound, 0, 7.9)),
+    zoo.long_subtitles: Outcome(numbers=EVERY_HALF),
+    zoo.hidden_end: Outcome(3, 3, [50, 62, 75, 87, 100, 112]),
+    zoo.changed_rate: Outcome(0, 12.16, check=lambda w: comes_twice(w.sound, 6.1)),
     zoo.webm: Outcome(numbers=EVERY_HALF),
     zoo.avi: Outcome(6.04, 6.03),
     zoo.gif: Outcome(6, 0, EVERY_HALF),
@@ -111,7 +124,18 @@ HEALTHY: dict[Callable[[Path], Path], Outcome] = {
     zoo.newline_name: Outcome(numbers=EVERY_HALF),
 }
 
+
+def comes_twice(sound: np.ndarray, period_s: float) -> bool:
+    """Whether the noise of two recordings stands where each has its place."""
+    begin, later = (sound[round(at * footage.RATE) :][:60_000] for at in (1.0, 1.0 + period_s))
+    shifts = np.correlate(later, begin[1000:-1000], mode="valid")
+    return shifts.max() > 0.9 * np.linalg.norm(begin) * np.linalg.norm(later)
+
+
+UNREAD = (zoo.flv_after_flv, zoo.webm_after_webm, zoo.mp4_after_mp4)
+
 BROKEN = {
+    zoo.encrypted: "encrypted",
     zoo.truncated_mp4: "incomplete",
     zoo.empty: "empty",
     zoo.text: "not_media",
@@ -173,6 +197,29 @@ def test_partly_readable_media_is_watched_as_far_as_it_goes_and_says_so(build, f
     if "truncated_input" in PARTIAL[build]:
         assert watched.media.duration_s == pytest.approx(6, abs=0.1)
         assert watched.video_s < 5
+
+
+@pytest.mark.parametrize("build", UNREAD, ids=lambda build: build.__name__)
+def test_what_follows_a_file_in_the_same_file_is_called_unread(build, folder):
+    path = build(folder)
+    watched = watch(path)
+    assert watched.media.unread_bytes == pytest.approx(path.stat().st_size / 2, rel=0.1)
+    assert watched.video_s == pytest.approx(6, abs=0.1) and watched.audio_s == pytest.approx(6, abs=0.1)
+    assert coverage(watched.media, watched.video_s, watched.audio_s)["ratio"] is None
+
+
+def test_sound_without_a_decoder_is_lost_and_not_absent(folder):
+    watched = watch(zoo.sound_without_decoder(folder))
+    assert [(stream.kind, stream.codec, stream.reason) for stream in watched.media.lost] == [("sound", "apac", "codec")]
+    assert watched.warnings == [] and coverage(watched.media, 6.0, 0.0)["ratio"] == 0.0
+
+
+def test_the_picture_with_a_number_is_watched(folder):
+    path = str(zoo.two_pictures(folder))
+    assert [probe(path, video_track=number).video.width for number in "12"] == [160, 320]
+    with pytest.raises(InputError) as error:
+        probe(path, video_track="3")
+    assert error.value.code == "no_track" and "2 (320x192)" in error.value.hint
 
 
 def test_the_zoo_has_at_least_thirty_traits():

@@ -3,7 +3,6 @@
 import errno
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from omnimem_cli.media import ffmpeg as ffmpeg_module
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import Process, open_pipe
 from omnimem_cli.media.probe import probe
-from omnimem_cli.media.segment import AudioStream, Format, Media
+from omnimem_cli.media.segment import AudioStream, Format, LostStream, Media
 from omnimem_cli.memory.allocation import Allocation
 from omnimem_cli.models import hub
 from omnimem_cli.models.catalogue import row
@@ -35,7 +34,7 @@ from omnimem_cli.models.download import pull
 from omnimem_cli.models.loader import load, locate
 from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 from omnimem_cli.results.codes import ERROR_CODES, WARNING_CODES
-from omnimem_cli.results.coverage import coverage, coverage_warnings
+from omnimem_cli.results.coverage import coverage, coverage_warnings, media_warnings
 from omnimem_cli.results.result import failed
 from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.preflight import planned, prepare
@@ -158,7 +157,7 @@ def no_free_descriptor(place: Place) -> None:
 
 
 def fault(place: Place) -> None:
-    place.patch.setattr(subprocess, "Popen", lambda *arguments, **options: 1 / 0)
+    place.patch.setattr("av.open", lambda *arguments, **options: 1 / 0)
     probe("lavfi:testsrc2")
 
 
@@ -175,6 +174,8 @@ ERRORS: dict[str, Callable[[Place], object]] = {
     "page": lambda place: opened("http://127.0.0.1:9/", Page("http://127.0.0.1:9/", "1", "A talk", False)).__enter__(),
     "no_stream": lambda place: probe(str(zoo.no_audio(place.folder)), no_video=True),
     "no_track": lambda place: probe(str(footage.av(place.folder)), audio_track="7"),
+    "no_decoder": lambda place: probe(str(zoo.sound_without_decoder(place.folder, video_s=0))),
+    "encrypted": lambda place: probe(str(zoo.encrypted(place.folder))),
     "empty_range": lambda place: place.decode(footage.av(place.folder), start_s=100.0),
     "undecodable": lambda place: place.decode(without_its_sound(place.folder)),
     "stalled": stalled,
@@ -212,6 +213,9 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "foreign_world": Place.watch,
     "coverage_low": lambda place: coverage_warnings(coverage(media_of(60, 60), 60.0, 30.0)),
     "duration_unknown": lambda place: coverage_warnings(coverage(LIVE, 60.0, 60.0)),
+    "unread_bytes": lambda place: media_warnings(probe(str(zoo.flv_after_flv(place.folder)))),
+    "no_decoder": lambda place: media_warnings(probe(str(zoo.sound_without_decoder(place.folder)))),
+    "encrypted": lambda place: media_warnings(replace(LIVE, lost=(LostStream(1, "picture", "h264", "encrypted"),))),
     "truncated_input": lambda place: place.decode(zoo.truncated_mkv(place.folder)),
     "decode_errors": lambda place: place.decode(zoo.damaged(place.folder)),
     "loudest_channel": lambda place: place.decode(zoo.opposite_phase(place.folder)),

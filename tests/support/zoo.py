@@ -268,6 +268,140 @@ def joined(target: Path, *parts: Path) -> Path:
     return target
 
 
+LIVE_WEBM = ("-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus", "-ar", 48_000, "-live", 1)
+
+
+def language_of_two(folder: Path) -> Path:
+    """A broadcast's sound that is in two languages."""
+    return av(folder, "dual.ts", audio=("-c:a", "mp2", "-metadata:s:a:0", "language=eng,fre"))
+
+
+def title_like_a_rotation(folder: Path) -> Path:
+    return av(folder, "title.mkv", extra=("-metadata:s:v:0", "title=Lecture 3: rotation of 90 degrees"))
+
+
+def two_programmes(folder: Path) -> Path:
+    """A programme without sound first, one with both, and a smaller picture, second."""
+    target = folder / "programmes.ts"
+    pictures = ("-i", picture_file(folder, 150, 25, 320, 192), "-i", picture_file(folder, 150))
+    marks = ("-program", "title=Barker:st=0", "-program", "title=Talk:st=1:st=2")
+    maps = ("-map", "0:v", "-map", "1:v", "-map", "2:a")
+    run(*pictures, "-i", sound_file(folder, 6), *maps, *H264, *AAC, *marks, target)
+    return target
+
+
+def variants(folder: Path) -> Path:
+    """A playlist of two sizes of one film with one sound."""
+    pictures = ("-map", "0:v", "-map", "0:v", "-map", "1:a", *H264, *AAC, "-s:v:0", "80x48", "-s:v:1", "160x96")
+    split = ("-var_stream_map", "a:0,agroup:aud v:0,agroup:aud v:1,agroup:aud", "-master_pl_name", "master.m3u8")
+    hls = ("-hls_playlist_type", "vod", "-f", "hls", folder / "variant%v.m3u8")
+    run("-i", picture_file(folder, 150), "-i", sound_file(folder, 6), *pictures, *split, *hls)
+    return folder / "master.m3u8"
+
+
+def locked_playlist(folder: Path) -> Path:
+    """An encrypted playlist with its key and its segments beside it."""
+    key, info, target = folder / "locked.key", folder / "locked.info", folder / "locked.m3u8"
+    key.write_bytes(bytes(range(16)))
+    info.write_text(f"locked.key\n{key}\n")
+    hls = ("-hls_key_info_file", info, "-hls_playlist_type", "vod", "-f", "hls")
+    run("-i", av(folder, "to-lock.mp4"), "-c", "copy", *hls, target)
+    return target
+
+
+def discontinuity(folder: Path) -> Path:
+    """A playlist of two recordings, each on its own clock."""
+    av(folder, "before.ts"), av(folder, "after.ts")
+    head = "#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:7", "#EXTINF:6,", "before.ts"
+    lines = *head, "#EXT-X-DISCONTINUITY", "#EXTINF:6,", "after.ts", "#EXT-X-ENDLIST", ""
+    return _written(folder / "discontinuity.m3u8", "\n".join(lines).encode())
+
+
+def clock_falls(folder: Path) -> Path:
+    """Joined recordings, of which the first began at 100 s: its clock falls by more than the demuxer corrects."""
+    first = av(folder, "later.ts", extra=("-output_ts_offset", 100))
+    return joined(folder / "falls.ts", first, av(folder, "earlier.ts"))
+
+
+def clock_jumps_ahead(folder: Path) -> Path:
+    """Joined recordings of which the second began 680 s after the first had ended."""
+    later = av(folder, "much-later.ts", extra=("-output_ts_offset", 686))
+    return joined(folder / "ahead.ts", av(folder, "soon.ts"), later)
+
+
+def late_sound_in_a_stream(folder: Path) -> Path:
+    """A transport stream whose sound begins after what a first look reads."""
+    steady = ("-b:v", "8M", "-minrate", "8M", "-maxrate", "8M", "-bufsize", "1M", "-x264-params", "nal-hrd=cbr")
+    late = ("-itsoffset", 8, "-i", sound_file(folder, 6), "-map", "0:v", "-map", "1:a")
+    target = folder / "late-sound.ts"
+    run("-i", picture_file(folder, 350), *late, *H264, *steady, *AAC, target)
+    return target
+
+
+def long_subtitles(folder: Path) -> Path:
+    """A film with a subtitle at ten hours."""
+    text, target = folder / "long.srt", folder / "long-subtitles.mkv"
+    text.write_text("1\n00:00:01,000 --> 00:00:02,000\nhello\n\n2\n10:00:00,000 --> 10:00:01,000\nby x\n")
+    run("-i", av(folder, "film.mkv"), "-i", text, "-map", 0, "-map", 1, "-c", "copy", "-c:s", "srt", target)
+    return target
+
+
+def hidden_end(folder: Path) -> Path:
+    """A phone's trim: the edit list shows 2 s to 5 s of a file of 6 s."""
+    data = bytearray(av(folder, "to-trim.mp4").read_bytes())
+    begin = data.index(b"mvhd")
+    scale = int.from_bytes(data[begin + 16 : begin + 20], "big")
+    data[begin + 20 : begin + 24] = (3 * scale).to_bytes(4, "big")
+    place = 0
+    while (track := data.find(b"trak", place)) >= 0:
+        header, media, edits = data.find(b"tkhd", track), data.find(b"mdhd", track), data.find(b"elst", track)
+        own = int.from_bytes(data[media + 16 : media + 20], "big")
+        first = int.from_bytes(data[edits + 16 : edits + 20], "big") + 2 * own
+        data[header + 24 : header + 28] = (3 * scale).to_bytes(4, "big")
+        data[edits + 12 : edits + 20] = (3 * scale).to_bytes(4, "big") + first.to_bytes(4, "big")
+        place = track + 4
+    return _written(folder / "trimmed.mp4", bytes(data))
+
+
+def changed_rate(folder: Path) -> Path:
+    """Raw AAC whose sample rate changes half-way."""
+    first = av(folder, "low.aac", video_s=0, rate=16_000)
+    return joined(
+        folder / "rates.aac", first, av(folder, "high.aac", video_s=0, rate=16_000, audio=("-ar", 44_100, *AAC))
+    )
+
+
+def flv_after_flv(folder: Path) -> Path:
+    one = av(folder, "one.flv", extra=("-b:v", "800k"))
+    return joined(folder / "two.flv", one, one)
+
+
+def webm_after_webm(folder: Path) -> Path:
+    one = av(folder, "live-one.webm", extra=LIVE_WEBM, rate=48_000)
+    return joined(folder / "live-two.webm", one, one)
+
+
+def mp4_after_mp4(folder: Path) -> Path:
+    one = av(folder, "single.mp4")
+    return joined(folder / "double.mp4", one, one)
+
+
+def sound_without_decoder(folder: Path, **kw: float) -> Path:
+    """Sound in a codec that no ffmpeg knows, as phones record it."""
+    data = av(folder, "phone-plain.mp4", **kw).read_bytes()
+    place = data.index(b"mp4a", data.index(b"soun"))
+    box = data.index(b"esds", place)
+    data = data[:place] + b"apac" + data[place + 4 : box] + b"dapa" + data[box + 4 :]
+    return _written(folder / "phone.mp4", data)
+
+
+CENC = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "00" * 16, "-encryption_kid", "11" * 16)
+
+
+def encrypted(folder: Path) -> Path:
+    return copy(av(folder, "to-encrypt.mp4"), folder / "encrypted.mp4", *CENC)
+
+
 def webm(folder: Path) -> Path:
     return av(
         folder, "call.webm", video=("-c:v", "libvpx", "-deadline", "realtime"), audio=("-c:a", "libopus"), rate=48_000

@@ -1,0 +1,79 @@
+"""Opens an input with PyAV, which reads what a file holds as data.
+
+PyAV and not ffprobe: the wheel carries its own libraries, so that every machine reads the same facts, while an ffprobe
+stands beside few ffmpegs. Knows how inputs are named and how opening fails; knows no stream.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+import av.logging
+
+from omnimem_cli.base.errors import InputError
+from omnimem_cli.media.ffmpeg import LOCAL_PROTOCOLS, device_of, is_local
+
+LATE = {"analyzeduration": 120_000_000, "probesize": 400_000_000}
+"""How far to look for streams that begin late: microseconds and bytes."""
+LOCAL_PLAYLIST = {"allowed_extensions": "ALL"}
+"""A local playlist may name keys and segments as it likes: the protocols keep it on this machine."""
+GUESSED = "Estimating duration from bitrate"
+
+
+@contextmanager
+def open_container(path: str, stall_s: float, **options: object) -> Iterator[tuple[av.container.InputContainer, str]]:
+    """The opened input and what the libraries logged meanwhile. ``options``: of the demuxer.
+
+    Raises InputError: not media, cut off before its index, a protocol that local files may not use, stalled.
+    """
+    container, log = _open(path, stall_s, {name: str(value) for name, value in options.items()})
+    try:
+        with container:
+            yield container, log
+    except av.error.ExitError as error:
+        raise _stalled(path, stall_s) from error
+
+
+def _open(path: str, stall_s: float, options: dict[str, str]) -> tuple[av.container.InputContainer, str]:
+    kind, name = device_of(path) or (None, path)
+    if is_local(path):
+        name, options = f"file:{path}", options | LOCAL_PLAYLIST | {"protocol_whitelist": LOCAL_PROTOCOLS}
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture() as lines:
+            container = av.open(name, format=kind, options=options, metadata_errors="replace", timeout=stall_s)
+    except av.error.ExitError as error:
+        raise _stalled(path, stall_s) from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise _unreadable(path, _text(lines), error) from error
+    finally:
+        av.logging.set_level(before)
+    return container, _text(lines)
+
+
+def _text(lines: list[tuple[int, str, str]]) -> str:
+    return "".join(line for _, _, line in lines)
+
+
+def _stalled(path: str, stall_s: float) -> InputError:
+    hint = "Check that the source still delivers, then try again."
+    return InputError(f"{path}: no data for {stall_s:g} s.", hint, code="stalled")
+
+
+def _unreadable(path: str, log: str, error: Exception) -> InputError:
+    """The user's error for an input that did not open."""
+    unsure = "misdetection possible" in log
+    if "moov atom not found" in log and not unsure:
+        hint = "Wait until it is whole; a recording that broke off has to be repaired first."
+        return InputError(f"{path} looks incomplete (still downloading?).", hint, code="incomplete")
+    if "not on whitelist" in log:
+        protocol = log.partition("Protocol '")[2].partition("'")[0]
+        hint = "Give the address itself instead of a file that points to it."
+        message = f"{path} points to media by {protocol}, which a local file may not do."
+        return InputError(message, hint, code="network")
+    if isinstance(error, av.error.InvalidDataError) or unsure:
+        hint = "Check that it plays elsewhere."
+        return InputError(f"{path} is not a media file that ffmpeg can read.", hint, code="not_media")
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(f"{path} cannot be opened: {reason}.", "Check the name and the connection.", code="unopened")

@@ -1,0 +1,67 @@
+"""Bytes of a file that no packet accounts for: what was written behind it, or cannot be read.
+
+Knows how containers begin and what may follow their packets; reads no packet.
+"""
+
+from pathlib import Path
+
+SCAN_BYTES = 1 << 20
+SHARE, LEAST_BYTES = 0.02, 1 << 16  # indices and tags behind the last packet are smaller
+BEGINS = {
+    "flv": b"FLV\x01",
+    "matroska,webm": b"\x1aE\xdf\xa3",
+    "wav": b"WAVEfmt ",
+    "avi": b"AVI LIST",
+}
+"""How a second file of the same kind begins, by ffmpeg's name of the container."""
+PACKETS_TO_THE_END = ("flv", "mpegts", "mpeg", "ogg", "aac", "matroska,webm")
+BOXES = "mov,"
+
+
+def unread_bytes(path: str, container: str, last_byte: int) -> int:
+    """How many bytes at the end of a file were not read; 0 for indices and tags. ``last_byte``: behind all packets."""
+    file = Path(path)
+    if not file.is_file():
+        return 0
+    size = file.stat().st_size
+    if container.startswith(BOXES):
+        return size - _second_film(file, size)
+    rest = size - last_byte
+    if not 0 < last_byte < size:
+        return 0
+    if container in PACKETS_TO_THE_END and rest > max(LEAST_BYTES, SHARE * size):
+        return rest
+    begin = BEGINS.get(container)
+    return 0 if begin is None else _from(file, begin, last_byte, size)
+
+
+def _from(file: Path, begin: bytes, place: int, size: int) -> int:
+    """Bytes from the first ``begin`` behind ``place`` to the end; 0 where there is none."""
+    with file.open("rb") as source:
+        source.seek(place)
+        kept = b""
+        while block := source.read(SCAN_BYTES):
+            found = (kept + block).find(begin)
+            if found >= 0:
+                return size - (place - len(kept) + found)
+            kept, place = (kept + block)[-len(begin) + 1 :], place + len(block)
+    return 0
+
+
+def _second_film(file: Path, size: int) -> int:
+    """Where a second film begins among the boxes of an MP4 file (its second ``moov`` is never read); else the size."""
+    place, begin, films = 0, 0, 0
+    with file.open("rb") as source:
+        while place + 8 <= size:
+            source.seek(place)
+            head = source.read(16)
+            length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            length = int.from_bytes(head[8:16], "big") if length == 1 else length
+            begin = place if kind == b"ftyp" else begin
+            films += kind == b"moov"
+            if films > 1:
+                return begin
+            if length < 8:
+                break
+            place += length
+    return size
