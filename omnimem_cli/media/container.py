@@ -40,6 +40,7 @@ def _open(path: str, stall_s: float, options: dict[str, str]) -> tuple[av.contai
         name, options = f"file:{path}", options | LOCAL_PLAYLIST | {"protocol_whitelist": LOCAL_PROTOCOLS}
     before = av.logging.get_level()
     av.logging.set_level(av.logging.WARNING)
+    av.logging.set_skip_repeated(False)  # a repeated line would come with the next input
     try:
         with av.logging.Capture() as lines:
             container = av.open(name, format=kind, options=options, metadata_errors="replace", timeout=stall_s)

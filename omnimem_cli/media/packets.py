@@ -111,7 +111,7 @@ Row = tuple[int, float, float, float, int, int]
 
 @dataclass
 class Packets:
-    """What a listing showed. ``spans``: by index of the stream; ``last_byte``: where the last packet ends in the file."""
+    """What a listing showed. ``spans``: by index of the stream; ``last_byte``: where the last one ends in the file."""
 
     spans: dict[int, Span] = field(default_factory=dict)
     last_byte: int = 0

@@ -160,7 +160,7 @@ def _numbered(path: str, videos: Sequence[VideoStream], wanted: str | None) -> V
 
 
 def _programme(header: Header, wanted: VideoStream | None) -> Header:
-    """The header with the streams of one programme: of ``wanted``, or one with picture and sound and a large picture."""
+    """The header with the streams of one programme: that of ``wanted``, or one with both kinds and a large picture."""
     if wanted is not None:
         indices = next((indices for indices in header.programmes if wanted.index in indices), None)
         return replace(_only(header, indices), videos=(wanted,))

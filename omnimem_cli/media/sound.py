@@ -25,8 +25,9 @@ class SampleReader:
     """Reads samples from an output of a running ffmpeg, on the clock, at most up to the end of a range.
 
     A start after the range's and gaps longer than 0.1 s in the time stamps are filled with silence; what
-    overlaps is dropped. ``counted_s``: the file has no time stamps to believe, so its samples are
-    counted from its beginning, and those before so many seconds are dropped. ``length_s`` None: to the end. A context manager; leaving it ends the process.
+    overlaps is dropped. ``counted_s``: the file has no time stamps to believe, so its samples are counted from its
+    beginning, and those before so many seconds are dropped. ``length_s`` None: to the end of the sound. A context
+    manager; leaving it ends the process.
     """
 
     def __init__(
