@@ -4,13 +4,15 @@ PyAV and not ffprobe: the wheel carries its own libraries, so that every machine
 stands beside few ffmpegs. Knows how inputs are named and how opening fails; knows no stream.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import av
 import av.logging
 
-from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.errors import InputError, UserError, unreadable_input
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.media.ffmpeg import LOCAL_PROTOCOLS, device_of, is_local
 
 LATE = {"analyzeduration": 120_000_000, "probesize": 400_000_000}
@@ -47,7 +49,7 @@ def _open(path: str, stall_s: float, options: dict[str, str]) -> tuple[av.contai
     except av.error.ExitError as error:
         raise _stalled(path, stall_s) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise _unreadable(path, _text(lines), error) from error
+        raise _unreadable(readable_path(path), _text(lines), error) from error
     finally:
         av.logging.set_level(before)
     return container, _text(lines)
@@ -59,11 +61,13 @@ def _text(lines: list[tuple[int, str, str]]) -> str:
 
 def _stalled(path: str, stall_s: float) -> InputError:
     hint = "Check that the source still delivers, then try again."
-    return InputError(f"{path}: no data for {stall_s:g} s.", hint, code="stalled")
+    return InputError(f"{readable_path(path)}: no data for {stall_s:g} s.", hint, code="stalled")
 
 
-def _unreadable(path: str, log: str, error: Exception) -> InputError:
+def _unreadable(path: str, log: str, error: Exception) -> UserError:
     """The user's error for an input that did not open."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return unreadable_input(path, error)
     unsure = "misdetection possible" in log
     if "moov atom not found" in log and not unsure:
         hint = "Wait until it is whole; a recording that broke off has to be repaired first."
