@@ -16,6 +16,7 @@ from omnimem_cli.media.segment import AudioStream, LostStream, VideoStream
 
 MOST_HZ = 10_000_000  # DSD has a quarter of it; beyond is damage, and ffmpeg's resampler would take gigabytes for it
 HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}  # as H.273 numbers them
+GUESSED_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}  # as ffmpeg takes speakers that nobody named
 WOVEN = (2, 3, 4, 5)  # field orders of interlaced pictures
 TEXT = ("ansi", "bintext", "xbin", "idf")  # what ffmpeg makes of a .txt or .nfo file
 STILLS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -178,6 +179,6 @@ def _audio(stream: av.audio.stream.AudioStream, codec: str, specifier: str) -> A
         sample_rate=context.sample_rate,
         duration_s=None,
         language=language,
-        layout=context.layout.name,
+        layout=GUESSED_LAYOUTS.get(context.layout.name, context.layout.name),
         specifier=specifier,
     )
