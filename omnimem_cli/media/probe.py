@@ -4,7 +4,6 @@ Knows files, URLs, and which streams a player would take; decodes no more than o
 """
 
 import math
-import re
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
