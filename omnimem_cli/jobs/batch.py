@@ -24,6 +24,7 @@ from omnimem_cli.jobs.outcomes import Outcome
 from omnimem_cli.jobs.page_urls import explained, opened
 from omnimem_cli.jobs.targets import Target, name_targets, owner_key
 from omnimem_cli.jobs.work import Job, Work, label
+from omnimem_cli.media.ffmpeg import is_local
 from omnimem_cli.media.probe import check_file
 from omnimem_cli.results.result import bare_input, failed
 from omnimem_cli.results.writers import SUFFIXES, encode
@@ -224,6 +225,6 @@ class Batch:
 
 
 def _check(one: Input) -> None:
-    """Raise InputError for a file that is missing, empty or not readable."""
-    if not one.stream:
+    """Raise InputError for a file that is missing, empty or not readable, and for a pipe."""
+    if is_local(one.path):
         check_file(one.path)
