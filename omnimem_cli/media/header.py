@@ -36,7 +36,6 @@ class Header:
     lost: tuple[LostStream, ...] = ()  # pictures and sounds that cannot be decoded
     defaults: frozenset[int] = frozenset()
     programmes: tuple[frozenset[int], ...] = ()  # indices of the streams of each, where there are several
-    others: tuple[int, ...] = ()  # subtitles and data
     stated_s: dict[int, float] = field(default_factory=dict)  # what the file says of single streams
     comment: str | None = None  # the container's own
     opening: dict[str, object] = field(default_factory=dict)  # options that found streams which begin late
@@ -109,7 +108,7 @@ def _locked(container: av.container.InputContainer) -> set[int]:
 
 def _with_stream(header: Header, stream: av.stream.Stream, specifier: str, locked: set[int], log: str) -> Header:
     if stream.type not in ("video", "audio"):
-        return replace(header, others=(*header.others, stream.index))
+        return header
     codec = _codec(stream)
     if stream.disposition & STILLS or codec in TEXT:
         return header

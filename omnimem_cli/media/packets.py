@@ -17,7 +17,7 @@ from omnimem_cli.media.ffmpeg import Process, command, source
 EDGE_S = 10.0  # how much of each end of a long file is listed
 SHORT_S = 60.0  # up to here a file is listed whole
 NO_TIME = -(2**63)
-FFMPEG_BACK_S = 0.1
+FFMPEG_BACK_S = 0.1  # ffmpeg takes a step back by more for a new clock
 MAX_JUMP_S = 12 * 3600.0  # a jump between packets that no recording makes
 AHEAD_S, BACK_S = 10.0, 0.5  # a decoding time that jumps further begins a new part, as in ffmpeg
 MIN_PART = 3  # fewer packets with another clock are damage, or slides
