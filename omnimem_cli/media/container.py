@@ -1,7 +1,8 @@
 """Opens an input with PyAV, which reads what a file holds as data.
 
 PyAV and not ffprobe: the wheel carries its own libraries, so that every machine reads the same facts; the
-ffmpeg of the imageio-ffmpeg wheel comes without an ffprobe. Knows how inputs are named and how opening fails; knows no stream.
+ffmpeg of the imageio-ffmpeg wheel comes without an ffprobe.
+Knows how inputs are named and how opening fails; knows no stream.
 """
 
 import errno
