@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnimem_cli.models.chat import SYSTEM
+from omnimem_cli.models.chat import SYSTEM, USER
 from omnimem_cli.models.towers.vision import towers_of
 from omnimem_cli.train.architecture import HIDDEN, build
 from omnimem_cli.train.nano_tokenizer import build_tokenizer, token_ids
@@ -50,7 +50,7 @@ def _alone(model, tokenizer, sample, task):
     media = [ids["audio_token_index"] if s else ids["video_token_index"] for s in plan.is_sound]
     packer = Packer(tokenizer, HIDDEN)
     text, _ = packer._task_ids(task, mode)
-    row = torch.tensor([encode(SYSTEM + OPENING[mode]) + media + text])
+    row = torch.tensor([encode(SYSTEM + USER + OPENING[mode]) + media + text])
     kwargs = {}
     if mode != "a":
         kwargs["video_grid_thw"] = torch.tensor([[len(sample.encoded.visual), 4, 4]])
@@ -62,7 +62,7 @@ def _alone(model, tokenizer, sample, task):
     )
     embeds = model.get_input_embeddings()(row)
     flat = {True: sample.encoded.sound.flatten(0, 1), False: sample.encoded.visual.flatten(0, 1)}
-    at = len(encode(SYSTEM + OPENING[mode]))
+    at = len(encode(SYSTEM + USER + OPENING[mode]))
     for n, (sound, index) in enumerate(zip(plan.is_sound, plan.index, strict=True)):
         embeds[0, at + n] = flat[bool(sound)][index]
     out = model.get_decoder()(inputs_embeds=embeds, position_ids=positions, use_cache=False)

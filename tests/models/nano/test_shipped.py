@@ -11,7 +11,7 @@ from watching import watch
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.models.catalogue import row
-from omnimem_cli.models.chat import ANSWER, SYSTEM
+from omnimem_cli.models.chat import ANSWER, SYSTEM, USER
 from omnimem_cli.models.loader import load
 from omnimem_cli.models.towers.patches import patch_rows
 from omnimem_cli.tasks.transcribe import Transcribe
@@ -56,7 +56,7 @@ def test_the_folder_says_what_the_front_ends_need():
 
 def test_the_shipped_tokenizer_is_the_one_the_recipe_makes(nano):
     _, tokenizer = nano
-    text = SYSTEM + OPENING["av"] + CLOSING["av"] + "Which word? red circle 3, apple\n" + ANSWER
+    text = SYSTEM + USER + OPENING["av"] + CLOSING["av"] + "Which word? red circle 3, apple\n" + ANSWER
     assert tokenizer.encode(text) == build_tokenizer().encode(text)
 
 
@@ -67,7 +67,7 @@ def _library_inputs(model, tokenizer, video, text):
     media = []
     for _ in range(seconds // 2):
         media += [model.config.video_token_id] * 8 + [model.config.audio_token_id] * 20
-    ids = tokenizer.encode(SYSTEM + OPENING["av"]) + media + tokenizer.encode(CLOSING["av"] + text + ANSWER)
+    ids = tokenizer.encode(SYSTEM + USER + OPENING["av"]) + media + tokenizer.encode(CLOSING["av"] + text + ANSWER)
     extractor = WhisperFeatureExtractor.from_pretrained(NANO)
     sound = {"sampling_rate": MEL.sampling_rate, "padding": "do_not_pad", "truncation": False}
     mel = torch.from_numpy(extractor(video.sound().numpy(), **sound).input_features[0])

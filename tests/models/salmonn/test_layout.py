@@ -6,7 +6,7 @@ import pytest
 import torch
 from salmonn_tiny import DATA
 
-from omnimem_cli.models.chat import ANSWER, SYSTEM
+from omnimem_cli.models.chat import ANSWER, SYSTEM, USER
 from omnimem_cli.models.salmonn.layout import END, START, Item, Layout, Mark, Step
 from omnimem_cli.models.salmonn.mrope import BlockPositions, GeneratedPositions, TrainedPositions
 
@@ -49,7 +49,7 @@ def prompt_of(family: str, case: dict, items: list[Item]) -> str:
     media = written(items, rows * columns // 4)
     if family == "salmonn25":
         media = START + media + END
-    return SYSTEM + before + media + after + ANSWER
+    return SYSTEM + USER + before + media + after + ANSWER
 
 
 @pytest.mark.parametrize("family", ["salmonn25", "salmonn3"])

@@ -17,7 +17,7 @@ from salmonn_tiny import (
 from omnimem_cli.media.segment import Format
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL, concat
 from omnimem_cli.models.adapter import Plan
-from omnimem_cli.models.chat import ANSWER, SYSTEM
+from omnimem_cli.models.chat import ANSWER, SYSTEM, USER
 from omnimem_cli.models.salmonn.layout import END, START
 from omnimem_cli.models.salmonn.stream import Features
 
@@ -64,7 +64,7 @@ def pieces_of(adapter, case: dict, step_s: float, times: list[float], question: 
 def pieces25(adapter, case: dict, mrope: str = "released") -> list:
     ids = case["input_ids"][0].tolist()
     first, end = ids.index(VIDEO_PAD), len(ids) - ids[::-1].index(AUDIO_PAD)
-    prompt = {SYSTEM + START: ids[:first], END: ids[end : end + 1], "\nQ": ids[end + 1 :], ANSWER: []}
+    prompt = {SYSTEM + USER + START: ids[:first], END: ids[end : end + 1], "\nQ": ids[end + 1 :], ANSWER: []}
     adapter.tokenizer = ScriptedTokenizer(prompt)
     try:
         return pieces_of(adapter, case, 5.0, [0.0, 5.0, 10.0, 15.0], "Q", mrope)

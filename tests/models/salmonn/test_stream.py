@@ -11,7 +11,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.tokens import AUDIO, QUESTION, TEXT, VISUAL, concat
 from omnimem_cli.models.adapter import WatchOptions
-from omnimem_cli.models.chat import ANSWER, SYSTEM
+from omnimem_cli.models.chat import ANSWER, SYSTEM, USER
 from omnimem_cli.models.towers.patches import patch_rows
 
 ROWS, COLUMNS, CELLS = 2, 3, 6
@@ -69,7 +69,7 @@ def watch(stream, clip: Clip) -> list:
 def prompt(family: str, clip: Clip, per_span: int) -> list[int]:
     """Ids of the whole prompt as the released data code writes it at one frame per second (4 sounds a step)."""
     steps, sounds = -(-len(clip.frames) // 2), -(-len(clip.audio) // SLICE) * 60
-    text = SYSTEM + ("<|vision_start|>" if family == "salmonn25" else "")
+    text = SYSTEM + USER + ("<|vision_start|>" if family == "salmonn25" else "")
     for start in range(0, steps, per_span):
         count = min(per_span, steps - start)
         share = sounds if start + count == steps else min(sounds, 4 * count)
