@@ -115,7 +115,7 @@ def test_a_sample_rate_that_no_sound_has_is_damage_and_never_resampled(tmp_path)
     assert probe(str(tmp_path / "768000.wav")).audio.sample_rate == 768_000
     with pytest.raises(InputError) as error:  # for resampling it ffmpeg would take gigabytes
         probe(str(tmp_path / "2000000000.wav"))
-    assert error.value.code == "no_stream"
+    assert error.value.code == "no_decoder"
 
 
 def test_the_command_ends_within_its_time_and_prints_counts():
