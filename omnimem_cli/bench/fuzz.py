@@ -159,7 +159,7 @@ def _progress(outcome: Outcome, cases: int | None, seconds: float | None) -> Pro
 
 
 def _by_workers(slices: Sequence[Slice]) -> Iterator[Case]:
-    """One process per slice. One that dies has crashed on the case it held; another goes on behind it."""
+    """One process per slice. One that dies has crashed on the case it held; another process takes the rest."""
     workers = dict(_start(part) for part in slices)
     try:
         while workers:
@@ -173,7 +173,7 @@ def _by_workers(slices: Sequence[Slice]) -> Iterator[Case]:
                     process.join()
                     if process.exitcode:
                         yield Case(part.first, CRASH, f"{part.path}: the process ended with {process.exitcode}")
-                        workers |= [_start(part.rest())]
+                        workers |= [] if part.rest().over else [_start(part.rest())]
     finally:
         for process, _ in workers.values():
             process.terminate()

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import subprocess
 import threading
 import time
@@ -11,6 +10,7 @@ import wave
 import numpy as np
 import psutil
 import pytest
+from deadly import Deadly
 from typer.testing import CliRunner
 
 from omnimem_cli.app import app
@@ -48,16 +48,6 @@ def test_crashes_and_hangs_are_counted_and_their_files_kept(tmp_path, monkeypatc
     outcome = fuzzing.fuzz(tmp_path, cases=4)
     assert outcome.outcomes == {"not_media": 3} and len(outcome.crashes) == 1
     assert "a bug" in outcome.crashes[0] and len(list(tmp_path.glob("case-*.mp4"))) == 1
-
-
-class Deadly(fuzzing.Slice):
-    """Its process dies on the second case, once."""
-
-    def run(self):
-        for case in super().run():
-            if case.number == self.step:
-                os._exit(3)
-            yield case
 
 
 def slices(folder, workers, kind=fuzzing.Slice, cases=9):
