@@ -98,9 +98,13 @@ class Batch:
             with self._claim(job) as settled:
                 outcome = settled
                 if outcome is None:
+                    from omnimem_cli.jobs.watch_one import watch_one
+
                     content = records.read_input(job.input)
-                    with self.progress(label) as report:
-                        result, checkpoint = self._watch(job, content, report)
+                    with self.progress(label) as report, self._ready(job, content, report) as (ready, facts):
+                        result = watch_one(*ready, report, **facts)
+                    checkpoint, shown = facts["checkpoint"], readable_path(job.input.path)
+                    result |= {"input": result["input"] | {"path": shown}}
                     outcome = self._publish(job, content, result, checkpoint)
         except (MissingError, UsageError):
             raise
@@ -108,12 +112,12 @@ class Batch:
             outcome = self.failure(job, error)
         return replace(outcome, wall_s=time.monotonic() - began)
 
-    def _watch(self, job: Job, content: records.Content, report: Report) -> "tuple[dict, Checkpoint | None]":
-        """The result of one input, and the checkpoint that is done with when the result is on the disk."""
-        from omnimem_cli.jobs.watch_one import watch_one
+    @contextmanager
+    def _ready(self, job: Job, content: records.Content, report: Report) -> Iterator[tuple[tuple, dict]]:
+        """What `watch_one` takes for one input: prepared, task and adapter, and its keywords; within its limits."""
         from omnimem_cli.models.loading import memory_errors
 
-        settings, shown = self.work.settings, readable_path(job.input.path)
+        settings = self.work.settings
         task = self.work.make(settings, **self.work.options)
         if job.input.page is not None:
             report(Progress("downloading"))
@@ -126,9 +130,8 @@ class Batch:
             adapter = self.model.load()
             checkpoint = self._checkpoint(job, content, adapter)
             facts = {"digest": content.digest, "preset": self.work.preset, "checkpoint": checkpoint}
-            with limits(settings.timeout_s), memory_errors(shown):
-                result = watch_one(prepared, task, adapter, report, **facts)
-        return result | {"input": result["input"] | {"path": shown}}, checkpoint
+            with limits(settings.timeout_s), memory_errors(readable_path(job.input.path)):
+                yield (prepared, task, adapter), facts
 
     def failure(self, job: Job, error: BaseException) -> Outcome:
         """The outcome of an input that gave no result; an interrupt has a status of its own."""
