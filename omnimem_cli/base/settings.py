@@ -76,7 +76,7 @@ class Settings:
         read=choice(*DTYPES),
         shown="bfloat16 on CUDA, else float32",
     )
-    offline: bool = flag(False, ADVANCED, "--offline", "Never use the network.")
+    offline: bool = flag(False, ADVANCED, "--offline", "Download and look up nothing; only a URL itself is opened.")
     mrope: str = flag(
         "released",
         ADVANCED,

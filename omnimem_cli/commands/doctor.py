@@ -23,6 +23,7 @@ WATCHING = (
     "device",
     "dtype",
     "policy",
+    "offline",
 )
 WATCHING += ("plan", "av_ratio", "positions", "chunk", "fps", "max_pixels", "max_tokens", "mrope")
 """The settings that decide what fits."""

@@ -84,7 +84,7 @@ def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[
     batch.model.check_name()
     if not options.dry_run:
         _offer_download(batch.model, options)
-    jobs = batch.assign_targets(_find(typed, options, work.name))
+    jobs = batch.assign_targets(_find(typed, options, work))
     if options.report is not None and not options.dry_run:
         _write_report(options.report, {"schema": REPORT, "task": work.name, "inputs": []})
     return batch, jobs
@@ -110,18 +110,21 @@ def _offer_download(model: "LazyModel", options: RunOptions) -> None:
     download.pull(row)
 
 
-def _find(typed: list[str] | None, options: RunOptions, name: str) -> "list[Input]":
-    from omnimem_cli.jobs.inputs import find_inputs, read_list
+def _find(typed: list[str] | None, options: RunOptions, work: "Work") -> "list[Input]":
+    from omnimem_cli.jobs.inputs import find_inputs, is_stdin, read_list
 
+    if options.files_from == "-" and any(map(is_stdin, typed or ())):
+        raise UsageError("Standard input cannot be a list and an input at once.", "Give --files-from a file.")
     listed = read_list(options.files_from, options.null) if options.files_from else []
     paths = [*(typed or []), *listed]
     if not paths and not options.files_from:
-        raise UsageError("There is no input.", f"Name a file: omnimem {name} lecture.mp4")
-    found = find_inputs(
-        paths, recursive=options.recursive, include=options.include or (), exclude=options.exclude or ()
-    )
+        raise UsageError("There is no input.", f"Name a file: omnimem {work.name} lecture.mp4")
+    patterns = {"include": options.include or (), "exclude": options.exclude or ()}
+    found = find_inputs(paths, recursive=options.recursive, offline=work.settings.offline, **patterns)
     if not found:
         raise InputError("No media files were found.", "Use --include '*.suffix' for suffixes omnimem does not know.")
+    if (options.workers or options.ray is not None) and any(one.pipe for one in found):
+        raise UsageError("Other processes cannot read a pipe.", "Leave out --workers and --ray, or save it to a file.")
     return found
 
 

@@ -21,7 +21,8 @@ from omnimem_cli.jobs.files import check_writing, checkpoint_of, leftovers, lock
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.jobs.outcomes import Outcome
-from omnimem_cli.jobs.page_urls import explained, opened
+from omnimem_cli.jobs.page_urls import opened
+from omnimem_cli.jobs.pipes import saved
 from omnimem_cli.jobs.targets import Target, name_targets, owner_key
 from omnimem_cli.jobs.work import Job, Work, label
 from omnimem_cli.media.ffmpeg import is_local
@@ -72,7 +73,7 @@ class Batch:
                 return "would run"
             if self._matching_record(job, job.target) is not None:
                 return "would skip: done before"
-            self._check_not_foreign(job.target)
+            self._check_not_foreign(job, job.target)
         except (InputError, OutputError) as error:
             return f"would fail: {error.message}"
         return "would run"
@@ -95,7 +96,7 @@ class Batch:
         """
         began = time.monotonic()
         try:
-            with self._claim(job) as settled:
+            with saved(job.input, self.work.settings) as one, self._claim(job := replace(job, input=one)) as settled:
                 outcome = settled
                 if outcome is None:
                     from omnimem_cli.jobs.watch_one import watch_one
@@ -103,9 +104,8 @@ class Batch:
                     content = records.read_input(job.input)
                     with self.progress(label) as report, self._ready(job, content, report) as (ready, facts):
                         result = watch_one(*ready, report, **facts)
-                    checkpoint, shown = facts["checkpoint"], readable_path(job.input.path)
-                    result |= {"input": result["input"] | {"path": shown}}
-                    outcome = self._publish(job, content, result, checkpoint)
+                    result |= {"input": result["input"] | _names(job.input)}
+                    outcome = self._publish(job, content, result, facts["checkpoint"])
         except (MissingError, UsageError):
             raise
         except Exception as error:  # one bad input must not cost the others
@@ -121,12 +121,9 @@ class Batch:
         task = self.work.make(settings, **self.work.options)
         if job.input.page is not None:
             report(Progress("downloading"))
-        with opened(job.input.path, job.input.page) as path:
+        with opened(job.input.saved or job.input.path, job.input.page, settings.offline) as path:
             report(Progress("loading the model"))
-            try:
-                prepared = self.model.prepare(path, task.reserve_s)
-            except InputError as error:
-                raise explained(error, path) from error
+            prepared = self.model.prepare(path, task.reserve_s)
             adapter = self.model.load()
             checkpoint = self._checkpoint(job, content, adapter)
             facts = {"digest": content.digest, "preset": self.work.preset, "checkpoint": checkpoint}
@@ -135,7 +132,9 @@ class Batch:
 
     def failure(self, job: Job, error: BaseException) -> Outcome:
         """The outcome of an input that gave no result; an interrupt has a status of its own."""
-        record = failed(self.work.name, error, input=bare_input(job.input.path), preset=self.work.preset)
+        record = failed(
+            self.work.name, error, input=bare_input(job.input.path) | _names(job.input), preset=self.work.preset
+        )
         return Outcome(job.input.path, record["status"], result=record, error=error)
 
     @contextmanager
@@ -152,7 +151,7 @@ class Batch:
             with locked(target.folder, target.name) as mine:
                 if mine:
                     check_writing(target.folder, target.name)
-                    self._check_not_foreign(target)
+                    self._check_not_foreign(job, target)
                     yield self._restored(job, target)
                 else:
                     yield Outcome(job.input.path, "skipped", "another omnimem is at work on it")
@@ -173,7 +172,7 @@ class Batch:
         target = job.target
         if target is None:
             return Outcome(job.input.path, "done", result=result)
-        if not (job.input.stream or records.looks_same(job.input, content)):
+        if job.input.file is not None and not records.looks_same(job.input, content):
             shown = readable_path(job.input.path)
             console.warn(f"{shown} changed while it was watched: the next run will do it again.")
         before = records.read_record(target)
@@ -184,9 +183,13 @@ class Batch:
             checkpoint.remove()
         return Outcome(job.input.path, "done", files=tuple(map(target.path, target.files)), result=result)
 
-    def _check_not_foreign(self, target: Target) -> None:
-        if not self.work.settings.force:
-            records.check_not_foreign(target, records.read_record(target))
+    def _check_not_foreign(self, job: Job, target: Target) -> None:
+        if self.work.settings.force:
+            return
+        record = records.read_record(target)
+        records.check_not_foreign(target, record)
+        if job.input.saved:
+            records.check_same_pipe(job.input, target, record)
 
     def _already_done(self, job: Job, target: Target) -> records.Record | None:
         """The record of work that needs nothing at all: found without reading the input, and without writing."""
@@ -211,7 +214,7 @@ class Batch:
 
         Keys and values of another type, or from another kind of device, are no state to continue from.
         """
-        if job.input.stream or job.target is None:
+        if job.input.file is None or job.target is None:
             return None
         from omnimem_cli.jobs.checkpoint import Checkpoint
 
@@ -227,7 +230,14 @@ class Batch:
         return {format: encode(result, format) for format in self.work.settings.formats}
 
 
+def _names(one: Input) -> dict:
+    """What a result calls its input, whatever file was watched for it."""
+    return {"path": readable_path(one.path), "title": one.page.title if one.page else None}
+
+
 def _check(one: Input) -> None:
-    """Raise InputError for a file that is missing, empty or not readable, and for a pipe."""
-    if is_local(one.path):
+    """Raise InputError for a file that is missing, empty or not readable, and for a device."""
+    if one.saved:
+        check_file(one.saved)
+    elif is_local(one.path) and not one.pipe:
         check_file(one.path)

@@ -12,11 +12,14 @@ from importlib import metadata
 import torch
 
 from omnimem_cli.base.budget import Budget
-from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError
+from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError, OutputError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock
+from omnimem_cli.jobs.inputs import named_input
 from omnimem_cli.jobs.model import LazyModel
+from omnimem_cli.jobs.page_urls import opened
+from omnimem_cli.jobs.pipes import saved
 from omnimem_cli.media.ffmpeg import ffmpeg_path, ffmpeg_version
 from omnimem_cli.media.segment import Media
 from omnimem_cli.memory.policies import make_policy
@@ -158,9 +161,11 @@ def _entry_bytes(named: Named, settings: Settings) -> int | None:
 
 
 def _input(source: str, settings: Settings, named: Named | None) -> Iterator[Finding]:
+    one = named_input(source, settings.offline)
     try:
-        media = probed(source, settings)
-    except InputError as error:
+        with saved(one, settings) as one, opened(one.saved or one.path, one.page, settings.offline) as path:
+            media = probed(path, settings)
+    except (InputError, OutputError) as error:
         yield Finding("input", error.message, error.hint or "Choose another input.", error.exit_code)
         return
     except MissingError:

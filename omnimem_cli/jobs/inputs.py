@@ -1,4 +1,4 @@
-"""From what was typed to a list of inputs: files, folders, globs, lists, streams.
+"""From what was typed to a list of inputs: files, folders, globs, lists, streams, pipes.
 
 Knows paths, and asks whether an address is a page; opens no media. A path that does not exist is still an input: it
 fails by itself when its turn comes.
@@ -35,16 +35,40 @@ MEDIA_SUFFIXES = frozenset(
 )
 """Of files that a folder gives unasked. Not here: .mod (trackers' music, mostly) and .au (pieces of a project)."""
 NEVER_TOLD = frozenset({"", *(f".{format}" for format in FORMATS)})  # results, among other texts
+STDIN = "/dev/stdin"
+OWN_FILES = ("/dev/fd/", "/proc/self/fd/")  # of this process: another one has its own under that name
 
 
 @dataclass(frozen=True)
 class Input:
-    """One thing to watch. ``path`` is what ffmpeg opens; ``relative`` is its place below the folder it was found in."""
+    """One thing to watch. ``path`` names it; ``relative`` is its place below the folder it was found in."""
 
     path: str
     relative: PurePath
-    stream: bool = False  # a URL or a device: no size, no digest, no folder of its own
+    stream: bool = False  # a URL, a device or a pipe: no folder of its own
     page: Page | None = None  # where the URL is that of a page which holds the video
+    pipe: bool = False  # can be read once only; see `pipes`
+    saved: str | None = None  # the file that holds what a pipe gave
+
+    @property
+    def file(self) -> str | None:
+        """The file that is watched, with a size and a digest; None for what is no file on this disk."""
+        return self.saved or (None if self.stream else self.path)
+
+
+def is_stdin(text: str) -> bool:
+    """Whether this names the standard input."""
+    return text in ("-", STDIN, *(f"{folder}0" for folder in OWN_FILES))
+
+
+def is_descriptor(path: str) -> bool:
+    """Whether this names an open file of this process."""
+    return path.startswith(OWN_FILES) and Path(path).name.isdecimal()
+
+
+def is_pipe(path: str, mode: int) -> bool:
+    """Whether a path with this ``st_mode`` (0: it is missing) can be read only once."""
+    return stat.S_ISFIFO(mode) or (mode != 0 and is_descriptor(path) and not stat.S_ISDIR(mode))
 
 
 def find_inputs(
@@ -53,16 +77,20 @@ def find_inputs(
     recursive: bool = False,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
+    offline: bool = False,
 ) -> list[Input]:
     """Expand what was typed, in order, each file once, and say which suffixes were left out of folders.
 
-    A folder that may not be listed is an input, so that it fails by itself. Raises UsageError for a folder without
-    ``recursive``.
+    A folder that may not be listed is an input, so that it fails by itself. ``offline``: no address is looked up.
+    Raises UsageError for a folder without ``recursive``, and for a standard input that is a terminal or named twice.
     """
+    typed = list(typed)
+    if sum(map(is_stdin, typed)) > 1:
+        raise UsageError("Standard input is named more than once, and can be read only once.", "Name - once.")
     found: dict[str, Input] = {}
     left_out: Counter[str] = Counter()
     for text in typed:
-        for one in _expand(text, recursive, tuple(include), tuple(exclude), left_out):
+        for one in _expand(text, recursive, tuple(include), tuple(exclude), left_out, offline):
             found.setdefault(one.path if one.stream else os.path.realpath(one.path), one)
     if count := left_out.total():
         suffixes = ", ".join(readable_path(suffix) for suffix, _ in left_out.most_common(20))
@@ -95,26 +123,47 @@ def read_list(source: str, null: bool = False) -> list[str]:
     return [os.fsdecode(line) for line in lines if line]
 
 
+def named_input(text: str, offline: bool = False) -> Input:
+    """The one input that a text names, which is no folder and no glob. Raises UsageError for a terminal."""
+    from omnimem_cli.media.ffmpeg import is_local
+
+    if is_stdin(text):
+        if os.isatty(0):
+            raise UsageError("Standard input is a terminal.", "Give it media: cat talk.mp4 | omnimem summarize -")
+        return Input(STDIN, PurePath("stdin"), stream=True, pipe=True)
+    if is_local(text):
+        return _input_of_file(text)
+    page = None if offline else find_page(text, MEDIA_SUFFIXES)
+    return Input(text, PurePath(page.name if page else _stream_name(text)), stream=True, page=page)
+
+
 def _expand(
-    text: str, recursive: bool, include: tuple[str, ...], exclude: tuple[str, ...], left_out: Counter[str]
+    text: str,
+    recursive: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    left_out: Counter[str],
+    offline: bool,
 ) -> Iterator[Input]:
-    if text == "-":
-        raise UsageError("- as an input is not supported.", "Name a file, or give a list of paths with --files-from -.")
     from omnimem_cli.media.ffmpeg import is_local
 
     path, mode = Path(text), _mode(text)
-    if not is_local(text):
-        page = find_page(text, MEDIA_SUFFIXES)
-        yield Input(text, PurePath(page.name if page else _stream_name(text)), stream=True, page=page)
-    elif stat.S_ISDIR(mode):
+    if stat.S_ISDIR(mode):
         if not recursive:
             raise UsageError(f"{text} is a folder.", "Add -r to take all media files below it.")
         yield from _walk(path, include, exclude, left_out)
-    elif not mode and glob.has_magic(text):
+    elif not mode and is_local(text) and glob.has_magic(text):
         matches = [m for m in sorted(glob.glob(text, recursive=True)) if not stat.S_ISDIR(_mode(m))]  # noqa: PTH207
-        yield from (Input(match, PurePath(Path(match).name)) for match in matches or [text])
+        yield from map(_input_of_file, matches or [text])
     else:
-        yield Input(text, PurePath(path.name), stream=stat.S_ISCHR(mode) or stat.S_ISFIFO(mode))
+        yield named_input(text, offline)
+
+
+def _input_of_file(path: str) -> Input:
+    mode, name = _mode(path), PurePath(Path(path).name)
+    if is_pipe(path, mode):
+        return Input(path, PurePath("pipe") if is_descriptor(path) else name, stream=True, pipe=True)
+    return Input(path, name, stream=stat.S_ISCHR(mode))
 
 
 def _mode(path: str) -> int:
@@ -136,7 +185,11 @@ def _walk(root: Path, include: tuple[str, ...], exclude: tuple[str, ...], left_o
                 continue
             suffix = relative.suffix.lower()
             if _matches(relative, include) if include else suffix in MEDIA_SUFFIXES:
-                yield Input(str(root / relative), relative)
+                path = str(root / relative)
+                if is_pipe(path, _mode(path)):
+                    console.info(f"{readable_path(path)} is a pipe and was left out; name it to watch it", "dim")
+                else:
+                    yield Input(path, relative)
             elif not include and suffix not in NEVER_TOLD:
                 left_out[suffix] += 1
     for error in closed:

@@ -1,18 +1,19 @@
 """Pages that hold a video: an address is resolved to its media, which is downloaded for the length of one watch.
 
-Knows yt-dlp (extra ``url``) and temporary files; knows no input and no result. Without yt-dlp no address is a page.
+Knows yt-dlp (extra ``url``) and files; knows no input and no result. Without yt-dlp no address is a page.
 """
 
 import importlib.util
 import logging
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
+from omnimem_cli.jobs.temporary import STEM, temporary_folder
 from omnimem_cli.media.ffmpeg import ffmpeg_path
 
 # A model sees fewer pixels than 720 lines have; picture and sound in one file need no second download.
@@ -50,21 +51,25 @@ def find_page(address: str, media_suffixes: frozenset[str]) -> Page | None:
 
 
 @contextmanager
-def opened(address: str, page: Page | None) -> Iterator[str]:
+def opened(address: str, page: Page | None, offline: bool = False) -> Iterator[str]:
     """What ffmpeg opens: the address, the media of its page on this disk, or the stream of a page that is live.
 
-    What is downloaded is removed in the end. Raises InputError with the code ``page``.
+    What is downloaded is removed in the end. Raises InputError with the code ``page``, also where ffmpeg found no media
+    at the address, unless ``offline``.
     """
     if page is None:
-        yield address
+        try:
+            yield address
+        except InputError as error:
+            raise (error if offline else _explained(error, address)) from error
     elif page.live:
         yield _fetch(address)["url"]
     else:
-        with tempfile.TemporaryDirectory(prefix="omnimem-") as folder:
+        with temporary_folder(readable_path(address)) as folder:
             yield _fetch(address, folder)["requested_downloads"][0]["filepath"]
 
 
-def explained(error: InputError, address: str) -> InputError:
+def _explained(error: InputError, address: str) -> InputError:
     """The error of ffmpeg at an address, or what yt-dlp says of it where it may be a page."""
     if error.code not in ("not_media", "no_stream") or not _is_web(address):
         return error
@@ -85,7 +90,7 @@ def _has_yt_dlp() -> bool:
     return importlib.util.find_spec("yt_dlp") is not None
 
 
-def _fetch(address: str, folder: str | None = None) -> dict:
+def _fetch(address: str, folder: Path | None = None) -> dict:
     """What yt-dlp says of the one video of a page, downloaded where there is a folder. Raises InputError."""
     from yt_dlp import YoutubeDL
     from yt_dlp.utils import DownloadError
@@ -101,7 +106,7 @@ def _fetch(address: str, folder: str | None = None) -> dict:
         "format": FORMAT,
         "noplaylist": True,
         "playlist_items": "1:2",  # a second one is seen, and no more are asked for
-        "outtmpl": f"{folder}/media.%(ext)s",
+        "outtmpl": f"{folder}/{STEM}.%(ext)s",
         "ffmpeg_location": ffmpeg_path(),
     }
     shown = readable_path(address)

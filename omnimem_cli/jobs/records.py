@@ -72,21 +72,21 @@ def recorded_owner(target: Target) -> str | None:
 
 def stat_input(one: Input) -> Content:
     """Size and time of an input, without reading it. Raises InputError, where it has gone."""
-    if one.stream:
+    if one.file is None:
         return Content(None, None, None)
     with _reading(one):
-        status = Path(one.path).stat()
+        status = Path(one.file).stat()
     return Content(status.st_size, status.st_mtime_ns, None)
 
 
 def read_input(one: Input) -> Content:
     """Size, time and digest of an input; nothing of a stream. Raises InputError and MissingError."""
-    return stat_input(one) if one.stream else replace(stat_input(one), digest=_digest_input(one))
+    return stat_input(one) if one.file is None else replace(stat_input(one), digest=_digest_input(one))
 
 
 def _digest_input(one: Input) -> str:
     with _reading(one):
-        return digest_file(one.path)
+        return digest_file(one.file)
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def looks_same(one: Input, before: Content) -> bool:
 
 def same_content(one: Input, before: Content) -> bool:
     """Whether the input still holds what was watched, by its bytes where its time differs."""
-    if one.stream or before.digest is None or stat_input(one).size != before.size:
+    if one.file is None or before.digest is None or stat_input(one).size != before.size:
         return False
     return looks_same(one, before) or _digest_input(one) == before.digest
 
@@ -134,6 +134,16 @@ def check_not_foreign(target: Target, record: Record | None) -> None:
             raise OutputError(
                 f"{path} exists, and omnimem did not write it as it is.", "Use --force to replace it, or -o."
             )
+
+
+def check_same_pipe(one: Input, target: Target, record: Record | None) -> None:
+    """Raise OutputError where the result is of something else that a pipe of this name gave."""
+    if record is not None and not same_content(one, record.content):
+        file = target.path(next(iter(target.files)))
+        raise OutputError(
+            f"{file} is the result of something else that {readable_path(one.path)} gave.",
+            "Name another file with -o, or add --force to replace it.",
+        )
 
 
 def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> list[Path]:

@@ -40,6 +40,7 @@ def input_facts(
     """The ``input`` part; ``start_s`` and ``end_s`` are the chosen range, None where it is open."""
     return {
         "path": readable_path(media.path),
+        "title": None,
         "digest": digest,
         "duration_s": _round(media.duration_s),
         "start_s": _round(start_s),
@@ -51,7 +52,7 @@ def input_facts(
 
 def bare_input(path: str) -> dict:
     """The ``input`` part of a file that could not be probed."""
-    blank = dict.fromkeys(("digest", "duration_s", "start_s", "end_s", "video", "audio"))
+    blank = dict.fromkeys(("title", "digest", "duration_s", "start_s", "end_s", "video", "audio"))
     return {"path": readable_path(path), **blank}
 
 

@@ -53,7 +53,8 @@ def test_a_page_is_watched_and_named_by_its_title_and_id(fake: FakeRun, site: st
     assert fake.watched == ["media.mp4"]
     (file,) = Path().glob("*.json")
     assert file.name.startswith("My talk: 1_2") and file.name.endswith("].summary.json")
-    assert json.loads(file.read_text())["input"]["path"] == f"{site}/page.html?***"
+    facts = json.loads(file.read_text())["input"]
+    assert facts["path"] == f"{site}/page.html?***" and facts["title"].startswith("My talk: 1/2")
     assert list(scratch.iterdir()) == [], "the temporary file goes away"
     assert "SECRET123" not in Path(".omnimem", file.name).read_text()
 
@@ -93,6 +94,28 @@ def test_a_media_file_is_no_page_with_or_without_a_suffix(site: str, tmp_path):
     assert find_page(f"{site}/film.mp4?x=1", MEDIA_SUFFIXES) is None
     assert find_page(f"{site}/film.mp4", frozenset()) is None
     assert find_page("rtsp://camera/", MEDIA_SUFFIXES) is None
+
+
+@needs_yt_dlp
+def test_errors_name_the_page_and_not_the_temporary_file(site: str, scratch: Path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert omnimem("summarize", f"{site}/page.html", "-m", "nano", "--audio-track", "7") == 4
+    said = capsys.readouterr().err
+    assert f"{site}/page.html has no audio track 7" in said and str(scratch) not in said
+
+
+@needs_yt_dlp
+def test_offline_asks_no_page(fake: FakeRun, site: str, monkeypatch, tmp_path):
+    monkeypatch.setattr(page_urls, "_fetch", lambda *arguments: pytest.fail("a page was asked for"))
+    assert omnimem("summarize", f"{site}/page.html", "--offline") == 0
+    assert omnimem("doctor", f"{site}/page.html", "-m", "nano", "--offline") == 4
+
+
+@needs_yt_dlp
+def test_the_doctor_finds_the_video_of_a_page_as_a_run_does(site: str, scratch: Path, capsys):
+    assert omnimem("doctor", f"{site}/page.html", "-m", "nano") == 0
+    assert "0:02, 160x96 h264" in capsys.readouterr().out
+    assert list(scratch.iterdir()) == []
 
 
 def test_without_yt_dlp_the_error_says_how_to_install_it(monkeypatch, site: str, tmp_path, capsys):

@@ -113,6 +113,16 @@ def test_markdown_of_plain_questions_is_headed_by_the_question():
     assert "## What was decided?\n\nTo buy.\n" in text
 
 
+def test_markdown_is_headed_by_the_title_of_a_page_or_an_address_without_its_query():
+    def heading(path: str, **more) -> str:
+        facts = SAMPLES["summarize"]["input"] | {"path": path} | more
+        return WRITERS["md"](SAMPLES["summarize"] | {"input": facts}).splitlines()[0]
+
+    assert heading("https://host/watch?***", title="My talk") == "# My talk"
+    assert heading("https://host/day%201.mp4?***", title=None) == "# day 1.mp4"
+    assert heading("talks/what?.mp4") == "# what?.mp4"
+
+
 def test_names_cannot_break_markdown():
     record = result(input=result()["input"] | {"path": "a/*b*_[c]#1.mp4"})
     assert WRITERS["md"](record).startswith("# \\*b\\*\\_\\[c\\]\\#1.mp4\n")

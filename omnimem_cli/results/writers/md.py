@@ -1,6 +1,7 @@
 """Markdown for people: what the task found first, then what it rests on. Knows the result object only."""
 
 import re
+from urllib.parse import unquote
 
 from omnimem_cli.base.timecode import format_clock, format_span
 from omnimem_cli.results.result import PARTS
@@ -13,8 +14,12 @@ _MARKS = re.compile(r"([\\`*_\[\]<>#|])")
 def write_md(result: dict) -> str:
     """Title, the task's part, warnings, a table of facts."""
     part = result[PARTS[result["task"]]]
-    title = f"# {escape(file_name(result))}"
-    blocks = [title, *_BODIES[result["task"]](part), *_warnings(result), _facts(result)]
+    blocks = [
+        f"# {escape(_title(result['input']))}",
+        *_BODIES[result["task"]](part),
+        *_warnings(result),
+        _facts(result),
+    ]
     return "\n\n".join(block.strip("\n") for block in blocks if block.strip()) + "\n"
 
 
@@ -23,9 +28,12 @@ def escape(text: str) -> str:
     return _MARKS.sub(r"\\\1", text)
 
 
-def file_name(result: dict) -> str:
-    """The last part of the input's path or URL."""
-    return result["input"]["path"].rstrip("/").rsplit("/", 1)[-1]
+def _title(facts: dict) -> str:
+    """The title of a web page, else the last part of the path, or of an address without its query."""
+    path = facts["path"]
+    if "://" in path:
+        path = unquote(re.split(r"[?#;]", path, maxsplit=1)[0])
+    return facts.get("title") or path.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _summary(part: dict) -> list[str]:
