@@ -4,7 +4,7 @@ Knows every room below the command line and none above; draws nothing, writes no
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 
@@ -15,6 +15,7 @@ from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.segment import Media
 from omnimem_cli.media.sound import sound_blocks
+from omnimem_cli.memory.distribution import distribution
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Stream
 from omnimem_cli.results.codes import warning
@@ -213,6 +214,7 @@ def _memory_facts(prepared: Prepared, session: Session) -> dict:
         "bytes": memory.nbytes,
         "peak_bytes": memory.peak_bytes,
         "device_peak_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "distribution": asdict(distribution(memory, session.start_s or 0.0, session.end_s)),
     }
 
 
