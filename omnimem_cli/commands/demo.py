@@ -21,7 +21,7 @@ def demo(
         option(
             OUTPUT,
             "-f --format FORMAT",
-            "md, json or txt (repeatable).",
+            "md, html, json or txt (repeatable).",
             show_default="md",
             envvar=None,
         ),

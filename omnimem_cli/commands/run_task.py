@@ -53,7 +53,7 @@ def run_task(
     if options.dry_run:
         for job in jobs:
             shown = readable_path(job.input.path) if job.input.stream else job.input.path
-            _print("\t".join((batch.preview(job), shown, _files(job))))
+            print_data("\t".join((batch.preview(job), shown, _files(job))))
         return
     began, outcomes, stopped = time.monotonic(), [], None
     with stop_signals(signal.SIGINT, signal.SIGTERM):
@@ -143,7 +143,6 @@ def _outcomes(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "It
 
 def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
     """The end of one input: its data to stdout, a line about it to stderr."""
-    from omnimem_cli.results.writers import encode
     from omnimem_cli.results.writers.json import write_json_line
 
     path = readable_path(outcome.path)
@@ -160,11 +159,22 @@ def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
     settings = batch.work.settings
     if settings.output != "-":
         for file in outcome.files:
-            _print(str(file))
+            print_data(str(file))
     elif outcome.result is not None and settings.formats == ("json",):
-        _print(write_json_line(outcome.result), end="")
+        print_data(write_json_line(outcome.result), end="")
     elif outcome.status == "done" and outcome.result is not None:
-        _print(encode(outcome.result, settings.formats[0]).decode(), end="")
+        print_data(_printed(outcome, settings.formats[0]).decode(), end="")
+
+
+def _printed(outcome: "Outcome", format: str) -> bytes:
+    """A result for stdout. A page finds its video from the working directory, where it is most likely saved."""
+    from omnimem_cli.results.writers import encode
+
+    if format != "html":
+        return encode(outcome.result, format)
+    from omnimem_cli.jobs.report import page_of
+
+    return page_of(outcome.result, outcome.path, Path())
 
 
 def _facts(result: dict) -> str:
@@ -212,7 +222,7 @@ def _write_report(file: Path, content: dict) -> None:
     write_whole(file, write_json(content).encode("utf-8"))
 
 
-def _print(text: str, end: str = "\n") -> None:
+def print_data(text: str, end: str = "\n") -> None:
     """Data for stdout: names keep their bytes, and each piece is out before the next input begins."""
     try:
         sys.stdout.flush()

@@ -23,6 +23,7 @@ from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.jobs.outcomes import Outcome
 from omnimem_cli.jobs.page_urls import opened
 from omnimem_cli.jobs.pipes import saved
+from omnimem_cli.jobs.report import page_of
 from omnimem_cli.jobs.targets import Target, name_targets, owner_key
 from omnimem_cli.jobs.work import Job, Work, label
 from omnimem_cli.media.ffmpeg import is_local
@@ -162,7 +163,7 @@ class Batch:
         if record is None:
             return None
         record.content = replace(record.content, mtime_ns=records.stat_input(job.input).mtime_ns)
-        files = records.publish(target, record, self._contents(record.result))
+        files = records.publish(target, record, self._contents(job, target, record, standing=True))
         checkpoint_of(target.folder, target.name).unlink(missing_ok=True)
         reason = "done before; missing files written again" if files else "done before"
         return Outcome(job.input.path, "skipped", reason, tuple(files), record.result)
@@ -178,7 +179,7 @@ class Batch:
         before = records.read_record(target)
         owned = dict(before.files) if before else {}
         record = records.Record(owner_key(job.input, target.folder), content, self.identity, result, owned)
-        records.publish(target, record, self._contents(result))
+        records.publish(target, record, self._contents(job, target, record, standing=False))
         if checkpoint is not None:
             checkpoint.remove()
         return Outcome(job.input.path, "done", files=tuple(map(target.path, target.files)), result=result)
@@ -198,7 +199,7 @@ class Batch:
         record = records.read_record(target)
         if record is None or record.work != self.identity or not records.looks_same(job.input, record.content):
             return None
-        return record if records.all_stand(target, self._contents(record.result)) else None
+        return record if all(_stands(target, record, format) for format in self.work.settings.formats) else None
 
     def _matching_record(self, job: Job, target: Target) -> records.Record | None:
         """The record of the same work on the same content, if there is one."""
@@ -226,8 +227,25 @@ class Batch:
             checkpoint.remove()
         return checkpoint
 
-    def _contents(self, result: dict) -> dict[str, bytes]:
-        return {format: encode(result, format) for format in self.work.settings.formats}
+    def _contents(self, job: Job, target: Target, record: records.Record, *, standing: bool) -> dict[str, bytes]:
+        """What the files of each format hold. A page that may be ``standing`` is read, not made again."""
+
+        def content(format: str) -> bytes:
+            if format != "html":
+                return encode(record.result, format)
+            page = record.standing(target.path("html")) if standing else None
+            video = None if job.input.stream else job.input.path
+            return page_of(record.result, video, target.folder) if page is None else page
+
+        return {format: content(format) for format in self.work.settings.formats}
+
+
+def _stands(target: Target, record: records.Record, format: str) -> bool:
+    """Whether the file of a format is what the record says. No page is made for this, as its pictures take time."""
+    path = target.path(format)
+    if format == "html":
+        return record.standing(path) is not None
+    return records.holds(path, encode(record.result, format))
 
 
 def _names(one: Input) -> dict:

@@ -45,6 +45,11 @@ class Record:
         content = _content(path)
         return content is not None and digest_of(content) in self.files.get(path.name, ())
 
+    def standing(self, path: Path) -> bytes | None:
+        """What the file at ``path`` holds, where that is what the record was saved for; else None."""
+        content, wanted = _content(path), self.files.get(path.name, ())[:1]
+        return content if content is not None and [digest_of(content)] == list(wanted) else None
+
 
 def read_record(target: Target) -> Record | None:
     """The record of this target, or None. Raises OutputError for one that may not be read."""
@@ -119,9 +124,9 @@ def same_content(one: Input, before: Content) -> bool:
     return looks_same(one, before) or _digest_input(one) == before.digest
 
 
-def all_stand(target: Target, contents: Mapping[str, bytes]) -> bool:
-    """Whether every format stands with this content."""
-    return all(_holds(target.path(format), content) for format, content in contents.items())
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a result file has this content."""
+    return _content(path) == content
 
 
 def check_not_foreign(target: Target, record: Record | None) -> None:
@@ -149,7 +154,7 @@ def check_same_pipe(one: Input, target: Target, record: Record | None) -> None:
 def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> list[Path]:
     """Save the record, then write every format that differs. Returns the files written. Raises OutputError."""
     paths = {target.path(format): content for format, content in contents.items()}
-    stale = {path: content for path, content in paths.items() if not _holds(path, content)}
+    stale = {path: content for path, content in paths.items() if not holds(path, content)}
     for path, content in stale.items():
         standing = _content(path)
         record.files[path.name] = [digest_of(content), *([] if standing is None else [digest_of(standing)])]
@@ -161,10 +166,6 @@ def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> li
     for path, content in stale.items():
         write_whole(path, content, part)
     return list(stale)
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    return _content(path) == content
 
 
 def _content(path: Path) -> bytes | None:

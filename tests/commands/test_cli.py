@@ -81,7 +81,7 @@ def test_every_example_in_the_help_parses(fake: FakeRun):
         (["sumarize"], "summarize"),
         (["summarize", "a.mp4", "-m", "qwen2.5-omni-8b"], "Did you mean"),
         (["summarize", "a.mp4", "--budget", "8q"], "8k"),
-        (["summarize", "a.mp4", "-f", "srt"], "md, json, txt"),
+        (["summarize", "a.mp4", "-f", "srt"], "md, html, json, txt"),
         (["summarize", "a.mp4", "-f", "md,json", "-o", "-"], "one format"),
         (["summarize", "a.mp4", "--start", "1:30", "--end", "90"], "not after"),
         (["summarize", "a.mp4", "--start", "soon"], "1:30"),

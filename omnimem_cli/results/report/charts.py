@@ -135,7 +135,9 @@ def _labelled_steps(spread: dict, span: Span) -> Iterator[Bar]:
 
 def entries(counts: Sequence[float]) -> str:
     """``12 visual, 30.5 audio entries kept``: only kinds that there are."""
-    parts = [f"{number(count)} {kind}" for count, kind in zip(counts, ("visual", "audio", "text"), strict=True) if count]
+    parts = [
+        f"{number(count)} {kind}" for count, kind in zip(counts, ("visual", "audio", "text"), strict=True) if count
+    ]
     return f"{', '.join(parts) or 'no'} entries kept"
 
 

@@ -19,7 +19,7 @@ class Footage:
 
 def relative_address(video: str, folder: Path) -> str:
     """The address of a local file for a page in ``folder``: it names no scheme, no host and no query."""
-    relative = os.path.relpath(os.path.abspath(video), os.path.abspath(folder))
+    relative = os.path.relpath(video, folder)
     return quote(os.fsencode(relative), safe="/")
 
 

@@ -16,10 +16,10 @@ from markupsafe import Markup
 from omnimem_cli import __version__
 from omnimem_cli.base.paths import hide_secrets
 from omnimem_cli.base.timecode import format_clock, format_span
+from omnimem_cli.results.facts import fact_rows, percent
 from omnimem_cli.results.report import charts
 from omnimem_cli.results.report.footage import Footage, data_uri
 from omnimem_cli.results.report.texts import blocks, pieces
-from omnimem_cli.results.writers.facts import fact_rows, percent
 
 TITLES = {"summarize": "Summary", "transcribe": "Transcript", "ask": "Answers"}
 GENERATOR = "omnimem"
@@ -30,7 +30,7 @@ def write_html(result: dict, footage: Footage | None = None) -> str:
     """The page of a finished result. Parts that it does not hold are left out."""
     span = charts.span_of(result)
     style, script = _own("page.css"), _own("page.js")
-    return _template().render(
+    page = _template().render(
         policy=_policy(style, script),
         style=Markup(style),
         script=Markup(script),
@@ -47,6 +47,7 @@ def write_html(result: dict, footage: Footage | None = None) -> str:
         chart_px={"density": charts.DENSITY_PX, "layers": charts.LAYERS_PX},
         footage=footage,
     )
+    return page.strip() + "\n"
 
 
 def is_report(beginning: bytes) -> bool:

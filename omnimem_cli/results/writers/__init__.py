@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from omnimem_cli.results.report.page import write_html
 from omnimem_cli.results.writers.json import write_json
 from omnimem_cli.results.writers.md import write_md
 from omnimem_cli.results.writers.srt import write_srt
@@ -12,6 +13,7 @@ Writer = Callable[[dict], str]
 
 WRITERS: dict[str, Writer] = {
     "md": write_md,
+    "html": write_html,
     "json": write_json,
     "srt": write_srt,
     "vtt": write_vtt,
@@ -19,9 +21,9 @@ WRITERS: dict[str, Writer] = {
 }
 
 FORMATS = {
-    "summarize": ("md", "json", "txt"),
-    "transcribe": ("md", "json", "srt", "vtt", "txt"),
-    "ask": ("md", "json", "txt"),
+    "summarize": ("md", "html", "json", "txt"),
+    "transcribe": ("md", "html", "json", "srt", "vtt", "txt"),
+    "ask": ("md", "html", "json", "txt"),
 }
 """Which task offers which formats: subtitles are made of transcripts only."""
 

@@ -4,8 +4,8 @@ import re
 from urllib.parse import unquote
 
 from omnimem_cli.base.timecode import format_clock, format_span
+from omnimem_cli.results.facts import fact_rows
 from omnimem_cli.results.result import PARTS
-from omnimem_cli.results.writers.facts import fact_rows
 
 _NUMBERED = re.compile(r"q\d+")
 _MARKS = re.compile(r"([\\`*_\[\]<>#|])")
