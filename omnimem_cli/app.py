@@ -12,7 +12,19 @@ from omnimem_cli import __version__
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import EXIT_CODES, UsageError, UserError
 from omnimem_cli.base.process import open_standard_streams
-from omnimem_cli.commands import ask, bench, calibrate, demo, doctor, models, presets, report, summarize, transcribe
+from omnimem_cli.commands import (
+    ask,
+    bench,
+    calibrate,
+    demo,
+    doctor,
+    models,
+    presets,
+    report,
+    search,
+    summarize,
+    transcribe,
+)
 
 EPILOG = "[bold]Exit codes[/bold]\n\n" + " · ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 
@@ -29,6 +41,7 @@ summarize.register(app)
 transcribe.register(app)
 ask.register(app)
 report.register(app)
+search.register(app)
 calibrate.register(app)
 demo.register(app)
 doctor.register(app)

@@ -8,6 +8,7 @@ import errno
 
 from omnimem_cli.base.paths import hide_secrets
 
+NO_MATCH = 9
 EXIT_CODES = {
     0: "done",
     1: "unexpected: a bug in omnimem",
@@ -18,6 +19,7 @@ EXIT_CODES = {
     6: "does not fit, or the budget is too small",
     7: "done but degraded, with --strict",
     8: "a result could not be written",
+    NO_MATCH: "nothing was found, by search",
     130: "interrupted by Ctrl-C",
     143: "ended by SIGTERM",
 }

@@ -1,0 +1,169 @@
+"""What is read of the files below a folder: every part of a result, every format, nothing foreign."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from scripted import result
+from searching import MEETING, hits, search, texts, transcript, write
+
+from omnimem_cli.results.search.passages import markdown_blocks, passages_of
+from omnimem_cli.results.writers import FORMATS
+
+SUMMARY = {
+    "text": "Intro of the talk.\n\n- **First** point about `trains`\n- second point\n\nA paragraph\nin two lines.",
+    "chapters": [{"start_s": 60.0, "end_s": 3723.0, "title": "Ships & *boats*", "text": "About ships.\n\n- a list"}],
+}
+ANSWERS = [
+    {"id": "q1", "question": "Who won?", "answer": "The red team.", "data": None},
+    {
+        "id": "decisions",
+        "question": "What was decided?",
+        "answer": "[...]",
+        "data": [{"decision": "Buy", "owner": None}, {"decision": "Sell it", "owner": "Anna"}],
+    },
+]
+SAMPLES = {
+    "summarize": result("summarize", {"summary": SUMMARY}),
+    "transcribe": transcript(*MEETING),
+    "ask": result("ask", {"answers": ANSWERS}),
+}
+SAID = {
+    "summarize": ["second point", "A paragraph in two lines.", "First point about trains", "About ships.", "a list"],
+    "transcribe": ["Any questions?", "次の議題に移ります。", "งบประมาณปีหน้า"],
+    "ask": ["The red team.", "Sell it", "Anna"],
+}
+
+
+def test_every_part_of_a_result_is_searched_with_its_times(tmp_path: Path):
+    root = tmp_path / "lib"
+    for task, record in SAMPLES.items():
+        write(root / f"{task}.json", record)
+    found = {
+        query: (hits(root, query)[0].part, hits(root, query)[0].start_s)
+        for query in ("lecture", "intro", "ships boats", '"a list"', "questions", '"who won"', "red", "anna")
+    }
+    assert found == {
+        "lecture": ("title", None),
+        "intro": ("summary", None),
+        "ships boats": ("chapter", 60.0),
+        '"a list"': ("chapter", 60.0),
+        "questions": ("segment", 0.0),
+        '"who won"': ("question", None),
+        "red": ("answer", None),
+        "anna": ("answer", None),
+    }
+    assert texts(root, "anna sell") == ["decision: Sell it; owner: Anna"]
+
+
+@pytest.mark.parametrize(("task", "format"), [(task, name) for task, names in FORMATS.items() for name in names])
+def test_a_result_that_exists_in_one_format_only_is_found_in_it(tmp_path: Path, task: str, format: str):
+    name = {"summarize": "a.summary", "transcribe": "a.transcript", "ask": "a.answers"}[task]
+    root = tmp_path / "lib"
+    write(root / f"{'a' if format in ('srt', 'vtt') else name}.{format}", SAMPLES[task], format)
+    asked = [said for said in SAID[task] if format != "txt" or said not in ("Sell it", "Anna")]
+    for said in asked:
+        assert texts(root, f'"{said}"'), said
+    timed = {hit.start_s for hit in hits(root, "次の議題")}
+    if task == "transcribe" and format != "txt":
+        assert len(timed) == 1 and 60.0 <= timed.pop() < 90.0
+    assert search(root, "budget entries").total == 0, "the facts of a run are not what was said"
+
+
+def test_times_of_markdown_are_those_of_its_headings(tmp_path: Path):
+    write(tmp_path / "lib" / "a.summary.md", SAMPLES["summarize"], "md")
+    (hit,) = hits(tmp_path / "lib", "about ships")
+    assert (hit.part, hit.start_s, hit.end_s, hit.source) == ("chapter", 60.0, 3723.0, "lecture.mp4")
+
+
+def test_a_sentence_that_is_cut_into_cues_is_found_whole(tmp_path: Path):
+    long = "We agreed that the budget for the coming year stays where it was, whatever the others have said about it."
+    for format in ("srt", "vtt"):
+        root = tmp_path / format / "lib"
+        write(root / f"a.{format}", transcript((3600.0, 3630.0, long), (3630.0, 3632.0, "Next.")), format)
+        assert [(hit.text, hit.start_s) for hit in hits(root, "budget others")] == [(long, 3600.0)]
+
+
+def test_files_of_one_result_side_by_side_give_one_hit_from_the_best(tmp_path: Path):
+    root = tmp_path / "lib"
+    record = transcript(*MEETING)
+    for file in ("m.transcript.md", "m.srt", "m.vtt", "m.transcript.txt", "m.transcript.json"):
+        write(root / file, record, file.rpartition(".")[2])
+    shown = []
+    for gone in ("m.transcript.json", "m.transcript.md", "m.vtt", "m.srt", "m.transcript.txt"):
+        (hit,) = hits(root, "budget 2027")
+        shown.append(Path(hit.file).name)
+        (root / gone).unlink()
+    assert shown == ["m.transcript.json", "m.transcript.md", "m.vtt", "m.srt", "m.transcript.txt"]
+    assert hits(root, "budget 2027") == []
+
+
+def test_json_lines_are_as_many_results_as_lines(tmp_path: Path):
+    failed = {"schema": "omnimem/result/1", "status": "failed", "input": {"path": "gone.mp4"}}
+    rows = [transcript(*MEETING), failed, SAMPLES["ask"]]
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert texts(tmp_path / "lib", "red team") == ["The red team."]
+    assert texts(tmp_path / "lib", "gone.mp4") == ["gone.mp4"]
+
+
+def test_broken_files_are_named_and_foreign_ones_counted_and_the_rest_is_found(root: Path):
+    good = (root / "meeting.transcript.json").read_text("utf-8")
+    (root / "cut.json").write_text(good[:-40])
+    (root / "shape.json").write_text('{"schema": "omnimem/result/1", "input": []}')
+    (root / "time.json").write_text(good.replace("60.0", "NaN"))
+    (root / "later.json").write_text(good.replace("omnimem/result/1", "omnimem/result/9"))
+    (root / "deep.json").write_text('{"schema": "omnimem/result/1", "x": ' + "[" * 100_000)
+    (root / "bytes.srt").write_bytes(b"1\n00:00:01,000 --> 00:00:02,000\nf\xe4llt\n")
+    (root / "package.json").write_text("{}")
+    (root / "README.md").write_text("# budget 2027")
+    (root / "notes.txt").write_text("budget 2027")
+    (root / "noise.srt").write_text("budget 2027")
+    os.mkfifo(root / "pipe.json")
+    for _ in range(2):
+        found = search(root, "budget 2027")
+        assert len(found.matches) == 1
+        broken = {Path(file).name: problem for file, problem in found.broken.items()}
+        assert set(broken) == {"cut.json", "shape.json", "time.json", "later.json", "deep.json", "bytes.srt"}
+        assert broken["cut.json"] == "it is not valid JSON" and "omnimem/result/9" in broken["later.json"]
+    assert found.foreign == 0, "only what is new is counted"
+
+
+def test_a_broken_file_gives_way_to_the_next_format(root: Path):
+    write(root / "meeting.transcript.md", transcript(*MEETING), "md")
+    (root / "meeting.transcript.json").write_text('{"schema": "omnimem/result/1"')
+    (hit,) = hits(root, "budget 2027")
+    assert hit.file.endswith("meeting.transcript.md")
+    assert [Path(file).name for file in search(root, "budget 2027").broken] == ["meeting.transcript.json"]
+
+
+def test_secrets_of_addresses_are_neither_shown_nor_kept(tmp_path: Path):
+    root = tmp_path / "lib"
+    record = transcript((0.0, 1.0, "See https://anna:hunter2@example.com/a?token=t0ps3cret now"))
+    record["input"]["path"] = "rtsp://admin:hunter2@camera/1?key=t0ps3cret"
+    write(root / "a.json", record)
+    assert search(root, "hunter2").total == search(root, "t0ps3cret").total == 0
+    (title, said) = sorted(hits(root, "admin") + hits(root, "anna"), key=lambda hit: hit.part, reverse=True)
+    assert title.text == title.source == "rtsp://admin:***@camera/1?***"
+    assert said.text == "See https://anna:***@example.com/a?*** now"
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "cache").iterdir())
+    assert b"example" in kept and b"hunter2" not in kept and b"t0ps3cret" not in kept
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path):
+    (tmp_path / "lib").mkdir()
+    said = transcript((0.0, 1.0, "red \x1b[31m alarm\x07\u2028 \ud800 end"))
+    (tmp_path / "lib" / "a.json").write_text(json.dumps(said))
+    assert texts(tmp_path / "lib", "alarm") == ["red [31m alarm end"]
+
+
+def test_paragraphs_and_list_items_are_blocks_without_their_marks():
+    assert markdown_blocks("# Head\ntext\n\n1. one\n2) two\n* `x` __y__\n  more\n\n> quote") == [
+        "Head text",
+        "one",
+        "two",
+        "x y more",
+        "quote",
+    ]
+    assert passages_of(result("summarize", {"summary": {"text": "", "chapters": []}}))[0].part == "title"
