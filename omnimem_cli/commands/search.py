@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # rich's console and SQLite are for a search, not for its hel
     from omnimem_cli.results.search.index import Findings
 
 EXAMPLES = (
-    'omnimem search "budget 2027"                   all words, in any order',
-    "omnimem search '\"budget for 2027\"' meetings/   a phrase",
+    'omnimem search "budget 2027"',
+    "omnimem search '\"budget for 2027\" berlin' meetings/ talks/",
     "omnimem search deadline -f json | jq .file",
 )
 LONGEST = 300  # characters of a sentence on a terminal, of these
@@ -34,12 +34,10 @@ BUILD_SAID = 200  # results: reading so many takes long enough to be told
 
 @takes(options=Group(RunOptions, only=("quiet", "debug", "no_color")))
 def search(
-    query: Annotated[
-        str, typer.Argument(metavar="WORDS", help='Words that must all match, in quotes; "a phrase" inside.')
-    ],
+    query: Annotated[str, typer.Argument(metavar="WORDS", help="In quotes: words that must all match, in any order.")],
     folders: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FOLDER...", help="Where to search, with all folders below.", show_default="."),
+        typer.Argument(metavar="FOLDER...", help="Folders to search, with all below them.", show_default="."),
     ] = None,
     format: Annotated[
         list[str] | None,
@@ -49,7 +47,11 @@ def search(
     *,
     options: RunOptions,
 ) -> None:
-    """Search results and transcripts: print file, time and sentence of each match. Exit code 9: no match."""
+    """Search results and transcripts: file, time and sentence of each match, the best first.
+
+    Case and accents do not matter. A word of three letters also finds longer words that begin with it; a phrase in
+    double quotes does not. Exit code 9: no match.
+    """
     console.configure(quiet=options.quiet, debug=options.debug or console.debug, no_color=options.no_color)
     json_wanted, limit = as_json(format, "text"), not_negative(limit, "--limit")
     from omnimem_cli.results.search.hits import make_hit

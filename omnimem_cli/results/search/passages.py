@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from omnimem_cli.base.paths import hide_secrets
@@ -31,12 +31,19 @@ def passage(part: str, text: str, start_s: float | None = None, end_s: float | N
 
 
 def passages_of(result: dict) -> list[Passage]:
-    """All passages of a result; those with text.
+    """All passages of a result.
 
     Raises KeyError, TypeError, AttributeError or ValueError for an object of another shape.
     """
-    found = [passage("title", result["input"]["path"]), *_summary(result), *_transcript(result), *_answers(result)]
-    return [one for one in found if one.text]
+    title = passage("title", result["input"]["path"])
+    return distinct([title, *_summary(result), *_transcript(result), *_answers(result)])
+
+
+def distinct(passages: Iterable[Passage]) -> list[Passage]:
+    """Those with text. Of a summary only what its chapters do not say too: they have times."""
+    found = [one for one in passages if one.text]
+    timed = {one.text for one in found if one.part == "chapter"}
+    return [one for one in found if one.part != "summary" or one.text not in timed]
 
 
 def _summary(result: dict) -> Iterator[Passage]:

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.texts import UTF_16
 from omnimem_cli.results.result import SCHEMA
-from omnimem_cli.results.search.passages import Passage, markdown_blocks, passage, passages_of
+from omnimem_cli.results.search.passages import Passage, distinct, markdown_blocks, passage, passages_of
 from omnimem_cli.results.writers import SUFFIXES
 
 MOST_BYTES = 64 * 2**20  # a result of ten hours has about two million
@@ -109,7 +109,8 @@ def _markdown(text: str, path: str) -> list[Document]:
         raise NotAResultError
     title, _, body = text[2 : end.start()].partition("\n")
     source = _unescaped(title)
-    return [Document(source, [passage("title", source), *_sections(body.partition("\n## Warnings\n")[0])])]
+    sections = _sections(body.partition("\n## Warnings\n")[0])
+    return [Document(source, distinct([passage("title", source), *sections]))]
 
 
 def _sections(body: str) -> Iterator[Passage]:
@@ -150,7 +151,7 @@ def _subtitles(text: str, path: str) -> list[Document]:
     if not cues and text.strip() not in ("", "WEBVTT"):
         raise NotAResultError
     source = _source(path)
-    return [Document(source, [passage("title", source), *_sentences(cues)])]
+    return [Document(source, distinct([passage("title", source), *_sentences(cues)]))]
 
 
 def _sentences(cues: list[Passage]) -> Iterator[Passage]:
@@ -172,7 +173,8 @@ def _text(text: str, path: str) -> list[Document]:
     if PurePath(path).stem.rpartition(".")[2] not in SUFFIXES.values():
         raise NotAResultError
     source = _source(path)
-    return [Document(source, [passage("title", source), *_plain_passages(Passage(_part_named(path), text))])]
+    said = _plain_passages(Passage(_part_named(path), text))
+    return [Document(source, distinct([passage("title", source), *said]))]
 
 
 def _part_named(path: str) -> str:

@@ -71,6 +71,15 @@ def test_a_result_that_exists_in_one_format_only_is_found_in_it(tmp_path: Path, 
     assert search(root, "budget entries").total == 0, "the facts of a run are not what was said"
 
 
+@pytest.mark.parametrize("format", ["json", "md"])
+def test_what_summary_and_chapters_both_say_is_one_hit_with_its_time(tmp_path: Path, format: str):
+    chapters = [{"start_s": 60.0, "end_s": 90.0, "title": "", "text": "- About ships."}]
+    record = result("summarize", {"summary": {"text": "- About trains.\n- About ships.", "chapters": chapters}})
+    write(tmp_path / "lib" / f"a.summary.{format}", record, format)
+    assert [hit.start_s for hit in hits(tmp_path / "lib", "about ships")] == [60.0]
+    assert [hit.start_s for hit in hits(tmp_path / "lib", "about trains")] == [None]
+
+
 def test_times_of_markdown_are_those_of_its_headings(tmp_path: Path):
     write(tmp_path / "lib" / "a.summary.md", SAMPLES["summarize"], "md")
     (hit,) = hits(tmp_path / "lib", "about ships")
