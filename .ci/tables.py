@@ -37,11 +37,12 @@ def write() -> None:
 
 def documents() -> dict[str, dict[str, str]]:
     """The generated tables of each file, by name."""
-    fields = table(("field", "type", "meaning"), result_fields())
+    head = ("field", "type", "meaning")
+    fields = {"fields": table(head, fields_of("result-1")), "hit-fields": table(head, fields_of("hit-1"))}
     codes = {"exit-codes": exit_codes(), "error-codes": error_codes(), "warning-codes": warning_codes()}
     return {
         "README.md": {"models": models(), "hardware": hardware()},
-        "omnimem_cli/results/README.md": {**codes, "fields": fields},
+        "omnimem_cli/results/README.md": {**codes, **fields},
         "omnimem_cli/commands/README.md": {"commands": commands()},
     }
 
@@ -169,9 +170,9 @@ def warning_codes() -> str:
     return table(("`warnings[].code`", "meaning", "with `--strict`"), rows)
 
 
-def result_fields() -> list[tuple[str, str, str]]:
-    """(Path, type, meaning) of every field of the schema, in its order."""
-    return [(f"`{path}`", kind, meaning) for path, kind, meaning in _fields(schema(), "")]
+def fields_of(name: str) -> list[tuple[str, str, str]]:
+    """(Path, type, meaning) of every field of a schema, in its order."""
+    return [(f"`{path}`", kind, meaning) for path, kind, meaning in _fields(schema(name), "")]
 
 
 def _fields(node: dict, prefix: str) -> Iterator[tuple[str, str, str]]:

@@ -47,10 +47,11 @@ def search(
     *,
     options: RunOptions,
 ) -> None:
-    """Search results and transcripts: file, time and sentence of each match, the best first.
+    """Search results and transcripts: print file, time and sentence of each match, the best first.
 
-    Case and accents do not matter. A word of three letters also finds longer words that begin with it; a phrase in
-    double quotes does not. Exit code 9: no match.
+    Case and accents do not matter. Words also find longer ones that begin with them; a "phrase" does not.
+
+    Exit code 9: no match.
     """
     console.configure(quiet=options.quiet, debug=options.debug or console.debug, no_color=options.no_color)
     json_wanted, limit = as_json(format, "text"), not_negative(limit, "--limit")

@@ -28,9 +28,9 @@ PARTS = {"summarize": "summary", "transcribe": "transcript", "ask": "answers"}
 
 
 @cache
-def schema() -> dict:
-    """The JSON Schema (draft 2020-12) of a result."""
-    text = resources.files("omnimem_cli.results").joinpath("schema/result-1.json").read_text("utf-8")
+def schema(name: str = "result-1") -> dict:
+    """The JSON Schema (draft 2020-12) of a result; ``hit-1`` is that of a hit of a search."""
+    text = resources.files("omnimem_cli.results").joinpath(f"schema/{name}.json").read_text("utf-8")
     return json.loads(text)
 
 

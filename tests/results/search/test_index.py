@@ -15,6 +15,7 @@ import pytest
 from searching import MEETING, hits, search, texts, transcript, write
 
 from omnimem_cli.base.errors import MissingError
+from omnimem_cli.results import result as results
 from omnimem_cli.results.search import index
 from omnimem_cli.results.search.index import search_folder
 from omnimem_cli.results.search.query import parse_query
@@ -136,7 +137,7 @@ def test_processes_that_search_a_new_folder_at_the_same_time_all_find(root: Path
 
 
 def test_a_hit_is_an_object_of_its_schema(root: Path):
-    schema = json.loads((Path(index.__file__).parents[1] / "schema" / "hit-1.json").read_text("utf-8"))
+    schema = results.schema("hit-1")
     jsonschema.Draft202012Validator.check_schema(schema)
     for hit in hits(root, "budget") + hits(root, "lecture"):
         jsonschema.validate(json.loads(json.dumps(hit.as_dict())), schema)
