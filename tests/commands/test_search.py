@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_run import media, omnimem
+from fake_run import FakeRun, media, omnimem
 from rich.cells import cell_len
 from rich.console import Console
 from searching import MEETING, transcript, write
@@ -77,6 +77,17 @@ def test_only_the_named_folders_are_searched_and_each_once(capsys):
     assert omnimem("search", "budget 2027", "talks", "notes", "--limit", "1") == 0
     shown = capsys.readouterr()
     assert shown.out.count("\n") == 1 and "1 of 2 matches shown; --limit 0 shows all" in shown.err
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "notes.html")])
+def test_a_result_of_which_only_a_page_was_written_is_found(fake: FakeRun, output: tuple[str, ...], capsys):
+    media("film/lecture.mp4")
+    assert omnimem("transcribe", "film/lecture.mp4", "-f", "html", *output) == 0
+    page = capsys.readouterr().out.strip()
+    assert omnimem("search", '"lecture.mp4 under"') == 0
+    assert capsys.readouterr().out == f"{page}\t0:00\tlecture.mp4 under {fake.settings[0].budget}\n"
+    Path(page).unlink()
+    assert omnimem("search", '"lecture.mp4 under"') == 9
 
 
 def test_a_limit_of_0_prints_all(capsys):

@@ -35,8 +35,9 @@ def passages_of(result: dict) -> list[Passage]:
 
     Raises KeyError, TypeError, AttributeError or ValueError for an object of another shape.
     """
-    title = passage("title", result["input"]["path"])
-    return distinct([title, *_summary(result), *_transcript(result), *_answers(result)])
+    source = result["input"]
+    titles = [passage("title", text) for text in (source["path"], source.get("title") or "")]
+    return distinct([*titles, *_summary(result), *_transcript(result), *_answers(result)])
 
 
 def distinct(passages: Iterable[Passage]) -> list[Passage]:

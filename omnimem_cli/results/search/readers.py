@@ -1,7 +1,7 @@
 """The files that hold results and transcripts: which ones do, and what each says. Knows file formats; no index.
 
-A JSON result names its schema, Markdown by omnimem ends in its table of facts, subtitles are recognised by their cues,
-and plain text by its name. Every other file is foreign.
+A JSON result names its schema, Markdown by omnimem ends in its table of facts, an HTML page has a record in
+``.omnimem/``, subtitles are recognised by their cues, and plain text by its name. Every other file is foreign.
 """
 
 import html
@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.texts import UTF_16
@@ -32,11 +32,11 @@ _SENTENCE_END = re.compile(r"[.!?。！？…]\W*$")
 _LONGEST_S = 30.0  # of a passage that is joined from cues
 
 
-class NotAResultError(ValueError):
+class NotAResultError(Exception):
     """The file is none of omnimem's."""
 
 
-class BrokenFileError(ValueError):
+class BrokenFileError(Exception):
     """The file looks like a result and cannot be read; the message says why, as the end of a sentence."""
 
 
@@ -58,6 +58,8 @@ def read_documents(path: str) -> list[Document]:
         return READERS[suffix](_decoded(data), path)
     except OSError as error:
         raise BrokenFileError(f"it cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BrokenFileError("it is not valid JSON") from error
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BrokenFileError("it is no result of the form that omnimem writes") from error
 
@@ -79,16 +81,9 @@ def _decoded(data: bytes) -> str:
 def _json(text: str, path: str) -> list[Document]:
     try:
         records = [json.loads(text)]
-    except ValueError:
-        records = list(_json_lines(text))
+    except json.JSONDecodeError:  # maybe one object per line
+        records = [json.loads(line) for line in text.splitlines() if line.strip()]
     return [_of_result(record) for record in records]
-
-
-def _json_lines(text: str) -> Iterator[object]:
-    try:
-        yield from (json.loads(line) for line in text.splitlines() if line.strip())
-    except ValueError as error:
-        raise BrokenFileError("it is not valid JSON") from error
 
 
 def _of_result(record: dict) -> Document:
@@ -101,6 +96,16 @@ def _of_result(record: dict) -> Document:
         return Document(passage("title", record["input"]["path"]).text, passages_of(record))
     except ValueError as error:
         raise BrokenFileError(str(error)) from error
+
+
+def _page(text: str, path: str) -> list[Document]:
+    """The result of which a page was made, from the record that omnimem keeps of it."""
+    page = Path(path)
+    for name in (page.stem, page.name):  # the second of a page that was named with -o
+        record = page.parent / ".omnimem" / f"{name}.json"
+        if record.is_file():
+            return [_of_result(json.loads(record.read_bytes())["result"])]
+    raise NotAResultError
 
 
 def _markdown(text: str, path: str) -> list[Document]:
@@ -200,6 +205,7 @@ READERS: dict[str, Callable[[str, str], list[Document]]] = {
     ".json": _json,
     ".jsonl": _json,
     ".md": _markdown,
+    ".html": _page,
     ".vtt": _subtitles,
     ".srt": _subtitles,
     ".txt": _text,

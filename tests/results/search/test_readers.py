@@ -36,6 +36,13 @@ SAID = {
 }
 
 
+def test_the_title_of_a_page_is_searched_too(tmp_path: Path):
+    record = SAMPLES["ask"] | {"input": SAMPLES["ask"]["input"] | {"title": "A talk about volcanoes"}}
+    for format in ("json", "md"):
+        write(tmp_path / format / f"a.{format}", record, format)
+        assert texts(tmp_path / format, "volcano") == ["A talk about volcanoes"]
+
+
 def test_every_part_of_a_result_is_searched_with_its_times(tmp_path: Path):
     root = tmp_path / "lib"
     for task, record in SAMPLES.items():
@@ -57,7 +64,9 @@ def test_every_part_of_a_result_is_searched_with_its_times(tmp_path: Path):
     assert texts(root, "anna sell") == ["decision: Sell it; owner: Anna"]
 
 
-@pytest.mark.parametrize(("task", "format"), [(task, name) for task, names in FORMATS.items() for name in names])
+@pytest.mark.parametrize(
+    ("task", "format"), [(task, name) for task, names in FORMATS.items() for name in names if name != "html"]
+)
 def test_a_result_that_exists_in_one_format_only_is_found_in_it(tmp_path: Path, task: str, format: str):
     name = {"summarize": "a.summary", "transcribe": "a.transcript", "ask": "a.answers"}[task]
     root = tmp_path / "lib"
@@ -124,6 +133,7 @@ def test_broken_files_are_named_and_foreign_ones_counted_and_the_rest_is_found(r
     (root / "time.json").write_text(good.replace("60.0", "NaN"))
     (root / "later.json").write_text(good.replace("omnimem/result/1", "omnimem/result/9"))
     (root / "deep.json").write_text('{"schema": "omnimem/result/1", "x": ' + "[" * 100_000)
+    (root / "digits.json").write_text('{"schema": "omnimem/result/1", "x": ' + "1" * 5000 + "}")
     (root / "bytes.srt").write_bytes(b"1\n00:00:01,000 --> 00:00:02,000\nf\xe4llt\n")
     (root / "package.json").write_text("{}")
     (root / "README.md").write_text("# budget 2027")
@@ -134,8 +144,19 @@ def test_broken_files_are_named_and_foreign_ones_counted_and_the_rest_is_found(r
         found = search(root, "budget 2027")
         assert len(found.matches) == 1
         broken = {Path(file).name: problem for file, problem in found.broken.items()}
-        assert set(broken) == {"cut.json", "shape.json", "time.json", "later.json", "deep.json", "bytes.srt"}
-        assert broken["cut.json"] == "it is not valid JSON" and "omnimem/result/9" in broken["later.json"]
+        assert set(broken) == {
+            "cut.json",
+            "shape.json",
+            "time.json",
+            "later.json",
+            "deep.json",
+            "digits.json",
+            "bytes.srt",
+        }
+        assert (
+            broken["cut.json"] == broken["digits.json"] == "it is not valid JSON"
+            and "omnimem/result/9" in broken["later.json"]
+        )
     assert found.foreign == 0, "only what is new is counted"
 
 
