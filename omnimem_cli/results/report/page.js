@@ -36,7 +36,7 @@
   };
 
   const say = (there) => {
-    const titles = there.map((element) => element.querySelector(":scope > title")).filter(Boolean);
+    const titles = there.map((element) => element.querySelector(":scope > title, :scope > span")).filter(Boolean);
     const said = [...new Set(titles.map((title) => title.textContent))].join(" · ");
     clock.textContent = clockOf(now);
     here.textContent = said;
@@ -57,8 +57,10 @@
   const pointAt = (seconds, from) => {
     const there = show(seconds);
     if (player && player.readyState > 0) player.currentTime = now;
-    const text = there.find((element) => element.matches("li, article"));
-    if (text && !text.contains(from)) text.scrollIntoView({ block: "nearest" });
+    const text = there.filter((element) => element.matches("li, article")).at(-1);
+    // In one column the timeline must not leave the screen while it is used.
+    const apart = from !== slider || matchMedia("(min-width: 64rem)").matches;
+    if (text && apart && !text.contains(from)) text.scrollIntoView({ block: "nearest" });
   };
 
   const timeAt = (event) => {
