@@ -130,6 +130,14 @@ def test_a_click_on_any_time_points_everything_there(visit):
     assert (value(page), page.locator("#clock").inner_text()) == (12.5, "0:12")
 
 
+def test_a_time_behind_the_end_of_the_player_is_pointed_at_all_the_same(visit):
+    page = visit("lecture")
+    until(page, "document.getElementById('player').readyState > 0")
+    page.locator(".transcript button", has_text="0:55").click()
+    page.wait_for_timeout(300)
+    assert value(page) == 55.0
+
+
 def test_a_click_on_the_timeline_shows_the_line_that_is_said_there(visit):
     page = visit("plain", (1600, 420))
     box = page.locator("#slider").bounding_box()

@@ -56,7 +56,7 @@
 
   const pointAt = (seconds, from) => {
     const there = show(seconds);
-    if (player && player.readyState > 0) player.currentTime = now;
+    if (player && now <= player.duration) player.currentTime = now;
     const text = there.filter((element) => element.matches("li, article")).at(-1);
     // In one column the timeline must not leave the screen while it is used.
     const apart = from !== slider || matchMedia("(min-width: 64rem)").matches;
@@ -103,9 +103,7 @@
       player.hidden = true;
       document.getElementById("unplayable").hidden = false;
     };
-    player.addEventListener("loadedmetadata", () => {
-      player.currentTime = now;
-    });
+    player.addEventListener("loadedmetadata", () => pointAt(now, slider));
     player.addEventListener("timeupdate", () => show(player.currentTime));
     player.addEventListener("seeked", () => show(player.currentTime));
     player.addEventListener("error", lost);
