@@ -1,9 +1,20 @@
 """What a result rests on, as label and value for people: input, coverage, model, memory, time."""
 
 import math
+import re
+from urllib.parse import unquote
 
+from omnimem_cli.base.paths import hide_secrets
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock
+
+
+def title_of(facts: dict) -> str:
+    """The title of a web page, else the last part of the path, or of an address without its query and its secrets."""
+    path = hide_secrets(facts["path"])
+    if "://" in path:
+        path = unquote(re.split(r"[?#;]", path, maxsplit=1)[0])
+    return facts.get("title") or path.rstrip("/").rsplit("/", 1)[-1]
 
 
 def fact_rows(result: dict) -> list[tuple[str, str]]:

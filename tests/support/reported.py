@@ -48,6 +48,6 @@ def lecture(text: str = "Trains", **changed: object) -> dict:
 def hostile() -> dict:
     """The lecture, where every text would run a script if it were not escaped."""
     made = lecture(HOSTILE)
-    made["input"] = made["input"] | {"path": f"talks/{HOSTILE}.mp4"}
+    made["input"] = made["input"] | {"path": f"talks/{HOSTILE}.mp4", "title": HOSTILE}
     made["model"] = made["model"] | {"name": HOSTILE}
     return made | {"preset": HOSTILE}

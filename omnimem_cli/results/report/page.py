@@ -14,9 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from omnimem_cli import __version__
-from omnimem_cli.base.paths import hide_secrets
 from omnimem_cli.base.timecode import format_clock, format_span
-from omnimem_cli.results.facts import fact_rows, percent
+from omnimem_cli.results.facts import fact_rows, percent, title_of
 from omnimem_cli.results.report import charts
 from omnimem_cli.results.report.footage import Footage, data_uri
 from omnimem_cli.results.report.texts import blocks, pieces
@@ -36,7 +35,7 @@ def write_html(result: dict, footage: Footage | None = None) -> str:
         script=Markup(script),
         generator=f"{GENERATOR} {__version__}",
         result=result,
-        name=_file_name(result),
+        name=title_of(result["input"]),
         title=result["preset"] or TITLES[result["task"]],
         span=span,
         facts=fact_rows(result),
@@ -99,10 +98,6 @@ def _template():
     }
     environment.globals["format_span"] = format_span
     return environment.get_template("page.html.jinja")
-
-
-def _file_name(result: dict) -> str:
-    return hide_secrets(result["input"]["path"]).rstrip("/").rsplit("/", 1)[-1]
 
 
 def _label(key: str) -> str:

@@ -1,10 +1,9 @@
 """Markdown for people: what the task found first, then what it rests on. Knows the result object only."""
 
 import re
-from urllib.parse import unquote
 
 from omnimem_cli.base.timecode import format_clock, format_span
-from omnimem_cli.results.facts import fact_rows
+from omnimem_cli.results.facts import fact_rows, title_of
 from omnimem_cli.results.result import PARTS
 
 _NUMBERED = re.compile(r"q\d+")
@@ -15,7 +14,7 @@ def write_md(result: dict) -> str:
     """Title, the task's part, warnings, a table of facts."""
     part = result[PARTS[result["task"]]]
     blocks = [
-        f"# {escape(_title(result['input']))}",
+        f"# {escape(title_of(result['input']))}",
         *_BODIES[result["task"]](part),
         *_warnings(result),
         _facts(result),
@@ -26,14 +25,6 @@ def write_md(result: dict) -> str:
 def escape(text: str) -> str:
     """Characters that Markdown would read as marks, made plain."""
     return _MARKS.sub(r"\\\1", text)
-
-
-def _title(facts: dict) -> str:
-    """The title of a web page, else the last part of the path, or of an address without its query."""
-    path = facts["path"]
-    if "://" in path:
-        path = unquote(re.split(r"[?#;]", path, maxsplit=1)[0])
-    return facts.get("title") or path.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _summary(part: dict) -> list[str]:
