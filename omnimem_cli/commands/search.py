@@ -29,7 +29,7 @@ EXAMPLES = (
 LONGEST = 300  # characters of a sentence on a terminal, of these
 BEFORE = 100  # at most before the first match
 MOST_NAMED = 5  # broken files
-BUILD_SAID = 200  # results: reading so many takes long enough to be told
+BUILD_SAID = 200  # files: reading so many takes long enough to be told
 
 
 @takes(options=Group(RunOptions, only=("quiet", "debug", "no_color")))
@@ -90,7 +90,7 @@ def _search(folder: str, terms: tuple, limit: int | None) -> "Findings":
 
     def on_build(count: int) -> None:
         if count >= BUILD_SAID:
-            console.info(f"Reading {count:,} results of {readable_path(folder)} into the index", "dim")
+            console.info(f"Reading {count:,} files of {readable_path(folder)} into the index", "dim")
 
     cache = Path(platformdirs.user_cache_dir("omnimem", appauthor=False)) / "search"
     return search_folder(folder, terms, limit, cache, on_build)

@@ -74,7 +74,7 @@ class Findings:
 def search_folder(
     root: str, terms: Sequence[Term], limit: int | None, cache: Path, on_build: Callable[[int], None] = lambda n: None
 ) -> Findings:
-    """Search below a folder; ``on_build(count)`` is called before so many results are read.
+    """Search below a folder; ``on_build(count)`` is called before so many files are read.
 
     Raises MissingError where SQLite has no FTS5 with trigrams.
     """
@@ -200,7 +200,7 @@ def _update(database: sqlite3.Connection, root: str, on_build: Callable[[int], N
     for name in [*(known.keys() - found.keys()), *(known.keys() & stale)]:
         _remove(database, os.fsencode(name))
     if stale:
-        on_build(len(stale))
+        on_build(sum(len(found[name]) for name in stale))
     for name in stale:
         findings.foreign += _add(database, root, name, found[name])
     broken = database.execute("SELECT broken, problem FROM results WHERE problem IS NOT NULL ORDER BY broken")

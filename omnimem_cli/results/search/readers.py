@@ -18,6 +18,13 @@ from omnimem_cli.results.result import SCHEMA
 from omnimem_cli.results.search.passages import Passage, distinct, markdown_blocks, passage, passages_of
 from omnimem_cli.results.writers import SUFFIXES
 
+_SIGNATURES = {
+    ".json": b"omnimem/result/",
+    ".jsonl": b"omnimem/result/",
+    ".md": b"\n| Facts | |",
+    ".html": b'<meta name="generator" content="omnimem ',
+}
+"""What a file of omnimem holds, and hardly any other."""
 MOST_BYTES = 64 * 2**20  # a result of ten hours has about two million
 _FACTS = re.compile(r"^---\n+\| Facts \| \|$", re.MULTILINE)
 _CLOCK = r"(\d+(?::\d\d){1,2})"
@@ -53,7 +60,7 @@ def read_documents(path: str) -> list[Document]:
     suffix = PurePath(path).suffix.lower()
     try:
         data = _read(path)
-        if suffix in (".json", ".jsonl") and b"omnimem/result/" not in data:
+        if _SIGNATURES.get(suffix, b"") not in data or (suffix == ".txt" and not _ending(path)):
             raise NotAResultError
         return READERS[suffix](_decoded(data), path)
     except OSError as error:
@@ -175,22 +182,19 @@ def _sentences(cues: list[Passage]) -> Iterator[Passage]:
 
 
 def _text(text: str, path: str) -> list[Document]:
-    if PurePath(path).stem.rpartition(".")[2] not in SUFFIXES.values():
-        raise NotAResultError
-    source = _source(path)
-    said = _plain_passages(Passage(_part_named(path), text))
-    return [Document(source, distinct([passage("title", source), *said]))]
+    source, part = _source(path), {"transcript": "segment", "answers": "answer"}.get(_ending(path), "summary")
+    return [Document(source, distinct([passage("title", source), *_plain_passages(Passage(part, text))]))]
 
 
-def _part_named(path: str) -> str:
-    return {"transcript": "segment", "answers": "answer"}.get(PurePath(path).stem.rpartition(".")[2], "summary")
+def _ending(path: str) -> str:
+    """``transcript`` of lecture.transcript.txt; empty where the name does not say what it is."""
+    ending = PurePath(path).stem.rpartition(".")[2]
+    return ending if ending in SUFFIXES.values() else ""
 
 
 def _source(path: str) -> str:
     """The name of the input, without its suffix, from that of the file."""
-    stem = PurePath(path).stem
-    first, _, last = stem.rpartition(".")
-    return readable_path(first if last in SUFFIXES.values() and first else stem)
+    return readable_path(PurePath(path).stem.removesuffix(f".{_ending(path)}"))
 
 
 def _seconds(clock: str) -> float:

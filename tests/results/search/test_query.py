@@ -22,6 +22,7 @@ from omnimem_cli.results.search.query import MOST_TERMS, parse_query
         ('"budget"', [0]),
         ('"budget for 2027"', [0]),
         ("“budget for 2027”", [0]),
+        ("“2027 budget”", []),
         ('"2027 budget"', []),
         ('"budget for 20"', []),
         ("budget tomorrow", []),

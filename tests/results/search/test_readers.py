@@ -135,6 +135,8 @@ def test_broken_files_are_named_and_foreign_ones_counted_and_the_rest_is_found(r
     (root / "deep.json").write_text('{"schema": "omnimem/result/1", "x": ' + "[" * 100_000)
     (root / "digits.json").write_text('{"schema": "omnimem/result/1", "x": ' + "1" * 5000 + "}")
     (root / "bytes.srt").write_bytes(b"1\n00:00:01,000 --> 00:00:02,000\nf\xe4llt\n")
+    for foreign in ("latin.md", "latin.html", "latin.txt", "latin.json"):
+        (root / foreign).write_bytes(b"f\xe4llt")
     (root / "package.json").write_text("{}")
     (root / "README.md").write_text("# budget 2027")
     (root / "notes.txt").write_text("budget 2027")
