@@ -62,14 +62,20 @@ def search(
     findings = [_search(folder, terms, limit or None) for folder in _outermost(folders or ["."])]
     matches = sorted((match for one in findings for match in one.matches), key=lambda match: match.order)
     hits = [make_hit(match, terms) for match in matches[: limit or None]]
-    if json_wanted:
-        _write("".join(json.dumps(hit.as_dict(), ensure_ascii=False) + "\n" for hit in hits))
-    elif sys.stdout.isatty():
-        _show(hits, options.no_color)
-    else:
-        _write("".join("\t".join((_one_line(hit.file), _time(hit), hit.text)) + "\n" for hit in hits))
+    _print_hits(hits, json_wanted, options.no_color)
     _report(findings, query, len(hits))
     raise typer.Exit(0 if hits else NO_MATCH)
+
+
+def _print_hits(hits: "list[Hit]", json_wanted: bool, no_color: bool) -> None:
+    from omnimem_cli.commands.run_task import print_data
+
+    if json_wanted:
+        print_data("".join(json.dumps(hit.as_dict(), ensure_ascii=False) + "\n" for hit in hits), end="")
+    elif sys.stdout.isatty():
+        _show(hits, no_color)
+    else:
+        print_data("".join(f"{_one_line(hit.file)}\t{_time(hit)}\t{hit.text}\n" for hit in hits), end="")
 
 
 def _outermost(folders: list[str]) -> list[str]:
@@ -100,7 +106,7 @@ def _report(findings: "list[Findings]", query: str, shown: int) -> None:
     """What was left out of the search, and of the hits."""
     broken = [item for one in findings for item in one.broken.items()]
     for file, problem in broken[:MOST_NAMED]:
-        console.warn(f"{readable_path(file)} was skipped: {problem}.")
+        console.warn(f"{_one_line(readable_path(file))} was skipped: {problem}.")
     if len(broken) > MOST_NAMED:
         console.warn(f"{len(broken) - MOST_NAMED} more files were skipped.")
     if foreign := sum(one.foreign for one in findings):
@@ -123,13 +129,6 @@ def _time(hit: "Hit") -> str:
 def _one_line(name: str) -> str:
     """A name whose control characters can break no line and reach no terminal."""
     return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else f"\\x{ord(c):02x}" for c in name)
-
-
-def _write(text: str) -> None:
-    """Text for stdout; names keep their bytes."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
 
 
 def _show(hits: "list[Hit]", no_color: bool) -> None:

@@ -64,6 +64,12 @@ def test_marks_fall_on_the_characters_as_they_are_written(root: Path):
     assert hit.text == "2027年の予算は十億円です。" and marked(hit) == ["2027", "予算"]
 
 
+def test_a_word_is_not_marked_inside_another_one(tmp_path: Path):
+    write(tmp_path / "lib" / "a.json", transcript((0.0, 1.0, "Explain the plain e-mail, not mail")))
+    assert marked(hits(tmp_path / "lib", "plain")[0]) == ["plain"]
+    assert marked(hits(tmp_path / "lib", "e-mail")[0]) == ["e-mail"]
+
+
 def test_a_fold_that_changes_the_length_keeps_the_marks_in_place(tmp_path: Path):
     write(tmp_path / "lib" / "a.json", transcript((0.0, 1.0, "Ǆ œuvre, Straße ﬁnal 東京")))
     assert marked(hits(tmp_path / "lib", "strasse")[0]) == ["Straße"]
