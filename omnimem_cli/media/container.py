@@ -20,6 +20,8 @@ LATE = {"analyzeduration": 120_000_000, "probesize": 400_000_000}
 """How far to look for streams that begin late: microseconds and bytes."""
 LOCAL_PLAYLIST = {"allowed_extensions": "ALL"}
 """A local playlist may name keys and segments as it likes: the protocols keep it on this machine."""
+ALL_TABLES = {"scan_all_pmts": "1"}
+"""Of a transport stream: look for programme maps that come later, as the ffmpeg program does unasked."""
 GUESSED = "Estimating duration from bitrate"
 
 
@@ -39,6 +41,7 @@ def open_container(path: str, stall_s: float, **options: object) -> Iterator[tup
 
 def _open(path: str, stall_s: float, options: dict[str, str]) -> tuple[av.container.InputContainer, str]:
     kind, name = device_of(path) or (None, path)
+    options = options | ALL_TABLES
     if is_local(path):
         name, options = f"file:{path}", options | LOCAL_PLAYLIST | {"protocol_whitelist": LOCAL_PROTOCOLS}
     before = av.logging.get_level()

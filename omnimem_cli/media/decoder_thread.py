@@ -3,7 +3,6 @@
 Knows how long a segment is, what is in it, and what of it was missing. Knows no model and no filter.
 """
 
-import itertools
 import math
 import queue as queues
 import threading
@@ -15,7 +14,7 @@ import numpy as np
 
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
-from omnimem_cli.media.picture import FrameReader, frame_rate, open_picture
+from omnimem_cli.media.picture import ROUNDING_S, FrameReader, frame_rate, open_picture
 from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream
 from omnimem_cli.media.single_process import open_single_process
 from omnimem_cli.media.sound import SampleReader, open_sound
@@ -55,6 +54,8 @@ class DecoderThread:
         self._rate = frame_rate(layout.fps) if media.video else None
         self._readers: list[FrameReader | SampleReader] = []
         self._stopped = threading.Event()
+        self._stack = ExitStack()
+        self._picture_from = 0  # frame of the range with which the picture's reader begins
 
     def stop(self) -> None:
         """End the processes; the thread ends soon after."""
@@ -65,8 +66,8 @@ class DecoderThread:
     def run(self) -> None:
         """Decode to the end of the range, until ``stop``, or until an error: the body of the thread."""
         try:
-            with ExitStack() as stack:
-                self._produce(*self._open(stack))
+            with self._stack:
+                self._produce(*self._open())
             self._put(None)
         except Exception as error:  # whatever ended the thread is raised in the consumer's
             self._put(error)
@@ -78,25 +79,30 @@ class DecoderThread:
             except queues.Full:
                 continue
 
-    def _open(self, stack: ExitStack) -> tuple[FrameReader | None, SampleReader | None]:
-        first = self._frames_before(self._first)
-        where = (self._media, self._layout, self._start_s, self._end_s)
+    def _open(self) -> tuple[FrameReader | None, SampleReader | None]:
         if self._media.origin_s is None:
-            picture, sound = open_single_process(*where, first=first, stall_s=self._stall_s)
-            self._keep(stack, picture)
-            self._keep(stack, sound)
-            return picture, sound
-        picture = sound = None
-        if self._media.video is not None:
-            picture = self._keep(stack, open_picture(*where, first=first, stall_s=self._stall_s))
+            where = (self._media, self._layout, self._start_s, self._end_s)
+            self._picture_from = self._frames_before(self._first)
+            picture, sound = open_single_process(*where, first=self._picture_from, stall_s=self._stall_s)
+            return self._keep(picture), self._keep(sound)
+        sound = None
+        picture = self._open_picture(self._first)
         if self._media.audio is not None:
-            sound = self._keep(stack, open_sound(self._media, self._start_s, self._end_s, self._stall_s))
+            sound = self._keep(open_sound(self._media, self._start_s, self._end_s, self._stall_s))
         return picture, sound
 
-    def _keep(self, stack: ExitStack, reader: Reader | None) -> Reader | None:
+    def _open_picture(self, index: int) -> FrameReader | None:
+        """The picture from segment ``index`` on."""
+        if self._media.video is None:
+            return None
+        where = (self._media, self._layout, self._start_s, self._end_s)
+        self._picture_from = self._frames_before(index)
+        return self._keep(open_picture(*where, first=self._picture_from, stall_s=self._stall_s))
+
+    def _keep(self, reader: Reader | None) -> Reader | None:
         """Have the reader closed at the end, and killed by ``stop``."""
         if reader is not None:
-            self._readers.append(stack.enter_context(reader))
+            self._readers.append(self._stack.enter_context(reader))
         return reader
 
     def _produce(self, picture: FrameReader | None, sound: SampleReader | None) -> None:
@@ -106,9 +112,13 @@ class DecoderThread:
         if sound is not None:
             # From the beginning of the range, so that every sample equals that of an unbroken run.
             sound.skip(self._samples_before(self._first))
-        waiting = None
+        index, waiting = self._first, None
         ahead = np.zeros(0, dtype=np.float32)
-        for index in itertools.count(self._first):
+        while True:
+            behind = self._behind_gap(index)
+            if behind > index:
+                picture = self._pass_over(index, behind, picture, sound, len(ahead))
+                index, ahead = behind, ahead[:0]
             segment, ahead = self._segment(index, picture, sound, ahead)
             if not len(segment.frames) and not len(segment.audio):
                 break
@@ -116,8 +126,35 @@ class DecoderThread:
                 self._put(waiting)
             if self._stopped.is_set():
                 return
-            waiting = segment
+            index, waiting = index + 1, segment
         self._finish(waiting, picture, sound)
+
+    def _behind_gap(self, index: int) -> int:
+        """The next segment that does not lie in a gap of all streams: ``index`` itself, or a later one."""
+        begin_s = self._start_s + index * self._layout.segment_s
+        for gap_begin_s, gap_end_s in self._media.idle:
+            if gap_begin_s <= begin_s and begin_s + self._layout.segment_s <= gap_end_s:
+                return int((gap_end_s - self._start_s) / self._layout.segment_s)
+        return index
+
+    def _pass_over(
+        self, index: int, behind: int, picture: FrameReader | None, sound: SampleReader | None, read: int
+    ) -> FrameReader | None:
+        """Leave out segments [index, behind); ``read``: samples of them already read. Returns the picture's reader.
+
+        The picture is opened again behind the gap, unless it shares a process with the sound.
+        """
+        anew = picture is not None and self._media.origin_s is not None
+        if anew:
+            self._collect("picture", picture)
+            picture.process.close()
+        for number in range(index, behind):
+            if sound is not None:
+                sound.skip(self._samples_before(number + 1) - self._samples_before(number) - read)
+            if picture is not None and not anew:
+                picture.read(self._frames_before(number + 1) - self._frames_before(number))
+            read = 0
+        return self._open_picture(behind) if anew else picture
 
     def _segment(
         self, index: int, picture: FrameReader | None, sound: SampleReader | None, samples: np.ndarray
@@ -134,7 +171,13 @@ class DecoderThread:
         ahead[: len(rest)] = rest
         start_s = self._start_s + index * self._layout.segment_s
         times = self._start_s + (first + np.arange(len(frames))) / self._layout.fps
+        self._blacken(frames, times)
         return Segment(index, start_s, frames, times, samples[:size], ahead), rest
+
+    def _blacken(self, frames: np.ndarray, times: np.ndarray) -> None:
+        """Make frames black, in place, that ffmpeg repeated where the picture has a gap."""
+        for begin_s, end_s in self._media.video.gaps if self._media.video else ():
+            frames[(times >= begin_s) & (times < end_s - ROUNDING_S)] = 0
 
     def _frames_before(self, index: int) -> int:
         """Frame times of the range that lie before segment ``index``."""
@@ -150,14 +193,17 @@ class DecoderThread:
         reason = next((reader.process.tail for reader in self._readers if reader.process.tail), "")
         for name, reader in (("picture", picture), ("sound", sound)):
             if reader is not None:
-                found = self._complaints(name, reader)
-                self.warnings += [warning for warning in found if warning not in self.warnings]
-                reader.process.clear_errors()  # both readers may share one process
+                self._collect(name, reader)
         if last is not None:
             last.last = True
             self._put(last)
         elif self._first == 0:
             raise self._nothing(reason)
+
+    def _collect(self, name: str, reader: FrameReader | SampleReader) -> None:
+        found = self._complaints(name, reader)
+        self.warnings += [warning for warning in found if warning not in self.warnings]
+        reader.process.clear_errors()  # both readers may share one process
 
     def _nothing(self, tail: str) -> InputError:
         """The error where nothing was decoded. ``tail``: what ffmpeg said."""
@@ -191,7 +237,7 @@ class DecoderThread:
         """The time on the original clock up to which the reader has delivered."""
         if isinstance(reader, SampleReader):
             return self._start_s + reader.delivered / self._layout.sample_rate
-        return self._start_s + (self._frames_before(self._first) + reader.delivered) / self._layout.fps
+        return self._start_s + (self._picture_from + reader.delivered) / self._layout.fps
 
 
 def _end_of(stream: VideoStream | AudioStream, end_s: float | None) -> float | None:

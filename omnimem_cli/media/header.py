@@ -39,6 +39,7 @@ class Header:
     stated_s: dict[int, float] = field(default_factory=dict)  # what the file says of single streams
     comment: str | None = None  # the container's own
     opening: dict[str, object] = field(default_factory=dict)  # options that found streams which begin late
+    recordings: int = 1  # joined in the file, each on a clock of its own
 
 
 def read_header(path: str, stall_s: float) -> Header:
@@ -89,7 +90,16 @@ def _read(path: str, stall_s: float, options: dict[str, object]) -> Header:
             specifier = f"{stream.type[:1]}:{counts.get(stream.type)}"
             header = _with_stream(header, stream, specifier, locked, log)
             counts[stream.type] = counts.get(stream.type, 0) + 1
-    return header
+        return _with_counted_length(header, container) if container.format.name == "avi" else header
+
+
+def _with_counted_length(header: Header, container: av.container.InputContainer) -> Header:
+    """The length by the packets that AVI states: ffmpeg's length is that of the bytes which are there."""
+    streams = (*header.videos, *header.audios)
+    counted = (container.streams[stream.index] for stream in streams)
+    stated_s = {stream.index: float(stream.frames * stream.time_base) for stream in counted}
+    longest_s = max((header.duration_s or 0.0, *stated_s.values()))
+    return replace(header, duration_s=longest_s or None, stated_s=stated_s)
 
 
 def _locked(container: av.container.InputContainer) -> set[int]:

@@ -1,9 +1,10 @@
 """When each stream of a file begins and ends, measured from its packets without decoding them.
 
 Knows the packets that PyAV lists and where their clock jumps; knows nothing of codecs but how long a frame of raw AAC
-lasts. A long file is listed at both ends only.
+lasts. A long file is listed at both ends only, unless a look at its index shows that packets may be missing.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,10 @@ import av
 
 from omnimem_cli.media.container import open_container
 from omnimem_cli.media.ffmpeg import Process, command, source
+from omnimem_cli.media.skim import Skimmed, skim
 
 EDGE_S = 10.0  # how much of each end of a long file is listed
-SHORT_S = 60.0  # up to here a file is listed whole
+SHORT_S = 600.0  # up to here a file is listed whole
 NO_TIME = -(2**63)
 FFMPEG_BACK_S = 0.1  # ffmpeg takes a step back by more for a new clock
 MAX_JUMP_S = 12 * 3600.0  # a jump between packets that no recording makes
@@ -37,9 +39,11 @@ class Part:
     last_dts_s: float = float("-inf")
     packets: int = 0
     begin: int = 0  # byte of the file
+    times: array = field(default_factory=lambda: array("d"))  # presentation times of the packets, as they come
 
     def add(self, dts_s: float, pts_s: float, duration_s: float) -> None:
         """Take the next packet in decoding order."""
+        self.times.append(pts_s)
         self.start_s = min(self.start_s, pts_s)
         if pts_s >= self.last_s:
             self.last_s, self.end_s = pts_s, pts_s + duration_s
@@ -80,14 +84,33 @@ class Span:
         return self.most_step_s - self.least_step_s > JITTER_S
 
     @property
+    def clocks(self) -> list[Part]:
+        """The parts that are no damage."""
+        return [part for part in self.parts if part.packets >= MIN_PART]
+
+    @property
     def jumps(self) -> bool:
         """Whether the stream goes on with another clock."""
-        return sum(part.packets >= MIN_PART for part in self.parts) > 1
+        return len(self.clocks) > 1
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the stream goes on with a clock that is no continuation of the last one."""
+        return any(
+            after.start_s < before.last_s - BACK_S or after.start_s - before.last_s > MAX_JUMP_S
+            for before, after in pairwise(self.clocks)
+        )
+
+    def times(self) -> list[float]:
+        """Presentation times of the packets in order; empty where some were not listed, or clocks do not go on."""
+        if self.restarts or not all(part.times for part in self.clocks):
+            return []
+        return sorted(time for part in self.clocks for time in part.times)
 
     @property
     def back_at(self) -> int | None:
         """The byte at which the stream begins anew on an earlier clock; None: nowhere."""
-        pairs = pairwise(part for part in self.parts if part.packets >= MIN_PART)
+        pairs = pairwise(self.clocks)
         return next((part.begin for before, part in pairs if part.start_s < before.last_s - BACK_S), None)
 
     def add(self, dts_s: float, pts_s: float, duration_s: float, begin: int = 0) -> None:
@@ -103,6 +126,15 @@ class Span:
         else:
             self.parts.append(Part(begin=begin))
         self.parts[-1].add(dts_s, pts_s, duration_s)
+
+
+def _continued(head: list[Part], tail: list[Part]) -> list[Part]:
+    """The parts of both ends of a file. Of the packets between them nothing is known."""
+    if not head or not tail:
+        return head + tail
+    first, last = head[-1], tail[0]
+    start_s, packets = min(first.start_s, last.start_s), first.packets + last.packets
+    return [*head[:-1], replace(last, start_s=start_s, packets=packets, begin=first.begin, times=array("d")), *tail[1:]]
 
 
 Row = tuple[int, float, float, float, int, int]
@@ -129,7 +161,7 @@ class Packets:
         """Both ends of one file."""
         for index, span in tail.spans.items():
             own = self[index]
-            own.parts += span.parts
+            own.parts = _continued(own.parts, span.parts)
             own.least_step_s = min(own.least_step_s, span.least_step_s)
             own.most_step_s = max(own.most_step_s, span.most_step_s)
         self.last_byte = tail.last_byte or self.last_byte
@@ -143,9 +175,18 @@ class Packets:
         return all(self[index].found for index in streams)
 
     def jump_together(self, streams: Iterable[int]) -> bool:
-        """Whether the clock of every one of the streams that have packets jumps: recordings were joined."""
+        """Whether the clock of every one of the streams that have packets jumps."""
         found = [self[index] for index in streams if self[index].found]
         return bool(found) and all(span.jumps for span in found)
+
+    def restart_together(self, streams: Iterable[int]) -> bool:
+        """Whether every one of the streams that have packets begins anew on another clock: recordings were joined."""
+        found = [self[index] for index in streams if self[index].found]
+        return bool(found) and all(span.restarts for span in found)
+
+    def recordings(self, streams: Iterable[int]) -> int:
+        """How many clocks the streams have one after the other."""
+        return max((len(self[index].clocks) for index in streams), default=1)
 
     def back_at(self, streams: Iterable[int]) -> int | None:
         """The byte from which on every one of the streams begins anew; None: nowhere."""
@@ -174,27 +215,36 @@ def list_packets(
     """Measure all streams. ``origin_s`` and ``duration_s`` are the container's; ``opening``: options of the demuxer.
 
     ``whole``: list the packets of all of the file (True), of its two ends (False), or of its ends unless it is
-    short or its ends do not show each of ``streams`` (None). Unless ``whole``, the listing ends where all of them
-    begin anew on an earlier clock: ffmpeg follows only some containers there. Raises InputError when the source stalls.
+    short, packets may be missing between them, or they do not show each of ``streams`` (None). Raises InputError when
+    the source stalls.
     """
     opening = opening or {}
     if whole is False or (whole is None and duration_s is not None and duration_s > SHORT_S):
-        head, tail = Packets(), Packets()
         with open_container(path, stall_s, **opening) as (container, _):
-            head.take(_packets(container), until_s=origin_s + EDGE_S)
-            _seek(container, origin_s + max(0.0, (duration_s or 0.0) - EDGE_S))
-            tail.take(_packets(container))
-        if whole is False or (head.shows(streams) and tail.shows(streams)):
+            skimmed = skim(path, container) if whole is None else Skimmed(False)
+            if not skimmed.suspect:
+                head, tail = _ends(container, origin_s, duration_s or 0.0, skimmed.near_end)
+        if not skimmed.suspect and (whole is False or (head.shows(streams) and tail.shows(streams))):
             return head.joined_with(tail.first_recording(streams))
     found = Packets()
     with open_container(path, stall_s, **opening) as (container, _):
         found.take(_packets(container))
-    return found if whole else found.first_recording(streams)
+    return found
 
 
-def _seek(container: av.container.InputContainer, wanted_s: float) -> None:
+def _ends(
+    container: av.container.InputContainer, origin_s: float, duration_s: float, near_end: int | None
+) -> tuple[Packets, Packets]:
+    """What lies at the begin and at the end. ``near_end``: a byte to seek to instead of a time."""
+    head, tail = Packets(), Packets()
+    head.take(_packets(container), until_s=origin_s + EDGE_S)
     with suppress(av.error.FFmpegError):  # it then goes on from where it is
-        container.seek(round(wanted_s * av.time_base))
+        if near_end is None:
+            container.seek(round((origin_s + max(0.0, duration_s - EDGE_S)) * av.time_base))
+        else:
+            container.seek(near_end, unsupported_byte_offset=True)
+    tail.take(_packets(container))
+    return head, tail
 
 
 def _packets(container: av.container.InputContainer) -> Iterator[Row]:
@@ -208,7 +258,7 @@ def _packets(container: av.container.InputContainer) -> Iterator[Row]:
         yield from timed(container.demux(), bases)
     except av.error.ExitError:  # the source stalled
         raise
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, IndexError):  # IndexError: a stream appears of which PyAV did not know
         return
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 from omnimem_cli.base.errors import InputError, unreadable_input
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.media.ffmpeg import is_local
+from omnimem_cli.media.gaps import Gap, gaps_of, shared_by_all
 from omnimem_cli.media.header import Header, read_header, rotation_of
 from omnimem_cli.media.languages import same_language
-from omnimem_cli.media.packets import MAX_JUMP_S, Span, joined_spans, list_packets
+from omnimem_cli.media.packets import AHEAD_S, MAX_JUMP_S, Packets, Span, joined_spans, list_packets
 from omnimem_cli.media.segment import AudioStream, LostStream, Media, VideoStream
-from omnimem_cli.media.unread import unread_bytes
+from omnimem_cli.media.unread import stated_length_s, unread_bytes
 
 STALL_S = 60.0
 JOINABLE = ("mpegts", "mpeg", "ogg", "hls")  # pieces of these are joined by writing one after the other
+FOLLOWED = (*JOINABLE, "flv")  # where the clock of these begins anew, ffmpeg goes on
 COUNTED = ("aac",)  # without time stamps: what is decoded is counted
 OWN_FILES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # of this process: ffmpeg would open its own under that name
 CUT_S = 2.0  # streams that all end this long before the stated end were cut off
@@ -69,10 +71,21 @@ def probe(
         header.comment,
         video_tracks=whole.videos,
         lost=lost,
+        lost_beside=tuple(
+            stream for stream in header.lost if stream not in lost and not _off(stream, no_video, no_audio)
+        ),
         unread_bytes=unread,
+        recordings=header.recordings,
+        joins=_joins(whole),
         counted=header.container in COUNTED,
         opening=header.opening,
     )
+
+
+def _joins(header: Header) -> tuple[Gap, ...]:
+    """Where the clock of every picture and sound jumps ahead at once: recordings were joined there."""
+    shared = shared_by_all([stream.gaps for stream in (*header.videos, *header.audios)])
+    return tuple(gap for gap in shared if gap[1] - gap[0] > AHEAD_S)
 
 
 def check_file(path: str) -> None:
@@ -101,19 +114,31 @@ def _timed(path: str, header: Header, local: bool, stall_s: float) -> tuple[Head
         return header, 0
     # Joined recordings show only in the middle; a network source is never read from end to end.
     whole = (True if header.container in (*JOINABLE, *COUNTED) else None) if local else False
+    if local and (length_s := stated_length_s(path, header.container)) is not None:
+        header = replace(header, duration_s=length_s, stated_s={})
     clock = {"origin_s": header.origin_s, "duration_s": header.duration_s}
     found = list_packets(path, indices, **clock, stall_s=stall_s, whole=whole, opening=header.opening)
+    if local and header.container not in FOLLOWED:
+        found = found.first_recording(indices)
     spans = found.spans
-    if whole and found.jump_together(indices):
+    if local and _needs_new_clock(header, found, indices):
         spans = joined_spans(path, origin_s=header.origin_s, stall_s=stall_s)
-        header = replace(header, origin_s=None, duration_s=None)
+        header = replace(header, origin_s=None, duration_s=None, recordings=found.recordings(indices))
     elif header.container in COUNTED:
         header = replace(header, origin_s=0.0, duration_s=None)
     return _with_times(header, spans, local), found.last_byte
 
 
+def _needs_new_clock(header: Header, found: Packets, indices: Sequence[int]) -> bool:
+    """Whether recordings were joined of which the clock of the file is none; ffmpeg then makes one."""
+    # A playlist is sought by the lengths that it states, which know no jump.
+    joined = found.jump_together if header.container == "hls" else found.restart_together
+    return header.container in FOLLOWED and joined(indices)
+
+
 def _with_times(header: Header, spans: dict[int, Span], local: bool) -> Header:
     measured = {stream.index: spans.get(stream.index, Span()) for stream in (*header.videos, *header.audios)}
+    gaps = gaps_of(measured)
     earliest_s = min((span.start_s for span in measured.values()), default=math.inf)
     if header.origin_s is not None and MAX_JUMP_S < abs(earliest_s - header.origin_s) < math.inf:
         header = replace(header, origin_s=earliest_s)
@@ -129,7 +154,8 @@ def _with_times(header: Header, spans: dict[int, Span], local: bool) -> Header:
         end_s = span.end_s - origin_s
         if (cut_short and end_s > latest_s - CUT_S) or not span.found:
             end_s = stated_s
-        stream = replace(stream, start_s=start_s, duration_s=max(0.0, end_s - start_s))
+        own_gaps = tuple((max(0.0, begin - origin_s), end - origin_s) for begin, end in gaps[stream.index])
+        stream = replace(stream, start_s=start_s, duration_s=max(0.0, end_s - start_s), gaps=own_gaps)
         return replace(stream, variable=span.variable) if isinstance(stream, VideoStream) else stream
 
     def kept(streams: Sequence[Stream]) -> tuple[Stream, ...]:
@@ -189,6 +215,10 @@ def _upright(video: VideoStream, clockwise: int) -> VideoStream:
         return replace(video, rotation=clockwise)
     width, height = video.height, video.width
     return replace(video, rotation=clockwise, width=width, height=height, stored=video.stored[::-1])
+
+
+def _off(stream: LostStream, no_video: bool, no_audio: bool) -> bool:
+    return no_video if stream.kind == "picture" else no_audio
 
 
 def _missed(header: Header, picture: bool, sound: bool) -> tuple[LostStream, ...]:

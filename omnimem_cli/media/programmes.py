@@ -20,7 +20,8 @@ def programmes(container: av.container.InputContainer, path: str) -> tuple[froze
     if container.format.name == "mpegts" and Path(path).is_file():
         index_of = {stream.id: stream.index for stream in container.streams}
         listed = _pids_of_programmes(Path(path))
-        return tuple(frozenset(index_of[pid] for pid in pids if pid in index_of) for pids in listed)
+        found = tuple(frozenset(index_of[pid] for pid in pids if pid in index_of) for pids in listed)
+        return found if len(found) > 1 else ()  # the map of the only one may name more streams later on
     return ()
 
 

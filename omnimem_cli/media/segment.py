@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from omnimem_cli.media.gaps import Gap, seconds_in, shared_by_all
+
 SAMPLE_RATE = 16_000
 """Samples per second of all sound that media hands on, mono: what every model here was trained on."""
 
@@ -28,6 +30,7 @@ class VideoStream:
     interlaced: bool = False
     stored: tuple[int, int] | None = None  # width and height in the file's own pixels, after rotation
     specifier: str = "v:0"  # how ffmpeg is asked for it: versions number streams differently, but those of a kind alike
+    gaps: tuple[Gap, ...] = ()  # where it has no packets, on the clock
     transfer: str | None = None  # of high dynamic range: "smpte2084" (PQ), "arib-std-b67" (HLG); else None
 
 
@@ -44,6 +47,7 @@ class AudioStream:
     language: str | None = None
     layout: str = ""  # of its channels, as ffmpeg names it
     specifier: str = "a:0"
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,16 +79,24 @@ class Media:
     origin_s: float | None = 0.0  # the file's own time stamp at 0 of the clock; None for live input
     comment: str | None = None  # what the container says about itself
     lost: tuple[LostStream, ...] = ()  # what would have been chosen if it could be decoded
+    lost_beside: tuple[LostStream, ...] = ()  # other streams that cannot be decoded
     opening: dict[str, object] = field(default_factory=dict)  # options of the demuxer that every reader needs
     unread_bytes: int = 0  # at the end of the file, that no packet accounts for
     counted: bool = False  # it has no time stamps: samples are counted
     video_tracks: tuple[VideoStream, ...] = ()
+    recordings: int = 1  # joined in the file, each on a clock of its own: they follow each other on one
+    joins: tuple[Gap, ...] = ()  # where the clock of all streams jumps ahead at once
 
     @property
     def duration_s(self) -> float | None:
         """End of the last chosen stream, in seconds; None when a chosen stream's end is unknown."""
         ends = [_end(s) for s in (self.video, self.audio) if s is not None]
         return None if not ends or None in ends else max(ends)
+
+    @property
+    def idle(self) -> tuple[Gap, ...]:
+        """The spans in which no chosen stream has a packet."""
+        return tuple(shared_by_all([stream.gaps for stream in (self.video, self.audio) if stream is not None]))
 
     def within(self, start_s: float | None, end_s: float | None) -> "Media":
         """The same input with its chosen streams cut to [start_s, end_s) of the original clock (None: open)."""
@@ -97,12 +109,13 @@ def _end(stream: VideoStream | AudioStream) -> float | None:
 
 
 def overlap_s(stream: VideoStream | AudioStream | None, begin_s: float, length_s: float) -> float:
-    """Seconds of [begin_s, begin_s + length_s) that belong to the stream itself, not to padding."""
+    """Seconds of [begin_s, begin_s + length_s) that belong to the stream itself, not to padding or gaps."""
     if stream is None or length_s == 0.0:
         return 0.0
     end_s, own_end_s = begin_s + length_s, _end(stream)
     end_s = end_s if own_end_s is None else min(end_s, own_end_s)
-    return max(0.0, end_s - max(begin_s, stream.start_s))
+    begin_s = max(begin_s, stream.start_s)
+    return max(0.0, end_s - begin_s - seconds_in(stream.gaps, begin_s, end_s))
 
 
 def _within(stream, start_s: float, end_s: float | None):
@@ -135,7 +148,8 @@ class Format:
 class Segment:
     """``segment_s`` seconds of picture and sound that begin at ``start_s`` (original clock).
 
-    ``frames``: uint8 [n, height, width, 3] RGB, n = fps * segment_s, fewer where the picture ends (or 0);
+    ``frames``: uint8 [n, height, width, 3] RGB, n = fps * segment_s, fewer where the picture ends (or 0), black in
+    its gaps;
     ``audio``: float32 [samples] mono in [-1, 1], fewer where the sound ends (or 0); ``audio_ahead``: the next
     ``lookahead`` samples, zeros past the end of the sound; ``last``: nothing follows.
     """

@@ -4,11 +4,17 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
+    from collections.abc import Sequence
+
+    from omnimem_cli.media.gaps import Gap
     from omnimem_cli.media.segment import AudioStream, Media, VideoStream
+from omnimem_cli.base.timecode import format_span
 from omnimem_cli.results.codes import warning
 
 FULL_COVERAGE = 0.98
 """Below this ratio a result carries ``coverage_low`` and is degraded."""
+MOST_LISTED = 5
+SHORT_TRACK_S = 2.0
 LEAST_LOSS_S = 0.5
 """A loss of less is not worth a warning, however short the input."""
 
@@ -24,11 +30,13 @@ def coverage(
     """How much of the range ``[start_s, end_s)`` entered the model.
 
     ``video_s`` and ``audio_s`` are the seconds of each stream that did. The ratio is the least over the
-    chosen streams of those seconds over the stream's own seconds in the range, rounded down; 0 where a stream
-    that would have been chosen cannot be decoded; None where a length is unknown, or bytes were left unread.
+    chosen streams of those seconds over the stream's own seconds in the range, rounded down. A stream's own seconds
+    count its gaps, but not where the clock of the whole file jumps. The ratio is 0 where a stream that would have been
+    chosen cannot be decoded; None where a length is unknown, or bytes were left unread.
     """
     entered = ((media.video, video_s), (media.audio, audio_s))
-    shares = [_share(stream, seconds, start_s, end_s) for stream, seconds in entered if stream is not None]
+    range_s = (start_s, end_s)
+    shares = [_share(stream, seconds, *range_s, media.joins) for stream, seconds in entered if stream is not None]
     shares += [0.0 for _ in media.lost]
     known = [share for share in shares if share is not None]
     ratio = min(known) if known and len(known) == len(shares) and not media.unread_bytes else None
@@ -53,25 +61,64 @@ def coverage_warnings(part: dict) -> list[dict]:
 def media_warnings(media: "Media") -> list[dict]:
     """What to say about streams and bytes of the input that are not watched."""
     codes = {"encrypted": "encrypted"}
+    shown = (("picture", media.video), ("sound", media.audio))
+    beside = [warning(codes.get(s.reason, "no_decoder"), f"Another stream: {s.sentence}") for s in media.lost_beside]
     found = [warning(codes.get(stream.reason, "no_decoder"), stream.sentence) for stream in media.lost]
+    if media.recordings > 1:
+        text = f"The clock of the file begins anew: {media.recordings} recordings are watched, one after the other."
+        found.append(warning("joined", f"{text} Times are counted from the beginning of the first."))
+    if media.joins:
+        text = f"The clock of the file jumps ahead ({_listed(media.joins)}): what lies there is not watched."
+        found.append(warning("joined", text))
+    for name, stream in shown:
+        gaps = [gap for gap in stream.gaps if not _within(gap, media.joins)] if stream else []
+        if gaps:
+            text = f"The {name} has no data for a while ({_listed(gaps)}): that time does not count as watched."
+            found.append(warning("gap", text))
     if media.unread_bytes:
         text = f"The last {media.unread_bytes} bytes of the file are not watched; does another recording begin there?"
         found.append(warning("unread_bytes", text))
-    return found
+    longest = max(media.audio_tracks, key=_end_s, default=media.audio)
+    if media.audio is not None and _end_s(longest) > _end_s(media.audio) + SHORT_TRACK_S:
+        number = media.audio_tracks.index(longest) + 1
+        text = f"The sound ends at {_end_s(media.audio):.1f} s, sound track {number} at {_end_s(longest):.1f} s."
+        found.append(warning("short_track", f"{text} Choose it with --audio-track {number} if it is the one meant."))
+    return found + beside
+
+
+def _end_s(stream: "AudioStream") -> float:
+    return stream.start_s + (stream.duration_s or 0.0)
+
+
+def _listed(gaps: "Sequence[Gap]") -> str:
+    """The spans in words, the first few of many."""
+    words = [format_span(*gap) for gap in gaps[:MOST_LISTED]]
+    return ", ".join([*words, f"and {len(gaps) - MOST_LISTED} more"] if len(gaps) > MOST_LISTED else words)
+
+
+def _within(gap: "Gap", others: "Sequence[Gap]") -> bool:
+    """Whether most of a gap lies in one of the others."""
+    begin, end = gap
+    return any(min(end, final) - max(begin, first) > (end - begin) / 2 for first, final in others)
 
 
 def _share(
-    stream: "VideoStream | AudioStream", seconds: float, start_s: float | None, end_s: float | None
+    stream: "VideoStream | AudioStream",
+    seconds: float,
+    start_s: float | None,
+    end_s: float | None,
+    joins: "Sequence[Gap]",
 ) -> float | None:
     """Share of the stream's seconds in the range that entered; 1 when the range holds none of it."""
     if stream.duration_s is None:
         if end_s is None:
             return None
-        own = end_s - max(stream.start_s, start_s or 0.0)
+        final = end_s
     else:
-        first = max(stream.start_s, start_s or 0.0)
         final = stream.start_s + stream.duration_s
-        own = (final if end_s is None else min(final, end_s)) - first
+        final = final if end_s is None else min(final, end_s)
+    first = max(stream.start_s, start_s or 0.0)
+    own = final - first - sum(max(0.0, min(final, end) - max(first, begin)) for begin, end in joins)
     return 1.0 if own <= 0 else min(1.0, seconds / own)
 
 

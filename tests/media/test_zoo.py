@@ -15,7 +15,7 @@ from omnimem_cli.base.errors import InputError
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import Format, Media, Segment
-from omnimem_cli.results.coverage import coverage
+from omnimem_cli.results.coverage import coverage, media_warnings
 
 LAYOUT = Format(segment_s=2.0, fps=2, width=80, height=48, lookahead=200)
 
@@ -47,6 +47,9 @@ def watch(path: Path | str, layout: Format = LAYOUT, **kw: object) -> Watched:
 EVERY_HALF = [int(25 * t / 2) for t in range(12)]  # of 6 s at 25 frames per second
 
 
+BLACK = 0  # what is read from a frame that shows nothing
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Seconds delivered of picture and sound, the numbers seen on the frames, and codes of warnings."""
@@ -62,6 +65,10 @@ def shown(runs: list[footage.Run], end_s: float) -> list[int]:
     return footage.expected_numbers(runs, np.arange(0, end_s - 0.001, 1 / LAYOUT.fps))
 
 
+def starts(watched: Watched) -> list[float]:
+    return [segment.start_s for segment in watched.segments]
+
+
 def quiet(sound: np.ndarray, begin_s: float, end_s: float) -> bool:
     return not np.abs(sound[round(begin_s * footage.RATE) : round(end_s * footage.RATE)]).max()
 
@@ -72,10 +79,10 @@ HEALTHY: dict[Callable[[Path], Path], Outcome] = {
     zoo.no_video: Outcome(video_s=0, check=lambda w: w.media.video is None),
     zoo.rotated: Outcome(check=lambda w: (w.media.video.width, w.media.video.height) == (96, 160)),
     zoo.vfr: Outcome(5.51, 0, shown(zoo.VFR, 5.51), check=lambda w: w.media.video.variable),
-    zoo.pts_gap: Outcome(9, 0, shown(zoo.GAP, 9)),
+    zoo.pts_gap: Outcome(4, 0, [0, 12, 25, 37, BLACK, BLACK, 50, 62, 75, 87], check=lambda w: starts(w) == [0, 6, 8]),
     zoo.slides: Outcome(20, 0, shown(zoo.SLIDES, 20)),
     zoo.negative_start: Outcome(6, 0, EVERY_HALF, check=lambda w: w.media.origin_s == -1),
-    zoo.audio_gap: Outcome(0, 15, check=lambda w: quiet(w.sound, 4.1, 6.9) and not quiet(w.sound, 6.9, 7.2)),
+    zoo.audio_gap: Outcome(0, 12, check=lambda w: quiet(w.sound, 4.1, 6.9) and not quiet(w.sound, 6.9, 7.2)),
     zoo.late_audio: Outcome(6, 6.06, EVERY_HALF, check=lambda w: quiet(w.sound, 0, 2.4)),
     zoo.late_start: Outcome(0, 6, check=lambda w: w.media.origin_s == 2.5 and w.media.duration_s == 6),
     zoo.late_video: Outcome(6, 6, [0] * 6 + [int((t / 2 - 2.52) * 25 + 1e-6) for t in range(6, 18)]),
@@ -106,8 +113,11 @@ HEALTHY: dict[Callable[[Path], Path], Outcome] = {
     zoo.locked_playlist: Outcome(6, 6.04),
     zoo.discontinuity: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
     zoo.clock_falls: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
-    zoo.clock_jumps_ahead: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
+    zoo.clock_jumps_ahead: Outcome(
+        12, 12.07, check=lambda w: starts(w) == [0, 2, 4, 6, 684, 686, 688, 690] and w.numbers[15:20] == [BLACK] * 5
+    ),
     zoo.late_sound_in_a_stream: Outcome(14, 6.06, check=lambda w: quiet(w.sound, 0, 7.9)),
+    zoo.sound_in_a_later_table: Outcome(11.92, 6.04, check=lambda w: quiet(w.sound, 0, 5.8)),
     zoo.long_subtitles: Outcome(numbers=EVERY_HALF),
     zoo.hidden_end: Outcome(3, 3, [50, 62, 75, 87, 100, 112]),
     zoo.changed_rate: Outcome(0, 12.16, check=lambda w: comes_twice(w.sound, 6.1)),
@@ -212,6 +222,18 @@ def test_sound_without_a_decoder_is_lost_and_not_absent(folder):
     watched = watch(zoo.sound_without_decoder(folder))
     assert [(stream.kind, stream.codec, stream.reason) for stream in watched.media.lost] == [("sound", "apac", "codec")]
     assert watched.warnings == [] and coverage(watched.media, 6.0, 0.0)["ratio"] == 0.0
+
+
+def test_a_second_sound_without_a_decoder_is_named_and_costs_nothing(folder):
+    media = probe(str(zoo.second_sound_without_decoder(folder)))
+    assert [warning["code"] for warning in media_warnings(media)] == ["no_decoder"]
+    assert coverage(media, 0.0, 6.0)["ratio"] > 0.98
+
+
+def test_a_sound_that_ends_long_before_another_is_called_short(folder):
+    path = str(zoo.short_first_track(folder))
+    assert [warning["code"] for warning in media_warnings(probe(path))] == ["short_track"]
+    assert media_warnings(probe(path, audio_track="2")) == []
 
 
 def test_the_picture_with_a_number_is_watched(folder):

@@ -100,6 +100,22 @@ def two_languages(folder: Path) -> Path:
     return target
 
 
+def short_first_track(folder: Path) -> Path:
+    """Two sounds, of which the first, the default, ends after 2 s."""
+    sounds = ("-i", sound_file(folder, 2), "-i", sound_file(folder, 6))
+    target = folder / "short-first.mkv"
+    run("-i", picture_file(folder, 150), *sounds, "-map", 0, "-map", 1, "-map", 2, *H264, "-c:a", "flac", target)
+    return target
+
+
+def second_sound_without_decoder(folder: Path) -> Path:
+    """A sound that is heard, and another in a codec that no ffmpeg knows."""
+    plain, target = folder / "two-sounds.mp4", folder / "second-unknown.mp4"
+    run("-i", sound_file(folder, 6), "-map", 0, "-map", 0, *AAC, plain)
+    data = plain.read_bytes()
+    return _written(target, _unknown_codec(data, data.rindex(b"mp4a")))
+
+
 def cover_art(folder: Path, name: str = "cover.mp3") -> Path:
     target = folder / name
     cover = ("-f", "lavfi", "-i", "color=red:s=64x64:d=0.04:r=25")
@@ -338,6 +354,12 @@ def late_sound_in_a_stream(folder: Path) -> Path:
     return target
 
 
+def sound_in_a_later_table(folder: Path) -> Path:
+    """A transport stream of pictures alone, followed by one that has sound: its tables name the sound half-way."""
+    alone = av(folder, "alone.ts", audio_s=0)
+    return joined(folder / "later-table.ts", alone, av(folder, "with-sound.ts", extra=("-output_ts_offset", 6)))
+
+
 def long_subtitles(folder: Path) -> Path:
     """A film with a subtitle at ten hours."""
     text, target = folder / "long.srt", folder / "long-subtitles.mkv"
@@ -389,10 +411,13 @@ def mp4_after_mp4(folder: Path) -> Path:
 def sound_without_decoder(folder: Path, **kw: float) -> Path:
     """Sound in a codec that no ffmpeg knows, as phones record it."""
     data = av(folder, "phone-plain.mp4", **kw).read_bytes()
-    place = data.index(b"mp4a", data.index(b"soun"))
+    return _written(folder / "phone.mp4", _unknown_codec(data, data.index(b"mp4a", data.index(b"soun"))))
+
+
+def _unknown_codec(data: bytes, place: int) -> bytes:
+    """An MP4 file whose sound described at ``place`` is called another codec."""
     box = data.index(b"esds", place)
-    data = data[:place] + b"apac" + data[place + 4 : box] + b"dapa" + data[box + 4 :]
-    return _written(folder / "phone.mp4", data)
+    return data[:place] + b"apac" + data[place + 4 : box] + b"dapa" + data[box + 4 :]
 
 
 CENC = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "00" * 16, "-encryption_kid", "11" * 16)

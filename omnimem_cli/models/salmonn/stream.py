@@ -49,7 +49,8 @@ class SalmonnStream:
         self.waiting = self.prefix.embeds[:0]  # audio tokens [n, D] whose grid step has not come
         self.rows, self.columns = adapter.grid(plan)  # of visual tokens per grid step
         self.frames = round(form.fps * form.segment_s) if media.video else 0  # per whole segment
-        self.start_s: float | None = None  # of the first segment
+        self.start_s: float | None = None  # of the first segment, moved by the segments that were left out
+        self.due_s = 0.0  # of the next segment
 
     def scan_audio(self, audio: Tensor) -> None:
         """Nothing to learn: the log-mel floor is that of each 30 s slice."""
@@ -59,7 +60,9 @@ class SalmonnStream:
         chunks = []
         for segment, features in zip(segments, self._features(segments), strict=True):
             if self.start_s is None:
-                self.start_s = segment.start_s
+                self.start_s = self.due_s = segment.start_s
+            self.start_s += segment.start_s - self.due_s
+            self.due_s = segment.start_s + self.plan.format.segment_s
             ended = segment.last or len(segment.frames) < self.frames or self.frames == 0
             chunks.append(self.emit_tokens(features, flush=ended))
         return chunks
@@ -88,7 +91,7 @@ class SalmonnStream:
 
     def state(self) -> dict:
         """Plain numbers and tensors that resume a stream of the same media and plan."""
-        own = {"waiting": self.waiting, "start_s": self.start_s}
+        own = {"waiting": self.waiting, "start_s": self.start_s, "due_s": self.due_s}
         return {"layout": asdict(self.layout), "positions": asdict(self.positions), **own}
 
     def load_state(self, state: dict) -> None:
@@ -96,7 +99,7 @@ class SalmonnStream:
         self.layout = Layout(**state["layout"])
         self.positions = type(self.positions)(**state["positions"])
         self.waiting = state["waiting"].to(self.adapter.device)
-        self.start_s = state["start_s"]
+        self.start_s, self.due_s = state["start_s"], state["due_s"]
 
     def _features(self, segments: Sequence[Segment]) -> Iterator[Features]:
         pairs = [_pairs(segment) for segment in segments]
