@@ -72,7 +72,7 @@ def read_documents(path: str) -> list[Document]:
 
 
 def _read(path: str) -> bytes:
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+    with Path(path).open("rb") as file:
         if os.fstat(file.fileno()).st_size > MOST_BYTES:
             raise NotAResultError
         return file.read()

@@ -8,8 +8,10 @@ import pytest
 from scripted import result
 from searching import MEETING, hits, search, texts, transcript, write
 
+from omnimem_cli.results.codes import warning
+from omnimem_cli.results.search import readers
 from omnimem_cli.results.search.passages import markdown_blocks, passages_of
-from omnimem_cli.results.writers import FORMATS
+from omnimem_cli.results.writers import FORMATS, WRITERS
 
 SUMMARY = {
     "text": "Intro of the talk.\n\n- **First** point about `trains`\n- second point\n\nA paragraph\nin two lines.",
@@ -74,6 +76,9 @@ def test_a_result_that_exists_in_one_format_only_is_found_in_it(tmp_path: Path, 
     asked = [said for said in SAID[task] if format != "txt" or said not in ("Sell it", "Anna")]
     for said in asked:
         assert texts(root, f'"{said}"'), said
+    if format == "txt":
+        part = {"summarize": "summary", "transcribe": "segment", "ask": "answer"}[task]
+        assert {hit.part for hit in hits(root, f'"{asked[0]}"')} == {part}
     timed = {hit.start_s for hit in hits(root, "次の議題")}
     if task == "transcribe" and format != "txt":
         assert len(timed) == 1 and 60.0 <= timed.pop() < 90.0
@@ -101,6 +106,38 @@ def test_a_sentence_that_is_cut_into_cues_is_found_whole(tmp_path: Path):
         root = tmp_path / format / "lib"
         write(root / f"a.{format}", transcript((3600.0, 3630.0, long), (3630.0, 3632.0, "Next.")), format)
         assert [(hit.text, hit.start_s) for hit in hits(root, "budget others")] == [(long, 3600.0)]
+
+
+@pytest.mark.parametrize("format", ["md", "srt", "vtt"])
+def test_files_with_the_line_ends_of_windows_and_a_byte_order_mark_are_read(tmp_path: Path, format: str):
+    (tmp_path / "lib").mkdir()
+    text = WRITERS[format](transcript(*MEETING)).replace("\n", "\r\n")
+    (tmp_path / "lib" / f"a.{format}").write_bytes(text.encode("utf-8-sig"))
+    assert [int(hit.start_s) for hit in hits(tmp_path / "lib", '"any questions"')] in ([0], [17], [18], [19], [20])
+
+
+def test_cues_without_the_end_of_a_sentence_are_joined_for_half_a_minute_at_most(tmp_path: Path):
+    cues = transcript(*((n * 10.0, n * 10.0 + 10, f"red and green {n}") for n in range(7)))
+    write(tmp_path / "lib" / "a.vtt", cues, "vtt")
+    assert sorted((hit.start_s, hit.end_s) for hit in hits(tmp_path / "lib", "red")) == [(0, 30), (30, 60), (60, 70)]
+
+
+def test_of_markdown_only_what_was_said_is_searched(tmp_path: Path):
+    root = tmp_path / "lib"
+    silent = transcript() | {"warnings": [warning("no_sound", "There was nothing to hear.")]}
+    write(root / "a.transcript.md", silent, "md")
+    empty = ANSWERS[0] | {"answer": ""}
+    write(root / "b.answers.md", result("ask", {"answers": [empty, ANSWERS[1], ANSWERS[1] | {"data": []}]}), "md")
+    for query in ('"no speech was found"', '"no answer"', '"none"', '"nothing to hear"', "---", "facts", "|"):
+        assert search(root, query).total == 0, query
+    assert search(root, "lecture").total == 2 and texts(root, "anna") == ["Sell it; Anna"]
+
+
+@pytest.mark.parametrize("format", ["md", "vtt", "srt"])
+def test_characters_that_a_format_escapes_are_read_as_they_were(tmp_path: Path, format: str):
+    said = "R&D says 3 < 4 and a_b is [5] * 6."
+    write(tmp_path / "lib" / f"a.{format}", transcript((0.0, 1.0, said)), format)
+    assert texts(tmp_path / "lib", "says") == [said]
 
 
 def test_files_of_one_result_side_by_side_give_one_hit_from_the_best(tmp_path: Path):
@@ -138,13 +175,15 @@ def test_broken_files_are_named_and_foreign_ones_counted_and_the_rest_is_found(r
     for foreign in ("latin.md", "latin.html", "latin.txt", "latin.json"):
         (root / foreign).write_bytes(b"f\xe4llt")
     (root / "package.json").write_text("{}")
+    (root / "quoted.md").write_text("Like this: budget 2027\n" + WRITERS["md"](transcript(*MEETING)))
+    (root / "large.json").write_bytes(b"omnimem/result/" + bytes(readers.MOST_BYTES))
     (root / "README.md").write_text("# budget 2027")
     (root / "notes.txt").write_text("budget 2027")
     (root / "noise.srt").write_text("budget 2027")
     os.mkfifo(root / "pipe.json")
-    for _ in range(2):
+    for foreign in (10, 0):
         found = search(root, "budget 2027")
-        assert len(found.matches) == 1
+        assert len(found.matches) == 1 and found.foreign == foreign, "only what is new is counted"
         broken = {Path(file).name: problem for file, problem in found.broken.items()}
         assert set(broken) == {
             "cut.json",
@@ -159,7 +198,6 @@ def test_broken_files_are_named_and_foreign_ones_counted_and_the_rest_is_found(r
             broken["cut.json"] == broken["digits.json"] == "it is not valid JSON"
             and "omnimem/result/9" in broken["later.json"]
         )
-    assert found.foreign == 0, "only what is new is counted"
 
 
 def test_a_broken_file_gives_way_to_the_next_format(root: Path):
