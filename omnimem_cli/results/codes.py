@@ -55,7 +55,7 @@ WARNING_CODES = {
     "positions_beyond": "the video is longer than the positions that the model was trained on; see --positions retime",
     "no_sound": "the input has no sound to transcribe",
     "silent": "no speech was found: the transcript is empty",
-    "quiet_skipped": "sound above digital silence was too quiet for speech, and nothing was asked about it",
+    "quiet_skipped": "sound that may be speech was too quiet beside the rest, and nothing was asked about it",
     "repetition": "the model repeated itself; the repeats were cut",
     "answer_cut": "an answer reached its token limit",
     "answer_empty": "the model gave no answer",

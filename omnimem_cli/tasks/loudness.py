@@ -82,9 +82,16 @@ class Loudness:
         first, final = origin_s + loud[0] * BLOCK_S, origin_s + (loud[-1] + 1) * BLOCK_S
         return max(first, start_s), min(final, end_s)
 
-    def audible_s(self, start_s: float, end_s: float) -> float:
-        """Seconds of the span that hold more than digital silence."""
-        return float((self._span(start_s, end_s)[0] > DIGITAL_DB).sum() * BLOCK_S)
+    def uneven_s(self, start_s: float, end_s: float) -> float:
+        """Seconds of the span that rise above its own noise as speech does: no clicks, no steady noise."""
+        part, _ = self._span(start_s, end_s)
+        audible = part[part > DIGITAL_DB]
+        if not len(audible):
+            return 0.0
+        high = part > np.quantile(audible, QUIET_SHARE) + STEADY_DB
+        edges = np.flatnonzero(np.diff(high, prepend=False, append=False))
+        lengths = edges[1::2] - edges[::2]
+        return float(lengths[lengths >= LEAST_BLOCKS].sum() * BLOCK_S)
 
     def _span(self, start_s: float, end_s: float) -> tuple[np.ndarray, float]:
         """The blocks that overlap the span, and where the first of them begins."""

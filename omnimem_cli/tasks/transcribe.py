@@ -47,7 +47,7 @@ class Transcribe(Task):
         self._sound = False
         self._loudness = LevelCounts()  # of the whole input after a scan, else of what was heard so far
         self._scanned = False
-        self._skipped_s = 0.0  # of sound that was taken for silence
+        self._skipped_s = 0.0  # of sound that could be speech and was taken for silence
 
     def set_reserve(self, reserve_s: float, segment_s: float) -> None:
         """Make windows as short as the reserve, but not shorter than a segment. Without sound nothing is granted."""
@@ -87,7 +87,7 @@ class Transcribe(Task):
         elif not self.segments and not self.warnings:
             self.warnings.append(warning("silent", "No speech was found, so the transcript is empty."))
         if self._skipped_s >= LEAST_SKIPPED_S:
-            message = f"{self._skipped_s:.0f} s of quiet sound were taken for silence: nothing was asked about them."
+            message = f"{self._skipped_s:.0f} s of quiet sound, maybe speech, were taken for silence."
             self.warnings.append(warning("quiet_skipped", message))
         return {"transcript": {"language": self.settings.spoken_language, "segments": self.segments}}
 
@@ -119,7 +119,7 @@ class Transcribe(Task):
         speech_span = self.heard.speech_span(*window, gate_db)
         self._open_s = cut_s
         if speech_span is None:
-            self._skipped_s += self.heard.audible_s(*window)
+            self._skipped_s += self.heard.uneven_s(*window)
         else:
             text = self._words(session, window)
             if text:

@@ -98,7 +98,7 @@ def test_every_example_in_the_help_parses(fake: FakeRun):
         (["summarize", "a.mp4", "--plan", "a.mp4"], "omnimem calibrate"),
         (["summarize", "a.mp4", "folder/b.mp4", "-o", "out", "--plan", "a.mp4"], "omnimem calibrate"),
         (["summarize", "folder"], "-r"),
-        (["summarize", "-"], "--files-from"),
+        (["summarize", "-", "-"], "once"),
         (["ask", "a.mp4"], "-Q"),
         (["ask", "a.mp4", "-Q", "x", "--preset", "meeting"], "one way"),
         (["ask", "a.mp4", "--preset", "meetings"], "meeting"),

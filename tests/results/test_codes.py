@@ -225,7 +225,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "positions_beyond": Place.watch,
     "no_sound": lambda place: transcribed(mute(0.0, 4.0)),
     "silent": lambda place: transcribed(sound(0.0, [(4.0, 0.0)])),
-    "quiet_skipped": lambda place: transcribed(sound(0.0, [(4.0, 0.0005)])),
+    "quiet_skipped": lambda place: transcribed(sound(0.0, [(40.0, 0.2), *[(0.5, 0.002), (0.5, 0.0002)] * 40])),
     "repetition": lambda place: clean_reply("over and over again " * 9, True, "It").warnings,
     "answer_cut": lambda place: clean_reply("A talk", False, "It").warnings,
     "answer_empty": lambda place: clean_reply("", True, "It").warnings,

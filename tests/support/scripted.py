@@ -55,8 +55,12 @@ def sound(start_s: float, parts: Sequence[tuple[float, float]], segment_s: float
     """Segments of noise: ``parts`` are (seconds, amplitude) one after the other."""
     rng = np.random.default_rng(0)
     pieces = [rng.uniform(-a, a, round(seconds * RATE)).astype(np.float32) for seconds, a in parts]
-    wave = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    size = round(segment_s * RATE)
+    return segments_of(np.concatenate(pieces) if pieces else np.zeros(0), start_s, segment_s)
+
+
+def segments_of(wave: np.ndarray, start_s: float = 0.0, segment_s: float = 2.0) -> list[Segment]:
+    """Segments of these samples [n], and no picture."""
+    wave, size = wave.astype(np.float32), round(segment_s * RATE)
     return [_segment(i, start_s + i * segment_s, wave[i * size : (i + 1) * size]) for i in range(-(-len(wave) // size))]
 
 

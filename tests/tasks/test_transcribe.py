@@ -1,10 +1,11 @@
 """Transcripts: windows, pauses, the energy gate, and what becomes of bad answers."""
 
+import random
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from scripted import ScriptedSession, mute, sound, watch
+from scripted import RATE, ScriptedSession, mute, segments_of, sound, watch
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.session.answering import Answer
@@ -12,6 +13,7 @@ from omnimem_cli.session.session import ChunkEnd
 from omnimem_cli.tasks.loudness import Loudness, levels
 from omnimem_cli.tasks.prompts import NOTHING_SAID, TRANSCRIBE
 from omnimem_cli.tasks.transcribe import Transcribe
+from omnimem_cli.world.words import WORDS, recording
 
 LOUD, QUIET = 0.2, 0.0005  # about -19 and -71 dBFS
 
@@ -23,6 +25,36 @@ def run(
     task = Transcribe(Settings(**settings))
     part = watch(task, session, sound(start_s, parts, segment_s), per_chunk, segment_s)
     return part["transcript"], session.asked, task
+
+
+def transcribe(wave: np.ndarray):
+    """What becomes of samples in 2 s segments after a first pass over them."""
+    segments = segments_of(wave)
+    task, session = Transcribe(Settings()), ScriptedSession(lambda text: "Words.")
+    for segment in segments:
+        task.scan_audio(segment.audio)
+    part = watch(task, session, segments, 5)
+    return part["transcript"], session.asked, task.warnings
+
+
+def room_noise(seconds: float, colour: float) -> np.ndarray:
+    """Noise whose amplitude falls as f ** -colour above 20 Hz: 0 white, 0.5 pink, 1 brown."""
+    count = round(seconds * RATE)
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(count))
+    return np.fft.irfft(spectrum / np.maximum(np.fft.rfftfreq(count, 1 / RATE), 20.0) ** colour, count)
+
+
+def talk(seconds: float, seed: int = 1) -> np.ndarray:
+    """Words of the generated world, with pauses between them."""
+    draw, parts = random.Random(seed), []
+    while sum(map(len, parts)) < seconds * RATE:
+        parts += [recording(draw.choice(WORDS), "eval", 0), np.zeros(round(draw.uniform(0.05, 0.6) * RATE))]
+    return np.concatenate(parts)[: round(seconds * RATE)]
+
+
+def scaled(wave: np.ndarray, level_db: float) -> np.ndarray:
+    """The samples at this level over their whole length, dBFS (rms)."""
+    return wave * (10 ** (level_db / 20) / np.sqrt((wave**2).mean()))
 
 
 def windows(asked) -> list[tuple[float, float]]:
@@ -88,8 +120,30 @@ def test_a_small_reserve_makes_short_windows():
 def test_silence_is_not_asked_about():
     transcript, asked, task = run([(90.0, QUIET)], reply=lambda text: "Thanks for watching!")
     assert (transcript["segments"], asked) == ([], [])
-    assert [w["code"] for w in task.warnings] == ["silent", "quiet_skipped"]
-    assert "90 s" in task.warnings[1]["message"]
+    assert [w["code"] for w in task.warnings] == ["silent"]
+
+
+@pytest.mark.parametrize("colour", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("level_db", [-60.0, -56.0])
+def test_the_noise_of_a_room_is_skipped_without_a_word(colour, level_db):
+    _, asked, warnings = transcribe(scaled(room_noise(60.0, colour), level_db))
+    assert (asked, [w["code"] for w in warnings]) == ([], ["silent"])
+
+
+@pytest.mark.parametrize("above_noise_db", [10.0, 16.0])
+def test_quiet_speech_that_is_skipped_is_told_in_seconds(above_noise_db):
+    loud, quiet = scaled(talk(30.0), -20.0), scaled(talk(60.0, seed=2), -78.0 + above_noise_db)
+    hiss = scaled(room_noise(90.0, 0.5), -78.0)
+    _, asked, warnings = transcribe(np.concatenate([loud, quiet]) + hiss)
+    assert [w["code"] for w in warnings] == ["quiet_skipped"] and all(a.window[0] < 30.0 for a in asked)
+    assert 10 <= int(warnings[0]["message"].split(" s ")[0]) <= 60
+
+
+def test_clicks_in_a_quiet_room_are_no_skipped_speech():
+    wave = scaled(room_noise(60.0, 0.5), -70.0)
+    for second in range(60):
+        wave[second * RATE : second * RATE + 800] *= 5
+    assert transcribe(np.concatenate([scaled(talk(30.0), -20.0), wave]))[2] == []
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.1, 0.01])
