@@ -19,7 +19,7 @@ from omnimem_cli.bench.replay import Encoded, encode, encode_file
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.session.footprint import MIN_ENTRIES
+from omnimem_cli.session.footprint import MIN_ENTRIES, kept_text_tokens
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import size_memory, watch_options
 from omnimem_cli.world.questions import Question, questions
@@ -105,9 +105,9 @@ def asked_about(encoded: Encoded) -> list[Question]:
 
 def entries_within(allowed: int, encoded: Encoded, policy: str, settings: Settings) -> int:
     """Visual + audio entries per layer that fit ``allowed`` bytes at a chunk's end, with prefix and text."""
-    plan, adapter = encoded.plan, encoded.adapter
-    shape = geometry(adapter.decoder, make_policy(policy), adapter.dtype, settings.positions)
-    fixed = len(adapter.prefix_ids(plan)) + plan.text_tokens
+    plan, adapter, rule = encoded.plan, encoded.adapter, make_policy(policy)
+    shape = geometry(adapter.decoder, rule, adapter.dtype, settings.positions)
+    fixed = len(adapter.prefix_ids(plan)) + kept_text_tokens(rule, plan)
     return allowed // (shape.entry_bytes * shape.layers) - fixed
 
 

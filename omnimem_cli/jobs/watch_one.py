@@ -20,7 +20,7 @@ from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Stream
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.coverage import coverage, media_warnings
-from omnimem_cli.results.result import Result, input_facts, position_warnings
+from omnimem_cli.results.result import Result, dropped_warnings, input_facts, position_warnings
 from omnimem_cli.session.answering import Sampling
 from omnimem_cli.session.preflight import Prepared, stall_s
 from omnimem_cli.session.session import Session, StageTimes
@@ -151,6 +151,7 @@ class InputRun:
                 *_foreign_world_warning(self.adapter, media.comment),
                 *media_warnings(media),
                 *source.warnings,
+                *dropped_warnings(session.memory.dropped, session.memory.tokens_seen),
                 *_position_warning(self.prepared, session),
                 *_without_no_sound(self.task.warnings, media),
             ],

@@ -67,6 +67,7 @@ class Memory:
         self._prompts = prompts
         self.stores = [Store(groups, head_dim, dtype, device, rows) for _ in budgets]
         self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
+        self.dropped = 0  # tokens that were not finite
         self.next_position = 0
         self.version = 0  # a fork of an older version is refused: stores are compacted in place
         self.peak_bytes = 0
@@ -93,9 +94,10 @@ class Memory:
     def absorb(self, chunk: TokenChunk) -> None:
         """One forward pass of a chunk of any length; scores it with the memory and evicts.
 
-        Tokens that are not finite are left out.
+        Tokens that are not finite are left out, and counted in ``dropped``.
         """
-        chunk = chunk.finite()
+        given, chunk = len(chunk), chunk.finite()
+        self.dropped += given - len(chunk)
         if len(chunk) == 0:
             return
         self.position_map.before_chunk(self.stores, chunk)
@@ -153,6 +155,7 @@ class Memory:
         return {
             "layers": [store.state() for store in self.stores],
             "seen": dict(self.seen),
+            "dropped": self.dropped,
             "next_position": self.next_position,
             "peak_bytes": self.peak_bytes,
             "position_map": self.position_map.state(),
@@ -164,7 +167,8 @@ class Memory:
         for store, tensors in zip(self.stores, state["layers"], strict=True):
             store.load_state(tensors)
         self.seen = {int(kind): int(count) for kind, count in state["seen"].items()}
-        self.next_position, self.peak_bytes = state["next_position"], state["peak_bytes"]
+        self.dropped, self.next_position = state["dropped"], state["next_position"]
+        self.peak_bytes = state["peak_bytes"]
         self.position_map.load_state(state["position_map"])
         self.version += 1
 

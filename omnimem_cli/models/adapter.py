@@ -32,8 +32,9 @@ class Plan:
     """How one input will be watched: the segment format and its nominal cost in tokens.
 
     ``window_s``: the longest stretch of speech that the model transcribes at once; ``mrope``: the rule of positions.
-    ``text_tokens``: the most media text that a memory of the input keeps in a layer; ``late_tokens``: the most sound
-    of earlier segments that a segment brings with it.
+    ``text_tokens``: the most media text that a memory of the input keeps in a layer where it drops old text;
+    ``whole_text_tokens``: all of it, None where the length is unknown; ``late_tokens``: the most sound of earlier
+    segments that a segment brings with it.
     """
 
     format: Format
@@ -43,6 +44,7 @@ class Plan:
     window_s: float = 30.0
     mrope: str = "released"
     text_tokens: int = 0
+    whole_text_tokens: int | None = 0
     late_tokens: int = 0
 
     @property

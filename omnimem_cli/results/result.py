@@ -67,6 +67,15 @@ def position_warnings(reached: int, trained: int | None, watched_s: float) -> li
     return [warning("positions_beyond", message)]
 
 
+def dropped_warnings(dropped: int, entered: int) -> list[dict]:
+    """What to say of tokens that did not enter the memory, where ``entered`` others did."""
+    if not dropped:
+        return []
+    share = dropped / (dropped + entered)
+    text = f"{dropped} of {dropped + entered} tokens ({share:.2%}) were not finite numbers and were left out."
+    return [warning("not_finite", text)]
+
+
 @dataclass(frozen=True)
 class Result:
     """A finished result. ``part``: what the task's ``finish`` returned, one key of PARTS."""

@@ -34,12 +34,14 @@ MIN_ENTRIES = 2  # one of each kind
 class WatchFootprint:
     """What a watch takes of the device, weights aside.
 
-    ``prefix``: tokens that every layer keeps; ``layers`` hold a chunk in flight; ``chunk``: tokens of --chunk;
+    ``prefix`` and ``text``: tokens that every layer keeps in addition to its entries; ``layers`` hold a chunk in
+    flight; ``chunk``: tokens of --chunk;
     ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations, questions).
     """
 
     shape: Geometry
     prefix: int
+    text: int
     plan: Plan
     layers: int
     chunk: int | None
@@ -50,7 +52,7 @@ class WatchFootprint:
     @property
     def fixed(self) -> int:
         """Tokens that a layer may keep besides its entries: the prefix, and the text among the media."""
-        return self.prefix + self.plan.text_tokens
+        return self.prefix + self.text
 
     def chunk_tokens(self, entries: int) -> int:
         """Tokens of a chunk: at least one segment, however small --chunk is."""
@@ -92,6 +94,7 @@ def footprint_of(settings: Settings, policy: Policy, adapter: Adapter, plan: Pla
     return WatchFootprint(
         shape,
         prefix=len(adapter.prefix_ids(plan)),
+        text=kept_text_tokens(policy, plan),
         plan=plan,
         layers=shape.layers if policy.per_chunk else 1,
         chunk=settings.chunk,
@@ -99,6 +102,13 @@ def footprint_of(settings: Settings, policy: Policy, adapter: Adapter, plan: Pla
         whole=_tokens(media, plan),
         bounded=policy.bounded,
     )
+
+
+def kept_text_tokens(policy: Policy, plan: Plan) -> int:
+    """The most media text of a layer; of a stream of unknown length that keeps all of it, what is kept elsewhere."""
+    if policy.keeps_all_text and plan.whole_text_tokens is not None:
+        return plan.whole_text_tokens
+    return plan.text_tokens
 
 
 def _tokens(media: Media, plan: Plan) -> int | None:

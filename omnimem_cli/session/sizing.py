@@ -66,11 +66,16 @@ def size_memory(
 ) -> WatchConfig:
     """The configuration of one watch. ``free``: bytes for it besides the weights; None: what the device has now.
 
-    Raises UsageError for contradicting settings, DoesNotFitError for what ``free`` does not hold and for a budget that
-    the prefix alone exceeds. No weight is read.
+    Raises UsageError for contradicting settings, DoesNotFitError for what ``free`` does not hold, for a budget that
+    the prefix alone exceeds and for bytes that nothing would hold. No weight is read.
     """
     policy = make_policy(settings.policy)
     budget = settings.budget or Budget(adapter.row.budget)
+    if budget.entries is None and policy.keeps_all_text and plan.whole_text_tokens is None:
+        raise DoesNotFitError(
+            f"--policy {settings.policy} keeps all timestamps: no number of bytes holds those of an endless stream.",
+            "Give --budget as entries per layer, or use another policy.",
+        )
     footprint = footprint_of(settings, policy, adapter, plan, media)
     entries = _entries(budget, footprint, free_bytes(adapter.device) if free is None else free)
     budgets = _layer_budgets(settings, adapter, plan, footprint.shape.layers, entries)

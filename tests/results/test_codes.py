@@ -27,6 +27,8 @@ from omnimem_cli.media.ffmpeg import Process, open_pipe
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import AudioStream, Format, LostStream, Media
 from omnimem_cli.memory.allocation import Allocation
+from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models import hub
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.device import find_device
@@ -209,6 +211,17 @@ def asked_for_a_number() -> list[dict]:
     return task.warnings
 
 
+def not_finite(place: Place) -> list[dict]:
+    absorb = Memory.absorb
+
+    def poisoned(memory: Memory, chunk: TokenChunk) -> None:
+        chunk.embeds[-1] = float("nan")
+        absorb(memory, chunk)
+
+    place.patch.setattr(Memory, "absorb", poisoned)
+    return place.watch()
+
+
 WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "foreign_world": Place.watch,
     "coverage_low": lambda place: coverage_warnings(coverage(media_of(60, 60), 60.0, 30.0)),
@@ -222,6 +235,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "truncated_input": lambda place: place.decode(zoo.truncated_mkv(place.folder)),
     "decode_errors": lambda place: place.decode(zoo.damaged(place.folder)),
     "loudest_channel": lambda place: place.decode(zoo.opposite_phase(place.folder)),
+    "not_finite": not_finite,
     "positions_beyond": Place.watch,
     "no_sound": lambda place: transcribed(mute(0.0, 4.0)),
     "silent": lambda place: transcribed(sound(0.0, [(4.0, 0.0)])),

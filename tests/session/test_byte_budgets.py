@@ -13,9 +13,12 @@ from tiny_qwen3 import tiny_qwen3_omni
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.media.segment import Media
+from omnimem_cli.memory import selection
 from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.models.loader import load
+from omnimem_cli.models.salmonn import adapter as salmonn
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import WatchConfig, size_memory, watch_options
 
@@ -68,6 +71,12 @@ def sized(settings: Settings, adapter: Adapter, media, size: float) -> WatchConf
     return size_memory(bounded, adapter, adapter.plan(media, watch_options(settings)), media, free=FREE)
 
 
+def endless(width: int, height: int) -> Media:
+    """A live stream of picture and sound."""
+    media = media_of(60, 60, width, height)
+    return replace(media, video=replace(media.video, duration_s=None), audio=replace(media.audio, duration_s=None))
+
+
 def least_bytes(settings: Settings, adapter: Adapter, media) -> int:
     """The least budget that works, as the refusal of a smaller one names it."""
     with pytest.raises(DoesNotFitError) as refusal:
@@ -106,6 +115,29 @@ def test_timestamps_count_in_a_byte_budget_and_in_the_estimate_of_the_device(ada
     assert memory.counts()[1] > 1000 and memory.peak_bytes <= 4_500_000 <= config.needed
     with pytest.raises(DoesNotFitError, match="smaller than the prompt and one chunk"):
         sized(settings, adapter, media, 600 * 1024)
+
+
+@pytest.mark.parametrize("share", [1.0, 1.7])
+def test_a_policy_that_keeps_all_text_stays_within_its_bytes_however_long_the_input(adapters, share, monkeypatch):
+    for module in (selection, salmonn):
+        monkeypatch.setattr(module, "MAX_TEXT_GROUPS", 20)
+    adapter, media = adapters["salmonn3"]["float32"], media_of(95, None, 84, 56)
+    settings = Settings(fps=2.0, policy="omnimem:score=code", chunk=900)
+    config = sized(settings, adapter, media, share * least_bytes(settings, adapter, media))
+    *_, memory = chunk_ends(adapter, settings, media, config)
+    assert len(memory.stores[0].table["group"].unique()) > 40
+    assert memory.peak_bytes <= config.budget.bytes
+
+
+@pytest.mark.parametrize("family", ["qwen2.5-omni", "salmonn25", "salmonn3"])
+@pytest.mark.parametrize("policy", ["omnimem", "omnimem:score=code"])
+def test_bytes_that_hold_no_endless_stream_are_refused_in_a_sentence(adapters, family, policy):
+    adapter, media, settings = adapters[family]["float32"], endless(84, 56), Settings(policy=policy)
+    if policy == "omnimem" or family == "qwen2.5-omni":
+        assert sized(settings, adapter, media, 1e9).entries > 0
+    else:
+        with pytest.raises(DoesNotFitError, match="keeps all timestamps"):
+            sized(settings, adapter, media, 1e9)
 
 
 def test_spans_of_several_steps_bring_late_sound_and_still_hold(adapters, monkeypatch):

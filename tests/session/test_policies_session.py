@@ -48,9 +48,10 @@ def test_a_byte_budget_holds_at_every_moment(tiny_adapter, policy, positions):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_tokens_that_are_not_finite_reach_no_memory(tiny_adapter, policy, monkeypatch):
-    see = type(tiny_adapter).see
+    see, calls = type(tiny_adapter).see, []
 
     def broken(self, frames):
+        calls.append(frames)
         seen = see(self, frames)
         seen[0][1, 3] = torch.nan
         return seen
@@ -58,6 +59,7 @@ def test_tokens_that_are_not_finite_reach_no_memory(tiny_adapter, policy, monkey
     monkeypatch.setattr(type(tiny_adapter), "see", broken)
     memory = watched(tiny_adapter, 15.0, policy=policy).memory
     assert memory.counts()[VISUAL] >= 10 and memory.counts()[AUDIO] >= 5
+    assert memory.dropped == len(calls) > 0
     assert all(store.state()[part].isfinite().all() for store in memory.stores for part in ("key", "value"))
 
 

@@ -43,6 +43,11 @@ class OmniMem(BoundedPolicy):
         "vector": ("int8", "bfloat16"),
     }
 
+    @property
+    def keeps_all_text(self) -> bool:
+        """As the released code."""
+        return self.score == "code"
+
     def __post_init__(self):
         super().__post_init__()
         if self.stride < 1 or self.exponent < 0 or self.carry <= 0:
@@ -55,7 +60,7 @@ class OmniMem(BoundedPolicy):
     def on_layer(self, view: LayerView) -> Kept:
         """Score memory and chunk together, keep the best of each kind."""
         media = keep_media(view.table, self.combine(*self.scored(view)), view.budget, self.pool, view.reserved_since_s)
-        return kept_indices(view.table, media, text="all" if self.score == "code" else "grouped")
+        return kept_indices(view.table, media, text="all" if self.keeps_all_text else "grouped")
 
     def scored(self, view: LayerView) -> tuple[Tensor, Tensor]:
         """Importance and redundancy [1, N] of memory and chunk; what the next chunk needs of them goes to the table."""

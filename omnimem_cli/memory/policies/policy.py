@@ -105,6 +105,11 @@ class Policy:
     per_chunk: ClassVar[bool] = False
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
 
+    @property
+    def keeps_all_text(self) -> bool:
+        """Whether media text stays that belongs to no kept media: it grows with the stream."""
+        return False
+
     def __post_init__(self):
         for name, allowed in self.choices.items():
             if getattr(self, name) not in allowed:

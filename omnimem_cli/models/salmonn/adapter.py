@@ -59,14 +59,15 @@ class SalmonnAdapter(BaseAdapter, ABC):
         audio = round(segment_s * TOKENS_PER_S) if media.audio else 0
         steps = grid_steps(media, fps)
         layout, each = self.layout(2 / fps, steps), self._span_text_tokens(media)
-        spans = MAX_TEXT_GROUPS if steps is None else min(layout.spans_of(steps), MAX_TEXT_GROUPS)
+        spans = None if steps is None else layout.spans_of(steps)
         return Plan(
             Format(segment_s, fps, width, height),
             visual + audio + layout.spans_of(pairs) * each,
             visual,
             audio,
             mrope=options.mrope,
-            text_tokens=spans * each,
+            text_tokens=(MAX_TEXT_GROUPS if spans is None else min(spans, MAX_TEXT_GROUPS)) * each,
+            whole_text_tokens=None if spans is None else spans * each,
             late_tokens=layout.late_sounds if visual and audio else 0,
         )
 
