@@ -21,7 +21,8 @@ from omnimem_cli.results.search.index import search_folder
 from omnimem_cli.results.search.query import parse_query
 
 
-def test_changed_new_and_removed_files_are_noticed(root: Path):
+def test_changed_new_and_removed_files_are_noticed(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(index, "_delete", lambda path: pytest.fail("the index was built again"))
     path = root / "meeting.transcript.json"
     assert texts(root, "budget 2027")
     write(path, transcript((0.0, 1.0, "Nothing of the kind.")))
