@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from omnimem_cli.bench.generated_stream import open_video, segments_of
 from omnimem_cli.bench.wrapped_stream import WrappedStream
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import Media, Segment
-from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.adapter import Adapter, Plan, Stream, WatchOptions
+from omnimem_cli.session.audio_scan import scan_audio
 from omnimem_cli.world.mp4 import write_mp4
 from omnimem_cli.world.video import Video
 
@@ -76,8 +74,8 @@ def encode_file(adapter: Adapter, video: Video, options: WatchOptions) -> Encode
         write_mp4(video, path)
         media = probe(str(path))
         stream = adapter.open(media, adapter.plan(media, options))
-        for block in sound_blocks(media, start_s=None, end_s=None):
-            stream.scan_audio(torch.from_numpy(block))
+        for _ in scan_audio(media, stream, start_s=None, end_s=None):
+            pass
         with Source(media, stream.plan.format) as source:
             return _encoded(video, stream, list(source))
 

@@ -56,11 +56,11 @@ def bench_throughput(adapter: Adapter, lengths: Lengths, settings: Settings, rep
             _Watch(policy, adapter, clip, chosen, rate).warm_up()
             watch = _Watch(policy, adapter, clip, chosen, rate)
             rows += watch.read(lengths, report)
-        except DoesNotFitError as error:  # of one policy: the readings of the others stand
+        except DoesNotFitError as error:  # of one policy: the readings of the others count
             stopped.append(_ended(policy, 0.0, error.message))
             continue
         stopped += watch.stopped
-        del watch  # its memory must not stand beside the next one's
+        del watch  # its memory must not coexist with the next one's
     return {
         "rows": rows,
         "stopped": stopped,

@@ -1,6 +1,6 @@
 """Video of any length for timing: a short real mp4, decoded once and handed out over and over.
 
-Decoding has its own figure, taken with nothing beside it; what follows is then timed without waiting for a decoder.
+Decoding has its own figure, taken with nothing else running; what follows is then timed without waiting for a decoder.
 Knows ffmpeg's test sources and segments; knows no memory.
 """
 

@@ -6,15 +6,13 @@ Knows files, sessions and the allocation; knows no command line. The plan holds 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-import torch
-
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.media.decode import Source
-from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.allocation import Allocation, Calibrating
 from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.session.audio_scan import scan_audio
 from omnimem_cli.session.preflight import prepare
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import PLAN_SCHEMA, WatchConfig
@@ -51,9 +49,9 @@ def _watch(path: str, settings: Settings, adapter: Adapter, policy: Calibrating)
     prepared = prepare(path, settings, adapter)
     media, plan, config = prepared.media, prepared.plan, replace(prepared.config, policy=policy)
     stream = adapter.open(media, plan)
-    if adapter.needs_audio_scan and media.audio is not None and media.duration_s is not None:
-        for block in sound_blocks(media, start_s=None, end_s=None):
-            stream.scan_audio(torch.from_numpy(block))
+    if adapter.needs_audio_scan:
+        for _ in scan_audio(media, stream, start_s=None, end_s=None):
+            pass
     session = Session(stream, config.memory(stream), config.chunk_tokens)
     with Source(media, plan.format) as source:
         for _ in session.watch(source):

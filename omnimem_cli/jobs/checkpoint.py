@@ -26,7 +26,7 @@ class Checkpoint:
     """The checkpoint at ``path`` of the work that ``identity`` (plain JSON values) describes.
 
     ``part``: where it is written before it is renamed. ``warn`` is told, once, when it cannot be written: the watch
-    goes on without.
+    continues without.
     """
 
     def __init__(self, path: Path, part: Path, identity: dict, warn: Callable[[str], None], every_s: float = EVERY_S):

@@ -62,12 +62,12 @@ def lock_of(folder: Path, name: str) -> Path:
 
 
 def checkpoint_of(folder: Path, name: str) -> Path:
-    """Where the watch of ``name`` stands, while it is not done."""
+    """The file with the state of the watch of ``name``, while it is not done."""
     return state_folder(folder) / f"{name}.checkpoint"
 
 
 def leftovers(folder: Path, name: str) -> list[Path]:
-    """What stands while work on ``name`` goes on, or after it was killed."""
+    """What exists during the work on ``name``, or after it was killed."""
     return [
         path
         for path in (partial_path(folder, name), lock_of(folder, name), checkpoint_of(folder, name))
@@ -128,7 +128,7 @@ def locked(folder: Path, name: str) -> Iterator[bool]:
 
 
 def _try_lock(path: Path) -> int | None:
-    """An open descriptor that holds the lock on the file that stands at ``path`` now, or None."""
+    """An open descriptor that holds the lock on the file that is at ``path`` now, or None."""
     try:
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

@@ -130,14 +130,14 @@ def holds(path: Path, content: bytes) -> bool:
 
 
 def check_not_foreign(target: Target, record: Record | None) -> None:
-    """Raise OutputError where a file stands in the way that omnimem did not write."""
+    """Raise OutputError where a result file exists that omnimem did not write."""
     for name in target.files.values():
         path = target.folder / name
         if path.is_dir():
             raise OutputError(f"{path} is a folder.", "Name another folder with -o.")
         if path.exists() and not (record and record.wrote(path)):
             raise OutputError(
-                f"{path} exists, and omnimem did not write it as it is.", "Use --force to replace it, or -o."
+                f"{path} exists, and omnimem did not write what it holds.", "Use --force to replace it, or -o."
             )
 
 

@@ -1,4 +1,4 @@
-"""Where each result stands: beside its input, mirrored under a folder, or in the one file that was named.
+"""Where each result is written: next to its input, mirrored under a folder, or in the one file that was named.
 
 Knows paths and what is already taken; writes nothing. Two inputs never share a name, and an input keeps the name
 that its record of an earlier run holds.
@@ -33,7 +33,7 @@ class Target:
     files: dict[str, str]
 
     def path(self, format: str) -> Path:
-        """Where the result stands in this format."""
+        """The file of the result in this format."""
         return self.folder / self.files[format]
 
 
@@ -74,12 +74,12 @@ def name_targets(
     ]
     stems = Counter((folder, _stem(one)) for one, folder in zip(inputs, places, strict=True))
     names = Counter((folder, one.relative.name) for one, folder in zip(inputs, places, strict=True))
-    beside = cache(_media_stems)
+    stems_in = cache(_media_stems)
     taken: set[tuple[Path, str]] = set()
     targets = []
     for one, folder in zip(inputs, places, strict=True):
         # A twin that was not asked for counts too: names must not depend on what else is in the run.
-        twin = output is None and not one.stream and beside(folder)[_stem(one)] > 1
+        twin = output is None and not one.stream and stems_in(folder)[_stem(one)] > 1
         alone = stems[folder, _stem(one)] == 1 and not twin
         ambiguity = 0 if alone else 1 if names[folder, one.relative.name] == 1 else 2
         target = _choose(one, folder, ambiguity, suffix, formats, owner, taken)
@@ -153,7 +153,7 @@ def _disambiguate(inputs: Sequence[Input], output: str | None) -> list[PurePath]
 
 
 def _media_stems(folder: Path) -> Counter:
-    """How many media files of each stem stand in a folder; none where it may not be listed."""
+    """How many media files of each stem a folder holds; none where it may not be listed."""
     try:
         return Counter(p.stem for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES)
     except OSError:

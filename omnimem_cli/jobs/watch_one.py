@@ -14,7 +14,6 @@ from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.segment import Media
-from omnimem_cli.media.sound import sound_blocks
 from omnimem_cli.memory.distribution import distribution
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Stream
@@ -22,6 +21,7 @@ from omnimem_cli.results.codes import warning
 from omnimem_cli.results.coverage import coverage, media_warnings
 from omnimem_cli.results.result import Result, dropped_warnings, input_facts, position_warnings
 from omnimem_cli.session.answering import Sampling
+from omnimem_cli.session.audio_scan import scan_audio
 from omnimem_cli.session.preflight import Prepared, stall_s
 from omnimem_cli.session.session import Session, StageTimes
 from omnimem_cli.tasks.task import Task
@@ -100,14 +100,11 @@ class InputRun:
         self.report(Progress(stage, done_s, self.total_s))
 
     def scan_audio(self, stream: Stream) -> None:
-        """First pass over a file's sound, for whoever needs it. A live source cannot be read twice."""
-        media, scanned_s = self.prepared.media, 0.0
-        needed = self.adapter.needs_audio_scan or self.task.needs_audio_scan
-        if not needed or media.audio is None or media.duration_s is None:
+        """First pass over a file's sound, for whoever needs it."""
+        scanned_s = 0.0
+        if not (self.adapter.needs_audio_scan or self.task.needs_audio_scan):
             return
-        for block in sound_blocks(media, **self.reading):
-            if self.adapter.needs_audio_scan:
-                stream.scan_audio(torch.from_numpy(block))
+        for block in scan_audio(self.prepared.media, stream, **self.reading):
             self.task.scan_audio(block)
             scanned_s += len(block) / self.prepared.plan.format.sample_rate
             self.report_progress("listening", scanned_s)

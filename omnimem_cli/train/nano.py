@@ -2,7 +2,7 @@
 
 Stage 1 trains the two towers alone on single moments, at the same time, one core each; stage 2 freezes them and
 trains the text model on questions about whole videos. Deterministic for a seed and a number of minutes, which sets
-the number of steps at a nominal speed. `--resume` goes on from the last saved step in DIR. Curves are written to
+the number of steps at a nominal speed. `--resume` continues from the last saved step in DIR. Curves are written to
 DIR/log.jsonl, one JSON object per line.
 """
 
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("nano-training"), help="folder for logs, states, checkpoint")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="length of the training at nominal speed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on from what DIR holds")
+    parser.add_argument("--resume", action="store_true", help="continue from what DIR holds")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.resume and any(options.out.glob("*.pt")):

@@ -11,10 +11,9 @@ from salmonn_tiny import tiny_salmonn
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs import watch_one
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.models.loader import load
-from omnimem_cli.session import preflight
+from omnimem_cli.session import audio_scan, preflight
 from omnimem_cli.session.session import Session
 from omnimem_cli.tasks.summarize import Summarize
 
@@ -56,7 +55,7 @@ def raises_at(call: Callable, count: int) -> Callable:
 def break_at(stage: str, adapter, patch: pytest.MonkeyPatch) -> None:
     owner, name, count = {
         "probe": (preflight, "probe", 1),
-        "audio scan": (watch_one, "sound_blocks", 1),
+        "audio scan": (audio_scan, "sound_blocks", 1),
         "open": (type(adapter), "open", 1),
         "first chunk": (Memory, "absorb", 1),
         "later chunk": (Memory, "absorb", 2),

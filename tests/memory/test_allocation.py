@@ -133,7 +133,7 @@ def test_calibrate_writes_a_plan_that_the_tool_takes(tmp_path, tiny_folder, tiny
         plan.format, frames_of(14, plan.format.fps, plan.format.width, plan.format.height), sound_of(14)
     )
     monkeypatch.setattr("omnimem_cli.session.preflight.probe", lambda path, **options: media)
-    monkeypatch.setattr("omnimem_cli.jobs.calibration.sound_blocks", lambda *a, **k: iter([sound_of(14)]))
+    monkeypatch.setattr("omnimem_cli.session.audio_scan.sound_blocks", lambda *a, **k: iter([sound_of(14)]))
     monkeypatch.setattr("omnimem_cli.jobs.calibration.Source", lambda media, form: _Played(segments))
     monkeypatch.setattr(type(tiny_adapter), "plan", lambda self, media, options: plan)
     out = tmp_path / "plan.json"

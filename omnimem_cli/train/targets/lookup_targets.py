@@ -4,7 +4,7 @@ A law for every name in a question or an answer, whatever is asked: the token th
 of "red circle") or is a word attends, one head each, to the tokens of that slide or word, to the word said meanwhile,
 to what comes right after, and to the beginning (to any of it where the beginning is gone). What is not there is the
 first token's. And the name should know what it found there: what the slide says and the word, what comes after, what
-came before, the second as it is written. So a name learns from every sentence it stands in, and an answer has only to
+came before, the second in its spelling. So a name learns from every sentence that holds it, and an answer has only to
 read what was found at its name.
 
 Knows labels of moments and ids of names, not how samples are packed.
