@@ -198,7 +198,7 @@ def test_the_policy_lets_nothing_out(visit):
     with socket.create_server(("127.0.0.1", 0)) as outside:
         outside.settimeout(0.5)
         address = f"http://127.0.0.1:{outside.getsockname()[1]}/"
-        page.evaluate(f"fetch('{address}').catch(() => 0)")
+        page.evaluate(f"void fetch('{address}').catch(() => 0)")  # not waited for
         page.evaluate(f"document.body.append(Object.assign(new Image(), {{src: '{address}'}}))")
         page.evaluate(f"document.body.append(Object.assign(document.createElement('video'), {{src: '{address}'}}))")
         page.evaluate("document.body.insertAdjacentHTML('beforeend', '<b style=\"color:red\" id=b>x</b>')")
@@ -217,7 +217,7 @@ def test_without_scripts_all_texts_are_there(visit):
 def test_print_leaves_out_what_paper_cannot_do(visit):
     page = visit("lecture")
     page.emulate_media(media="print")
-    assert page.locator("#player").is_hidden() and page.locator("#cursor").is_hidden()
+    assert page.locator("#player").is_hidden() and page.locator(".cursor").is_hidden()
     assert page.locator(".transcript li").last.is_visible() and page.locator(".density.visual").is_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")
 

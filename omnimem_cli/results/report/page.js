@@ -105,7 +105,6 @@
     };
     player.addEventListener("loadedmetadata", () => pointAt(now, slider));
     player.addEventListener("timeupdate", () => show(player.currentTime));
-    player.addEventListener("seeked", () => show(player.currentTime));
     player.addEventListener("error", lost);
     if (player.error) lost();
   }
