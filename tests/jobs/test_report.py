@@ -39,6 +39,12 @@ def test_every_task_writes_a_page_that_plays_the_video_beside_it(fake: FakeRun, 
     assert page.startswith("<!doctype html>") and source_of(page) == "a%20b.mp4"
 
 
+def test_a_page_is_what_its_name_asks_for(fake: FakeRun):
+    media("talks/a.mp4")
+    assert omnimem("summarize", "talks/a.mp4", "-o", "page.html") == 0
+    assert source_of(Path("page.html").read_text("utf-8")) == "talks/a.mp4"
+
+
 def test_a_page_in_another_folder_finds_the_video(fake: FakeRun):
     media("talks/a.mp4")
     assert omnimem("summarize", "talks/", "-r", "-f", "md,html", "-o", "out/pages") == 0

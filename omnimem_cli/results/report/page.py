@@ -26,7 +26,10 @@ GENERATOR = "omnimem"
 
 
 def write_html(result: dict, footage: Footage | None = None) -> str:
-    """The page of a finished result. Parts that it does not hold are left out."""
+    """The page of a finished result, which may hold a summary, a transcript and answers at once.
+
+    Parts that it does not hold are left out.
+    """
     span = charts.span_of(result)
     style, script = _own("page.css"), _own("page.js")
     page = _template().render(
