@@ -95,11 +95,11 @@ def test_the_engine_hands_out_importance_that_sums_to_the_queries():
             sums.append((float(view.importance().sum()), float(view.importance(heads="averaged").sum())))
             return super().on_layer(view)
 
-    piece = stream(9)
+    tokens = stream(9)
     memory = Memory(omni_decoder(), Spy(), even_budgets(4, 40, 1.0, True, True), dtype=torch.float32)
-    for start in range(0, len(piece), 30):
-        memory.absorb(piece.cut(start, start + 30))
-    counts = [min(30, len(piece) - s) for s in range(0, len(piece), 30) for _ in range(4)]
+    for start in range(0, len(tokens), 30):
+        memory.absorb(tokens.cut(start, start + 30))
+    counts = [min(30, len(tokens) - s) for s in range(0, len(tokens), 30) for _ in range(4)]
     for (exact, averaged), n in zip(sums, counts, strict=True):
         assert abs(exact - n) < 1e-3 and abs(averaged - n) < 1e-3
 
@@ -127,8 +127,8 @@ def test_redundancy_is_the_mean_cosine_to_both_neighbours_and_ends_count_one():
 
 
 def test_neighbours_in_time_are_the_same_patch_one_step_away():
-    piece = stream(4)
-    table = table_of(piece, 0, 1)
+    tokens = stream(4)
+    table = table_of(tokens, 0, 1)
     order, counts = neighbour_order(table, "time")
     kind, patch, step = (table[name][0] for name in ("kind", "patch", "step"))
     pairs = [(int(a), int(b)) for a, b, c in zip(order, order[1:], counts, strict=False) if c]
@@ -147,14 +147,14 @@ def test_redundancy_in_time_is_in_the_order_of_the_entries():
 
 @pytest.mark.parametrize("carry", [HiddenSketch(8, "int8"), HiddenSketch(0)])
 def test_a_kept_pair_carries_its_exact_cosine_and_a_new_pair_uses_vectors(carry):
-    piece, unit = stream(3), unit_of(hidden_states(20))
-    table = table_of(piece.cut(0, 20), 0, 1)
+    tokens, unit = stream(3), unit_of(hidden_states(20))
+    table = table_of(tokens.cut(0, 20), 0, 1)
     pairs = NeighbourCosines(unit, carry.compact(unit), table["index"][0], None, *neighbour_order(table, "sequence"))
     cosine, neighbour_index = pairs.remember(pairs.cosines(carry))
     kept, fresh = torch.tensor([[0, 1, 2, 7, 8]]), unit_of(hidden_states(4, seed=1))
     engine = table.take(kept)
     table["cosine"], table["neighbour_index"] = cosine[None], neighbour_index[None]
-    both = engine.extend(table_of(piece.cut(20, 24), 20, 1))
+    both = engine.extend(table_of(tokens.cut(20, 24), 20, 1))
     vectors = torch.cat([pairs.vectors[kept[0]], carry.compact(fresh)])
     later = NeighbourCosines(fresh, vectors, both["index"][0], table.take(kept), *neighbour_order(both, "sequence"))
     again = later.cosines(carry)

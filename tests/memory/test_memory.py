@@ -16,13 +16,13 @@ from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 
 
-def watch(decoder, piece, policy="full", entries=40, chunk=37, ratio=0.7, **kw):
-    has_video, has_audio = (bool((piece.kind == k).any()) for k in (VISUAL, AUDIO))
+def watch(decoder, tokens, policy="full", entries=40, chunk=37, ratio=0.7, **kw):
+    has_video, has_audio = (bool((tokens.kind == k).any()) for k in (VISUAL, AUDIO))
     budgets = even_budgets(len(decoder.layers), entries, ratio, has_video, has_audio)
     memory = Memory(decoder, make_policy(policy), budgets, dtype=torch.float32, **kw)
     history = []
-    for start in range(0, len(piece), chunk):
-        memory.absorb(piece.cut(start, min(start + chunk, len(piece))))
+    for start in range(0, len(tokens), chunk):
+        memory.absorb(tokens.cut(start, min(start + chunk, len(tokens))))
         history.append([store.table["index"].clone() for store in memory.stores])
     return memory, history
 
@@ -30,9 +30,9 @@ def watch(decoder, piece, policy="full", entries=40, chunk=37, ratio=0.7, **kw):
 @pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("chunk", [1000, 64, 13])
 def test_chunked_watching_equals_one_shot(family, chunk):
-    decoder, piece = DECODERS[family](), stream(8)
-    expected = one_shot(decoder, piece)
-    memory, _ = watch(decoder, piece, chunk=chunk)
+    decoder, tokens = DECODERS[family](), stream(8)
+    expected = one_shot(decoder, tokens)
+    memory, _ = watch(decoder, tokens, chunk=chunk)
     assert (ask(memory) - expected).abs().max() < 1e-4
 
 
@@ -40,17 +40,17 @@ def test_chunked_watching_equals_one_shot(family, chunk):
 @pytest.mark.parametrize("chunk", [37, 13])
 @pytest.mark.parametrize("family", DECODERS)
 def test_evicting_equals_masking(family, policy, chunk):
-    decoder, piece = DECODERS[family](), stream(9, text=True)
-    memory, history = watch(decoder, piece, policy, entries=40, chunk=chunk)
-    total = len(piece) + 7
+    decoder, tokens = DECODERS[family](), stream(9, text=True)
+    memory, history = watch(decoder, tokens, policy, entries=40, chunk=chunk)
+    total = len(tokens) + 7
     masks = [torch.ones(total, total, dtype=torch.bool) for _ in decoder.layers]
     for c, kept in enumerate(history):
-        done = min((c + 1) * chunk, len(piece))
+        done = min((c + 1) * chunk, len(tokens))
         for mask, index in zip(masks, kept, strict=True):
             gone = torch.ones(done, dtype=torch.bool)
             gone[index[0].long()] = False
             mask[done:, :done] &= ~gone
-    with_masks, without = one_shot(decoder, piece, masks), one_shot(decoder, piece)
+    with_masks, without = one_shot(decoder, tokens, masks), one_shot(decoder, tokens)
     assert (ask(memory) - with_masks).abs().max() < 1e-4
     assert (without - with_masks).abs().max() > 0.05, "the eviction must matter, or this test cannot fail"
 
@@ -68,14 +68,14 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("chunk", [1000, 48, 17])
 def test_no_kind_exceeds_its_budget(shape, chunk):
-    decoder, piece = omni_decoder(), stream(**SHAPES[shape])
-    has_video, has_audio = (bool((piece.kind == k).any()) for k in (VISUAL, AUDIO))
+    decoder, tokens = omni_decoder(), stream(**SHAPES[shape])
+    has_video, has_audio = (bool((tokens.kind == k).any()) for k in (VISUAL, AUDIO))
     budget = even_budgets(4, 40, 0.7, has_video, has_audio)[0]
-    memory, _ = watch(decoder, piece, "omnimem", 40, chunk)
+    memory, _ = watch(decoder, tokens, "omnimem", 40, chunk)
     for store in memory.stores:
         kinds = store.table["kind"][0]
-        assert int((kinds == VISUAL).sum()) == min(int((piece.kind == VISUAL).sum()), budget.visual)
-        assert int((kinds == AUDIO).sum()) == min(int((piece.kind == AUDIO).sum()), budget.audio)
+        assert int((kinds == VISUAL).sum()) == min(int((tokens.kind == VISUAL).sum()), budget.visual)
+        assert int((kinds == AUDIO).sum()) == min(int((tokens.kind == AUDIO).sum()), budget.audio)
         assert int((kinds == PREFIX).sum()) == 5
         index = store.table["index"][0]
         assert bool((index[1:] > index[:-1]).all()), "kept entries stand in stream order, once each"
@@ -91,8 +91,8 @@ def test_text_goes_with_the_last_media_of_its_group():
 
 
 def test_text_groups_are_thinned_when_they_are_many():
-    piece = stream(600, patches=1, slots=1, text=True)
-    memory, _ = watch(omni_decoder(), piece, "omnimem", entries=700, chunk=400)
+    tokens = stream(600, patches=1, slots=1, text=True)
+    memory, _ = watch(omni_decoder(), tokens, "omnimem", entries=700, chunk=400)
     for store in memory.stores:
         text = store.table["group"][0][store.table["kind"][0] == TEXT].unique()
         assert 128 <= len(text) <= 256
@@ -148,13 +148,13 @@ def test_a_fork_of_an_older_memory_is_refused():
 
 
 def test_a_window_reads_only_its_seconds():
-    decoder, piece = omni_decoder(), stream(9)
-    memory, _ = watch(decoder, piece)
-    inside = (piece.kind == PREFIX) | ((piece.time >= 3) & (piece.time < 6))
-    total = len(piece) + 7
+    decoder, tokens = omni_decoder(), stream(9)
+    memory, _ = watch(decoder, tokens)
+    inside = (tokens.kind == PREFIX) | ((tokens.time >= 3) & (tokens.time < 6))
+    total = len(tokens) + 7
     mask = torch.ones(total, total, dtype=torch.bool)
-    mask[len(piece) :, : len(piece)] = inside
-    expected = one_shot(decoder, piece, [mask] * 4)
+    mask[len(tokens) :, : len(tokens)] = inside
+    expected = one_shot(decoder, tokens, [mask] * 4)
     assert (ask(memory, window=(3.0, 6.0)) - expected).abs().max() < 1e-4
 
 
@@ -175,14 +175,14 @@ def test_a_reserve_larger_than_the_budget_keeps_the_latest():
 
 
 def test_a_restored_memory_goes_on_as_if_unbroken():
-    piece = stream(12)
-    whole, _ = watch(omni_decoder(), piece, "omnimem", chunk=30)
-    first, _ = watch(omni_decoder(), piece.cut(0, 90), "omnimem", chunk=30)
+    tokens = stream(12)
+    whole, _ = watch(omni_decoder(), tokens, "omnimem", chunk=30)
+    first, _ = watch(omni_decoder(), tokens.cut(0, 90), "omnimem", chunk=30)
     decoder = omni_decoder()
     second = Memory(decoder, make_policy("omnimem"), first.budgets, dtype=torch.float32)
     second.load_state(copy.deepcopy(first.state()))
-    for start in range(90, len(piece), 30):
-        second.absorb(piece.cut(start, min(start + 30, len(piece))))
+    for start in range(90, len(tokens), 30):
+        second.absorb(tokens.cut(start, min(start + 30, len(tokens))))
     assert torch.equal(ask(second), ask(whole))
 
 

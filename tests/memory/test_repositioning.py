@@ -15,14 +15,14 @@ from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.tokens import AUDIO, VISUAL, text_chunk
 
 
-def watch(piece, mode="keep", policy="sliding-window", entries=40, chunk=37, trained=64, decoder=None):
+def watch(tokens, mode="keep", policy="sliding-window", entries=40, chunk=37, trained=64, decoder=None):
     decoder = decoder or omni_decoder()
-    has_video, has_audio = (bool((piece.kind == k).any()) for k in (VISUAL, AUDIO))
+    has_video, has_audio = (bool((tokens.kind == k).any()) for k in (VISUAL, AUDIO))
     budgets = even_budgets(len(decoder.layers), entries, 0.7, has_video, has_audio)
     position_map = make_position_map(mode, decoder, trained)
     memory = Memory(decoder, make_policy(policy), budgets, dtype=torch.float32, position_map=position_map)
-    for start in range(0, len(piece), chunk):
-        memory.absorb(piece.cut(start, min(start + chunk, len(piece))))
+    for start in range(0, len(tokens), chunk):
+        memory.absorb(tokens.cut(start, min(start + chunk, len(tokens))))
     return memory
 
 
@@ -49,14 +49,14 @@ def layer_keys(decoder, hidden, positions):
 def test_turning_by_a_difference_equals_computing_the_key_there(family):
     decoder = DECODERS[family]()
     memory = Memory(decoder, make_policy("full"), even_budgets(4, 9, 1, True, True), dtype=torch.float32)
-    piece = stream(4)
-    there = piece.positions.flip(1) * torch.tensor([3, 1, 2])[:, None] + torch.tensor([70, -3, 11])[:, None]
+    tokens = stream(4)
+    there = tokens.positions.flip(1) * torch.tensor([3, 1, 2])[:, None] + torch.tensor([70, -3, 11])[:, None]
     apply_rotary = memory.rotary.rotate(
-        layer_keys(decoder, piece.embeds, piece.positions), (there - piece.positions)[:, None]
+        layer_keys(decoder, tokens.embeds, tokens.positions), (there - tokens.positions)[:, None]
     )
-    exact = layer_keys(decoder, piece.embeds, there)
+    exact = layer_keys(decoder, tokens.embeds, there)
     assert (apply_rotary - exact).abs().max() < 1e-4
-    assert (layer_keys(decoder, piece.embeds, piece.positions) - exact).abs().max() > 0.5
+    assert (layer_keys(decoder, tokens.embeds, tokens.positions) - exact).abs().max() > 0.5
 
 
 @pytest.mark.parametrize("family", DECODERS)
@@ -91,8 +91,8 @@ def test_angles_come_without_the_attention_scaling_and_in_either_shape():
 
 @pytest.mark.parametrize("mode", ["lazy", "eager", "retime"])
 def test_moving_nothing_equals_keep(mode):
-    piece = stream(9)
-    kept, moved = (watch(piece, m, entries=1000, trained=100_000) for m in ("keep", mode))
+    tokens = stream(9)
+    kept, moved = (watch(tokens, m, entries=1000, trained=100_000) for m in ("keep", mode))
     assert (ask(kept) - ask(moved)).abs().max() < 1e-4
 
 
@@ -111,9 +111,9 @@ def test_eager_places_close_ranks(policy):
 
 def test_on_text_eager_is_the_index_in_the_cache():
     embeds = torch.randn(90, 64, generator=torch.Generator().manual_seed(5))
-    piece = text_chunk(embeds, 0, AUDIO)
-    piece.kind[:4] = 0
-    memory = watch(piece, "eager", entries=20, chunk=30)
+    tokens = text_chunk(embeds, 0, AUDIO)
+    tokens.kind[:4] = 0
+    memory = watch(tokens, "eager", entries=20, chunk=30)
     assert places(memory).tolist() == [[i] * 3 for i in range(24)]
     assert int(memory.position_map.place(0, torch.tensor([90]))) == 24, "what comes next follows at once"
 
@@ -124,11 +124,11 @@ def test_one_layer_watched_with_moved_positions_equals_the_stock_pass_at_those_p
     """With one layer, kept keys depend on nothing but their own token and place."""
     decoder = DECODERS[family]()
     decoder.layers = decoder.layers[:1]
-    piece = stream(30)
-    memory = watch(piece, mode, decoder=decoder)
+    tokens = stream(30)
+    memory = watch(tokens, mode, decoder=decoder)
     index, now = memory.stores[0].table["index"][0].long(), places(memory)
-    left = piece.cut(0, 0)
-    left.embeds, left.positions = piece.embeds[index], now.T
+    left = tokens.cut(0, 0)
+    left.embeds, left.positions = tokens.embeds[index], now.T
     embeds, positions = question(first=memory.next_position + 2)
     ours = memory.fork().forward(embeds[None], positions[:, None])[0]
     after = memory.position_map.place(0, torch.full((3, 1), memory.next_position))[0, 0] + 2
@@ -139,7 +139,7 @@ def test_one_layer_watched_with_moved_positions_equals_the_stock_pass_at_those_p
         inputs_embeds=torch.cat([left.embeds, embeds])[None], position_ids=stretched[:, None], use_cache=False
     ).last_hidden_state[0, -7:]
     assert (ours - expected).abs().max() < 1e-4
-    kept = watch(piece, decoder=decoder).fork().forward(embeds[None], positions[:, None])[0]
+    kept = watch(tokens, decoder=decoder).fork().forward(embeds[None], positions[:, None])[0]
     assert (kept - expected).abs().max() > 0.01, "the places must matter, or this test cannot fail"
 
 
@@ -174,8 +174,8 @@ def test_lazy_waits_until_the_trained_range_is_near():
 
 
 def test_retiming_keeps_a_stream_of_any_length_inside_the_trained_range():
-    piece = stream(60)
-    memory = watch(piece, "retime", "uniform", trained=128, chunk=16)
+    tokens = stream(60)
+    memory = watch(tokens, "retime", "uniform", trained=128, chunk=16)
     assert float(memory.position_map.place(0, torch.full((3, 1), memory.next_position)).max()) <= 128
     now = places(memory)
     order = memory.stores[0].table["position"][0, :, 0].argsort(stable=True)
@@ -193,19 +193,19 @@ def test_retimed_grids_that_move_with_time_keep_their_shape():
 
 @pytest.mark.parametrize("mode", ["lazy", "eager", "retime"])
 def test_a_restored_position_map_goes_on_as_if_unbroken(mode):
-    piece = stream(20)
-    whole, first = watch(piece, mode, trained=100), watch(piece.cut(0, 111), mode, trained=100)
+    tokens = stream(20)
+    whole, first = watch(tokens, mode, trained=100), watch(tokens.cut(0, 111), mode, trained=100)
     decoder = omni_decoder()
     position_map = make_position_map(mode, decoder, 100)
     second = Memory(
         decoder, make_policy("sliding-window"), first.budgets, dtype=torch.float32, position_map=position_map
     )
     second.load_state(copy.deepcopy(first.state()))
-    for start in range(111, len(piece), 37):
-        second.absorb(piece.cut(start, min(start + 37, len(piece))))
+    for start in range(111, len(tokens), 37):
+        second.absorb(tokens.cut(start, min(start + 37, len(tokens))))
     assert torch.equal(ask(second), ask(whole))
 
 
 def test_keep_answers_as_the_stock_pass():
-    decoder, piece = omni_decoder(), stream(6)
-    assert (ask(watch(piece, policy="full", decoder=decoder)) - one_shot(decoder, piece)).abs().max() < 1e-4
+    decoder, tokens = omni_decoder(), stream(6)
+    assert (ask(watch(tokens, policy="full", decoder=decoder)) - one_shot(decoder, tokens)).abs().max() < 1e-4

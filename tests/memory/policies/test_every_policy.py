@@ -75,13 +75,13 @@ def cases():
 @pytest.mark.parametrize(("policy", "shape"), cases())
 def test_every_contest_is_full_and_never_over_at_any_chunks_end(policy, shape):
     make, sizes, entries = SHAPES[shape]
-    piece = make()
-    memory, pool = memory_of(policy, piece, entries), make_policy(policy).pool
+    tokens = make()
+    memory, pool = memory_of(policy, tokens, entries), make_policy(policy).pool
     seen = 0
-    for chunk in cuts(piece, sizes):
+    for chunk in cuts(tokens, sizes):
         memory.absorb(chunk)
         seen += len(chunk)
-        so_far = held_by_contest(piece.kind[:seen], pool)
+        so_far = held_by_contest(tokens.kind[:seen], pool)
         for store, budget in zip(memory.stores, memory.budgets, strict=True):
             expected = [min(count, k) for count, k in zip(so_far, places(budget, pool), strict=True)]
             for row in store.table["kind"]:
@@ -103,8 +103,8 @@ def check_list(table, prefix: int) -> None:
 
 @pytest.mark.parametrize("policy", BOUNDED)
 def test_a_budget_as_long_as_the_stream_equals_full(policy):
-    piece = stream(5, text=True)
-    assert (ask(watched(policy, piece, entries=1000)) - ask(watched("full", piece))).abs().max() < 1e-4
+    tokens = stream(5, text=True)
+    assert (ask(watched(policy, tokens, entries=1000)) - ask(watched("full", tokens))).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("policy", [*EACH, *VARIANTS])
@@ -120,10 +120,10 @@ def test_asking_changes_nothing(policy):
 
 @pytest.mark.parametrize("policy", [*EACH, *VARIANTS])
 def test_a_restored_memory_goes_on_bit_for_bit(policy):
-    piece = stream(9, text=True)
-    whole = watched(policy, piece)
-    chunks = list(cuts(piece, EVERY))
-    first, second = (memory_of(policy, piece, 40) for _ in range(2))
+    tokens = stream(9, text=True)
+    whole = watched(policy, tokens)
+    chunks = list(cuts(tokens, EVERY))
+    first, second = (memory_of(policy, tokens, 40) for _ in range(2))
     for chunk in chunks[:2]:
         first.absorb(chunk)
     second.load_state(copy.deepcopy(first.state()))
@@ -134,9 +134,9 @@ def test_a_restored_memory_goes_on_bit_for_bit(policy):
 
 @pytest.mark.parametrize("policy", BOUNDED)
 def test_bytes_are_flat_once_the_budget_is_full(policy):
-    piece = stream(40)
-    memory, sizes = memory_of(policy, piece, 40), []
-    for chunk in cuts(piece, (64,)):
+    tokens = stream(40)
+    memory, sizes = memory_of(policy, tokens, 40), []
+    for chunk in cuts(tokens, (64,)):
         memory.absorb(chunk)
         sizes.append((memory.nbytes, memory.peak_bytes if len(chunk) == 64 else sizes[-1][1]))
     assert len(set(sizes[2:])) == 1
@@ -159,14 +159,14 @@ def test_a_window_reads_the_same_seconds_in_every_head():
 
 @pytest.mark.parametrize("policy", BOUNDED)
 def test_the_recent_reserve_outranks_every_rule(policy):
-    piece = stream(12)
+    tokens = stream(12)
     memory = Memory(
         decoder(), make_policy(policy), even_budgets(4, 80, 0.7, True, True),
         dtype=torch.float32, prompts=prompts, reserve_s=1.5,
     )  # fmt: skip
-    for chunk in cuts(piece, EVERY):
+    for chunk in cuts(tokens, EVERY):
         memory.absorb(chunk)
-    last = set(range(len(piece) - 16, len(piece)))
+    last = set(range(len(tokens) - 16, len(tokens)))
     assert all(last <= set(row.tolist()) for store in memory.stores for row in store.table["index"])
 
 

@@ -65,9 +65,9 @@ def theirs(model, tokens, press, kept):
 def ours(model, tokens, policy, sinks, kept):
     decoder = OneAxis(model.model)
     memory = Memory(decoder, make_policy(policy), even_budgets(3, kept - sinks, 1.0, False, True), dtype=torch.float32)
-    piece = text_chunk(model.model.embed_tokens(tokens[0]), 0, AUDIO)
-    piece.kind[:sinks] = PREFIX
-    memory.absorb(piece)
+    chunk = text_chunk(model.model.embed_tokens(tokens[0]), 0, AUDIO)
+    chunk.kind[:sinks] = PREFIX
+    memory.absorb(chunk)
     return [store.table["index"].long() for store in memory.stores]
 
 

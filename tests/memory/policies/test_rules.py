@@ -23,8 +23,8 @@ def kept(memory, layer=0, row=0, kind=None):
     return table["index"][row][mask].tolist()
 
 
-def seen_layer(policy, piece, entries, layer=1):
-    """The view that a policy gets of one layer when the piece comes as one chunk, and what it keeps of it."""
+def seen_layer(policy, tokens, entries, layer=1):
+    """The view that a policy gets of one layer when the tokens comes as one chunk, and what it keeps of it."""
     caught = []
 
     class Spy(type(policy)):
@@ -32,10 +32,10 @@ def seen_layer(policy, piece, entries, layer=1):
             caught.append(view)
             return super().on_layer(view)
 
-    memory = memory_of("full", piece, entries)
+    memory = memory_of("full", tokens, entries)
     memory.policy = Spy(**{k: v for k, v in vars(policy).items()})
-    memory.stores = memory_of(policy_name(policy), piece, entries).stores
-    memory.absorb(piece)
+    memory.stores = memory_of(policy_name(policy), tokens, entries).stores
+    memory.absorb(tokens)
     return caught[layer], memory.stores[layer].table["index"]
 
 
@@ -44,24 +44,24 @@ def policy_name(policy):
 
 
 def test_a_stride_keeps_evenly_spaced_numbers_of_the_candidates():
-    piece = stream(9)
-    media = [i for i, kind in enumerate(piece.kind.tolist()) if kind != PREFIX]
-    memory = watched("uniform:variant=stride", piece, (1000,), 40)
+    tokens = stream(9)
+    media = [i for i, kind in enumerate(tokens.kind.tolist()) if kind != PREFIX]
+    memory = watched("uniform:variant=stride", tokens, (1000,), 40)
     assert kept(memory) == [media[i * len(media) // 40] for i in range(40)]
 
 
 def test_a_stride_forgets_geometrically_and_online_does_not():
-    piece = stream(60, patches=4, slots=4)
+    tokens = stream(60, patches=4, slots=4)
     halves = {}
     for variant in ("stride", "online"):
-        index = kept(watched(f"uniform:variant={variant}", piece, (80,), 40))
-        halves[variant] = sum(i < len(piece) / 2 for i in index)
+        index = kept(watched(f"uniform:variant={variant}", tokens, (80,), 40))
+        halves[variant] = sum(i < len(tokens) / 2 for i in index)
     assert halves["online"] in range(18, 23) and halves["stride"] < 5
 
 
 def test_online_is_evenly_spaced_and_does_not_fall_into_step_with_the_frame():
-    piece = stream(64, patches=4, slots=0)
-    memory = watched("uniform", piece, (24,), 32)
+    tokens = stream(64, patches=4, slots=0)
+    memory = watched("uniform", tokens, (24,), 32)
     index = torch.tensor(kept(memory))
     assert int(index.diff().max()) <= 21, "256 tokens, 32 kept: 8 apart in the mean"
     patches = memory.stores[0].table["patch"][0][5:]
@@ -69,10 +69,10 @@ def test_online_is_evenly_spaced_and_does_not_fall_into_step_with_the_frame():
 
 
 def test_a_sliding_window_keeps_the_prefix_and_the_last():
-    piece = stream(9)
-    assert kept(watched("sliding-window", piece), kind=None) == list(range(len(piece) - 40, len(piece)))
-    split = watched("sliding-window:pool=split", piece)
-    audio = [i for i, k in enumerate(piece.kind.tolist()) if k == AUDIO]
+    tokens = stream(9)
+    assert kept(watched("sliding-window", tokens), kind=None) == list(range(len(tokens) - 40, len(tokens)))
+    split = watched("sliding-window:pool=split", tokens)
+    audio = [i for i, k in enumerate(tokens.kind.tolist()) if k == AUDIO]
     assert kept(split, kind=AUDIO) == audio[-24:]
 
 
@@ -106,9 +106,9 @@ def test_snapkv_keeps_what_its_window_looks_at_and_the_window(pooling):
 
 
 def test_infinipot_keeps_recent_steps_then_novel_keys_then_large_values():
-    piece = stream(16, slots=0)
+    tokens = stream(16, slots=0)
     policy = make_policy("infinipot-v:alpha=0.6:rho=0.125")
-    view, index = seen_layer(policy, piece, 40)
+    view, index = seen_layer(policy, tokens, 40)
     keys = torch.nn.functional.normalize(view.chunk_keys[0], dim=-1)
     for head, row in enumerate(index):
         recent = [5 + 6 * step + patch for step in range(14, 16) for patch in range(6)]
@@ -132,17 +132,17 @@ def test_infinipots_recent_steps_never_take_more_than_their_share():
 
 def probe_weights(memory, texts):
     """Softmax weights of the probe, written out: per layer [rows, H, tokens, m] over memory and the text itself."""
-    pieces = prompts(texts)
+    chunks = prompts(texts)
     rows = []
-    for piece in pieces:
-        piece.positions = piece.positions + memory.next_position - int(piece.positions[0, 0])
+    for chunk in chunks:
+        chunk.positions = chunk.positions + memory.next_position - int(chunk.positions[0, 0])
         caught = []
 
         def observe(layer, q, lse, store, scaling, caught=caught):
             keys = store.state()["key"].repeat_interleave(2, 0)
             caught.append((q[0] @ keys.transpose(-1, -2) * scaling - lse[0][..., None]).exp())
 
-        embeds, positions, real = left_padded([piece])
+        embeds, positions, real = left_padded([chunk])
         memory.fork().forward(embeds, positions, real, observe)
         rows.append(caught)
     return rows
@@ -161,10 +161,10 @@ def test_a_batched_probe_equals_each_text_alone(reduce):
 
 
 def test_streammem_keeps_the_best_and_one_prototype_per_new_frame():
-    piece = stream(9, slots=0)
-    whole = watched("full", piece, (1000,))
+    tokens = stream(9, slots=0)
+    whole = watched("full", tokens, (1000,))
     scores = [alone.flatten(0, 1).mean(0) for alone in probe_weights(whole, [""])[0]]
-    memory = watched("streammem:keys=raw", piece, (1000,), 20)
+    memory = watched("streammem:keys=raw", tokens, (1000,), 20)
     for store, full, received in zip(memory.stores, whole.stores, scores, strict=True):
         merged = store.table["patch"][0] == WHOLE_STEP
         merged &= store.table["kind"][0] == VISUAL
@@ -190,10 +190,10 @@ def test_only_new_frames_leave_prototypes_the_latest_where_places_are_few():
 
 def test_an_aligned_prototype_of_equal_tokens_is_their_key_at_the_frames_end():
     """Tokens that differ only in position have one unrotated key: the aligned mean is exact, the raw one is not."""
-    piece = alike(stream(9, slots=0), PREFIX, VISUAL)
-    exact = watched("full", piece, (1000,)).stores[0].state()["key"][:, [10, 16, 22]]
+    tokens = alike(stream(9, slots=0), PREFIX, VISUAL)
+    exact = watched("full", tokens, (1000,)).stores[0].state()["key"][:, [10, 16, 22]]
     for keys, same in (("aligned", True), ("raw", False)):
-        store = watched(f"streammem:keys={keys}", piece, (1000,), 20).stores[0]
+        store = watched(f"streammem:keys={keys}", tokens, (1000,), 20).stores[0]
         merged = (store.table["patch"][0] == WHOLE_STEP) & (store.table["kind"][0] == VISUAL)
         assert ((store.state()["key"][:, merged][:, :3] - exact).abs().max() < 1e-3) == same
 
@@ -232,8 +232,8 @@ def naive_hermes(whole):
 
 
 def test_hermes_weighs_attention_and_recency_by_depth_and_smooths_from_the_deepest():
-    piece = stream(9)
-    whole, memory = watched("full", piece, (1000,)), watched("hermes", piece, (1000,), 40)
+    tokens = stream(9)
+    whole, memory = watched("full", tokens, (1000,)), watched("hermes", tokens, (1000,), 40)
     for layer, (store, scores) in enumerate(zip(memory.stores, naive_hermes(whole), strict=True)):
         deep = layer >= 2
         merged = (store.table["patch"][0] == WHOLE_STEP) & (store.table["kind"][0] >= VISUAL)
@@ -243,12 +243,12 @@ def test_hermes_weighs_attention_and_recency_by_depth_and_smooths_from_the_deepe
 
 
 def test_hermes_summary_is_the_mean_of_what_went_and_stands_last():
-    piece = stream(9)
-    whole, memory = watched("full", piece, (1000,)), watched("hermes", piece, (1000,), 40)
+    tokens = stream(9)
+    whole, memory = watched("full", tokens, (1000,)), watched("hermes", tokens, (1000,), 40)
     full, store = whole.stores[3], memory.stores[3]
-    gone = sorted(set(range(len(piece))) - set(store.table["index"][0, :-1].tolist()))
-    last = int(piece.positions.max()) + 1
-    delta = torch.full((3, 1, len(gone)), last) - piece.positions[:, None, gone]
+    gone = sorted(set(range(len(tokens))) - set(store.table["index"][0, :-1].tolist()))
+    last = int(tokens.positions.max()) + 1
+    delta = torch.full((3, 1, len(gone)), last) - tokens.positions[:, None, gone]
     expected = memory.rotary.rotate(full.state()["key"][None, :, gone], delta).mean(2)[0]
     assert store.table["position"][0, -1].tolist() == [last] * 3
     assert (store.state()["key"][:, -1] - expected).abs().max() < 1e-4
@@ -295,6 +295,6 @@ def test_a_setting_out_of_range_is_refused_by_name(text):
 
 
 def test_text_only_pieces_are_watched_as_well():
-    piece = text_chunk(question(60)[0], 0, AUDIO)
-    piece.kind[:4] = PREFIX
-    assert kept(watched("sliding-window", piece, (20,), 10)) == list(range(50, 60))
+    tokens = text_chunk(question(60)[0], 0, AUDIO)
+    tokens.kind[:4] = PREFIX
+    assert kept(watched("sliding-window", tokens, (20,), 10)) == list(range(50, 60))
