@@ -6,9 +6,9 @@ stream has a gap at the same time.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from omnimem_cli.media.packets import Span
@@ -30,20 +30,21 @@ def gaps_of(spans: Mapping[int, "Span"]) -> dict[int, tuple[Gap, ...]]:
     return {index: tuple(gaps) for index, gaps in (even | uneven).items()}
 
 
-def _gaps(times: Sequence[float]) -> list[Gap]:
-    """The pauses of a stream whose packets come evenly but for them. ``times``: in order."""
-    steps = [after - before for before, after in pairwise(times)]
-    typical_s = median(steps) if steps else 0.0
+def _gaps(times: np.ndarray) -> list[Gap]:
+    """The pauses of a stream whose packets come evenly but for them. ``times``: float64 [packets], seconds in order."""
+    steps = np.diff(times)
+    typical_s = float(np.median(steps)) if len(steps) else 0.0
     if not 0 < typical_s <= SLOW_S:
         return []
     pauses = [(begin_s + typical_s, end_s) for begin_s, end_s in _pauses(times)]
-    uneven = sum(UNEVEN * typical_s < step_s <= GAP_S for step_s in steps)
+    uneven = np.count_nonzero((steps > UNEVEN * typical_s) & (steps <= GAP_S))
     return pauses if uneven <= len(pauses) else []
 
 
-def _pauses(times: Sequence[float]) -> list[Gap]:
+def _pauses(times: np.ndarray) -> list[Gap]:
     """The packets before and behind each step of more than ``GAP_S``."""
-    return [(before, after) for before, after in pairwise(times) if after - before > GAP_S]
+    before = np.flatnonzero(np.diff(times) > GAP_S)
+    return list(zip(times[before].tolist(), times[before + 1].tolist(), strict=True))
 
 
 def overlaps(one: Sequence[Gap], other: Sequence[Gap], longer_s: float = GAP_S) -> list[Gap]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import av
+import numpy as np
 
 from omnimem_cli.media.container import open_container
 from omnimem_cli.media.ffmpeg import Process, command, source
@@ -101,11 +102,11 @@ class Span:
             for before, after in pairwise(self.clocks)
         )
 
-    def times(self) -> list[float]:
-        """Presentation times of the packets in order; empty where some were not listed, or clocks do not go on."""
+    def times(self) -> np.ndarray:
+        """Presentation times of the packets, float64, in order; none where some were not listed, or clocks restart."""
         if self.restarts or not all(part.times for part in self.clocks):
-            return []
-        return sorted(time for part in self.clocks for time in part.times)
+            return np.empty(0)
+        return np.sort(np.concatenate([np.empty(0), *(np.frombuffer(part.times) for part in self.clocks)]))
 
     @property
     def back_at(self) -> int | None:

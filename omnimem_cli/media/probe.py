@@ -21,7 +21,6 @@ from omnimem_cli.media.unread import stated_length_s, unread_bytes
 
 STALL_S = 60.0
 JOINABLE = ("mpegts", "mpeg", "ogg", "hls")  # pieces of these are joined by writing one after the other
-FOLLOWED = (*JOINABLE, "flv")  # where the clock of these begins anew, ffmpeg goes on
 COUNTED = ("aac",)  # without time stamps: what is decoded is counted
 OWN_FILES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # of this process: ffmpeg would open its own under that name
 CUT_S = 2.0  # streams that all end this long before the stated end were cut off
@@ -118,7 +117,7 @@ def _timed(path: str, header: Header, local: bool, stall_s: float) -> tuple[Head
         header = replace(header, duration_s=length_s, stated_s={})
     clock = {"origin_s": header.origin_s, "duration_s": header.duration_s}
     found = list_packets(path, indices, **clock, stall_s=stall_s, whole=whole, opening=header.opening)
-    if local and header.container not in FOLLOWED:
+    if local and header.container not in JOINABLE:
         found = found.first_recording(indices)
     spans = found.spans
     if local and _needs_new_clock(header, found, indices):
@@ -133,7 +132,7 @@ def _needs_new_clock(header: Header, found: Packets, indices: Sequence[int]) -> 
     """Whether recordings were joined of which the clock of the file is none; ffmpeg then makes one."""
     # A playlist is sought by the lengths that it states, which know no jump.
     joined = found.jump_together if header.container == "hls" else found.restart_together
-    return header.container in FOLLOWED and joined(indices)
+    return header.container in JOINABLE and joined(indices)
 
 
 def _with_times(header: Header, spans: dict[int, Span], local: bool) -> Header:

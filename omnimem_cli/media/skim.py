@@ -2,7 +2,7 @@
 
 Knows the sample tables that PyAV shows, the tags of FLV and the clusters of Matroska (RFC 9559); reads no data of
 packets. In doubt packets may be missing: packets.py then lists all of them. A hole in Matroska that begins and ends
-within one cluster, of 5 s at most, is overlooked.
+within one cluster of the usual length, of 5 s at most, is overlooked.
 """
 
 import mmap
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from statistics import quantiles
 from typing import NamedTuple
 
 import av
@@ -24,7 +23,7 @@ END_S = 15.0  # so long before the last packet of FLV lies the place that is fou
 FLV_TAG = struct.Struct(">II")  # kind and size of the data; time in ms, its highest byte last
 FLV_AROUND = 15  # bytes of a tag that are not its data
 SOUND, PICTURE = 8, 9
-CLUSTER_S = 5.2  # muxers begin a new cluster after 5 s
+BLOCK_TIME = struct.Struct(">h")  # since the begin of the cluster
 SEGMENT, CLUSTER, INFO, TRACKS = 0x18538067, 0x1F43B675, 0x1549A966, 0x1654AE6B
 SCALE, TRACK, NUMBER, TYPE = 0x2AD7B1, 0xAE, 0xD7, 0x83
 CLUSTER_TIME, SIMPLE_BLOCK, GROUP, BLOCK = 0xE7, 0xA3, 0xA0, 0xA1
@@ -110,11 +109,11 @@ LOOKS: dict[str, Callable[[mmap.mmap], Skimmed]] = {"flv": _skim_flv, "matroska,
 
 
 def _far_apart(times: list[float]) -> bool:
-    """Whether clusters are further apart than a muxer makes them, or fall back."""
+    """Whether some clusters are further apart than nine in ten, or fall back."""
     steps = [after - before for before, after in pairwise(times)]
     if len(steps) < 2:
         return False
-    usual_s = max(CLUSTER_S, quantiles(steps, n=20)[-1])
+    usual_s = sorted(steps)[len(steps) * 9 // 10]
     return min(steps) < 0 or max(steps) > usual_s + GAP_S / 2
 
 
@@ -129,13 +128,15 @@ def _cluster(data: mmap.mmap, at: int, end: int, scale_s: float, tracks: frozens
     start, firsts = 0, {}
     while at < end and len(firsts) < len(tracks):
         name = data[at]  # names of more bytes are none of those that count
-        size, begin = _number(data, at + _width(name))
-        if name == CLUSTER_TIME:
-            start = int.from_bytes(data[begin : begin + size], "big")
-        elif name in (SIMPLE_BLOCK, BLOCK):
-            track, place = _number(data, begin)
+        size, begin = _number(data, at + (1 if name & 0x80 else _width(name)))
+        if name in (SIMPLE_BLOCK, BLOCK):
+            track, place = data[begin] & 0x7F, begin + 1
+            if not data[begin] & 0x80:  # more than 126 tracks
+                track, place = _number(data, begin)
             if track in tracks and track not in firsts:
-                firsts[track] = (start + int.from_bytes(data[place : place + 2], "big", signed=True)) * scale_s
+                firsts[track] = (start + BLOCK_TIME.unpack_from(data, place)[0]) * scale_s
+        elif name == CLUSTER_TIME:
+            start = int.from_bytes(data[begin : begin + size], "big")
         at = begin if name == GROUP else begin + size
     return Cluster(start * scale_s, firsts)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 SCAN_BYTES = 1 << 20
 SHARE, LEAST_BYTES = 0.02, 1 << 16  # indices and tags behind the last packet are smaller
+BARE_BYTES = 1 << 13  # what is not read of a container that has none
 BEGINS = {
     "flv": b"FLV\x01",
     "matroska,webm": b"\x1aE\xdf\xa3",
@@ -14,7 +15,8 @@ BEGINS = {
     "avi": b"AVI LIST",
 }
 """How a second file of the same kind begins, by ffmpeg's name of the container."""
-PACKETS_TO_THE_END = ("flv", "mpegts", "mpeg", "ogg", "aac", "matroska,webm")
+BARE = ("flv", "ogg")
+PACKETS_TO_THE_END = (*BARE, "mpegts", "mpeg", "aac", "matroska,webm")
 BOXES = "mov,"
 RIFF = ("wav", "avi")
 LARGE_AVI = b"AVIX"  # what the form of the chunks after the first is
@@ -32,7 +34,8 @@ def unread_bytes(path: str, container: str, last_byte: int) -> int:
     rest = size - last_byte
     if not 0 < last_byte < size:
         return 0
-    if container in PACKETS_TO_THE_END and rest > max(LEAST_BYTES, SHARE * size):
+    least = BARE_BYTES if container in BARE else LEAST_BYTES
+    if container in PACKETS_TO_THE_END and rest > max(least, SHARE * size):
         return rest
     if container in RIFF:
         behind = size - _end_of_riff(file, size)

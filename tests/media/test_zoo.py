@@ -142,7 +142,7 @@ def comes_twice(sound: np.ndarray, period_s: float) -> bool:
     return shifts.max() > 0.9 * np.linalg.norm(begin) * np.linalg.norm(later)
 
 
-UNREAD = (zoo.flv_after_flv, zoo.webm_after_webm, zoo.mp4_after_mp4)
+UNREAD = (zoo.flv_after_flv, zoo.flv_clock_begins_anew, zoo.webm_after_webm, zoo.mp4_after_mp4)
 
 BROKEN = {
     zoo.encrypted: "encrypted",
@@ -216,6 +216,13 @@ def test_what_follows_a_file_in_the_same_file_is_called_unread(build, folder):
     assert watched.media.unread_bytes == pytest.approx(path.stat().st_size / 2, rel=0.1)
     assert watched.video_s == pytest.approx(6, abs=0.1) and watched.audio_s == pytest.approx(6, abs=0.1)
     assert coverage(watched.media, watched.video_s, watched.audio_s)["ratio"] is None
+
+
+def test_ogg_behind_a_change_of_rate_is_called_unread(folder):
+    path = zoo.ogg_of_two_rates(folder)
+    media = probe(str(path))
+    assert media.unread_bytes > path.stat().st_size / 2
+    assert coverage(media, 0.0, 6.0)["ratio"] is None
 
 
 def test_sound_without_a_decoder_is_lost_and_not_absent(folder):

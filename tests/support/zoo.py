@@ -398,6 +398,19 @@ def flv_after_flv(folder: Path) -> Path:
     return joined(folder / "two.flv", one, one)
 
 
+def flv_clock_begins_anew(folder: Path) -> Path:
+    """FLV whose time stamps fall to 0 half-way, as an encoder writes it that lost its connection."""
+    one = av(folder, "one.flv", extra=("-b:v", "800k"))
+    return _written(folder / "anew.flv", one.read_bytes() + one.read_bytes()[13:])  # without a second header
+
+
+def ogg_of_two_rates(folder: Path) -> Path:
+    """Ogg whose second part has another sample rate, which ffmpeg does not follow."""
+    rates = (("low.ogg", 22_050), ("high.ogg", 44_100))
+    parts = (av(folder, name, video_s=0, audio=("-c:a", "libvorbis", "-ar", rate)) for name, rate in rates)
+    return joined(folder / "two-rates.ogg", *parts)
+
+
 def webm_after_webm(folder: Path) -> Path:
     one = av(folder, "live-one.webm", extra=LIVE_WEBM, rate=48_000)
     return joined(folder / "live-two.webm", one, one)
