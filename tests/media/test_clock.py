@@ -6,6 +6,7 @@ import footage
 import numpy as np
 import pytest
 import zoo
+import zoo_joined
 
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.media.decode import Source
@@ -151,7 +152,7 @@ LAST_FRAMES = 2 * 16_000 * 1024 // 44_100 + 1
 
 @pytest.mark.parametrize("where", [{}, {"start_s": 1.7, "end_s": 8.3}])
 def test_the_first_pass_hears_what_decoding_delivers(folder, where):
-    for path in (footage.av(folder, "lossy.mp4", video_s=9, audio_s=9), zoo.joined_recordings(folder)):
+    for path in (footage.av(folder, "lossy.mp4", video_s=9, audio_s=9), zoo_joined.joined_recordings(folder)):
         blocks = list(sound_blocks(probe(str(path)), block_s=1.3, **where))
         first, decoded = np.concatenate(blocks), sound(segments(path, **where))
         assert 0 <= len(first) - len(decoded) <= (LAST_FRAMES if path.suffix == ".ts" else 0)

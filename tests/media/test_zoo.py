@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 import zoo
+import zoo_joined
 
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.media.decode import Source
@@ -101,32 +102,32 @@ HEALTHY: dict[Callable[[Path], Path], Outcome] = {
     zoo.surround: Outcome(check=lambda w: w.media.audio.channels == 6),
     zoo.telephone: Outcome(0, 6),
     zoo.two_pictures: Outcome(6, 0, EVERY_HALF, check=lambda w: w.media.video.width == 320),
-    zoo.transport_stream: Outcome(6, 6.04),
-    zoo.changed_size: Outcome(5.92, 0, [0, 12, 25, 37, 50, 62, 2, 14, 27, 39, 52, 64]),
-    zoo.changed_size_interlaced: Outcome(5.96, 0, [0, 12, 25, 37, 50, 62, 1, 13, 26, 38, 51, 63]),
-    zoo.changed_channels: Outcome(0, 8, check=lambda w: abs(len(w.sound) - 8 * footage.RATE) < 100),
-    zoo.joined_recordings: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
-    zoo.language_of_two: Outcome(6, 6.05, check=lambda w: w.media.audio.language == "eng,fre"),
+    zoo_joined.transport_stream: Outcome(6, 6.04),
+    zoo_joined.changed_size: Outcome(5.92, 0, [0, 12, 25, 37, 50, 62, 2, 14, 27, 39, 52, 64]),
+    zoo_joined.changed_size_interlaced: Outcome(5.96, 0, [0, 12, 25, 37, 50, 62, 1, 13, 26, 38, 51, 63]),
+    zoo_joined.changed_channels: Outcome(0, 8, check=lambda w: abs(len(w.sound) - 8 * footage.RATE) < 100),
+    zoo_joined.joined_recordings: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
+    zoo_joined.language_of_two: Outcome(6, 6.05, check=lambda w: w.media.audio.language == "eng,fre"),
     zoo.title_like_a_rotation: Outcome(numbers=EVERY_HALF, check=lambda w: w.media.video.width == 160),
-    zoo.two_programmes: Outcome(6, 6.04, check=lambda w: w.media.video.width == 160),
-    zoo.variants: Outcome(6, 6.04, check=lambda w: (w.media.video.width, len(w.media.audio_tracks)) == (160, 1)),
-    zoo.locked_playlist: Outcome(6, 6.04),
-    zoo.discontinuity: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
-    zoo.clock_falls: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
-    zoo.clock_jumps_ahead: Outcome(
+    zoo_joined.two_programmes: Outcome(6, 6.04, check=lambda w: w.media.video.width == 160),
+    zoo_joined.variants: Outcome(6, 6.04, check=lambda w: (w.media.video.width, len(w.media.audio_tracks)) == (160, 1)),
+    zoo_joined.locked_playlist: Outcome(6, 6.04),
+    zoo_joined.discontinuity: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
+    zoo_joined.clock_falls: Outcome(12, 12.04, check=lambda w: w.numbers[3:11] == w.numbers[15:23]),
+    zoo_joined.clock_jumps_ahead: Outcome(
         12, 12.07, check=lambda w: starts(w) == [0, 2, 4, 6, 684, 686, 688, 690] and w.numbers[15:20] == [BLACK] * 5
     ),
-    zoo.late_sound_in_a_stream: Outcome(14, 6.06, check=lambda w: quiet(w.sound, 0, 7.9)),
-    zoo.sound_in_a_later_table: Outcome(11.92, 6.04, check=lambda w: quiet(w.sound, 0, 5.8)),
+    zoo_joined.late_sound_in_a_stream: Outcome(14, 6.06, check=lambda w: quiet(w.sound, 0, 7.9)),
+    zoo_joined.sound_in_a_later_table: Outcome(11.92, 6.04, check=lambda w: quiet(w.sound, 0, 5.8)),
     zoo.long_subtitles: Outcome(numbers=EVERY_HALF),
     zoo.hidden_end: Outcome(3, 3, [50, 62, 75, 87, 100, 112]),
-    zoo.changed_rate: Outcome(0, 12.16, check=lambda w: comes_twice(w.sound, 6.1)),
+    zoo_joined.changed_rate: Outcome(0, 12.16, check=lambda w: comes_twice(w.sound, 6.1)),
     zoo.webm: Outcome(numbers=EVERY_HALF),
     zoo.avi: Outcome(6.04, 6.03),
     zoo.gif: Outcome(6, 0, EVERY_HALF),
     zoo.live_recorded: Outcome(numbers=EVERY_HALF),
     zoo.fragmented: Outcome(check=lambda w: w.media.video.start_s == 0.08),
-    zoo.local_playlist: Outcome(6, 6.04),
+    zoo_joined.local_playlist: Outcome(6, 6.04),
     zoo.non_ascii_name: Outcome(numbers=EVERY_HALF),
     zoo.dash_name: Outcome(numbers=EVERY_HALF),
     zoo.non_utf8_name: Outcome(numbers=EVERY_HALF),
@@ -142,7 +143,12 @@ def comes_twice(sound: np.ndarray, period_s: float) -> bool:
     return shifts.max() > 0.9 * np.linalg.norm(begin) * np.linalg.norm(later)
 
 
-UNREAD = (zoo.flv_after_flv, zoo.flv_clock_begins_anew, zoo.webm_after_webm, zoo.mp4_after_mp4)
+UNREAD = (
+    zoo_joined.flv_after_flv,
+    zoo_joined.flv_clock_begins_anew,
+    zoo_joined.webm_after_webm,
+    zoo_joined.mp4_after_mp4,
+)
 
 BROKEN = {
     zoo.encrypted: "encrypted",
@@ -151,7 +157,7 @@ BROKEN = {
     zoo.text: "not_media",
     zoo.random_bytes: "not_media",
     zoo.subtitles: "no_stream",
-    zoo.playlist: "network",
+    zoo_joined.playlist: "network",
     zoo.missing: "missing",
     zoo.directory: "directory",
 }
@@ -219,7 +225,7 @@ def test_what_follows_a_file_in_the_same_file_is_called_unread(build, folder):
 
 
 def test_ogg_behind_a_change_of_rate_is_called_unread(folder):
-    path = zoo.ogg_of_two_rates(folder)
+    path = zoo_joined.ogg_of_two_rates(folder)
     media = probe(str(path))
     assert media.unread_bytes > path.stat().st_size / 2
     assert coverage(media, 0.0, 6.0)["ratio"] is None

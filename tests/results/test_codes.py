@@ -11,6 +11,7 @@ from pathlib import Path
 import footage
 import pytest
 import zoo
+import zoo_joined
 from scripted import ScriptedSession, mute, sound, watch
 from streams import media_of
 
@@ -181,7 +182,7 @@ ERRORS: dict[str, Callable[[Place], object]] = {
     "empty_range": lambda place: place.decode(footage.av(place.folder), start_s=100.0),
     "undecodable": lambda place: place.decode(without_its_sound(place.folder)),
     "stalled": stalled,
-    "network": lambda place: probe(str(zoo.playlist(place.folder))),
+    "network": lambda place: probe(str(zoo_joined.playlist(place.folder))),
     "apart": far_apart,
     "timeout": too_late,
     "environment": lambda place: Process([str(place.folder)], "a folder is no program"),
@@ -227,9 +228,9 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "coverage_low": lambda place: coverage_warnings(coverage(media_of(60, 60), 60.0, 30.0)),
     "duration_unknown": lambda place: coverage_warnings(coverage(LIVE, 60.0, 60.0)),
     "gap": lambda place: media_warnings(probe(str(zoo.pts_gap(place.folder)))),
-    "joined": lambda place: media_warnings(probe(str(zoo.joined_recordings(place.folder)))),
+    "joined": lambda place: media_warnings(probe(str(zoo_joined.joined_recordings(place.folder)))),
     "short_track": lambda place: media_warnings(probe(str(zoo.short_first_track(place.folder)))),
-    "unread_bytes": lambda place: media_warnings(probe(str(zoo.flv_after_flv(place.folder)))),
+    "unread_bytes": lambda place: media_warnings(probe(str(zoo_joined.flv_after_flv(place.folder)))),
     "no_decoder": lambda place: media_warnings(probe(str(zoo.sound_without_decoder(place.folder)))),
     "encrypted": lambda place: media_warnings(replace(LIVE, lost=(LostStream(1, "picture", "h264", "encrypted"),))),
     "truncated_input": lambda place: place.decode(zoo.truncated_mkv(place.folder)),
