@@ -13,9 +13,10 @@ BEGINS = {
     "matroska,webm": b"\x1aE\xdf\xa3",
     "wav": b"WAVEfmt ",
     "avi": b"AVI LIST",
+    "ogg": b"OggS\x00\x02",
 }
 """How a second file of the same kind begins, by ffmpeg's name of the container."""
-BARE = ("flv", "ogg")
+BARE = ("flv",)
 PACKETS_TO_THE_END = (*BARE, "mpegts", "mpeg", "aac", "matroska,webm")
 BOXES = "mov,"
 RIFF = ("wav", "avi")
