@@ -18,12 +18,14 @@ from omnimem_cli.commands import (
     calibrate,
     demo,
     doctor,
+    memory,
     models,
     presets,
     report,
     search,
     summarize,
     transcribe,
+    watch,
 )
 
 EPILOG = "[bold]Exit codes[/bold]\n\n" + " · ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
@@ -37,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+watch.register(app)
 summarize.register(app)
 transcribe.register(app)
 ask.register(app)
@@ -45,6 +48,7 @@ search.register(app)
 calibrate.register(app)
 demo.register(app)
 doctor.register(app)
+app.add_typer(memory.app, name="memory")
 app.add_typer(models.app, name="models")
 app.add_typer(presets.app, name="presets")
 app.add_typer(bench.app, name="bench")

@@ -6,6 +6,7 @@ run.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from omnimem_cli.base import flags
 from omnimem_cli.base.budget import Budget, parse_budget
@@ -14,6 +15,12 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, choice, flag, not_negative, positive
 from omnimem_cli.base.texts import typed_text
 from omnimem_cli.base.timecode import parse_span, parse_time
+
+SHAPING = (
+    *("start_s", "end_s", "audio_track", "video_track", "no_audio", "no_video", "fps", "max_pixels", "mrope"),
+    *("budget", "policy", "plan", "av_ratio", "positions", "chunk"),
+)
+"""The settings that shape a watch and its memory: a memory that was kept has them already."""
 
 ANSWER_TOKENS = 768  # of an answer, unless the user or the task wants fewer
 BY_MODEL = "the model's"  # the help's default of what `models show` tells
@@ -170,6 +177,9 @@ class Settings:
         "A folder, a result file (notes.md), or - for stdout (JSON Lines).",
         shown="beside the input",
     )
+    keep_memory: bool = flag(
+        False, ADVANCED, "--keep-memory", "Keep the memory too (lecture.omnimem), to ask it without the video."
+    )
     force: bool = flag(False, OUTPUT, "--force", "Redo finished work and overwrite existing files.")
     strict: bool = flag(False, OUTPUT, "--strict", "Exit 7 if a result is degraded (coverage, schema).")
     timeout_s: float | None = flag(
@@ -190,6 +200,13 @@ class Settings:
             )
         if self.no_audio and self.no_video:
             raise UsageError("--no-audio and --no-video leave nothing to watch.", "Drop one of them.")
+
+    @property
+    def shaping(self) -> dict:
+        """The settings that shape a watch, as plain values."""
+        values = {name: getattr(self, name) for name in SHAPING}
+        named = {"budget": self.budget and str(self.budget), "plan": self.plan and Path(self.plan).name}
+        return values | named
 
     @property
     def answer_tokens(self) -> int:

@@ -76,7 +76,7 @@ def _judge(row: Row, video: Video, adapter: Adapter, settings: Settings) -> None
 
         def done(task: Task) -> dict:
             prepared = prepare(str(path), settings, adapter, task.reserve_s)
-            return watch_one(prepared, task, adapter, lambda progress: None)
+            return watch_one(prepared, task, adapter, lambda progress: None).result(task)
 
         summary = done(Summarize(settings))
         row.coverage.append(summary["coverage"]["ratio"])

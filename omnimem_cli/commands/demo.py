@@ -32,11 +32,14 @@ def demo(
     *,
     options: RunOptions,
 ) -> None:
-    """Summarize the built-in clip with the built-in model. Nano understands its own small world only."""
+    """Summarize the built-in clip with the built-in model, and keep the memory: demo.omnimem.
+
+    Nano understands its own small world only.
+    """
     from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.summarize import Summarize
 
-    settings = Settings(model="nano", device="cpu", output=output, force=True)
+    settings = Settings(model="nano", device="cpu", output=output, force=True, keep_memory=True)
     formats = format or (["md"] if output == "-" else None)
     run_task([str(CLIP)], settings, replace(options, format=formats), "summarize", Summarize, {})
 

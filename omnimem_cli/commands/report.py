@@ -12,6 +12,7 @@ from omnimem_cli.base.paths import readable_path
 from omnimem_cli.commands.options import Group, RunOptions, examples, option, takes
 
 EXAMPLES = (
+    "omnimem report lecture.omnimem",
     "omnimem report lecture.summary.json",
     "omnimem report answers/lecture.answers.json lecture.mp4 -o page.html",
 )
@@ -20,7 +21,10 @@ BEGINNING = 4096  # bytes of a page that say what wrote it
 
 @takes(options=Group(RunOptions, only=("quiet",)))
 def report(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A result: what -f json wrote.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A memory (lecture.omnimem), or a result in JSON.", show_default=False),
+    ],
     video: Annotated[
         str | None,
         typer.Argument(

@@ -46,9 +46,8 @@ def run_task(
     from omnimem_cli.base.process import Interrupted, stop_signals
     from omnimem_cli.jobs.outcomes import exit_code
     from omnimem_cli.jobs.work import Work
-    from omnimem_cli.results.writers import FORMATS
 
-    settings = replace(settings, formats=formats_of(options.format, settings.output, FORMATS[name]))
+    settings = replace(settings, formats=_formats(name, task_options, options, settings))
     batch, jobs = _plan(Work(name, make, task_options, settings, preset), typed, options)
     if options.dry_run:
         for job in jobs:
@@ -71,6 +70,24 @@ def run_task(
     raise typer.Exit(code)
 
 
+def _formats(name: str, task_options: dict, options: RunOptions, settings: Settings) -> tuple[str, ...]:
+    """The formats of every result. Raises UsageError for one in which nothing of the run is written."""
+    from omnimem_cli.results.writers import FORMATS
+
+    if name != "watch":
+        return formats_of(options.format, settings.output, FORMATS[name])
+    tasks = {key: part.task for key, part in task_options["parts"].items()}
+    if not tasks:
+        if options.format:
+            raise UsageError("-f is the format of a result, and this watch makes none.", "Add --with, or drop -f.")
+        return ()
+    named = formats_of(options.format, None, tuple(dict.fromkeys(f for task in tasks.values() for f in FORMATS[task])))
+    for key, task in tasks.items():
+        if not set(named) & set(FORMATS[task]):
+            raise UsageError(f"-f {','.join(named)} has no format for the {key}.", f"Add {FORMATS[task][0]} to -f.")
+    return named
+
+
 def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[Batch, list[Job]]":
     """The batch and its jobs; whatever is wrong with the command line as a whole is found here, before any work."""
     from omnimem_cli.jobs.batch import Batch
@@ -80,11 +97,12 @@ def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[
         _check_report(options.report, work.settings.force)
     if work.settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
-    batch = Batch(work)
+    inputs = _find(typed, options, work)
+    batch = Batch(replace(work, settings=_with_model(work.settings, inputs)))
     batch.model.check_name()
     if not options.dry_run:
         _offer_download(batch.model, options)
-    jobs = batch.assign_targets(_find(typed, options, work))
+    jobs = batch.assign_targets(inputs)
     if options.report is not None and not options.dry_run:
         _write_report(options.report, {"schema": REPORT, "task": work.name, "inputs": []})
     return batch, jobs
@@ -121,11 +139,31 @@ def _find(typed: list[str] | None, options: RunOptions, work: "Work") -> "list[I
         raise UsageError("There is no input.", f"Name a file: omnimem {work.name} lecture.mp4")
     patterns = {"include": options.include or (), "exclude": options.exclude or ()}
     found = find_inputs(paths, recursive=options.recursive, offline=work.settings.offline, **patterns)
+    if work.name == "watch":
+        found = _videos(found, paths)
     if not found:
         raise InputError("No media files were found.", "Use --include '*.suffix' for suffixes omnimem does not know.")
     if (options.workers or options.ray is not None) and any(one.pipe for one in found):
         raise UsageError("Other processes cannot read a pipe.", "Leave out --workers and --ray, or save it to a file.")
     return found
+
+
+def _videos(found: "list[Input]", typed: list[str]) -> "list[Input]":
+    """What can be watched: memories of a folder are passed over, one that was named is a UsageError."""
+    named = next((one.path for one in found if one.is_memory and one.path in typed), None)
+    if named is not None:
+        raise UsageError(f"{readable_path(named)} is a memory: it was watched already.", "Ask it: omnimem ask.")
+    return [one for one in found if not one.is_memory]
+
+
+def _with_model(settings: Settings, inputs: "Sequence[Input]") -> Settings:
+    """With the model that made the memories among the inputs, where none was named. Raises UsageError."""
+    memories = [one.path for one in inputs if one.is_memory]
+    if settings.model != "auto" or not memories:
+        return settings
+    from omnimem_cli.jobs.recall import model_of
+
+    return replace(settings, model=model_of(memories) or "auto")
 
 
 def _outcomes(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "Iterator[Outcome]":

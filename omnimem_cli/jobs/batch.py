@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnimem_cli import __version__
+from omnimem_cli.base.choices import MEMORY
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import InputError, MissingError, OutputError, UsageError
 from omnimem_cli.base.paths import readable_path
@@ -23,16 +26,19 @@ from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.jobs.outcomes import Outcome
 from omnimem_cli.jobs.page_urls import opened
 from omnimem_cli.jobs.pipes import saved
+from omnimem_cli.jobs.recall import check_not_foreign_memory, is_memory_of
 from omnimem_cli.jobs.report import page_of
-from omnimem_cli.jobs.targets import Target, name_targets, owner_key
+from omnimem_cli.jobs.targets import Target, name_targets, owner_key, stem
 from omnimem_cli.jobs.work import Job, Work, label
 from omnimem_cli.media.ffmpeg import is_local
 from omnimem_cli.media.probe import check_file
 from omnimem_cli.results.result import bare_input, failed
 from omnimem_cli.results.writers import SUFFIXES, encode
+from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
     from omnimem_cli.jobs.checkpoint import Checkpoint
+    from omnimem_cli.jobs.watched import Watched
     from omnimem_cli.models.adapter import Adapter
 
 
@@ -61,10 +67,20 @@ class Batch:
         """Give every input the files of its result. Raises UsageError and OutputError for an impossible -o."""
         settings = self.work.settings
         if settings.output == "-":
-            return [Job(one, None) for one in inputs]
+            return [Job(one, None, memory) for one, memory in zip(inputs, self._memories_here(inputs), strict=True)]
         suffix = self.work.preset or SUFFIXES[self.work.name]
-        targets = name_targets(inputs, suffix, settings.formats, settings.output, records.recorded_owner)
-        return [Job(one, target) for one, target in zip(inputs, targets, strict=True)]
+        formats = [*self.work.formats, *([MEMORY] if settings.keep_memory else [])]
+        targets = name_targets(inputs, suffix, formats, settings.output, records.recorded_owner)
+        targets = [_target_of(one, target) for one, target in zip(inputs, targets, strict=True)]
+        return [Job(one, target, target.memory) for one, target in zip(inputs, targets, strict=True)]
+
+    def _memories_here(self, inputs: Sequence[Input]) -> list[Path | None]:
+        """Where results go to stdout: memories in the current folder, if they are kept. Raises UsageError."""
+        kept = [self.work.settings.keep_memory and not one.is_memory for one in inputs]
+        places = [Path(f"{stem(one)}.{MEMORY}") if keep else None for one, keep in zip(inputs, kept, strict=True)]
+        if len({*places} - {None}) < sum(kept):
+            raise UsageError("Two memories would have one name in this folder.", "Name a folder with -o.")
+        return places
 
     def preview(self, job: Job) -> str:
         """What `do_one` would do, in a few words; changes nothing."""
@@ -100,13 +116,12 @@ class Batch:
             with saved(job.input, self.work.settings) as one, self._claim(job := replace(job, input=one)) as settled:
                 outcome = settled
                 if outcome is None:
-                    from omnimem_cli.jobs.watch_one import watch_one
-
-                    content = records.read_input(job.input)
-                    with self.progress(label) as report, self._ready(job, content, report) as (ready, facts):
-                        result = watch_one(*ready, report, **facts)
-                    result |= {"input": result["input"] | _names(job.input)}
-                    outcome = self._publish(job, content, result, facts["checkpoint"])
+                    content, task = records.read_input(job.input), self.work.make_task()
+                    with self.progress(label) as report, self._ready(job, task, content, report) as watch:
+                        watched = watch()
+                        self._keep(job, watched)
+                        result = _named(watched.result(task, self.work.preset), job.input)
+                    outcome = self._publish(job, content, result)
         except (MissingError, UsageError):
             raise
         except Exception as error:  # one bad input must not cost the others
@@ -114,22 +129,40 @@ class Batch:
         return replace(outcome, wall_s=time.monotonic() - began)
 
     @contextmanager
-    def _ready(self, job: Job, content: records.Content, report: Report) -> Iterator[tuple[tuple, dict]]:
-        """What `watch_one` takes for one input: prepared, task and adapter, and its keywords; within its limits."""
+    def _ready(
+        self, job: Job, task: Task, content: records.Content, report: Report
+    ) -> "Iterator[Callable[[], Watched]]":
+        """What gives the memory of one input, within its limits: a watch of the video, or the memory file."""
         from omnimem_cli.models.loading import memory_errors
 
-        settings = self.work.settings
-        task = self.work.make(settings, **self.work.options)
+        settings, path, shown = self.work.settings, job.input.path, readable_path(job.input.path)
+        if job.input.is_memory:
+            from omnimem_cli.jobs.recall import recall
+
+            report(Progress("loading the model"))
+            adapter = self.model.load()
+            with limits(settings.timeout_s), memory_errors(shown):
+                yield partial(recall, path, adapter, self.model.facts(), settings, task)
+            return
+        from omnimem_cli.jobs.watch_one import watch_one
+
         if job.input.page is not None:
             report(Progress("downloading"))
-        with opened(job.input.saved or job.input.path, job.input.page, settings.offline) as path:
+        with opened(job.input.saved or path, job.input.page, settings.offline) as path:
             report(Progress("loading the model"))
             prepared = self.model.prepare(path, task.reserve_s)
             adapter = self.model.load()
-            checkpoint = self._checkpoint(job, content, adapter)
-            facts = {"digest": content.digest, "preset": self.work.preset, "checkpoint": checkpoint}
-            with limits(settings.timeout_s), memory_errors(readable_path(job.input.path)):
-                yield (prepared, task, adapter), facts
+            facts = {"digest": content.digest, "checkpoint": self._checkpoint(job, content, adapter)}
+            with limits(settings.timeout_s), memory_errors(shown):
+                yield partial(watch_one, prepared, task, adapter, report, **facts)
+
+    def _keep(self, job: Job, watched: "Watched") -> None:
+        """Write the memory, where it is wanted, before anything is asked."""
+        if job.memory is not None:
+            part = None if job.target is None else partial_path(job.target.folder, job.target.name)
+            watched.save(job.memory, self.model.facts(), part)
+            if job.target is None:
+                console.info(f"memory kept; ask it again: omnimem ask {job.memory} -Q TEXT", "dim")
 
     def failure(self, job: Job, error: BaseException) -> Outcome:
         """The outcome of an input that gave no result; an interrupt has a status of its own."""
@@ -168,7 +201,7 @@ class Batch:
         reason = "done before; missing files written again" if files else "done before"
         return Outcome(job.input.path, "skipped", reason, tuple(files), record.result)
 
-    def _publish(self, job: Job, content: records.Content, result: dict, checkpoint: "Checkpoint | None") -> Outcome:
+    def _publish(self, job: Job, content: records.Content, result: dict) -> Outcome:
         """Write the record and every format of a new result."""
         target = job.target
         if target is None:
@@ -180,8 +213,7 @@ class Batch:
         owned = dict(before.files) if before else {}
         record = records.Record(owner_key(job.input, target.folder), content, self.identity, result, owned)
         records.publish(target, record, self._contents(job, target, record, standing=False))
-        if checkpoint is not None:
-            checkpoint.remove()
+        checkpoint_of(target.folder, target.name).unlink(missing_ok=True)
         return Outcome(job.input.path, "done", files=tuple(map(target.path, target.files)), result=result)
 
     def _check_not_foreign(self, job: Job, target: Target) -> None:
@@ -189,6 +221,8 @@ class Batch:
             return
         record = records.read_record(target)
         records.check_not_foreign(target, record)
+        if job.memory is not None:
+            check_not_foreign_memory(job.memory, job.input)
         if job.input.saved:
             records.check_same_pipe(job.input, target, record)
 
@@ -199,7 +233,8 @@ class Batch:
         record = records.read_record(target)
         if record is None or record.work != self.identity or not records.looks_same(job.input, record.content):
             return None
-        return record if all(_stands(target, record, format) for format in self.work.settings.formats) else None
+        whole = all(self._stands(target, record, format) for format in self.work.formats)
+        return record if whole and self._memory_stands(job, record) else None
 
     def _matching_record(self, job: Job, target: Target) -> records.Record | None:
         """The record of the same work on the same content, if there is one."""
@@ -208,7 +243,14 @@ class Batch:
         record = records.read_record(target)
         if record is None or record.work != self.identity:
             return None
-        return record if records.same_content(job.input, record.content) else None
+        same = records.same_content(job.input, record.content) and self._memory_stands(job, record)
+        return record if same else None
+
+    def _memory_stands(self, job: Job, record: records.Record) -> bool:
+        """Whether the memory of finished work lies where it should, if one is wanted."""
+        if job.memory is None:
+            return True
+        return is_memory_of(job.memory, record.content.digest, self.identity["model"], self.work.settings)
 
     def _checkpoint(self, job: Job, content: records.Content, adapter: "Adapter") -> "Checkpoint | None":
         """Where the watch is saved. A stream cannot be wound back; --force starts again.
@@ -231,21 +273,32 @@ class Batch:
         """What the files of each format hold. A page that may be ``standing`` is read, not made again."""
 
         def content(format: str) -> bytes:
-            if format != "html":
-                return encode(record.result, format)
-            page = record.standing(target.path("html")) if standing else None
+            result, plain = self.work.result_in(record.result, format)
+            if plain != "html":
+                return encode(result, plain)
+            page = record.standing(target.path(format)) if standing else None
             video = None if job.input.stream else job.input.path
-            return page_of(record.result, video, target.folder) if page is None else page
+            return page_of(result, video, target.folder) if page is None else page
 
-        return {format: content(format) for format in self.work.settings.formats}
+        return {format: content(format) for format in self.work.formats}
+
+    def _stands(self, target: Target, record: records.Record, format: str) -> bool:
+        """Whether the file of a format is what the record says. No page is made for this: its pictures take time."""
+        path, (result, plain) = target.path(format), self.work.result_in(record.result, format)
+        return record.standing(path) is not None if plain == "html" else records.holds(path, encode(result, plain))
 
 
-def _stands(target: Target, record: records.Record, format: str) -> bool:
-    """Whether the file of a format is what the record says. No page is made for this, as its pictures take time."""
-    path = target.path(format)
-    if format == "html":
-        return record.standing(path) is not None
-    return records.holds(path, encode(record.result, format))
+def _target_of(one: Input, target: Target) -> Target:
+    """Without the memory, where the input is one: it is not written again."""
+    files = {format: name for format, name in target.files.items() if format != MEMORY or not one.is_memory}
+    return replace(target, files=files)
+
+
+def _named(result: dict, one: Input) -> dict:
+    """A result, and each that it holds, with the names of its input."""
+    named = result | {"input": result["input"] | _names(one)}
+    inner = {key: _named(each, one) for key, each in result.get("results", {}).items()}
+    return named | {"results": inner} if inner else named
 
 
 def _names(one: Input) -> dict:

@@ -1,6 +1,6 @@
 """Where a watch stood, as one file: plain values and tensors, nothing pickled.
 
-Knows nested dicts, lists, numbers and tensors; knows no memory and no model. The file is small because the memory
+Knows values as `base.packing` takes them; knows no memory and no model. The file is small because the memory
 is bounded, and belongs to one piece of work on one content: anything else's is as if there were none.
 """
 
@@ -8,11 +8,12 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
 from omnimem_cli.base.errors import OutputError
+from omnimem_cli.base.packing import packed, unpacked
 from omnimem_cli.jobs.files import write_whole
 
 if TYPE_CHECKING:  # a batch makes checkpoints long before the model brings torch
@@ -43,7 +44,7 @@ class Checkpoint:
         from safetensors.torch import save
 
         tensors: dict[str, Tensor] = {}
-        header = {"schema": SCHEMA, "identity": self.identity, "state": _packed(state, tensors)}
+        header = {"schema": SCHEMA, "identity": self.identity, "state": packed(state, tensors)}
         try:
             write_whole(self.path, save(tensors, {"omnimem": json.dumps(header)}), self.part)
         except OutputError as error:
@@ -58,38 +59,10 @@ class Checkpoint:
                 header = json.loads((file.metadata() or {}).get("omnimem", "{}"))
                 if header.get("schema") != SCHEMA or header["identity"] != self.identity:
                     return None
-                return _unpacked(header["state"], file.get_tensor)
-        except (FileNotFoundError, NotADirectoryError, SafetensorError):
+                return unpacked(header["state"], file.get_tensor)
+        except (FileNotFoundError, NotADirectoryError, SafetensorError, ValueError):
             return None
 
     def remove(self) -> None:
         """Forget it: the work is done."""
         self.path.unlink(missing_ok=True)
-
-
-def _packed(value: Any, tensors: "dict[str, Tensor]") -> Any:
-    """``value`` as JSON; its tensors go into ``tensors`` by number."""
-    from torch import Tensor
-
-    if isinstance(value, Tensor):
-        name = str(len(tensors))
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
-        return {"tensor": name}
-    if isinstance(value, dict):
-        return {"dict": [[_packed(k, tensors), _packed(v, tensors)] for k, v in value.items()]}
-    if isinstance(value, list | tuple):
-        return {type(value).__name__: [_packed(item, tensors) for item in value]}
-    assert value is None or isinstance(value, bool | int | float | str), f"a state holds a {type(value).__name__}"
-    return value
-
-
-def _unpacked(packed: Any, tensor: "Callable[[str], Tensor]") -> Any:
-    if not isinstance(packed, dict):
-        return packed
-    ((kind, content),) = packed.items()
-    if kind == "tensor":
-        return tensor(content)
-    if kind == "dict":
-        return {_unpacked(k, tensor): _unpacked(v, tensor) for k, v in content}
-    items = [_unpacked(item, tensor) for item in content]
-    return tuple(items) if kind == "tuple" else items

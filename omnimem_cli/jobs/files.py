@@ -8,7 +8,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -91,15 +91,20 @@ def check_writing(folder: Path, name: str) -> None:
 
 
 def write_whole(path: Path, content: bytes, part: Path | None = None) -> None:
-    """Put ``content`` at ``path`` in one step, by way of ``part`` on the same disk (default: a hidden neighbour).
+    """Put ``content`` at ``path`` in one step; see `write_with`."""
+    write_with(path, lambda place: place.write_bytes(content), part)
+
+
+def write_with(path: Path, write: Callable[[Path], object], part: Path | None = None) -> None:
+    """Put what ``write`` writes at ``path`` in one step, by way of ``part`` on the same disk (default: a hidden
+    neighbour).
 
     Raises OutputError; then ``path`` is as it was.
     """
     part = part or path.with_name(f".{fitting_name(path.name, name_bytes(path.parent) - len('..part'))}.part")
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
+        write(part)
+        with part.open("rb") as file:
             _sync(file.fileno())
         part.replace(path)
         _sync_folder(path.parent)

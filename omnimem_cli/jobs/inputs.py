@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from urllib.parse import unquote, urlsplit
 
-from omnimem_cli.base.choices import FORMATS
+from omnimem_cli.base.choices import FORMATS, MEMORY
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.paths import readable_path
@@ -34,7 +34,8 @@ MEDIA_SUFFIXES = frozenset(
     | {".wma", ".wmv", ".wtv", ".wv", ".y4m"}
 )
 """Of files that a folder gives unasked. Not here: .mod (trackers' music, mostly) and .au (pieces of a project)."""
-NEVER_TOLD = frozenset({"", *(f".{format}" for format in FORMATS)})  # results, among other texts
+NEVER_TOLD = frozenset({"", *(f".{format}" for format in (*FORMATS, MEMORY))})  # results, among other texts
+MEMORY_SUFFIX = f".{MEMORY}"
 STDIN = "/dev/stdin"
 OWN_FILES = ("/dev/fd/", "/proc/self/fd/")  # of this process: another one has its own under that name
 
@@ -54,6 +55,11 @@ class Input:
     def file(self) -> str | None:
         """The file that is watched, with a size and a digest; None for what is no file on this disk."""
         return self.saved or (None if self.stream else self.path)
+
+    @property
+    def is_memory(self) -> bool:
+        """Whether it is a memory that was kept, in place of a video."""
+        return not self.stream and self.relative.suffix == MEMORY_SUFFIX
 
 
 def is_stdin(text: str) -> bool:
@@ -175,16 +181,21 @@ def _mode(path: str) -> int:
 
 
 def _walk(root: Path, include: tuple[str, ...], exclude: tuple[str, ...], left_out: Counter[str]) -> Iterator[Input]:
-    """The wanted files below a folder. ``left_out`` counts the others that no pattern speaks of, by suffix."""
+    """The wanted files below a folder: media, and memories whose video does not lie beside them.
+
+    ``left_out`` counts the others that no pattern speaks of, by suffix.
+    """
     closed: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=closed.append):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
+        videos = {Path(name).stem for name in names if Path(name).suffix.lower() in MEDIA_SUFFIXES}
         for name in sorted(names):
             relative = Path(folder, name).relative_to(root)
             if name.startswith(".") or _matches(relative, exclude):
                 continue
             suffix = relative.suffix.lower()
-            if _matches(relative, include) if include else suffix in MEDIA_SUFFIXES:
+            alone = suffix == MEMORY_SUFFIX and relative.stem not in videos
+            if _matches(relative, include) if include else suffix in MEDIA_SUFFIXES or alone:
                 path = str(root / relative)
                 if is_pipe(path, _mode(path)):
                     console.info(f"{readable_path(path)} is a pipe and was left out; name it to watch it", "dim")

@@ -53,6 +53,13 @@ class LazyModel:
         found = self._located()
         return {"name": found.row.name, "revision": revision_of(found.folder)}
 
+    def facts(self) -> dict:
+        """How a memory file names the model: name, hub id, revision, digest of its config. Raises MissingError."""
+        from omnimem_cli.models.folder import config_digest
+
+        found = self._located()
+        return self.identify() | {"hub_id": found.row.hub_id, "config": config_digest(found.folder)}
+
     def prepare(self, path: str, reserve_s: float = 0.0) -> "Prepared":
         """What watching ``path`` takes (see `preflight.prepare`). Before the first load the model's shape answers.
 

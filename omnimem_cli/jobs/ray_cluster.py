@@ -88,7 +88,7 @@ def _absolute(job: Job) -> Job:
     """The job as another machine finds it."""
     one = job.input if job.input.stream else replace(job.input, path=str(Path(job.input.path).absolute()))
     target = job.target and replace(job.target, folder=job.target.folder.absolute())
-    return Job(one, target)
+    return Job(one, target, job.memory and job.memory.absolute())
 
 
 def _outcome(ray: Any, reference: Any, batch: Batch, job: Job) -> Outcome:

@@ -53,14 +53,18 @@ class Record:
 
 def read_record(target: Target) -> Record | None:
     """The record of this target, or None. Raises OutputError for one that may not be read."""
+    return _read(_place(target))
+
+
+def _read(place: Path) -> Record | None:
     try:
-        fields = json.loads(_place(target).read_text(encoding="utf-8"))
+        fields = json.loads(place.read_text(encoding="utf-8"))
         content = Content(**fields["content"])
         return Record(fields["owner"], content, fields["work"], fields["result"], fields["files"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        shown = readable_path(str(_place(target)))
+        shown = readable_path(str(place))
         raise OutputError(f"{shown} cannot be read: {error.strerror}.", "Permit reading, or use -o.") from error
     except (ValueError, KeyError, TypeError):  # another version's, or damaged: as if there were none
         return None
@@ -131,11 +135,10 @@ def holds(path: Path, content: bytes) -> bool:
 
 def check_not_foreign(target: Target, record: Record | None) -> None:
     """Raise OutputError where a result file exists that omnimem did not write."""
-    for name in target.files.values():
-        path = target.folder / name
+    for path in target.texts:
         if path.is_dir():
             raise OutputError(f"{path} is a folder.", "Name another folder with -o.")
-        if path.exists() and not (record and record.wrote(path)):
+        if path.exists() and not (record and record.wrote(path)) and not _wrote_for_another(target.folder, path):
             raise OutputError(
                 f"{path} exists, and omnimem did not write what it holds.", "Use --force to replace it, or -o."
             )
@@ -149,6 +152,12 @@ def check_same_pipe(one: Input, target: Target, record: Record | None) -> None:
             f"{file} is the result of something else that {readable_path(one.path)} gave.",
             "Name another file with -o, or add --force to replace it.",
         )
+
+
+def _wrote_for_another(folder: Path, path: Path) -> bool:
+    """Whether any record of the folder knows the file as it is: a watch and a task may write the same result."""
+    places = sorted(state_folder(folder).glob("*.json"))
+    return any(record is not None and record.wrote(path) for record in map(_read, places))
 
 
 def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> list[Path]:

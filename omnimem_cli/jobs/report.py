@@ -11,13 +11,15 @@ import jsonschema
 
 from omnimem_cli.base.errors import InputError, UserError, unreadable_input
 from omnimem_cli.base.paths import readable_path
+from omnimem_cli.jobs.inputs import MEMORY_SUFFIX
+from omnimem_cli.jobs.recall import read_facts
 from omnimem_cli.jobs.records import digest_file
 from omnimem_cli.media.ffmpeg import is_local
 from omnimem_cli.media.thumbnails import Thumbnail, thumbnails
 from omnimem_cli.results.report.charts import span_of
 from omnimem_cli.results.report.footage import Footage, relative_address
 from omnimem_cli.results.report.page import write_html
-from omnimem_cli.results.result import schema
+from omnimem_cli.results.result import SCHEMA, schema
 
 THUMBNAILS = 16
 
@@ -60,7 +62,25 @@ def is_of(result: dict, video: str) -> bool:
 
 
 def read_result(file: Path) -> dict:
-    """The finished result in a JSON file. Raises InputError where there is none."""
+    """The finished result in a JSON file, or that of a memory. Raises InputError where there is none."""
+    return _of_memory(file) if file.suffix == MEMORY_SUFFIX else _of_json(file)
+
+
+def _of_memory(file: Path) -> dict:
+    """A watch with what was written on the way: the transcript, and notes as chapters."""
+    header = read_facts(file)
+    head = {"schema": SCHEMA, "task": "watch", "preset": None, "status": "done", "error": None}
+    result = head | header["facts"] | {"results": {}}
+    for part in header["taken"]:
+        if part["task"] == "transcribe":
+            language = part["wishes"].get("spoken_language")
+            result["transcript"] = {"language": language, "segments": part["state"]["segments"]}
+        else:
+            result["summary"] = {"text": "", "chapters": part["state"]["notes"]}
+    return _consistent_or_error(result, readable_path(str(file)))
+
+
+def _of_json(file: Path) -> dict:
     shown = readable_path(str(file))
     try:
         data = file.read_bytes()
@@ -73,6 +93,10 @@ def read_result(file: Path) -> dict:
         raise InputError(f"{shown} is not a result of omnimem.", "Name a file that -f json wrote.") from error
     if result["status"] != "done":
         raise InputError(f"{shown} is the record of an input that failed.", "Watch the input again.")
+    return _consistent_or_error(result, shown)
+
+
+def _consistent_or_error(result: dict, shown: str) -> dict:
     if not _consistent(result["memory"].get("distribution")):
         raise InputError(f"{shown} is damaged: its distribution has lists of different lengths.", "Watch it again.")
     return result

@@ -13,20 +13,23 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePath
 
-from omnimem_cli.base.choices import FORMATS
+from omnimem_cli.base.choices import FORMATS, MEMORY
 from omnimem_cli.base.errors import OutputError, UsageError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.jobs.files import LONGEST_ENDING, fitting_name, name_bytes
-from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, Input
+from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, MEMORY_SUFFIX, Input
 
-RESULT_SUFFIXES = frozenset(f".{format}" for format in FORMATS)
+RESULT_SUFFIXES = frozenset(f".{format}" for format in (*FORMATS, MEMORY))
 SUFFIX_BYTES = 60  # a preset's name may be longer, but the input's own needs room
 SUBTITLES = ("srt", "vtt")  # players look for lecture.srt, not for lecture.transcript.srt
 
 
 @dataclass(frozen=True)
 class Target:
-    """The files of one result: ``folder / files[format]``; ``name`` is unique in the folder and names the record."""
+    """The files of one result: ``folder / files[format]``; ``name`` is unique in the folder and names the record.
+
+    A format is that of the one result (md), of one of several (summary.md), or that of the memory.
+    """
 
     folder: Path
     name: str
@@ -35,6 +38,16 @@ class Target:
     def path(self, format: str) -> Path:
         """The file of the result in this format."""
         return self.folder / self.files[format]
+
+    @property
+    def memory(self) -> Path | None:
+        """Where the memory is kept, if it is."""
+        return self.path(MEMORY) if MEMORY in self.files else None
+
+    @property
+    def texts(self) -> list[Path]:
+        """Every file but the memory."""
+        return [self.path(format) for format in self.files if format != MEMORY]
 
 
 Owner = Callable[[Target], str | None]
@@ -72,15 +85,15 @@ def name_targets(
     places = [
         _folder(one, relative, output) for one, relative in zip(inputs, _disambiguate(inputs, output), strict=True)
     ]
-    stems = Counter((folder, _stem(one)) for one, folder in zip(inputs, places, strict=True))
+    stems = Counter((folder, stem(one)) for one, folder in zip(inputs, places, strict=True))
     names = Counter((folder, one.relative.name) for one, folder in zip(inputs, places, strict=True))
     stems_in = cache(_media_stems)
     taken: set[tuple[Path, str]] = set()
     targets = []
     for one, folder in zip(inputs, places, strict=True):
         # A twin that was not asked for counts too: names must not depend on what else is in the run.
-        twin = output is None and not one.stream and stems_in(folder)[_stem(one)] > 1
-        alone = stems[folder, _stem(one)] == 1 and not twin
+        twin = output is None and not one.stream and stems_in(folder)[stem(one)] > 1
+        alone = stems[folder, stem(one)] == 1 and not twin
         ambiguity = 0 if alone else 1 if names[folder, one.relative.name] == 1 else 2
         target = _choose(one, folder, ambiguity, suffix, formats, owner, taken)
         taken.add((folder, target.name))
@@ -89,13 +102,14 @@ def name_targets(
 
 
 def _named_file(path: Path, inputs: Sequence[Input], formats: Sequence[str]) -> Target:
-    if len(inputs) != 1 or len(formats) != 1:
+    first, *more = formats
+    if len(inputs) != 1 or more not in ([], [MEMORY]):
         what = f"{len(inputs)} inputs" if len(inputs) != 1 else f"{len(formats)} formats"
         raise UsageError(f"-o {path} names one file, but there are {what}.", "Name a folder with -o.")
-    if path.suffix != f".{formats[0]}":
-        raise UsageError(f"-o {path} does not end in .{formats[0]}.", "Let -f and the suffix agree, or drop -f.")
+    if path.suffix != f".{first}":
+        raise UsageError(f"-o {path} does not end in .{first}.", "Let -f and the suffix agree, or drop -f.")
     name = fitting_name(path.name, name_bytes(path.parent) - LONGEST_ENDING)
-    return Target(path.parent, name, {formats[0]: path.name})
+    return Target(path.parent, name, {first: path.name} | {each: path.with_suffix(f".{each}").name for each in more})
 
 
 def _choose(
@@ -114,21 +128,27 @@ def _choose(
 
 def _name_candidates(one: Input) -> Iterator[str]:
     """Ever longer names: lecture, lecture.mp4, lecture.mp4-1f6b3c8a (of the whole path: always its own)."""
-    yield from (_stem(one), one.relative.name, f"{one.relative.name}-{_digits(one)}")
+    yield from (stem(one), one.relative.name, f"{one.relative.name}-{_digits(one)}")
 
 
 def _target(folder: Path, base: str, suffix: str, formats: Sequence[str]) -> Target:
     """The target of this name, which is cut where the disk allows none that long."""
     suffix = fitting_name(suffix, SUFFIX_BYTES)
-    base = fitting_name(base, name_bytes(folder) - len(os.fsencode(f".{suffix}")) - LONGEST_ENDING)
-    files = {f: f"{base}.{f}" if f in SUBTITLES else f"{base}.{suffix}.{f}" for f in formats}
-    return Target(folder, f"{base}.{suffix}", files)
+    words = (suffix, *(format.rpartition(".")[0] for format in formats))
+    base = fitting_name(base, name_bytes(folder) - max(len(os.fsencode(f".{word}")) for word in words) - LONGEST_ENDING)
+    return Target(folder, f"{base}.{suffix}", {format: f"{base}.{_ending(suffix, format)}" for format in formats})
 
 
-def _stem(one: Input) -> str:
+def _ending(suffix: str, format: str) -> str:
+    """What a file's name has behind the input's own. ``format`` names its result itself where there are several."""
+    own, _, plain = format.rpartition(".")
+    return plain if plain in (*SUBTITLES, MEMORY) else f"{fitting_name(own, SUFFIX_BYTES) or suffix}.{plain}"
+
+
+def stem(one: Input) -> str:
     """The name without its suffix, if that is one of media: in ``talk.v2`` the end says something."""
     path = one.relative
-    return path.stem if path.suffix.lower() in MEDIA_SUFFIXES and path.stem else path.name
+    return path.stem if path.suffix.lower() in MEDIA_SUFFIXES | {MEMORY_SUFFIX} and path.stem else path.name
 
 
 def _folder(one: Input, relative: PurePath, output: str | None) -> Path:

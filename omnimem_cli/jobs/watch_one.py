@@ -1,4 +1,4 @@
-"""One prepared input to its result: scan its sound, watch it chunk by chunk, let the task ask, collect the facts.
+"""One prepared input, watched to its end: scan its sound, watch it chunk by chunk, collect the facts of its results.
 
 Knows every room below the command line and none above; draws nothing, writes nothing but checkpoints. Raises UserError.
 """
@@ -12,14 +12,14 @@ from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs.checkpoint import Checkpoint
+from omnimem_cli.jobs.watched import Watched, taken_by
 from omnimem_cli.media.decode import Source
-from omnimem_cli.media.segment import Media
 from omnimem_cli.memory.distribution import distribution
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Stream
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.coverage import coverage, media_warnings
-from omnimem_cli.results.result import Result, dropped_warnings, input_facts, position_warnings
+from omnimem_cli.results.result import dropped_warnings, input_facts, position_warnings
 from omnimem_cli.session.answering import Sampling
 from omnimem_cli.session.audio_scan import scan_audio
 from omnimem_cli.session.preflight import Prepared, stall_s
@@ -34,22 +34,23 @@ def watch_one(
     report: Report,
     *,
     digest: str | None = None,
-    preset: str | None = None,
     checkpoint: Checkpoint | None = None,
-) -> dict:
-    """The result of one task on one input, as `results.result` describes it.
+    before: Watched | None = None,
+) -> Watched:
+    """One input, watched to its end while the task looks on. ``digest``: of the input's bytes, for the result.
 
-    With a ``checkpoint`` the watch continues where the last one of the same work was saved, and saves its own.
+    With a ``checkpoint`` the watch continues where the last one of the same work was saved, and saves its own. With
+    ``before`` it continues where that ended: the input is the same one, which has grown. Raises UserError.
     """
     if adapter.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(adapter.device)  # the result holds this input's own
     task.set_reserve(prepared.config.reserve_s, prepared.plan.format.segment_s)
     run = InputRun(prepared, task, adapter, report)
     saved = checkpoint.load() if checkpoint else None
-    session = run.open_session()
-    if saved is None:
+    session = run.open_session() if before is None else before.session
+    if saved is None and before is None:
         run.scan_audio(session.stream)
-    first = 0 if saved is None else run.resume(session, saved)
+    first = run.first_segment(session) if saved is None else run.resume(session, saved)
     with Source(prepared.media, prepared.plan.format, **run.reading, first_segment=first) as source:
         for chunk_end, segments in session.watch(source):
             task.on_chunk(session, chunk_end, segments)
@@ -59,9 +60,8 @@ def watch_one(
     if not session.chunks_seen:
         path = readable_path(prepared.media.path)
         raise InputError(f"{path} holds nothing to watch in the chosen range.", "Check --start and --end.")
-    run.report_progress("answering", run.total_s or session.end_s)
-    part = task.finish(session, session.end_s)
-    return Result(task.name, part, **run.facts(session, source, digest), preset=preset).as_dict()
+    run.report_progress("answering", prepared.total_s or session.end_s)
+    return run.watched(session, source, digest)
 
 
 @dataclass
@@ -88,16 +88,9 @@ class InputRun:
         """How the media room reads the input."""
         return self.range_s | {"stall_s": stall_s(self.prepared.settings)}
 
-    @property
-    def total_s(self) -> float | None:
-        """Seconds of video that will be watched, None for live input."""
-        settings, duration_s = self.prepared.settings, self.prepared.media.duration_s
-        ends = [end for end in (settings.end_s, duration_s) if end is not None]
-        return max(0.0, min(ends) - (settings.start_s or 0.0)) if ends else None
-
     def report_progress(self, stage: str, done_s: float = 0.0) -> None:
         """Hand the stage and the seconds of video to whoever draws them."""
-        self.report(Progress(stage, done_s, self.total_s))
+        self.report(Progress(stage, done_s, self.prepared.total_s))
 
     def scan_audio(self, stream: Stream) -> None:
         """First pass over a file's sound, for whoever needs it."""
@@ -122,6 +115,23 @@ class InputRun:
             question_tokens_in_flight=prepared.config.question_tokens_in_flight,
         )
 
+    def first_segment(self, session: Session) -> int:
+        """The first segment of the range that the session has not seen: 0 for a new one. Raises InputError.
+
+        A memory ends in a whole segment or is at the end of its input: the next one begins where it ended.
+        """
+        if not session.chunks_seen:
+            return 0
+        plan, shown = self.prepared.plan, readable_path(self.prepared.media.path)
+        seen = (session.end_s - (self.prepared.settings.start_s or 0.0)) / plan.format.segment_s
+        if plan != session.plan:
+            raise InputError(f"{shown} would be watched in another form than before.", "Watch it from the beginning.")
+        if abs(seen - round(seen)) > 1e-6:
+            hint = "Watch it from the beginning."
+            raise InputError(f"{shown} was watched into the middle of a segment, at {session.end_s:.2f} s.", hint)
+        session.stream.media = self.prepared.watched
+        return round(seen)
+
     def state(self, session: Session, segments: int) -> dict:
         """Everything to continue from after ``segments`` segments of the range."""
         spent = {"wall_s": time.monotonic() - self.began, "stage_times": vars(session.stage_times)}
@@ -135,36 +145,33 @@ class InputRun:
         self.began -= saved["spent"]["wall_s"]  # for ``wall_s`` alone: --timeout counts this process's seconds
         return saved["segments"]
 
+    def watched(self, session: Session, source: Source, digest: str | None) -> Watched:
+        """The session in hand, with all that results and memory files say of it."""
+        config, settings = self.prepared.config, self.prepared.settings
+        size = {
+            "budgets": [[budget.visual, budget.audio] for budget in config.budgets],
+            "chunk_tokens": config.chunk_tokens,
+            "reserve_s": config.reserve_s,
+        }
+        facts = self.facts(session, source, digest)
+        return Watched(session, settings, size, facts, taken_by(self.task), self.began, source.decode_s)
+
     def facts(self, session: Session, source: Source, digest: str | None) -> dict:
-        """Everything in a result but what the task made."""
+        """Everything in a result but what the task made and the time it took."""
         media = self.prepared.media
         return {
             "input": input_facts(media, digest=digest, **self.range_s),
             "model": _model_facts(self.adapter),
             "memory": _memory_facts(self.prepared, session),
             "coverage": coverage(media, **session.coverage(), **self.range_s),
-            "timing": self._timing(session, source),
             "warnings": [
                 *_foreign_world_warning(self.adapter, media.comment),
                 *media_warnings(media),
                 *source.warnings,
                 *dropped_warnings(session.memory.dropped, session.memory.tokens_seen),
                 *_position_warning(self.prepared, session),
-                *_without_no_sound(self.task.warnings, media),
             ],
         }
-
-    def _timing(self, session: Session, source: Source) -> dict:
-        wall_s, watched_s = time.monotonic() - self.began, session.end_s - (session.start_s or 0.0)
-        parts = {"decode_s": source.decode_s, **vars(session.stage_times), "wall_s": wall_s}
-        rate = round(watched_s / wall_s, 2) if wall_s else None
-        return {name: round(value, 3) for name, value in parts.items()} | {"video_seconds_per_second": rate}
-
-
-def _without_no_sound(warnings: list[dict], media: Media) -> list[dict]:
-    """The task's warnings, where sound that cannot be decoded is not called absent."""
-    lost = any(stream.kind == "sound" for stream in media.lost)
-    return [note for note in warnings if not (lost and note["code"] == "no_sound")]
 
 
 def _foreign_world_warning(adapter: Adapter, comment: str | None) -> list[dict]:
@@ -194,7 +201,7 @@ def _model_facts(adapter: Adapter) -> dict:
 
 def _memory_facts(prepared: Prepared, session: Session) -> dict:
     memory, config, settings = session.memory, prepared.config, prepared.settings
-    layers, device = len(config.budgets), session.adapter.device
+    layers = len(config.budgets)
     split = {
         "visual": sum(b.visual for b in config.budgets) / layers,
         "audio": sum(b.audio for b in config.budgets) / layers,
@@ -211,7 +218,7 @@ def _memory_facts(prepared: Prepared, session: Session) -> dict:
         "kept": _by_kind(memory.counts()),
         "bytes": memory.nbytes,
         "peak_bytes": memory.peak_bytes,
-        "device_peak_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "device_peak_bytes": None,  # known once the answers are there
         "distribution": asdict(distribution(memory, session.start_s or 0.0, session.end_s)),
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from omnimem_cli.base.paths import readable_path
@@ -9,9 +10,11 @@ from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.records import digest_file
 from omnimem_cli.jobs.targets import Target
+from omnimem_cli.results.writers import FORMATS
+from omnimem_cli.tasks.task import Task
 
 # What may differ between two runs without making their results differ.
-_INDIFFERENT = ("formats", "output", "force", "strict", "timeout_s", "offline", "device", "model")
+_INDIFFERENT = ("formats", "output", "keep_memory", "force", "strict", "timeout_s", "offline", "device", "model")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,25 @@ class Work:
     options: dict[str, Any]
     settings: Settings
     preset: str | None = None
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Of all files but the memory: those of the one result, or ``summary.md`` and so on of several."""
+        named = self.settings.formats
+        if self.name != "watch":
+            return named
+        return tuple(
+            f"{key}.{f}" for key, part in self.options["parts"].items() for f in named if f in FORMATS[part.task]
+        )
+
+    def result_in(self, result: dict, format: str) -> tuple[dict, str]:
+        """The one of several results that is written in ``format``, and that format without its word."""
+        key, _, plain = format.rpartition(".")
+        return (result["results"][key] if key else result), plain
+
+    def make_task(self) -> Task:
+        """A new task, for one input."""
+        return self.make(self.settings, **self.options)
 
     def identity(self, model: dict[str, str]) -> dict:
         """Everything that the result depends on besides the input, as plain values."""
@@ -37,10 +59,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """One input and the files of its result. ``target`` is None where the result goes to stdout."""
+    """One input and its files. ``target`` is None where the result goes to stdout, ``memory`` where none is kept."""
 
     input: Input
     target: Target | None
+    memory: Path | None = None
 
 
 def label(job: Job, number: int, total: int) -> str:

@@ -141,6 +141,11 @@ class Memory:
         stores = self.stores if window is None else [_window(store, *window) for store in self.stores]
         return Fork(self, stores)
 
+    def holds(self, start_s: float, end_s: float) -> bool:
+        """Whether any layer holds an entry of video time [start_s, end_s), the prefix aside."""
+        times = [store.table["time"][store.table["kind"] != PREFIX] for store in self.stores if len(store)]
+        return any(bool(((time >= start_s) & (time < end_s)).any()) for time in times)
+
     def counts(self) -> dict[int, float]:
         """Entries held by kind, mean over layers."""
         totals = {kind: sum(self._count(store, kind) for store in self.stores) for kind in self.seen}

@@ -29,6 +29,11 @@ class Store:
         return self._length
 
     @property
+    def form(self) -> tuple[int, int, int]:
+        """Rows of the table, KV heads and head dimension."""
+        return self.rows, self._buffer.shape[1], self._buffer.shape[3]
+
+    @property
     def _keys(self) -> Tensor:
         """[1, G, m, d], post-rotary, a view."""
         return self._buffer[0:1, :, : self._length]
@@ -146,9 +151,9 @@ class Store:
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Hold exactly what ``state`` gave."""
+        """Hold exactly what ``state`` gave; keys and values of another type become this store's."""
         columns = {n.removeprefix("side."): t for n, t in tensors.items() if n.startswith("side.")}
-        self._buffer = torch.stack([tensors["key"], tensors["value"]]).to(self.device)
+        self._buffer = torch.stack([tensors["key"], tensors["value"]]).to(self.device, self.dtype)
         self._length = self._buffer.shape[2]
         self.table = Table({n: t.to(self.device) for n, t in columns.items()}) if columns else None
 

@@ -179,6 +179,12 @@ def revision_of(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def config_digest(folder: Path) -> str | None:
+    """SHA-256 of config.json; None where there is none (a LoRA release has its base's)."""
+    file = folder / "config.json"
+    return "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
 def _base(lora: Path) -> Path:
     name = lora_base(lora)
     folder = lora / name if (lora / name).is_dir() else hub.cached(name)

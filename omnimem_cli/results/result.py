@@ -23,7 +23,7 @@ from omnimem_cli.results.coverage import _round, coverage_warnings
 SCHEMA = "omnimem/result/1"
 
 
-PARTS = {"summarize": "summary", "transcribe": "transcript", "ask": "answers"}
+PARTS = {"summarize": "summary", "transcribe": "transcript", "ask": "answers", "watch": "results"}
 """The key of a result that holds what the task produced."""
 
 

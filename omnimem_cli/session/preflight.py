@@ -54,6 +54,13 @@ class Prepared:
     config: WatchConfig
     seconds: float
 
+    @property
+    def total_s(self) -> float | None:
+        """Seconds of video that will be watched, None for live input."""
+        settings, duration_s = self.settings, self.media.duration_s
+        ends = [end for end in (settings.end_s, duration_s) if end is not None]
+        return max(0.0, min(ends) - (settings.start_s or 0.0)) if ends else None
+
 
 def prepare(
     path: str, settings: Settings, adapter: Adapter, reserve_s: float = 0.0, free: int | None = None

@@ -96,6 +96,10 @@ class Session:
             prefix = []
             yield self._chunk_end(segments), segments
 
+    def holds(self, start_s: float, end_s: float) -> bool:
+        """Whether the memory holds any entry of video time [start_s, end_s)."""
+        return self.memory.holds(start_s, end_s)
+
     def coverage(self) -> dict[str, float]:
         """Seconds of picture and of sound, each by its stream's own begin and end, that entered the model."""
         return {"video_s": self.video_s, "audio_s": self.audio_s}

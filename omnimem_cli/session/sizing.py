@@ -47,18 +47,23 @@ class WatchConfig:
     positions: str = "keep"
 
     def memory(self, stream: Stream) -> Memory:
-        """An empty memory of this shape; a policy that asks the model something asks by ``stream``."""
-        adapter = stream.adapter
-        return Memory(
-            adapter.decoder,
-            self.policy,
-            self.budgets,
-            dtype=adapter.dtype,
-            device=adapter.device,
-            reserve_s=self.reserve_s,
-            position_map=make_position_map(self.positions, adapter.decoder, adapter.row.trained_positions),
-            prompts=stream.question,
-        )
+        """An empty memory of this shape."""
+        return new_memory(stream, self.policy, self.budgets, self.reserve_s, self.positions)
+
+
+def new_memory(stream: Stream, policy: Policy, budgets: list[LayerBudget], reserve_s: float, positions: str) -> Memory:
+    """An empty memory of a stream's model; a policy that asks the model something asks by ``stream``."""
+    adapter = stream.adapter
+    return Memory(
+        adapter.decoder,
+        policy,
+        budgets,
+        dtype=adapter.dtype,
+        device=adapter.device,
+        reserve_s=reserve_s,
+        position_map=make_position_map(positions, adapter.decoder, adapter.row.trained_positions),
+        prompts=stream.question,
+    )
 
 
 def size_memory(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from omnimem_cli.base.choices import STYLES
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import format_span
+from omnimem_cli.results.codes import warning
 from omnimem_cli.tasks.prompts import NOTE, OUTLINE, SUMMARY, TITLE, instruct
 from omnimem_cli.tasks.reply import clean_reply
 from omnimem_cli.tasks.retry import answers_to
@@ -50,6 +51,7 @@ class Summarize(Task):
         self.prompt = prompt or SUMMARY
         self.notes_s = notes_s
         self.chunk_s = None if style == "brief" else notes_s
+        self.writes_while_watching = style != "brief"
         self.warnings: list[dict] = []
         self.notes: list[Note] = []
         self._open_s: float | None = None  # where the window that has no note yet begins
@@ -60,6 +62,24 @@ class Summarize(Task):
             self._open_s = chunk_end.start_s
         if self.style != "brief" and not chunk_end.last and chunk_end.end_s - self._open_s >= self.notes_s:
             self._take_note(session, chunk_end.end_s)
+
+    @property
+    def wishes(self) -> dict:
+        """What the notes depend on."""
+        own = {"chapters": self.style == "chapters", "notes_s": self.notes_s}
+        return own | {"language": self.settings.language, "glossary": list(self.settings.glossary)}
+
+    def look_back(self, session: "Session") -> None:
+        """Take the notes from the memory, each on a window of which it holds something."""
+        self._open_s = session.start_s
+        for count in range(1, int((session.end_s - self._open_s) / self.notes_s) + 1):
+            until_s = min(session.start_s + count * self.notes_s, session.end_s)
+            if until_s < session.end_s and session.holds(self._open_s, until_s):
+                self._take_note(session, until_s)
+        text = (
+            "The notes were taken from the memory, which holds little of what is long past; --with takes them in time."
+        )
+        self.warnings.append(warning("notes_late", text))
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"summary": {text, chapters}}``."""

@@ -19,13 +19,15 @@ class Task(Protocol):
     ``reserve_s``: seconds of the most recent video that should not be evicted; ``chunk_s``: the most seconds of
     video a chunk may take (None: as many as the memory likes), read after ``set_reserve``; ``warnings``:
     {code, message}, complete after ``finish``; ``needs_audio_scan``: it wants all the sound of a file before the
-    watch. What a task leaves out does nothing.
+    watch; ``writes_while_watching``: what it writes can be had only then, or best then, and is kept with a memory.
+    What a task leaves out does nothing.
     """
 
     name: str
     reserve_s: float = 0.0
     chunk_s: float | None = None
     needs_audio_scan: bool = False
+    writes_while_watching: bool = False
     warnings: list[dict]
 
     def set_reserve(self, reserve_s: float, segment_s: float) -> None:
@@ -39,6 +41,14 @@ class Task(Protocol):
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """After the last chunk; ``end_s`` is where the video ended. Returns ``{part: value}``."""
+
+    @property
+    def wishes(self) -> dict:
+        """What its state depends on besides the watch, as plain values."""
+        return {}
+
+    def look_back(self, session: "Session") -> None:
+        """In place of the watch: write what can still be written from the memory alone. Raises InputError."""
 
     def state(self) -> dict:
         """Plain values (JSON) that ``load_state`` continues from, taken between two chunks."""

@@ -7,6 +7,7 @@ every window is asked before anything of it is evicted; silence is never asked a
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import format_span
 from omnimem_cli.results.codes import warning
@@ -35,6 +36,7 @@ class Transcribe(Task):
     """
 
     name = "transcribe"
+    writes_while_watching = True
 
     def __init__(self, settings: Settings, *, window_s: float = WINDOW_S):
         self.settings = settings
@@ -76,6 +78,17 @@ class Transcribe(Task):
             self._open_s = chunk_end.start_s
         if not chunk_end.last:
             self._ask_until(session, chunk_end.end_s, self.rest_s)
+
+    @property
+    def wishes(self) -> dict:
+        """What the segments depend on."""
+        own = {"spoken_language": self.settings.spoken_language, "glossary": list(self.settings.glossary)}
+        return own | {"vad": self.settings.vad}
+
+    def look_back(self, session: "Session") -> None:
+        """Raise InputError: words are gone once they are evicted."""
+        hint = "Take it while watching: omnimem watch VIDEO --with transcript, or omnimem transcribe VIDEO."
+        raise InputError("The memory holds no transcript with these options.", hint, code="no_transcript")
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"transcript": {language, segments}}``."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import footage
+import kept
 import pytest
 import zoo
 import zoo_joined
@@ -39,7 +40,9 @@ from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 from omnimem_cli.results.codes import ERROR_CODES, WARNING_CODES
 from omnimem_cli.results.coverage import coverage, coverage_warnings, media_warnings
 from omnimem_cli.results.result import failed
+from omnimem_cli.session import memory_file
 from omnimem_cli.session.answering import Answer
+from omnimem_cli.session.memory_file import read_header
 from omnimem_cli.session.preflight import planned, prepare
 from omnimem_cli.session.sizing import size_memory
 from omnimem_cli.tasks.ask import Ask
@@ -49,6 +52,7 @@ from omnimem_cli.tasks.summarize import Summarize
 from omnimem_cli.tasks.transcribe import Transcribe
 
 LAYOUT = Format(2.0, 2, 80, 48)
+TINY = Settings(budget=parse_budget("60"), max_tokens=2, fps=1, max_pixels=56 * 56)
 LIVE = Media("camera", None, AudioStream(0, "opus", 1, 48_000, None), origin_s=None)
 
 
@@ -78,10 +82,11 @@ class Place:
     def watch(self) -> list[dict]:
         """Watch a clip with a model of another world, trained on ten positions; the warnings."""
         self.adapter.row = replace(self.adapter.row, world="another", trained_positions=10)
-        settings = Settings(budget=parse_budget("60"), max_tokens=2, fps=1, max_pixels=56 * 56)
+        settings = TINY
         clip = str(footage.av(self.folder, video_s=2, audio_s=2))
         prepared = prepare(clip, settings, self.adapter)
-        return watch_one(prepared, Summarize(settings), self.adapter, lambda progress: None)["warnings"]
+        task = Summarize(settings)
+        return watch_one(prepared, task, self.adapter, lambda progress: None).result(task)["warnings"]
 
 
 def without_its_sound(folder: Path) -> Path:
@@ -164,6 +169,23 @@ def fault(place: Place) -> None:
     probe("lavfi:testsrc2")
 
 
+def cut_memory(place: Place) -> None:
+    one = kept.watched(footage.av(place.folder, video_s=2, audio_s=2), TINY, place.adapter)
+    path = kept.saved(one, place.folder / "a.omnimem")
+    path.write_bytes(path.read_bytes()[:-8])
+    read_header(path)
+
+
+def newer_memory(place: Place) -> None:
+    place.patch.setattr(memory_file, "SCHEMA", "omnimem/memory/2")
+    memory_file.write_memory_file(place.folder / "a.omnimem", {}, {})
+    read_header(place.folder / "a.omnimem")
+
+
+def words_that_are_gone(place: Place) -> None:
+    Transcribe(Settings()).look_back(None)
+
+
 ERRORS: dict[str, Callable[[Place], object]] = {
     "usage": lambda place: find_device("tape"),
     "input": nothing_to_calibrate_from,
@@ -184,6 +206,10 @@ ERRORS: dict[str, Callable[[Place], object]] = {
     "stalled": stalled,
     "network": lambda place: probe(str(zoo_joined.playlist(place.folder))),
     "apart": far_apart,
+    "not_memory": lambda place: read_header(zoo.text(place.folder)),
+    "memory_damaged": cut_memory,
+    "memory_newer": newer_memory,
+    "no_transcript": words_that_are_gone,
     "timeout": too_late,
     "environment": lambda place: Process([str(place.folder)], "a folder is no program"),
     "no_ffmpeg": lambda place: Process([str(place.folder / "ffmpeg")], "no such program"),
@@ -223,6 +249,13 @@ def not_finite(place: Place) -> list[dict]:
     return place.watch()
 
 
+def notes_from_a_memory(place: Place) -> list[dict]:
+    one = kept.watched(footage.av(place.folder, video_s=2, audio_s=2), TINY, place.adapter)
+    task = Summarize(TINY, style="chapters")
+    task.look_back(one.session)
+    return task.warnings
+
+
 WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "foreign_world": Place.watch,
     "coverage_low": lambda place: coverage_warnings(coverage(media_of(60, 60), 60.0, 30.0)),
@@ -241,6 +274,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "no_sound": lambda place: transcribed(mute(0.0, 4.0)),
     "silent": lambda place: transcribed(sound(0.0, [(4.0, 0.0)])),
     "quiet_skipped": lambda place: transcribed(sound(0.0, [(40.0, 0.2), *[(0.5, 0.002), (0.5, 0.0002)] * 40])),
+    "notes_late": notes_from_a_memory,
     "repetition": lambda place: clean_reply("over and over again " * 9, True, "It").warnings,
     "answer_cut": lambda place: clean_reply("A talk", False, "It").warnings,
     "answer_empty": lambda place: clean_reply("", True, "It").warnings,

@@ -34,7 +34,11 @@ class FakeRun:
         monkeypatch.setattr(LazyModel, "load", lambda model: adapter)
         monkeypatch.setattr(run, "watch_one", self._watch)
 
-    def _watch(self, prepared, task, adapter, report, *, digest=None, preset=None, checkpoint=None) -> dict:
+    def _watch(self, *arguments, **more) -> SimpleNamespace:
+        made = self._result(*arguments, **more)
+        return SimpleNamespace(result=lambda task, preset=None: made)
+
+    def _result(self, prepared, task, adapter, report, *, digest=None, checkpoint=None) -> dict:
         path, settings = prepared
         name = Path(path).name
         self.watched.append(name)

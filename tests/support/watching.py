@@ -13,4 +13,5 @@ def watch(
     path: str | Path, settings: Settings, task: Task, adapter: Adapter, report: Report = lambda progress: None, **more
 ) -> dict:
     """The result; ``more`` is what `watch_one` takes."""
-    return jobs.watch_one(prepare(str(path), settings, adapter, task.reserve_s), task, adapter, report, **more)
+    prepared = prepare(str(path), settings, adapter, task.reserve_s)
+    return jobs.watch_one(prepared, task, adapter, report, **more).result(task)

@@ -98,7 +98,7 @@ class SalmonnStream:
         """Continue where ``state`` was taken. Media and plan have decided the rule of positions already."""
         self.layout = Layout(**state["layout"])
         self.positions = type(self.positions)(**state["positions"])
-        self.waiting = state["waiting"].to(self.adapter.device)
+        self.waiting = state["waiting"].to(self.adapter.device, self.adapter.dtype)
         self.start_s, self.due_s = state["start_s"], state["due_s"]
 
     def _features(self, segments: Sequence[Segment]) -> Iterator[Features]:

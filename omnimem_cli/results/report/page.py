@@ -20,7 +20,7 @@ from omnimem_cli.results.report import charts
 from omnimem_cli.results.report.footage import Footage, data_uri
 from omnimem_cli.results.report.texts import blocks, pieces
 
-TITLES = {"summarize": "Summary", "transcribe": "Transcript", "ask": "Answers"}
+TITLES = {"summarize": "Summary", "transcribe": "Transcript", "ask": "Answers", "watch": "Memory"}
 GENERATOR = "omnimem"
 """What the page says it was made by; `is_report` looks for it."""
 

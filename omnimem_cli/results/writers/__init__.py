@@ -27,7 +27,7 @@ FORMATS = {
 }
 """Which task offers which formats: subtitles are made of transcripts only."""
 
-SUFFIXES = {"summarize": "summary", "transcribe": "transcript", "ask": "answers"}
+SUFFIXES = {"summarize": "summary", "transcribe": "transcript", "ask": "answers", "watch": "watch"}
 """What is between the input's name and the format: ``lecture.summary.md``."""
 
 

@@ -1,0 +1,89 @@
+"""``omnimem watch``: options to a watch that keeps its memory, with any number of tasks on the way."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.flags import ANSWER, split
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.texts import typed_text
+from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, option, takes
+
+if TYPE_CHECKING:
+    from omnimem_cli.tasks.several import Part
+
+EXAMPLES = (
+    "omnimem watch lecture.mp4",
+    "omnimem watch lecture.mp4 --with summary,chapters,transcript --preset lecture -f md,json",
+    "omnimem watch meetings/ -r --with transcript -o memories/",
+    'omnimem ask lecture.omnimem -Q "What was shown after the break?"',
+)
+WITH = {
+    "summary": ("summarize", {"style": "brief"}),
+    "detailed": ("summarize", {"style": "detailed"}),
+    "chapters": ("summarize", {"style": "chapters"}),
+    "transcript": ("transcribe", {}),
+}
+"""What may be made on the way: the task and its options."""
+
+
+@takes(settings=Group(Settings, without=("keep_memory",)), options=Group(RunOptions), config=True)
+def watch(
+    inputs: Inputs = None,
+    made: Annotated[
+        list[str] | None,
+        option(
+            ANSWER,
+            "--with RESULT,...",
+            f"Results to make from the same watch: {', '.join(WITH)}. Repeatable.",
+            autocompletion=lambda incomplete: [word for word in WITH if word.startswith(incomplete)],
+        ),
+    ] = None,
+    preset: Annotated[
+        list[str] | None,
+        option(ANSWER, "--preset NAME", "A set of questions to answer from the same watch. Repeatable."),
+    ] = None,
+    question: Annotated[
+        list[str] | None, option(ANSWER, "-Q --question TEXT", "A question to answer from the same watch. Repeatable.")
+    ] = None,
+    *,
+    settings: Settings,
+    options: RunOptions,
+) -> None:
+    """Watch videos and keep the memories: lecture.mp4 gives lecture.omnimem, to ask without the video."""
+    from omnimem_cli.commands.run_task import run_task
+    from omnimem_cli.tasks.several import Several
+
+    if settings.output == "-":
+        raise UsageError("A memory is a file, and cannot go to standard output.", "Name a folder with -o, or drop -o.")
+    parts = _parts(made or [], preset or [], question or [])
+    run_task(inputs, replace(settings, keep_memory=True), options, "watch", Several, {"parts": parts})
+
+
+def _parts(made: list[str], presets: list[str], questions: list[str]) -> "dict[str, Part]":
+    """The tasks by the word in their results' names. Raises UsageError for unknown words."""
+    from omnimem_cli.tasks.presets import library
+    from omnimem_cli.tasks.several import Part
+
+    parts: dict[str, Part] = {}
+    for word in (word for text in made for word in split(text)):
+        if word not in WITH:
+            raise UsageError(f"--with {word} is unknown.", f"Choose from {', '.join(WITH)}.")
+        parts[word] = Part(*WITH[word])
+    for text in questions:
+        typed_text(text, "-Q")
+    if questions:
+        parts["answers"] = Part("ask", {"questions": library.as_questions(questions)})
+    for name in presets:
+        loaded = library.load(name)
+        if loaded.name in parts:
+            raise UsageError(f"Two results would be called {loaded.name}.", "Run them apart.")
+        parts[loaded.name] = Part("ask", {"questions": loaded.filled({})}, loaded.name)
+    return parts
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("watch", epilog=examples(EXAMPLES))(watch)

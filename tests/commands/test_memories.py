@@ -1,0 +1,175 @@
+"""Watch once, ask later: the commands around memory files, as users type them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import omnimem_cli
+from omnimem_cli import app
+
+DEMO = Path(omnimem_cli.__file__).parent / "world" / "demo.mp4"
+
+
+def omnimem(*arguments: object) -> int:
+    return app.run([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one watch made a memory, a summary, chapters, a transcript and answers."""
+    folder = tmp_path_factory.mktemp("watched")
+    shutil.copy(DEMO, folder / "talk.mp4")
+    made = ("--with", "summary,chapters", "--with", "transcript", "-Q", "What was shown?", "-f", "json,md,srt")
+    assert omnimem("watch", folder / "talk.mp4", "-m", "nano", "-q", *made) == 0
+    return folder
+
+
+@pytest.fixture
+def here(watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a copy of the memory, and no video."""
+    shutil.copy(watched / "talk.omnimem", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def result(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def test_one_watch_writes_every_result_and_the_memory(watched):
+    texts = {"summary.md", "summary.json", "chapters.md", "chapters.json", "transcript.md", "transcript.json"}
+    names = {f"talk.{ending}" for ending in texts | {"answers.md", "answers.json", "srt", "omnimem", "mp4"}}
+    assert {path.name for path in watched.iterdir() if path.name != ".omnimem"} == names
+
+
+def test_a_question_to_the_memory_has_the_answer_of_the_watch(watched, here, capsys):
+    assert omnimem("ask", "talk.omnimem", "-Q", "What was shown?", "-f", "json", "-q") == 0
+    asked, before = result(here / "talk.answers.json"), result(watched / "talk.answers.json")
+    assert asked["answers"] == before["answers"]
+    assert asked["input"]["path"] == "talk.omnimem" and asked["input"]["watched"].endswith("talk.mp4")
+    assert asked["coverage"] == before["coverage"] and asked["timing"]["prefill_s"] == 0
+
+
+def test_the_transcript_and_the_chapters_that_were_taken_come_from_the_memory(watched, here):
+    assert omnimem("transcribe", "talk.omnimem", "-f", "json", "-q") == 0
+    assert omnimem("summarize", "talk.omnimem", "--style", "chapters", "-f", "json", "-q") == 0
+    assert result(here / "talk.transcript.json")["transcript"] == result(watched / "talk.transcript.json")["transcript"]
+    assert result(here / "talk.summary.json")["summary"] == result(watched / "talk.chapters.json")["summary"]
+
+
+def test_what_was_not_taken_is_said(here, tmp_path, capsys):
+    shutil.copy(DEMO, "bare.mp4")
+    assert omnimem("watch", "bare.mp4", "-m", "nano", "-q") == 0
+    assert omnimem("transcribe", "bare.omnimem", "-q") == 4
+    assert "--with transcript" in capsys.readouterr().err
+    assert omnimem("summarize", "bare.omnimem", "--style", "detailed", "-f", "json", "-q") == 0
+    codes = [note["code"] for note in result(tmp_path / "bare.summary.json")["warnings"]]
+    assert "notes_late" in codes
+
+
+def test_keep_memory_keeps_the_memory_of_any_task(here):
+    shutil.copy(DEMO, "other.mp4")
+    assert omnimem("summarize", "other.mp4", "-m", "nano", "--keep-memory", "-q", "-o", "out") == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == [".omnimem", "other.omnimem", "other.summary.md"]
+
+
+def test_with_the_result_on_stdout_the_memory_comes_to_the_current_folder(here, capsys):
+    assert omnimem("demo") == 0
+    assert "demo.omnimem" in capsys.readouterr().err
+    assert omnimem("ask", "demo.omnimem", "-Q", "What was shown?", "-o", "-", "-q") == 0
+    assert json.loads(capsys.readouterr().out)["answers"][0]["answer"]
+
+
+def test_a_watch_is_not_done_again_unless_its_memory_is_gone(watched, tmp_path, monkeypatch, capsys):
+    shutil.copytree(watched, tmp_path, dirs_exist_ok=True, copy_function=shutil.copy2)
+    monkeypatch.chdir(tmp_path)
+    again = ("watch", "talk.mp4", "-m", "nano", "--with", "summary,chapters", "--with", "transcript")
+    again += ("-Q", "What was shown?", "-f", "json,md,srt")
+    assert omnimem(*again) == 0
+    assert "skipped, done before" in capsys.readouterr().err
+    Path("talk.omnimem").unlink()
+    assert omnimem(*again, "-q") == 0
+    assert Path("talk.omnimem").exists()
+
+
+def test_a_task_may_replace_the_result_that_a_watch_wrote(watched, tmp_path, monkeypatch):
+    shutil.copytree(watched, tmp_path, dirs_exist_ok=True, copy_function=shutil.copy2)
+    monkeypatch.chdir(tmp_path)
+    assert omnimem("ask", "talk.mp4", "-m", "nano", "-Q", "What was shown?", "-f", "json", "-q") == 0
+    assert omnimem("ask", "talk.mp4", "-m", "nano", "-Q", "What was shown first?", "-f", "json", "-q") == 0
+    Path("talk.answers.json").write_text("mine")
+    assert omnimem("ask", "talk.mp4", "-m", "nano", "-Q", "What was shown first?", "-f", "json", "-q") == 8
+
+
+def test_a_file_that_is_no_memory_of_this_input_is_not_replaced(here, capsys):
+    shutil.copy(DEMO, "talk.mp4")
+    Path("talk.omnimem").write_text("my notes")
+    assert omnimem("watch", "talk.mp4", "-m", "nano", "-q") == 8
+    assert Path("talk.omnimem").read_text() == "my notes"
+    assert omnimem("watch", "talk.mp4", "-m", "nano", "-q", "--force") == 0
+
+
+def test_a_folder_gives_memories_whose_video_is_not_there(here, capsys):
+    Path("in").mkdir()
+    shutil.move("talk.omnimem", "in/talk.omnimem")
+    assert omnimem("ask", "in", "-r", "-n", "-Q", "What?") == 0
+    assert "talk.omnimem" in capsys.readouterr().out
+    shutil.copy(DEMO, "in/talk.mp4")
+    assert omnimem("ask", "in", "-r", "-n", "-Q", "What?") == 0
+    assert "talk.omnimem" not in capsys.readouterr().out
+    assert omnimem("watch", "in", "-r", "-n", "-m", "nano") == 0
+    assert "in/talk.mp4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("watch", "talk.omnimem"), "is a memory"),
+        (("watch", "talk.mp4", "-o", "-"), "standard output"),
+        (("watch", "talk.mp4", "-f", "md"), "--with"),
+        (("watch", "talk.mp4", "--with", "poem"), "Choose from summary"),
+        (("watch", "talk.mp4", "--with", "summary", "-f", "srt"), "srt is no format"),
+        (("watch", "talk.mp4", "--with", "summary,transcript", "-f", "srt"), "no format for the summary"),
+        (("ask", "talk.omnimem", "-Q", "What?", "--budget", "7"), "--budget"),
+    ],
+)
+def test_what_a_memory_cannot_do_is_a_usage_error(arguments, said, here, capsys):
+    assert omnimem(*arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_another_model_is_a_usage_error_that_names_the_right_one(here, tiny_folder, capsys):
+    assert omnimem("ask", "talk.omnimem", "-Q", "What?", "-m", tiny_folder) == 2
+    assert "-m nano" in capsys.readouterr().err
+
+
+def test_a_damaged_memory_fails_by_itself(here, capsys):
+    shutil.copy("talk.omnimem", "broken.omnimem")
+    data = bytearray(Path("broken.omnimem").read_bytes())
+    data[-500] ^= 8
+    Path("broken.omnimem").write_bytes(data)
+    assert omnimem("ask", "broken.omnimem", "talk.omnimem", "-Q", "What was shown?", "-q") == 3
+    assert "broken.omnimem is damaged" in capsys.readouterr().err
+    assert Path("talk.answers.md").exists()
+
+
+def test_show_tells_what_is_inside_and_verify_whether_it_is_whole(here, capsys):
+    assert omnimem("memory", "show", "talk.omnimem") == 0
+    shown = capsys.readouterr().out
+    assert "transcript (" in shown and "picture  " in shown and "nano" in shown
+    assert all(len(line) <= 100 for line in shown.splitlines())
+    assert omnimem("memory", "show", "talk.omnimem", "-f", "json") == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert facts["file_bytes"] == Path("talk.omnimem").stat().st_size
+    assert omnimem("memory", "verify", "talk.omnimem") == 0
+    Path("talk.omnimem").write_bytes(Path("talk.omnimem").read_bytes()[:-9])
+    assert omnimem("memory", "verify", "talk.omnimem") == 4
+    assert omnimem("memory", "show", "talk.omnimem") == 4
+
+
+def test_a_memory_has_a_page(here, capsys):
+    assert omnimem("report", "talk.omnimem") == 0
+    page = Path("talk.html").read_text()
+    assert "data-start" in page and "<svg" in page

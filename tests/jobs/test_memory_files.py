@@ -1,0 +1,222 @@
+"""A memory that was saved and loaded is the memory that was watched; whatever else is in a file is refused."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import footage
+import jsonschema
+import pytest
+import torch
+from kept import MODEL, loaded, logits, same_state, saved, watched
+from salmonn_tiny import tiny_salmonn
+from tiny_qwen3 import tiny_qwen3_omni
+
+import omnimem_cli
+from omnimem_cli.base.budget import Budget
+from omnimem_cli.base.errors import InputError, UsageError
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.jobs import recall
+from omnimem_cli.jobs.watched import Watched
+from omnimem_cli.memory.policies import POLICIES
+from omnimem_cli.models.loader import load
+from omnimem_cli.session.memory_file import read_header, read_memory_file
+from omnimem_cli.tasks.several import Part
+
+SETTINGS = Settings(budget=Budget(90), max_tokens=4, fps=1, max_pixels=56 * 56, chunk=100)
+DEMO = Path(omnimem_cli.__file__).parent / "world" / "demo.mp4"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return footage.av(tmp_path_factory.mktemp("clip"), video_s=12, audio_s=12)
+
+
+@pytest.fixture(scope="module")
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("family") / request.param
+    make = tiny_qwen3_omni if request.param == "qwen3-omni" else lambda path: tiny_salmonn(path, request.param)
+    return load(str(make(folder)), device="cpu")
+
+
+def check_same_answers(one: Watched, path: Path, adapter) -> None:
+    """The memory of the file is that of ``one``: state, logits and answers, bit for bit."""
+    again = loaded(saved(one, path), adapter)
+    assert same_state(one, again)
+    assert torch.equal(logits(one), logits(again))
+    assert one.ask("What?", "And who is it?") == again.ask("What?", "And who is it?")
+
+
+@pytest.mark.parametrize("positions", ["keep", "lazy", "eager", "retime"])
+@pytest.mark.parametrize("policy", [*POLICIES, "omnimem:score=code", "hermes:pool=split"])
+def test_a_loaded_memory_answers_bit_for_bit_as_the_saved_one(policy, positions, clip, tiny_adapter, tmp_path):
+    settings = replace(SETTINGS, policy=policy, positions=positions)
+    check_same_answers(watched(clip, settings, tiny_adapter), tmp_path / "a.omnimem", tiny_adapter)
+
+
+@pytest.mark.parametrize("positions", ["keep", "eager"])
+@pytest.mark.parametrize("family", ["qwen3-omni", "salmonn25", "salmonn3"], indirect=True)
+def test_every_family_can_be_loaded_again(family, positions, clip, tmp_path):
+    one = watched(clip, replace(SETTINGS, positions=positions, budget=Budget(400)), family)
+    check_same_answers(one, tmp_path / "a.omnimem", family)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
+def test_other_types_of_weights_can_be_loaded_again(dtype, clip, tiny_folder, tmp_path):
+    if dtype == "int8":
+        pytest.importorskip("bitsandbytes")
+    adapter = load(str(tiny_folder), device="cpu", dtype=dtype)
+    check_same_answers(watched(clip, SETTINGS, adapter), tmp_path / "a.omnimem", adapter)
+
+
+def test_a_memory_of_shorter_fractions_is_widened(clip, tiny_folder, tiny_adapter, tmp_path):
+    short = load(str(tiny_folder), device="cpu", dtype="bfloat16")
+    again = loaded(saved(watched(clip, SETTINGS, short), tmp_path / "a.omnimem"), tiny_adapter)
+    assert again.session.memory.stores[0].state()["key"].dtype == torch.float32
+    assert len(again.ask("What?")) == 1
+
+
+@pytest.mark.parametrize("policy", ["omnimem", "streammem", "hermes", "uniform"])
+def test_a_watch_in_two_parts_with_a_file_between_them_equals_an_unbroken_one(policy, clip, tiny_adapter, tmp_path):
+    settings = replace(SETTINGS, policy=policy, budget=Budget(9), chunk=8, no_audio=True)  # two segments a chunk
+    part = watched(clip, replace(settings, end_s=8.0), tiny_adapter)
+    again = loaded(saved(part, tmp_path / "a.omnimem"), tiny_adapter, settings)
+    whole = watched(clip, settings, tiny_adapter)
+    continued = watched(clip, settings, tiny_adapter, before=again)
+    assert part.session.chunks_seen < continued.session.chunks_seen
+    assert same_state(whole, continued)
+    assert continued.facts["coverage"] == whole.facts["coverage"]
+
+
+def test_a_watch_with_sound_in_two_parts_covers_all_of_it(clip, tiny_adapter, tmp_path):
+    part = watched(clip, replace(SETTINGS, end_s=8.0), tiny_adapter)
+    again = loaded(saved(part, tmp_path / "a.omnimem"), tiny_adapter)
+    continued = watched(clip, SETTINGS, tiny_adapter, before=again)
+    whole = watched(clip, SETTINGS, tiny_adapter)
+    assert continued.facts["coverage"] == whole.facts["coverage"]
+    assert continued.session.memory.seen == whole.session.memory.seen
+
+
+def test_a_part_that_ends_inside_a_segment_cannot_be_continued(clip, tiny_adapter):
+    part = watched(clip, replace(SETTINGS, end_s=7.0), tiny_adapter)
+    with pytest.raises(InputError, match="middle of a segment"):
+        watched(clip, SETTINGS, tiny_adapter, before=part)
+
+
+def test_the_header_is_as_its_schema_says_and_holds_no_path_of_folders(clip, tiny_adapter, tmp_path):
+    path = saved(watched(clip, SETTINGS, tiny_adapter, {"transcript": Part("transcribe")}), tmp_path / "a.omnimem")
+    facts = recall.read_facts(path)
+    jsonschema.Draft202012Validator.check_schema(recall.schema())
+    assert facts["facts"]["input"]["digest"].startswith("sha256:")
+    assert facts["model"]["memory_dtype"] == "float32"
+    assert [part["task"] for part in facts["taken"]] == ["transcribe"]
+
+
+def test_the_file_is_at_most_three_percent_larger_than_the_memory(tmp_path):
+    memory = omnimem_cli.load_model("nano").watch(DEMO)
+    memory.save(tmp_path / "demo.omnimem")
+    assert 1 <= (tmp_path / "demo.omnimem").stat().st_size / memory.facts["memory"]["bytes"] <= 1.03
+
+
+def test_a_new_process_gives_the_same_answer(tmp_path):
+    memory = omnimem_cli.load_model("nano").watch(DEMO)
+    memory.save(tmp_path / "demo.omnimem")
+    code = "import omnimem_cli, sys; print(omnimem_cli.load_model('nano').load(sys.argv[1]).ask('What was shown?'))"
+    command = [sys.executable, "-c", code, str(tmp_path / "demo.omnimem")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert ended.stdout.strip() == str(memory.ask("What was shown?"))
+
+
+def test_importing_the_package_imports_no_torch():
+    code = "import sys, omnimem_cli; omnimem_cli.__all__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["name", "revision", "config"])
+def test_the_memory_of_another_model_is_a_usage_error(name, clip, tiny_adapter, tmp_path):
+    path = saved(watched(clip, SETTINGS, tiny_adapter), tmp_path / "a.omnimem")
+    with pytest.raises(UsageError, match="is a memory of tiny") as refused:
+        recall.recall(path, tiny_adapter, MODEL | {name: "other"}, Settings())
+    assert "-m" in refused.value.hint
+
+
+def test_a_setting_that_the_watch_did_not_have_is_a_usage_error(clip, tiny_adapter, tmp_path):
+    path = saved(watched(clip, SETTINGS, tiny_adapter), tmp_path / "a.omnimem")
+    with pytest.raises(UsageError, match="--budget"):
+        recall.recall(path, tiny_adapter, MODEL, Settings(budget=Budget(91)))
+    recall.recall(path, tiny_adapter, MODEL, Settings(budget=Budget(90)))
+
+
+def test_the_file_has_the_permissions_of_the_users_umask(clip, tiny_adapter, tmp_path):
+    import os
+
+    one = watched(clip, SETTINGS, tiny_adapter)
+    before = os.umask(0o027)
+    try:
+        path = saved(one, tmp_path / "a.omnimem")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_of_a_newer_version_says_so(clip, tiny_adapter, tmp_path, monkeypatch):
+    import omnimem_cli.session.memory_file as memory_file
+
+    one = watched(clip, SETTINGS, tiny_adapter)
+    monkeypatch.setattr(memory_file, "SCHEMA", "omnimem/memory/2")
+    path = saved(one, tmp_path / "a.omnimem")
+    with pytest.raises(InputError) as refused:
+        read_memory_file(path)
+    assert refused.value.code == "memory_newer"
+
+
+def test_other_files_are_no_memories(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(3)}, tmp_path / "weights.omnimem")
+    (tmp_path / "text.omnimem").write_text("# notes\n")
+    (tmp_path / "empty.omnimem").touch()
+    for name in ("weights", "text", "empty"):
+        with pytest.raises(InputError) as refused:
+            read_header(tmp_path / f"{name}.omnimem")
+        assert refused.value.code == "not_memory"
+    with pytest.raises(InputError) as refused:
+        read_header(tmp_path / "none.omnimem")
+    assert refused.value.code == "missing"
+
+
+def test_the_results_of_one_watch_are_those_of_their_own_commands(clip, tiny_adapter):
+    parts = {
+        "summary": Part("summarize", {"style": "brief"}),
+        "chapters": Part("summarize", {"style": "chapters", "notes_s": 200.0}),
+        "answers": Part("ask", {"questions": recall_questions("What?", "Who?")}),
+    }
+    from omnimem_cli.tasks.several import Several
+
+    task = Several(SETTINGS, parts)
+    one = watch_with(clip, task, tiny_adapter)
+    together = one.result(task)["results"]
+    for key, part in parts.items():
+        alone_task = Several(SETTINGS, {key: part})
+        alone = watch_with(clip, alone_task, tiny_adapter).result(alone_task)["results"][key]
+        assert json.dumps(without_time(together[key])) == json.dumps(without_time(alone))
+
+
+def recall_questions(*texts: str):
+    from omnimem_cli.tasks.presets.library import as_questions
+
+    return as_questions(texts)
+
+
+def watch_with(clip, task, adapter) -> Watched:
+    from omnimem_cli.jobs.watch_one import watch_one
+    from omnimem_cli.session.preflight import prepare
+
+    prepared = prepare(str(clip), SETTINGS, adapter, task.reserve_s)
+    return watch_one(prepared, task, adapter, lambda progress: None)
+
+
+def without_time(result: dict) -> dict:
+    return {key: value for key, value in result.items() if key != "timing"}
