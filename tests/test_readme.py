@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -108,3 +109,13 @@ def test_the_example_of_a_preset_can_be_asked():
     assert problems == []
     overview, features = preset.filled({"product": "the camera"})
     assert "the camera? Answer for a customer" in overview.text and features.schema is not None
+
+
+def test_the_python_example_runs_as_it_is_printed(tmp_path, monkeypatch, capsys):
+    shutil.copy(ROOT / "omnimem_cli/world/demo.mp4", tmp_path / "lecture.mp4")
+    monkeypatch.chdir(tmp_path)
+    example = text_of("README.md").split("<!-- python api -->\n```python\n")[1].split("```")[0]
+    assert len(example.strip().splitlines()) <= 7
+    exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / "lecture.omnimem").exists()
+    assert capsys.readouterr().out.startswith("['")

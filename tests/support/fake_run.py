@@ -36,7 +36,7 @@ class FakeRun:
 
     def _watch(self, *arguments, **more) -> SimpleNamespace:
         made = self._result(*arguments, **more)
-        return SimpleNamespace(result=lambda task, preset=None: made)
+        return SimpleNamespace(result=lambda task, preset=None: made, save=lambda path, *more: path.touch())
 
     def _result(self, prepared, task, adapter, report, *, digest=None, checkpoint=None) -> dict:
         path, settings = prepared
