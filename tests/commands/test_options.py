@@ -110,7 +110,7 @@ def test_every_command_writes_json_with_the_same_option(arguments, fake: FakeRun
 
 def test_the_demo_writes_several_formats_into_a_folder_and_one_to_stdout(fake: FakeRun, capsys):
     assert omnimem("demo", "-f", "json", "-f", "md", "-o", "out/") == 0
-    assert {p.suffix for p in Path("out").glob("demo.*")} == {".json", ".md"}
+    assert {p.suffix for p in Path("out").glob("demo.*")} == {".json", ".md", ".omnimem"}
     assert omnimem("demo", "-f", "json,md") == 2
     assert "json,md" in capsys.readouterr().err
 
