@@ -114,7 +114,7 @@ def test_the_example_of_a_preset_can_be_asked():
 def test_the_python_example_runs_as_it_is_printed(tmp_path, monkeypatch, capsys):
     shutil.copy(ROOT / "omnimem_cli/world/demo.mp4", tmp_path / "lecture.mp4")
     monkeypatch.chdir(tmp_path)
-    example = text_of("README.md").split("<!-- python api -->\n```python\n")[1].split("```")[0]
+    example = text_of("README.md").split("```python\n")[1].split("```")[0]
     assert len([line for line in example.splitlines() if line]) <= 7
     exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "lecture.omnimem").exists()
