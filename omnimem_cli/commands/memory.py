@@ -1,5 +1,6 @@
 """``omnimem memory``: what a kept memory holds, and whether it is whole."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Annotated
@@ -111,4 +112,4 @@ def _resampled(values: list[float]) -> list[float]:
     """Sums over at most COLUMNS equal parts."""
     columns = min(COLUMNS, len(values))
     edges = [round(i * len(values) / columns) for i in range(columns + 1)] if columns else []
-    return [sum(values[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [sum(values[a:b]) for a, b in itertools.pairwise(edges)]
