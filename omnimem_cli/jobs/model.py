@@ -23,6 +23,7 @@ class LazyModel:
         self._found: LocalModel | None = None
         self._outline: ModelOutline | None = None
         self._adapter: Adapter | None = None
+        self._facts: dict | None = None
 
     def check_name(self) -> None:
         """Raise UsageError for a name that is no model's, before any work and without torch."""
@@ -55,10 +56,12 @@ class LazyModel:
 
     def facts(self) -> dict:
         """How a memory file names the model: name, hub id, revision, digest of its config. Raises MissingError."""
-        from omnimem_cli.models.folder import config_digest
+        if self._facts is None:
+            from omnimem_cli.models.folder import config_digest
 
-        found = self._located()
-        return self.identify() | {"hub_id": found.row.hub_id, "config": config_digest(found.folder)}
+            found = self._located()
+            self._facts = self.identify() | {"hub_id": found.row.hub_id, "config": config_digest(found.folder)}
+        return self._facts
 
     def prepare(self, path: str, reserve_s: float = 0.0) -> "Prepared":
         """What watching ``path`` takes (see `preflight.prepare`). Before the first load the model's shape answers.

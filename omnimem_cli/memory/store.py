@@ -153,8 +153,11 @@ class Store:
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Hold exactly what ``state`` gave; keys and values of another type become this store's."""
         columns = {n.removeprefix("side."): t for n, t in tensors.items() if n.startswith("side.")}
-        self._buffer = torch.stack([tensors["key"], tensors["value"]]).to(self.device, self.dtype)
-        self._length = self._buffer.shape[2]
+        groups, length, head_dim = tensors["key"].shape
+        self._buffer = torch.empty(2, groups, length, head_dim, dtype=self.dtype, device=self.device)
+        for half, name in enumerate(("key", "value")):
+            self._buffer[half].copy_(tensors[name])
+        self._length = length
         self.table = Table({n: t.to(self.device) for n, t in columns.items()}) if columns else None
 
     def reserve(self, entries: int) -> None:

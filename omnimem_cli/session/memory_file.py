@@ -51,7 +51,7 @@ def read_header(path: str | Path) -> dict:
 
 
 def read_memory_file(path: str | Path) -> tuple[dict, Any]:
-    """Header and state. Raises InputError for a file that is damaged, foreign or of a newer omnimem."""
+    """Header and state, all of whose numbers are finite. Raises InputError for a damaged, foreign or newer file."""
     with _opened(path) as file:
         header = _header(file, path)
         sums = header["checksums"]
@@ -62,6 +62,8 @@ def read_memory_file(path: str | Path) -> tuple[dict, Any]:
             held = file.get_tensor(name)
             if sums.get(name) != checksum(held):
                 raise damaged(path, f"the checksum of {name[:80]} does not match")
+            if not _is_finite(held):
+                raise damaged(path, f"{name[:80]} holds numbers that are not finite")
             return held
 
         try:
@@ -86,6 +88,13 @@ def damaged(path: str | Path, why: str) -> InputError:
     """The error of a memory file that does not hold what it should."""
     shown = readable_path(str(path))
     return InputError(f"{shown} is damaged: {why}.", "Watch the video again.", code="memory_damaged")
+
+
+def _is_finite(tensor: "Tensor") -> bool:
+    """Least and largest are finite exactly where all are, and are found at memory speed."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return all(bool(end.isfinite()) for end in tensor.aminmax())
 
 
 @contextmanager
