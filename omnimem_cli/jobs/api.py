@@ -56,8 +56,8 @@ class VideoMemory:
     def watch(self, path: str | Path, end_s: float | None = None) -> None:
         """Watch ``path`` up to ``end_s``; where this memory has seen its beginning, only what follows.
 
-        So a recording that grows is watched part by part. Raises UserError; InputError where the memory does not end in
-        a whole segment, or the new part would be watched in another form.
+        So a recording that grows is watched part by part. Raises UserError; InputError where the new part would be
+        watched in another form.
         """
         adapter, settings = self._model._adapter, replace(self._settings, end_s=end_s)
         prepared = prepare(str(path), settings, adapter)

@@ -19,6 +19,7 @@ from omnimem_cli.base.errors import InputError, MissingError, OutputError, Usage
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.process import limits
 from omnimem_cli.base.settings import Progress, Report
+from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs import records
 from omnimem_cli.jobs.files import check_writing, checkpoint_of, leftovers, locked, make_folder, partial_path
 from omnimem_cli.jobs.inputs import Input
@@ -152,9 +153,27 @@ class Batch:
             report(Progress("loading the model"))
             prepared = self.model.prepare(path, task.reserve_s)
             adapter = self.model.load()
-            facts = {"digest": content.digest, "checkpoint": self._checkpoint(job, content, adapter)}
+            facts: dict = {"digest": content.digest, "before": self._before(job, adapter, task)}
+            if facts["before"] is None:
+                facts = {"digest": content.digest, "checkpoint": self._checkpoint(job, content, adapter)}
             with limits(settings.timeout_s), memory_errors(shown):
                 yield partial(watch_one, prepared, task, adapter, report, **facts)
+
+    def _before(self, job: Job, adapter: "Adapter", task: Task) -> "Watched | None":
+        """The memory of an input that has grown since it was watched in the same way; None where there is none."""
+        if job.target is None or job.memory is None or self.work.settings.force:
+            return None
+        record = records.read_record(job.target)
+        if record is None or record.work != self.identity or not records.has_grown(job.input, record.content):
+            return None
+        if not self._memory_stands(job, record):
+            return None
+        from omnimem_cli.jobs.recall import recall
+
+        before = recall(job.memory, adapter, self.model.facts(), self.work.settings, task)
+        seen = format_clock(before.session.end_s)
+        console.info(f"{readable_path(job.input.path)} has grown: its memory goes on from {seen}", "dim")
+        return before
 
     def _keep(self, job: Job, watched: "Watched") -> None:
         """Write the memory, where it is wanted, before anything is asked."""

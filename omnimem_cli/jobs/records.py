@@ -18,6 +18,7 @@ from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.targets import Target
 
 SCHEMA = "omnimem/record/1"
+BLOCK = 1 << 20  # bytes read at once
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,16 @@ def _reading(one: Input) -> Iterator[None]:
         raise unreadable_input(readable_path(one.path), error) from error
 
 
-def digest_file(path: str) -> str:
-    """SHA-256 of a file, in constant memory."""
+def digest_file(path: str, size: int | None = None) -> str:
+    """SHA-256 of a file, or of its first ``size`` bytes, in constant memory."""
     with Path(path).open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        if size is None:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while size > 0 and (block := file.read(min(size, BLOCK))):
+            digest.update(block)
+            size -= len(block)
+        return f"sha256:{digest.hexdigest()}"
 
 
 def looks_same(one: Input, before: Content) -> bool:
@@ -126,6 +133,14 @@ def same_content(one: Input, before: Content) -> bool:
     if one.file is None or before.digest is None or stat_input(one).size != before.size:
         return False
     return looks_same(one, before) or _digest_input(one) == before.digest
+
+
+def has_grown(one: Input, before: Content) -> bool:
+    """Whether the input begins with exactly the bytes that were watched, and more follow."""
+    if one.file is None or before.digest is None or stat_input(one).size <= before.size:
+        return False
+    with _reading(one):
+        return digest_file(one.file, before.size) == before.digest
 
 
 def holds(path: Path, content: bytes) -> bool:

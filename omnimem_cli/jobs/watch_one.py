@@ -4,7 +4,8 @@ Knows every room below the command line and none above; draws nothing, writes no
 """
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -40,7 +41,7 @@ def watch_one(
     """One input, watched to its end while the task looks on. ``digest``: of the input's bytes, for the result.
 
     With a ``checkpoint`` the watch continues where the last one of the same work was saved, and saves its own. With
-    ``before`` it continues where that ended: the input is the same one, which has grown. Raises UserError.
+    ``before``, which excludes a checkpoint, it continues where that ended: the input is the same one, which has grown.
     """
     if adapter.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(adapter.device)  # the result holds this input's own
@@ -50,8 +51,10 @@ def watch_one(
     session = run.open_session() if before is None else before.session
     if saved is None and before is None:
         run.scan_audio(session.stream)
-    first = run.first_segment(session) if saved is None else run.resume(session, saved)
-    with Source(prepared.media, prepared.plan.format, **run.reading, first_segment=first) as source:
+    reading = run.reading | ({} if before is None else run.rest(session))
+    if saved is not None:
+        reading["first_segment"] = run.resume(session, saved)
+    with Source(prepared.media, prepared.plan.format, **reading) as source:
         for chunk_end, segments in session.watch(source):
             task.on_chunk(session, chunk_end, segments)
             if checkpoint is not None and not chunk_end.last and checkpoint.due():
@@ -115,22 +118,21 @@ class InputRun:
             question_tokens_in_flight=prepared.config.question_tokens_in_flight,
         )
 
-    def first_segment(self, session: Session) -> int:
-        """The first segment of the range that the session has not seen: 0 for a new one. Raises InputError.
+    def rest(self, session: Session) -> dict[str, Any]:
+        """How the media room reads what a session has not seen yet. Raises InputError for an input of another form.
 
-        A memory ends in a whole segment or is at the end of its input: the next one begins where it ended.
+        Where the session ended in a whole segment the next one follows, equal to that of an unbroken watch; else
+        segments begin anew where it ended.
         """
-        if not session.chunks_seen:
-            return 0
-        plan, shown = self.prepared.plan, readable_path(self.prepared.media.path)
-        seen = (session.end_s - (self.prepared.settings.start_s or 0.0)) / plan.format.segment_s
-        if plan != session.plan:
+        plan, start_s = self.prepared.plan, self.prepared.settings.start_s or 0.0
+        if plan != replace(session.plan, whole_text_tokens=plan.whole_text_tokens, text_tokens=plan.text_tokens):
+            shown = readable_path(self.prepared.media.path)
             raise InputError(f"{shown} would be watched in another form than before.", "Watch it from the beginning.")
-        if abs(seen - round(seen)) > 1e-6:
-            hint = "Watch it from the beginning."
-            raise InputError(f"{shown} was watched into the middle of a segment, at {session.end_s:.2f} s.", hint)
         session.stream.media = self.prepared.watched
-        return round(seen)
+        seen = (session.end_s - start_s) / plan.format.segment_s
+        if abs(seen - round(seen)) < 1e-6:
+            return {"first_segment": round(seen)}
+        return {"start_s": session.end_s}
 
     def state(self, session: Session, segments: int) -> dict:
         """Everything to continue from after ``segments`` segments of the range."""

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import footage
 import pytest
 
 import omnimem_cli
@@ -92,6 +93,26 @@ def test_a_watch_is_not_done_again_unless_its_memory_is_gone(watched, tmp_path, 
     Path("talk.omnimem").unlink()
     assert omnimem(*again, "-q") == 0
     assert Path("talk.omnimem").exists()
+
+
+def test_a_recording_that_has_grown_is_watched_from_where_its_memory_ends(here, capsys):
+    whole = Path("whole.ts")
+    footage.run("-i", DEMO, "-c", "copy", whole)
+    data = whole.read_bytes()
+    watch = ("watch", "talk.ts", "-m", "nano", "--with", "transcript", "-f", "json", "-o", "out")
+    Path("talk.ts").write_bytes(data[: len(data) // 2 // 188 * 188])
+    assert omnimem(*watch) == 0
+    first = result(Path("out/talk.transcript.json"))
+    Path("talk.ts").write_bytes(data)
+    capsys.readouterr()
+    assert omnimem(*watch) == 0
+    assert "has grown" in capsys.readouterr().err
+    second = result(Path("out/talk.transcript.json"))
+    assert second["coverage"]["ratio"] > 0.98 and second["coverage"]["video_s"] > first["coverage"]["video_s"] + 20
+    assert second["transcript"]["segments"][:1] == first["transcript"]["segments"][:1]
+    assert len(second["transcript"]["segments"]) > len(first["transcript"]["segments"])
+    assert omnimem(*watch) == 0
+    assert "done before" in capsys.readouterr().err
 
 
 def test_a_task_may_replace_the_result_that_a_watch_wrote(watched, tmp_path, monkeypatch):

@@ -99,10 +99,17 @@ def test_a_watch_with_sound_in_two_parts_covers_all_of_it(clip, tiny_adapter, tm
     assert continued.session.memory.seen == whole.session.memory.seen
 
 
-def test_a_part_that_ends_inside_a_segment_cannot_be_continued(clip, tiny_adapter):
+def test_a_part_that_ends_inside_a_segment_is_continued_where_it_ended(clip, tiny_adapter):
     part = watched(clip, replace(SETTINGS, end_s=7.0), tiny_adapter)
-    with pytest.raises(InputError, match="middle of a segment"):
-        watched(clip, SETTINGS, tiny_adapter, before=part)
+    continued, whole = watched(clip, SETTINGS, tiny_adapter, before=part), watched(clip, SETTINGS, tiny_adapter)
+    assert continued.facts["coverage"] == whole.facts["coverage"]
+    assert continued.session.end_s == whole.session.end_s
+
+
+def test_an_input_of_another_form_cannot_continue_a_memory(clip, tiny_adapter):
+    part = watched(clip, replace(SETTINGS, end_s=8.0), tiny_adapter)
+    with pytest.raises(InputError, match="another form"):
+        watched(clip, replace(SETTINGS, no_audio=True), tiny_adapter, before=part)
 
 
 def test_the_header_is_as_its_schema_says_and_holds_no_path_of_folders(clip, tiny_adapter, tmp_path):
