@@ -59,7 +59,9 @@ def _problem(file: Path) -> UserError | None:
 
 def _summary(file: Path, facts: dict) -> dict:
     """Everything but what only the loader needs."""
-    own = {"file": readable_path(str(file)), "file_bytes": file.stat().st_size}
+    from omnimem_cli.session.memory_file import part_sizes
+
+    own = {"file": readable_path(str(file)), "file_bytes": file.stat().st_size, "part_bytes": part_sizes(file)}
     taken = [{"task": part["task"]} | part["wishes"] for part in facts["taken"]]
     rest = {name: facts[name] for name in ("schema", "omnimem", "model", "settings")}
     return own | rest | {"taken": taken} | facts["facts"]
@@ -69,10 +71,12 @@ def _lines(file: Path, header: dict) -> list[str]:
     """The facts as label and value, then the plot."""
     from omnimem_cli.base.sizes import format_bytes
     from omnimem_cli.results.facts import fact_rows
+    from omnimem_cli.session.memory_file import part_sizes
 
     facts, model = header["facts"], header["model"]
     rows = [
         ("File", f"{readable_path(str(file))}, {format_bytes(file.stat().st_size)}, omnimem {header['omnimem']}"),
+        ("Parts", ", ".join(f"{part} {format_bytes(size)}" for part, size in part_sizes(file).items())),
         ("Video", facts["input"]["path"]),
         *((label, value) for label, value in fact_rows(facts) if label not in ("Time", "Model")),
         ("Model", f"{model['name']}, revision {model['revision']}, memory in {model['memory_dtype']}"),

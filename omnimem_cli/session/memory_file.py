@@ -6,6 +6,7 @@ state. A file may come from anywhere: nothing of it is run, and nothing is belie
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ VERSION = 1
 SCHEMA = f"omnimem/memory/{VERSION}"
 _SEARCHED = 1 << 16  # bytes at the start of a file in which its kind is looked for
 _WORD = 8  # bytes
+_DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 def write_memory_file(path: Path, header: dict, state: Any) -> None:
@@ -48,6 +50,18 @@ def read_header(path: str | Path) -> dict:
     """The header, whose facts nobody has checked yet. Reads no tensor. Raises InputError."""
     with _opened(path, "np") as file:
         return _header(file, path)
+
+
+def part_sizes(path: str | Path) -> dict[str, int]:
+    """Bytes of the keys and values, of the tables, and of the rest: stream, position map, header. Reads no tensor."""
+    sizes = {"keys and values": 0, "tables": 0}
+    with _opened(path, "np") as file:
+        for name in file.keys():  # noqa: SIM118
+            part = "keys and values" if name.endswith((".key", ".value")) else "tables" if ".side." in name else None
+            if part is not None:
+                held = file.get_slice(name)
+                sizes[part] += math.prod(held.get_shape()) * _DTYPE_BYTES[held.get_dtype()]
+    return sizes | {"the rest": Path(path).stat().st_size - sum(sizes.values())}
 
 
 def read_memory_file(path: str | Path) -> tuple[dict, Any]:

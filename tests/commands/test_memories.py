@@ -183,7 +183,8 @@ def test_show_tells_what_is_inside_and_verify_whether_it_is_whole(here, capsys):
     assert all(len(line) <= 100 for line in shown.splitlines())
     assert omnimem("memory", "show", "talk.omnimem", "-f", "json") == 0
     (facts,) = json.loads(capsys.readouterr().out)
-    assert facts["file_bytes"] == Path("talk.omnimem").stat().st_size
+    assert facts["file_bytes"] == Path("talk.omnimem").stat().st_size == sum(facts["part_bytes"].values())
+    assert facts["part_bytes"]["keys and values"] > 0.85 * facts["memory"]["bytes"] > facts["part_bytes"]["tables"]
     assert omnimem("memory", "verify", "talk.omnimem") == 0
     Path("talk.omnimem").write_bytes(Path("talk.omnimem").read_bytes()[:-9])
     assert omnimem("memory", "verify", "talk.omnimem") == 4
