@@ -102,6 +102,10 @@ def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[
     batch.model.check_name()
     if not options.dry_run:
         _offer_download(batch.model, options)
+    if memories := [one.path for one in inputs if one.is_memory]:
+        from omnimem_cli.jobs.recall import check_memories
+
+        check_memories(memories, batch.model)
     jobs = batch.assign_targets(inputs)
     if options.report is not None and not options.dry_run:
         _write_report(options.report, {"schema": REPORT, "task": work.name, "inputs": []})

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnimem_cli.base.budget import parse_budget
-from omnimem_cli.base.errors import OutputError, UsageError, UserError
+from omnimem_cli.base.errors import InputError, OutputError, UsageError, UserError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import SHAPING, Settings
 from omnimem_cli.jobs.inputs import Input
+from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.results import result
 from omnimem_cli.tasks.task import Task
 
@@ -116,6 +117,20 @@ def recall(
     if task is not None:
         watched.bring_up(task)
     return watched
+
+
+def check_memories(paths: Sequence[str], model: LazyModel) -> None:
+    """Raise UsageError, before any work, where a memory is not this model's or not of these settings.
+
+    A file that cannot be read fails by itself when its turn comes.
+    """
+    for path in paths:
+        try:
+            header = read_facts(path)
+        except InputError:
+            continue
+        check_model(path, header["model"], model.facts())
+        with_shaping(path, model.settings, header["settings"])
 
 
 def check_model(path: str | Path, made_with: dict, model: dict) -> None:

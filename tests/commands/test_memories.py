@@ -162,8 +162,10 @@ def test_what_a_memory_cannot_do_is_a_usage_error(arguments, said, here, capsys)
 
 
 def test_another_model_is_a_usage_error_that_names_the_right_one(here, tiny_folder, capsys):
-    assert omnimem("ask", "talk.omnimem", "-Q", "What?", "-m", tiny_folder) == 2
+    shutil.copy("talk.omnimem", "also.omnimem")
+    assert omnimem("ask", "also.omnimem", "talk.omnimem", "-Q", "What?", "-m", tiny_folder) == 2
     assert "-m nano" in capsys.readouterr().err
+    assert not list(Path().glob("*.md"))
 
 
 def test_a_damaged_memory_fails_by_itself(here, capsys):
