@@ -80,6 +80,12 @@ class Span:
         return max((part.end_s for part in self.parts), default=float("-inf"))
 
     @property
+    def last_frame_s(self) -> float:
+        """How long the last packet to be shown lasts; 0 where there is none."""
+        last = max(self.parts, key=lambda part: part.end_s, default=None)
+        return 0.0 if last is None else last.end_s - last.last_s
+
+    @property
     def variable(self) -> bool:
         """Whether the packets are unevenly spaced."""
         return self.most_step_s - self.least_step_s > JITTER_S

@@ -101,6 +101,8 @@ def picture_output(
         _deinterlace(video),
         "settb=AVTB",
         f"setpts=PTS-{zero_us}",
+        # Up to ffmpeg 5 a filter before this one loses how long the last frame is shown.
+        f"tpad=stop_mode=clone:stop_duration={video.last_frame_s:.6f}" if video.last_frame_s > 0 else "",
         f"fps=fps={rate.numerator}/{rate.denominator}:start_time=0:round=up",
         f"scale={layout.width}:{layout.height}:flags={SCALER}",
         tone_map(video.transfer) if video.transfer and has_filter("zscale") else "",

@@ -155,7 +155,9 @@ def _with_times(header: Header, spans: dict[int, Span], local: bool) -> Header:
             end_s = stated_s
         own_gaps = tuple((max(0.0, begin - origin_s), end - origin_s) for begin, end in gaps[stream.index])
         stream = replace(stream, start_s=start_s, duration_s=max(0.0, end_s - start_s), gaps=own_gaps)
-        return replace(stream, variable=span.variable) if isinstance(stream, VideoStream) else stream
+        if isinstance(stream, AudioStream):
+            return stream
+        return replace(stream, variable=span.variable, last_frame_s=span.last_frame_s)
 
     def kept(streams: Sequence[Stream]) -> tuple[Stream, ...]:
         return tuple(timed(stream) for stream in streams if measured[stream.index].found or not local)

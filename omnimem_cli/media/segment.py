@@ -32,6 +32,7 @@ class VideoStream:
     specifier: str = "v:0"  # how ffmpeg is asked for it: versions number streams differently, but those of a kind alike
     gaps: tuple[Gap, ...] = ()  # where it has no packets, on the clock
     transfer: str | None = None  # of high dynamic range: "smpte2084" (PQ), "arib-std-b67" (HLG); else None
+    last_frame_s: float = 0.0  # how long the last frame is shown; 0 when unknown
 
 
 @dataclass(frozen=True)

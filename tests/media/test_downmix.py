@@ -4,6 +4,7 @@ import footage
 import numpy as np
 import pytest
 import zoo
+import zoo_sound
 
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import command, source
@@ -31,21 +32,21 @@ def likeness(sound: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def test_channels_in_opposite_phase_are_heard_and_said(folder):
-    sound, warnings = heard(zoo.opposite_phase(folder))
+    sound, warnings = heard(zoo_sound.opposite_phase(folder))
     assert likeness(sound, footage.noise(6)) > 0.99
     assert [warning["code"] for warning in warnings] == ["loudest_channel"]
     assert "6.0 s" in warnings[0]["message"]
 
 
 def test_channels_that_begin_to_cancel_later_are_heard_from_then_on(folder):
-    sound, warnings = heard(zoo.opposite_later(folder))
+    sound, warnings = heard(zoo_sound.opposite_later(folder))
     loud = np.abs(sound[: 12 * footage.RATE]).reshape(-1, footage.RATE).max(1)
     assert loud.min() > 0.1
     assert [warning["code"] for warning in warnings] == ["loudest_channel"]
 
 
 def test_a_few_tracks_without_a_place_are_averaged(folder):
-    sound, warnings = heard(zoo.unnamed(3, 3)(folder))
+    sound, warnings = heard(zoo_sound.unnamed(3, 3)(folder))
     wanted = footage.noise(6)
     assert likeness(sound, wanted) > 0.99 and warnings == []
     assert np.abs(sound).max() == pytest.approx(np.abs(wanted).max() / 3, rel=0.01)
@@ -53,19 +54,19 @@ def test_a_few_tracks_without_a_place_are_averaged(folder):
 
 @pytest.mark.parametrize(("channels", "loud"), [(6, 4), (10, 1), (60, 9)])
 def test_of_many_tracks_without_a_place_the_one_with_sound_is_heard(channels, loud, folder):
-    sound, warnings = heard(zoo.unnamed(channels, loud)(folder))
+    sound, warnings = heard(zoo_sound.unnamed(channels, loud)(folder))
     assert np.allclose(sound[200:], footage.noise(6)[200:], atol=1e-3)  # it fades in
     assert [warning["code"] for warning in warnings] == ["loudest_channel"]
 
 
 def test_a_sound_field_is_heard(folder):
-    path = zoo.ambisonic(folder)
+    path = zoo_sound.ambisonic(folder)
     assert probe(str(path)).audio.channels == 4
     sound, warnings = heard(path)
     assert np.abs(sound).max() > 0.05 and warnings == []
 
 
-@pytest.mark.parametrize("build", [zoo.opposite_later, zoo.unnamed(6, 4), zoo.surround], ids=str)
+@pytest.mark.parametrize("build", [zoo_sound.opposite_later, zoo_sound.unnamed(6, 4), zoo.surround], ids=str)
 def test_the_first_pass_and_decoding_mix_alike(build, folder):
     path = build(folder)
     first = np.concatenate(list(sound_blocks(probe(str(path)), block_s=0.7)))

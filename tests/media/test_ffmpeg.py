@@ -32,7 +32,8 @@ ENDLESS = "lavfi:testsrc2=s=160x96:r=10[out0];sine=r=16000[out1]"
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return str(footage.av(tmp_path_factory.mktemp("process"), video_s=30, audio_s=30))
+    # Old versions of ffmpeg do not say that the last frame of AAC is only in part sound.
+    return str(footage.av(tmp_path_factory.mktemp("process"), video_s=30, audio_s=29.9))
 
 
 def until(condition) -> None:

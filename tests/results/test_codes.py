@@ -13,6 +13,7 @@ import kept
 import pytest
 import zoo
 import zoo_joined
+import zoo_sound
 from scripted import ScriptedSession, mute, sound, watch
 from streams import media_of
 
@@ -268,7 +269,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "encrypted": lambda place: media_warnings(replace(LIVE, lost=(LostStream(1, "picture", "h264", "encrypted"),))),
     "truncated_input": lambda place: place.decode(zoo.truncated_mkv(place.folder)),
     "decode_errors": lambda place: place.decode(zoo.damaged(place.folder)),
-    "loudest_channel": lambda place: place.decode(zoo.opposite_phase(place.folder)),
+    "loudest_channel": lambda place: place.decode(zoo_sound.opposite_phase(place.folder)),
     "not_finite": not_finite,
     "positions_beyond": Place.watch,
     "no_sound": lambda place: transcribed(mute(0.0, 4.0)),

@@ -122,8 +122,8 @@ def timed(
     for count, begin, step in runs:
         expression = f"if(lt(N,{first}),{expression},{begin}+(N-{first})*{step})"
         first += count
-    clock = f"settb=1/1000,setpts='{expression}'"
-    run("-i", picture_file(folder, first), "-vf", clock, "-enc_time_base", "1/1000", *video, *extra, f"file:{path}")
+    clock = ("-vf", f"settb=1/1000,setpts='{expression}'", "-enc_time_base", "1/1000", "-fps_mode", "passthrough")
+    run("-i", picture_file(folder, first), *clock, *video, *extra, f"file:{path}")
     return path
 
 

@@ -4,13 +4,13 @@ Every builder takes a folder and returns the path it wrote.
 """
 
 import os
+import struct
 import subprocess
-import wave
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from footage import AAC, H264, RATE, Run, av, copy, noise, picture_file, run, sound_file, timed
+from footage import AAC, H264, Run, av, copy, picture_file, run, sound_file, timed
 
 from omnimem_cli.media.ffmpeg import ffmpeg_path
 
@@ -23,17 +23,19 @@ def no_video(folder: Path) -> Path:
     return av(folder, "no-video.m4a", video_s=0)
 
 
+TURNED = (0, -(1 << 16), 0, 1 << 16, 0, 0, 0, 0, 1 << 30)  # the matrix of a quarter turn (ISO/IEC 14496-12, 8.3.2)
+
+
 def rotated(folder: Path) -> Path:
     """Filmed upright on a phone: stored lying, to be shown turned."""
-    return remuxed(folder, "rotated.mp4", ("-display_rotation", 90))
+    data = bytearray(av(folder, "lying.mp4").read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + 36] = struct.pack(">9i", *TURNED)
+    return written(folder / "rotated.mp4", bytes(data))
 
 
-def remuxed(folder: Path, name: str, before: Sequence[object], **kw: object) -> Path:
-    """``av`` with input options that change its marks."""
-    target = folder / name
-    run(*before, "-i", av(folder, f"plain-{name}", **kw), "-map", 0, "-c", "copy", target)
-    return target
-
+FLAC = ("-c:a", "flac")
+"""For Matroska, where old versions of ffmpeg write what comes before the first sample of AAC as sound of its own."""
 
 VFR: list[Run] = [(50, 0, 40), (20, 2000, 133), (50, 4660, 17)]
 GAP: list[Run] = [(50, 0, 40), (50, 7000, 40)]
@@ -62,8 +64,8 @@ def negative_start(folder: Path) -> Path:
 def audio_gap(folder: Path) -> Path:
     """Four seconds of sound, three of nothing, eight more of sound."""
     target = folder / "audio-gap.mka"
-    clock = "asetpts='PTS+if(gte(N,64000),3/TB,0)'"
-    run("-i", sound_file(folder, 12), "-af", clock, "-c:a", "flac", target)
+    clock = "asetnsamples=1000,asetpts='PTS+if(gte(N,64000),3/TB,0)'"
+    run("-i", sound_file(folder, 12), "-af", clock, "-c:a", "pcm_s16le", target)
     return target
 
 
@@ -86,7 +88,7 @@ def delayed(folder: Path, name: str, *, video_delay_s: float = 0.0, audio_delay_
     target = folder / name
     picture, sound = picture_file(folder, 150), sound_file(folder, 6)
     late = ("-itsoffset", video_delay_s, "-i", picture, "-itsoffset", audio_delay_s, "-i", sound)
-    run(*late, "-map", "0:v", "-map", "1:a", *H264, *AAC, target)
+    run(*late, "-map", "0:v", "-map", "1:a", "-fps_mode", "passthrough", *H264, *AAC, target)
     return target
 
 
@@ -143,9 +145,8 @@ def hdr(folder: Path) -> Path:
 
 
 def odd_size(folder: Path) -> Path:
-    return av(
-        folder, "odd.mkv", size=(157, 93), video=("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv444p")
-    )
+    whole = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv444p")
+    return av(folder, "odd.mkv", size=(157, 93), video=whole, audio=FLAC)
 
 
 def anamorphic(folder: Path) -> Path:
@@ -167,60 +168,6 @@ def six_minute_sound(folder: Path) -> Path:
 
 def one_frame(folder: Path) -> Path:
     return av(folder, "one-frame.mp4", video_s=0.04, audio_s=0.04)
-
-
-def opposite_phase(folder: Path) -> Path:
-    """A microphone with two wires swapped: the mean of left and right is silence."""
-    target = folder / "opposite-phase.wav"
-    run("-i", sound_file(folder, 6), "-af", "pan=stereo|c0=c0|c1=-1*c0", target)
-    return target
-
-
-def opposite_later(folder: Path) -> Path:
-    """Stereo that turns into opposite phase half-way."""
-    target = folder / "opposite-later.wav"
-    turned = "aeval='val(0)|val(0)*if(lt(t,6),1,-1)':c=stereo"
-    run("-i", sound_file(folder, 12), "-af", turned, target)
-    return target
-
-
-def unnamed(channels: int, loud: int) -> Callable[[Path], Path]:
-    """A builder of a recorder's file: tracks without a place, sound on one of them (counted from 1)."""
-
-    def build(folder: Path) -> Path:
-        target = folder / f"unnamed-{channels}.wav"
-        tracks = np.zeros((RATE * 6, channels), "<i2")
-        tracks[:, loud - 1] = noise(6) * 32767
-        with wave.open(str(target), "wb") as file:
-            file.setnchannels(channels)
-            file.setsampwidth(2)
-            file.setframerate(RATE)
-            file.writeframes(tracks.tobytes())
-        return target
-
-    return build
-
-
-def ambisonic(folder: Path) -> Path:
-    """A sound field of the first order, as cameras for all directions record it: Opus of mapping family 2."""
-    target = folder / "ambisonic.ogg"
-    four = "pan=4c|c0=c0|c1=0.2*c0|c2=0.3*c0|c3=0.4*c0"
-    run("-i", sound_file(folder, 6), "-af", four, "-c:a", "libopus", "-mapping_family", 255, target)
-    data = target.read_bytes()
-    page = bytearray(data[: data.index(b"OggS", 4)])
-    page[28 + 18] = 2  # mapping family, in the OpusHead that follows the page header
-    page[22:26] = bytes(4)
-    page[22:26] = _ogg_checksum(page).to_bytes(4, "little")
-    return written(target, bytes(page) + data[len(page) :])
-
-
-def _ogg_checksum(page: bytes) -> int:
-    value = 0
-    for byte in page:
-        value ^= byte << 24
-        for _ in range(8):
-            value = ((value << 1) ^ (0x04C11DB7 if value & 0x80000000 else 0)) & 0xFFFFFFFF
-    return value
 
 
 def silent(folder: Path) -> Path:
@@ -245,14 +192,14 @@ def two_pictures(folder: Path) -> Path:
 
 
 def title_like_a_rotation(folder: Path) -> Path:
-    return av(folder, "title.mkv", extra=("-metadata:s:v:0", "title=Lecture 3: rotation of 90 degrees"))
+    return av(folder, "title.mkv", audio=FLAC, extra=("-metadata:s:v:0", "title=Lecture 3: rotation of 90 degrees"))
 
 
 def long_subtitles(folder: Path) -> Path:
     """A film with a subtitle at ten hours."""
     text, target = folder / "long.srt", folder / "long-subtitles.mkv"
     text.write_text("1\n00:00:01,000 --> 00:00:02,000\nhello\n\n2\n10:00:00,000 --> 10:00:01,000\nby x\n")
-    run("-i", av(folder, "film.mkv"), "-i", text, "-map", 0, "-map", 1, "-c", "copy", "-c:s", "srt", target)
+    run("-i", av(folder, "film.mkv", audio=FLAC), "-i", text, "-map", 0, "-map", 1, "-c", "copy", "-c:s", "srt", target)
     return target
 
 
@@ -309,7 +256,7 @@ def gif(folder: Path) -> Path:
 def live_recorded(folder: Path) -> Path:
     """Written to a pipe: no duration and no index anywhere."""
     target = folder / "live.mkv"
-    plain = av(folder, "plain-live.mkv")
+    plain = av(folder, "plain-live.mkv", audio=FLAC)
     target.write_bytes(_piped("-i", plain, "-map", 0, "-c", "copy", "-f", "matroska", "-live", 1))
     return target
 
