@@ -81,7 +81,7 @@ HEALTHY: dict[Callable[[Path], Path], Outcome] = {
     zoo.rotated: Outcome(check=lambda w: (w.media.video.width, w.media.video.height) == (96, 160)),
     zoo.vfr: Outcome(5.51, 0, shown(zoo.VFR, 5.51), check=lambda w: w.media.video.variable),
     zoo.pts_gap: Outcome(4, 0, [0, 12, 25, 37, BLACK, BLACK, 50, 62, 75, 87], check=lambda w: starts(w) == [0, 6, 8]),
-    zoo.slides: Outcome(20, 0, shown(zoo.SLIDES, 20)),
+    zoo.slides: Outcome(20, 0, shown(zoo.SLIDES, 20), check=lambda w: w.media.video.last_frame_s == 5),
     zoo.negative_start: Outcome(6, 0, EVERY_HALF, check=lambda w: w.media.origin_s == -1),
     zoo.audio_gap: Outcome(0, 12, check=lambda w: quiet(w.sound, 4.1, 6.9) and not quiet(w.sound, 6.9, 7.2)),
     zoo.late_audio: Outcome(6, 6.06, EVERY_HALF, check=lambda w: quiet(w.sound, 0, 2.4)),

@@ -1,5 +1,7 @@
 """Segment by segment is the same as the library's one forward pass over the whole video."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -218,16 +220,35 @@ def test_media_text_stands_in_the_group_of_its_media(adapters):
     assert all(feature[piece.kind != VISUAL].abs().max() == 0 for feature in piece.deepstack)
 
 
+def later(segment: Segment, seconds: float) -> Segment:
+    times = segment.frame_times + seconds
+    return replace(segment, start_s=segment.start_s + seconds, frame_times=times)
+
+
 def test_sound_and_picture_carry_the_clock_of_the_file(adapters):
     adapter = adapters["salmonn25"]
     clip = Clip(adapter, 75, 75)
-    late = [
-        Segment(s.index, s.start_s + 100, s.frames, s.frame_times + 100, s.audio, s.audio_ahead, s.last)
-        for s in clip.segments()
-    ]
+    late = [later(segment, 100) for segment in clip.segments()]
     piece = opened(adapter, clip).encode(late)[1]
     assert piece.time[piece.kind == AUDIO].tolist() == [130 + slot / 2 for slot in range(60)]
     assert piece.time[piece.kind == VISUAL][::CELLS].tolist() == [130.5 + 2 * step for step in range(15)]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_sound_behind_segments_that_were_left_out_carries_the_clock_of_the_file(adapters, resumed):
+    adapter = adapters["salmonn25"]
+    clip = Clip(adapter, 75, 75)
+    before, behind, last = clip.segments()
+    stream = opened(adapter, clip)
+    pieces = stream.encode([before])
+    if resumed:
+        state, stream = stream.state(), opened(adapter, clip)
+        stream.load_state(state)
+    pieces += stream.encode([later(behind, 90), later(last, 150)])
+    for piece, start_s in zip(pieces, (0, 120, 210), strict=True):
+        heard = piece.time[piece.kind == AUDIO].tolist()
+        assert heard == [start_s + slot / 2 for slot in range(60)]
+        assert piece.time[piece.kind == VISUAL][0] == start_s + 0.5
 
 
 def test_a_stream_of_unknown_length_takes_the_trained_positions(adapters):
