@@ -16,6 +16,9 @@ def __getattr__(name: str) -> Any:
     """The names of the API, once they are used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from omnimem_cli.base.process import wait_passively
+
+    wait_passively()
     from omnimem_cli.jobs import api
 
     return getattr(api, name)

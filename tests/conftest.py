@@ -5,6 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from omnimem_cli.base.process import wait_passively
+
+wait_passively()  # before anything imports torch
+
 from tiny import tiny_omni
 
 from omnimem_cli.models.loader import load

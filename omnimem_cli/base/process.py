@@ -20,6 +20,19 @@ GROWTH = 2**30  # bytes that one input may take, however little is left for othe
 LAST_SHARE = 0.03  # of the machine's memory, below which nothing is safe
 
 
+PASSIVE = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+"""Variables of the thread libraries under torch: a thread that waits for work sleeps instead of spinning."""
+
+
+def wait_passively() -> None:
+    """Leave the processor to others while threads wait, unless the user chose otherwise.
+
+    Takes effect where torch is not imported yet. With two programs on two cores, spinning makes both stand still.
+    """
+    if not PASSIVE.keys() & os.environ.keys():
+        os.environ.update(PASSIVE)
+
+
 class Interrupted(KeyboardInterrupt):
     """The user, or the system, wants the process to end; ``exit_code`` is 130 or 143."""
 

@@ -55,7 +55,7 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="Files, folders (with -r), quoted globs, URLs, pipes, or - for standard input.",
+        help="Files, memories (.omnimem), folders (with -r), quoted globs, URLs, pipes, or - for standard input.",
         show_default=False,
     ),
 ]
