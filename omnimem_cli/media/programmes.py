@@ -26,11 +26,23 @@ def programmes(container: av.container.InputContainer, path: str) -> tuple[froze
 
 
 def _variants(container: av.container.InputContainer) -> tuple[frozenset[int], ...]:
-    """Streams of one bit rate are of one variant; sounds that every variant shares carry the rate of one of them."""
-    rates: dict[str, set[int]] = {}
-    for stream in container.streams:
-        rates.setdefault(stream.metadata.get("variant_bitrate", ""), set()).add(stream.index)
-    return tuple(frozenset(indices) for indices in rates.values())
+    """Each variant's own streams with those of its groups.
+
+    The id of a stream is that of its playlist; a stream of a group has the name of its rendition as a comment, and the
+    bit rate of one of the variants that share it.
+    """
+    variants = {stream.id for stream in container.streams if "comment" not in stream.metadata}
+    shared = [stream for stream in container.streams if stream.id not in variants]
+    found = []
+    for number in sorted(variants):
+        own = [stream for stream in container.streams if stream.id == number]
+        same = [stream for stream in shared if _bit_rate(stream) == _bit_rate(own[0])]
+        found.append(frozenset(stream.index for stream in [*own, *(same or shared)]))
+    return tuple(found)
+
+
+def _bit_rate(stream: av.stream.Stream) -> str | None:
+    return stream.metadata.get("variant_bitrate")
 
 
 def _pids_of_programmes(path: Path) -> list[list[int]]:

@@ -262,6 +262,12 @@ def test_the_picture_with_a_number_is_watched(folder):
     assert error.value.code == "no_track" and "2 (320x192)" in error.value.hint
 
 
+@pytest.mark.parametrize("rates", [(200_000, 100_000), (100_000, 100_000)])
+def test_the_best_variant_is_watched_with_the_sound_that_all_share(folder, rates):
+    media = probe(str(zoo_joined.variants_listed(folder, *rates)))
+    assert (media.video.width, len(media.audio_tracks)) == (160, 1)
+
+
 def test_the_zoo_has_at_least_thirty_traits():
     assert len(HEALTHY) + len(BROKEN) + len(PARTIAL) >= 30
 

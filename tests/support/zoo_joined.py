@@ -70,11 +70,20 @@ def two_programmes(folder: Path) -> Path:
 def variants(folder: Path) -> Path:
     """A playlist of two sizes of one film with one sound."""
     pictures = ("-map", "0:v", "-map", "0:v", "-map", "1:a", *H264, *AAC, "-s:v:0", "80x48", "-s:v:1", "160x96")
-    rates = ("-b:v:0", "30k", "-b:v:1", "60k")  # variants of one bit rate are not told apart
     split = ("-var_stream_map", "a:0,agroup:aud v:0,agroup:aud v:1,agroup:aud", "-master_pl_name", "master.m3u8")
     hls = ("-hls_playlist_type", "vod", "-f", "hls", folder / "variant%v.m3u8")
-    run("-i", picture_file(folder, 150), "-i", sound_file(folder, 6), *pictures, *rates, *split, *hls)
+    run("-i", picture_file(folder, 150), "-i", sound_file(folder, 6), *pictures, *split, *hls)
     return folder / "master.m3u8"
+
+
+def variants_listed(folder: Path, *rates: int) -> Path:
+    """The same, the larger one first; ``rates``: what is stated of each."""
+    variants(folder)
+    group = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="aud",NAME="one",DEFAULT=YES,URI="variant0.m3u8"'
+    lines = ["#EXTM3U", group]
+    for rate, size, name in zip(rates, ("160x96", "80x48"), ("variant2", "variant1"), strict=True):
+        lines += [f'#EXT-X-STREAM-INF:BANDWIDTH={rate},RESOLUTION={size},AUDIO="aud"', f"{name}.m3u8"]
+    return written(folder / "listed.m3u8", "\n".join([*lines, ""]).encode())
 
 
 def locked_playlist(folder: Path) -> Path:
