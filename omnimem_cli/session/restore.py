@@ -85,7 +85,8 @@ def _check_memory(memory: Memory, state: Any) -> None:
         raise FormError("its memory has other layers than the model")
     columns = layers[0].keys() if isinstance(layers[0], dict) else set()
     for number, (store, layer) in enumerate(zip(memory.stores, layers, strict=True)):
-        if not isinstance(layer, dict) or layer.keys() != columns:
+        whole = isinstance(layer, dict) and layer.keys() == columns
+        if not whole or not all(isinstance(tensor, Tensor) for tensor in layer.values()):
             raise FormError(f"layer {number} of its memory lacks a part")
         _check_layer(store.form, layer, f"layer {number}")
     _check_counts(state)
