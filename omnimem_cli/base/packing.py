@@ -15,12 +15,12 @@ DEPTH = 32
 
 
 def packed(value: Any, tensors: "dict[str, Tensor]", place: str = "") -> Any:
-    """``value`` as JSON; copies of its tensors on the CPU go into ``tensors``."""
+    """``value`` as JSON; its tensors go into ``tensors``, on the CPU."""
     from torch import Tensor
 
     if isinstance(value, Tensor):
         assert place not in tensors, f"two tensors have the place {place}"
-        tensors[place] = value.detach().to("cpu", copy=True).contiguous()
+        tensors[place] = value.detach().to("cpu").contiguous()
         return {"tensor": place}
     if isinstance(value, dict):
         return {"dict": [[key, packed(item, tensors, _inner(place, key))] for key, item in value.items()]}

@@ -144,11 +144,11 @@ class Store:
         return HeadStores(parts)
 
     def state(self) -> dict[str, Tensor]:
-        """Plain tensors: ``key``, ``value`` and ``side.<column>``."""
-        tensors = {"key": self._keys[0].clone(), "value": self._values[0].clone()}
+        """Copies on the CPU, as a device may have no room for them: ``key``, ``value`` and ``side.<column>``."""
+        tensors = {"key": self._keys[0], "value": self._values[0]}
         if self.table is not None:
-            tensors |= {f"side.{name}": column.clone() for name, column in self.table.columns.items()}
-        return tensors
+            tensors |= {f"side.{name}": column for name, column in self.table.columns.items()}
+        return {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Hold exactly what ``state`` gave; keys and values of another type become this store's."""
