@@ -60,6 +60,7 @@ WARNING_CODES = {
     "positions_beyond": "the video is longer than the positions that the model was trained on; see --positions retime",
     "no_sound": "the input has no sound to transcribe",
     "silent": "no speech was found: the transcript is empty",
+    "quiet_sound": "the sound is so quiet that words may be misheard; a louder copy may help",
     "quiet_skipped": "sound that may be speech was too quiet beside the rest, and nothing was asked about it",
     "notes_late": "notes were taken from a kept memory, which holds little of what is long past",
     "repetition": "the model repeated itself; the repeats were cut",

@@ -22,6 +22,7 @@ ABOVE_NOISE_DB = 6.0
 STEADY_DB = 10.0  # sound that varies less is noise: speech rises and falls
 LOUD_BLOCKS = 10  # a second of them is more than a bang
 QUIET_SHARE = 0.1
+QUIET_DB = -45.0  # below far speech: models have heard little that is as quiet
 OVERDRIVEN_DB = -6.0  # no undistorted recording has speech as loud
 
 
@@ -111,17 +112,23 @@ class LevelCounts:
         bins = np.clip(np.round(levels(audio) - SILENCE_DB), 0, len(self.counts) - 1).astype(np.int64)
         self.counts += np.bincount(bins, minlength=len(self.counts))
 
+    def loud_db(self) -> float:
+        """The level of the loudest second."""
+        silent, total = self._silent(), int(self.counts.sum())
+        return SILENCE_DB + int(np.searchsorted(self.counts.cumsum(), max(silent, total - LOUD_BLOCKS) + 1))
+
+    def _silent(self) -> int:
+        return int(self.counts[: round(DIGITAL_DB - SILENCE_DB)].sum())
+
     def gate_db(self) -> float:
         """The level below which no speech is looked for: relative to the loudest second and to the noise.
 
         It rises above -50 dBFS only in an overdriven recording, whose noise is as loud as speech elsewhere.
         """
-        silent, total = int(self.counts[: round(DIGITAL_DB - SILENCE_DB)].sum()), int(self.counts.sum())
-        if silent == total:
+        total, loud_db = int(self.counts.sum()), self.loud_db()
+        if self._silent() == total:
             return GATE_DB
-        upward = self.counts.cumsum()
-        loud_db = SILENCE_DB + int(np.searchsorted(upward, max(silent, total - LOUD_BLOCKS) + 1))
-        noise_db = max(SILENCE_DB + int(np.searchsorted(upward, QUIET_SHARE * total)), DIGITAL_DB)
+        noise_db = max(SILENCE_DB + int(np.searchsorted(self.counts.cumsum(), QUIET_SHARE * total)), DIGITAL_DB)
         if loud_db - noise_db < STEADY_DB:
             return GATE_DB
         if loud_db > OVERDRIVEN_DB:

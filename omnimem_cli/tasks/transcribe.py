@@ -11,7 +11,7 @@ from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import format_span
 from omnimem_cli.results.codes import warning
-from omnimem_cli.tasks.loudness import SILENCE_DB, LevelCounts, Loudness
+from omnimem_cli.tasks.loudness import QUIET_DB, SILENCE_DB, LevelCounts, Loudness
 from omnimem_cli.tasks.prompts import NOTHING_SAID, TRANSCRIBE, instruct
 from omnimem_cli.tasks.reply import clean_reply
 from omnimem_cli.tasks.retry import answers_to
@@ -99,6 +99,9 @@ class Transcribe(Task):
             self.warnings.append(warning("no_sound", "The input has no sound to transcribe."))
         elif not self.segments and not self.warnings:
             self.warnings.append(warning("silent", "No speech was found, so the transcript is empty."))
+        if self.segments and (loud_db := self._loudness.loud_db()) < QUIET_DB:
+            message = f"The loudest second of the sound is at {loud_db:.0f} dBFS: words so quiet may be misheard."
+            self.warnings.append(warning("quiet_sound", message))
         if self._skipped_s >= LEAST_SKIPPED_S:
             message = f"{self._skipped_s:.0f} s of quiet sound, maybe speech, were taken for silence."
             self.warnings.append(warning("quiet_skipped", message))

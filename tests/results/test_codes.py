@@ -274,6 +274,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "positions_beyond": Place.watch,
     "no_sound": lambda place: transcribed(mute(0.0, 4.0)),
     "silent": lambda place: transcribed(sound(0.0, [(4.0, 0.0)])),
+    "quiet_sound": lambda place: transcribed(sound(0.0, [(4.0, 0.0), (4.0, 0.003)])),
     "quiet_skipped": lambda place: transcribed(sound(0.0, [(40.0, 0.2), *[(0.5, 0.002), (0.5, 0.0002)] * 40])),
     "notes_late": notes_from_a_memory,
     "repetition": lambda place: clean_reply("over and over again " * 9, True, "It").warnings,
