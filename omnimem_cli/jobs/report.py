@@ -67,7 +67,7 @@ def read_result(file: Path) -> dict:
 
 
 def _of_memory(file: Path) -> dict:
-    """A watch with what was written on the way: the transcript, and notes as chapters."""
+    """A watch with what was written on the way: the transcript but for its last window, and notes as chapters."""
     header = read_facts(file)
     head = {"schema": SCHEMA, "task": "watch", "preset": None, "status": "done", "error": None}
     result = head | header["facts"] | {"results": {}}
@@ -75,7 +75,7 @@ def _of_memory(file: Path) -> dict:
         if part["task"] == "transcribe":
             language = part["wishes"].get("spoken_language")
             result["transcript"] = {"language": language, "segments": part["state"]["segments"]}
-        else:
+        elif part["state"]["notes"]:
             result["summary"] = {"text": "", "chapters": part["state"]["notes"]}
     return _consistent_or_error(result, readable_path(str(file)))
 
