@@ -39,7 +39,7 @@ def demo(
     from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.summarize import Summarize
 
-    settings = Settings(model="nano", device="cpu", output=output, force=True, keep_memory=True)
+    settings = Settings(model="nano", device="cpu", output=output, force=output != "-", keep_memory=True)
     formats = format or (["md"] if output == "-" else None)
     run_task([str(CLIP)], settings, replace(options, format=formats), "summarize", Summarize, {})
 

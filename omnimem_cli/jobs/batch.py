@@ -196,6 +196,7 @@ class Batch:
         _check(job.input)
         target = job.target
         if target is None:
+            self._check_memory(job)
             yield None
         elif (record := self._already_done(job, target)) is not None:
             yield Outcome(job.input.path, "skipped", "done before", result=record.result)
@@ -235,13 +236,17 @@ class Batch:
         checkpoint_of(target.folder, target.name).unlink(missing_ok=True)
         return Outcome(job.input.path, "done", files=tuple(map(target.path, target.files)), result=result)
 
+    def _check_memory(self, job: Job) -> None:
+        """Raise OutputError where the memory would replace something else."""
+        if job.memory is not None and not self.work.settings.force:
+            check_not_foreign_memory(job.memory, job.input)
+
     def _check_not_foreign(self, job: Job, target: Target) -> None:
         if self.work.settings.force:
             return
         record = records.read_record(target)
         records.check_not_foreign(target, record)
-        if job.memory is not None:
-            check_not_foreign_memory(job.memory, job.input)
+        self._check_memory(job)
         if job.input.saved:
             records.check_same_pipe(job.input, target, record)
 
