@@ -30,7 +30,7 @@ def test_the_demo_prints_its_summary_coverage_and_memory(capsys):
     shown = capsys.readouterr()
     assert shown.out.startswith("# demo.mp4") and "Memory" in shown.out
     assert "watched" in shown.err
-    assert not list(Path().iterdir()), "the demo leaves nothing behind"
+    assert [path.name for path in Path().iterdir()] == ["demo.omnimem"], "the demo leaves its memory, and no more"
 
 
 def test_the_demo_as_json_is_a_valid_result_that_saw_all_of_it(capsys):
