@@ -98,14 +98,15 @@ def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[
     if work.settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
     inputs = _find(typed, options, work)
-    batch = Batch(replace(work, settings=_with_model(work.settings, inputs)))
+    headers = _memory_headers(inputs)
+    batch = Batch(replace(work, settings=_with_model(work.settings, headers)))
     batch.model.check_name()
     if not options.dry_run:
         _offer_download(batch.model, options)
-    if memories := [one.path for one in inputs if one.is_memory]:
+    if headers:
         from omnimem_cli.jobs.recall import check_memories
 
-        check_memories(memories, batch.model)
+        check_memories(headers, batch.model)
     jobs = batch.assign_targets(inputs)
     if options.report is not None and not options.dry_run:
         _write_report(options.report, {"schema": REPORT, "task": work.name, "inputs": []})
@@ -160,14 +161,23 @@ def _videos(found: "list[Input]", typed: list[str]) -> "list[Input]":
     return [one for one in found if not one.is_memory]
 
 
-def _with_model(settings: Settings, inputs: "Sequence[Input]") -> Settings:
-    """With the model that made the memories among the inputs, where none was named. Raises UsageError."""
+def _memory_headers(inputs: "Sequence[Input]") -> dict[str, dict]:
+    """The headers of the memories among the inputs that can be read, by path."""
     memories = [one.path for one in inputs if one.is_memory]
-    if settings.model != "auto" or not memories:
+    if not memories:
+        return {}
+    from omnimem_cli.jobs.recall import readable_facts
+
+    return readable_facts(memories)
+
+
+def _with_model(settings: Settings, headers: dict[str, dict]) -> Settings:
+    """With the model that made the memories, where none was named. Raises UsageError."""
+    if settings.model != "auto" or not headers:
         return settings
     from omnimem_cli.jobs.recall import model_of
 
-    return replace(settings, model=model_of(memories) or "auto")
+    return replace(settings, model=model_of(headers))
 
 
 def _outcomes(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "Iterator[Outcome]":

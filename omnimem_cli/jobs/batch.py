@@ -164,9 +164,9 @@ class Batch:
         if job.target is None or job.memory is None or self.work.settings.force:
             return None
         record = records.read_record(job.target)
-        if record is None or record.work != self.identity or not records.has_grown(job.input, record.content):
+        if record is None or record.work != self.identity or not self._memory_stands(job, record):
             return None
-        if not self._memory_stands(job, record):
+        if not records.has_grown(job.input, record.content):  # reads all of what was watched
             return None
         from omnimem_cli.jobs.recall import recall
 

@@ -3,11 +3,10 @@
 Knows memory files and how a session is opened; knows no batch. Nothing is decoded and no video is read.
 """
 
-import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import SHAPING, Settings
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.model import LazyModel
-from omnimem_cli.results import result
+from omnimem_cli.results.result import schema
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:  # a header is read long before the model brings torch
@@ -25,24 +24,13 @@ if TYPE_CHECKING:  # a header is read long before the model brings torch
     from omnimem_cli.models.adapter import Adapter
 
 
-SIZE = ("budgets", "chunk_tokens", "reserve_s")
-"""What a memory of the same size is made with."""
-
-
-@cache
-def schema() -> dict:
-    """The JSON Schema (draft 2020-12) of a memory file's header."""
-    text = resources.files("omnimem_cli.results").joinpath("schema/memory-1.json").read_text("utf-8")
-    return json.loads(text)
-
-
 @cache
 def _validator() -> Any:
     import jsonschema
     from referencing import Registry, Resource
 
-    parts = Registry().with_resource("result-1.json", Resource.from_contents(result.schema()))
-    return jsonschema.Draft202012Validator(schema(), registry=parts)
+    parts = Registry().with_resource("result-1.json", Resource.from_contents(schema()))
+    return jsonschema.Draft202012Validator(schema("memory-1"), registry=parts)
 
 
 def read_facts(path: str | Path) -> dict:
@@ -76,22 +64,25 @@ def check_not_foreign_memory(path: Path, one: Input) -> None:
         raise OutputError(f"{shown} exists, and is the memory of {watched}.", "Use --force to replace it, or -o.")
 
 
-def model_of(paths: Sequence[str]) -> str | None:
-    """The model that these memory files were made with. Raises UsageError where they were not made with one.
-
-    A file that cannot be read fails by itself when its turn comes.
-    """
-    named: dict[str, str] = {}
+def readable_facts(paths: Sequence[str]) -> dict[str, dict]:
+    """The headers of memory files, by path. A file that cannot be read fails by itself when its turn comes."""
+    found = {}
     for path in paths:
-        try:
-            named.setdefault(read_facts(path)["model"]["name"], path)
-        except UserError:
-            continue
+        with suppress(InputError):
+            found[path] = read_facts(path)
+    return found
+
+
+def model_of(headers: dict[str, dict]) -> str:
+    """The model that one or more memory files were made with. Raises UsageError where it is not one model."""
+    named: dict[str, str] = {}
+    for path, header in headers.items():
+        named.setdefault(header["model"]["name"], path)
     if len(named) > 1:
         (one, first), (other, second), *_ = named.items()
         message = f"{readable_path(first)} was made with {one}, and {readable_path(second)} with {other}."
         raise UsageError(message, f"Ask them apart: the first ones with -m {one}.")
-    return next(iter(named), None)
+    return next(iter(named))
 
 
 def recall(
@@ -119,16 +110,9 @@ def recall(
     return watched
 
 
-def check_memories(paths: Sequence[str], model: LazyModel) -> None:
-    """Raise UsageError, before any work, where a memory is not this model's or not of these settings.
-
-    A file that cannot be read fails by itself when its turn comes.
-    """
-    for path in paths:
-        try:
-            header = read_facts(path)
-        except InputError:
-            continue
+def check_memories(headers: dict[str, dict], model: LazyModel) -> None:
+    """Raise UsageError, before any work, where a memory is not this model's or not of these settings."""
+    for path, header in headers.items():
         check_model(path, header["model"], model.facts())
         with_shaping(path, model.settings, header["settings"])
 
@@ -186,20 +170,19 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
     from omnimem_cli.session.transients import question_tokens_in_flight
 
     opening = header["opening"]
-    size = {name: opening[name] for name in SIZE}
-    budgets = [LayerBudget(*pair) for pair in size["budgets"]]
+    budgets = [LayerBudget(*pair) for pair in opening["budgets"]]
     if len(budgets) != len(adapter.decoder.layers):
         raise TypeError("its budgets are those of other layers")
     plan = Plan(**opening["plan"] | {"format": Format(**opening["plan"]["format"])})
     stream = adapter.open(media_of(opening["media"]), plan)
     session = Session(
         stream,
-        new_memory(stream, make_policy(settings.policy), budgets, size["reserve_s"], settings.positions),
-        size["chunk_tokens"],
+        new_memory(stream, make_policy(settings.policy), budgets, opening["reserve_s"], settings.positions),
+        opening["chunk_tokens"],
         sampling=Sampling(settings.temperature, seed=settings.seed),
         chunk_s=opening["chunk_s"],
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
     )
     facts = {name: value for name, value in header["facts"].items() if name != "timing"}
     facts["input"] = facts["input"] | {"watched": facts["input"].get("watched", facts["input"]["path"])}
-    return Watched(session, settings, size, facts, header["taken"], watched_here=False)
+    return Watched(session, settings, facts, header["taken"], watched_here=False)

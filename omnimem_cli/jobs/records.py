@@ -6,6 +6,7 @@ process dies at, the next run knows which files are omnimem's and can write the 
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -110,14 +111,12 @@ def _reading(one: Input) -> Iterator[None]:
 
 def digest_file(path: str, size: int | None = None) -> str:
     """SHA-256 of a file, or of its first ``size`` bytes, in constant memory."""
+    digest, left = hashlib.sha256(), math.inf if size is None else size
     with Path(path).open("rb") as file:
-        if size is None:
-            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256()
-        while size > 0 and (block := file.read(min(size, BLOCK))):
+        while left > 0 and (block := file.read(min(left, BLOCK))):
             digest.update(block)
-            size -= len(block)
-        return f"sha256:{digest.hexdigest()}"
+            left -= len(block)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def looks_same(one: Input, before: Content) -> bool:

@@ -149,14 +149,8 @@ class InputRun:
 
     def watched(self, session: Session, source: Source, digest: str | None) -> Watched:
         """The session in hand, with all that results and memory files say of it."""
-        config, settings = self.prepared.config, self.prepared.settings
-        size = {
-            "budgets": [[budget.visual, budget.audio] for budget in config.budgets],
-            "chunk_tokens": config.chunk_tokens,
-            "reserve_s": config.reserve_s,
-        }
-        facts = self.facts(session, source, digest)
-        return Watched(session, settings, size, facts, taken_by(self.task), self.began, source.decode_s)
+        facts, taken = self.facts(session, source, digest), taken_by(self.task)
+        return Watched(session, self.prepared.settings, facts, taken, self.began, source.decode_s)
 
     def facts(self, session: Session, source: Source, digest: str | None) -> dict:
         """Everything in a result but what the task made and the time it took."""

@@ -29,14 +29,13 @@ from omnimem_cli.tasks.task import Task
 class Watched:
     """A session whose input has ended, for now.
 
-    ``facts``: input, model, memory, coverage and warnings of its results; ``size``: what a memory of the same size is
-    made with (budgets, chunk_tokens, reserve_s); ``taken``: what tasks wrote while it was watched, each {task, wishes,
-    state}; ``began``: on the clock of `time.monotonic`; ``decode_s``: seconds that the watch waited for the decoder.
+    ``facts``: input, model, memory, coverage and warnings of its results; ``taken``: what tasks wrote while it was
+    watched, each {task, wishes, state}; ``began``: on the clock of `time.monotonic`; ``decode_s``: seconds that the
+    watch waited for the decoder.
     """
 
     session: Session
     settings: Settings
-    size: dict
     facts: dict
     taken: list[dict] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -50,7 +49,7 @@ class Watched:
 
     def bring_up(self, task: Task) -> None:
         """Give a task that did not look on what it would have written. Raises InputError where that is gone."""
-        for each in task.tasks.values() if isinstance(task, Several) else [task]:
+        for each in task.members:
             if not each.writes_while_watching:
                 continue
             name, wishes = each.name, each.wishes
@@ -92,18 +91,20 @@ class Watched:
 
     def _opening(self) -> dict:
         """What it takes to open the same session again: media, plan, and the size of the watch."""
-        session = self.session
+        session, memory = self.session, self.session.memory
         return {
             "media": media_facts(session.media),
             "plan": asdict(session.plan),
+            "budgets": [[budget.visual, budget.audio] for budget in memory.budgets],
+            "chunk_tokens": session.chunk_tokens,
             "chunk_s": session.chunk_s,
-        } | self.size
+            "reserve_s": memory.reserve_s,
+        }
 
 
 def taken_by(task: Task) -> list[dict]:
     """What a task has written while it looked on, before it finishes; of several tasks, what each has."""
-    tasks = list(task.tasks.values()) if isinstance(task, Several) else [task]
-    kept = [each for each in tasks if each.writes_while_watching]
+    kept = [each for each in task.members if each.writes_while_watching]
     return [{"task": each.name, "wishes": each.wishes, "state": each.state()} for each in kept]
 
 

@@ -29,7 +29,7 @@ PARTS = {"summarize": "summary", "transcribe": "transcript", "ask": "answers", "
 
 @cache
 def schema(name: str = "result-1") -> dict:
-    """The JSON Schema (draft 2020-12) of a result; ``hit-1`` is that of a hit of a search."""
+    """The JSON Schema (draft 2020-12) of a result, of a hit of a search (hit-1), or of a memory's header (memory-1)."""
     text = resources.files("omnimem_cli.results").joinpath(f"schema/{name}.json").read_text("utf-8")
     return json.loads(text)
 

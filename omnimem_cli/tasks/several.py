@@ -40,43 +40,44 @@ class Several(Task):
     def __init__(self, settings: Settings, parts: Mapping[str, Part]):
         self.parts = parts
         self.tasks: dict[str, Task] = {key: TASKS[part.task](settings, **part.options) for key, part in parts.items()}
-        self.needs_audio_scan = any(task.needs_audio_scan for task in self.tasks.values())
+        self.needs_audio_scan = any(task.needs_audio_scan for task in self.members)
+
+    @property
+    def members(self) -> Sequence[Task]:
+        """Every task, in order."""
+        return list(self.tasks.values())
 
     @property
     def reserve_s(self) -> float:
         """The longest that any task wants."""
-        return max((task.reserve_s for task in self.tasks.values()), default=0.0)
+        return max((task.reserve_s for task in self.members), default=0.0)
 
     @property
     def chunk_s(self) -> float | None:
         """The shortest that any task wants."""
-        wanted = [task.chunk_s for task in self.tasks.values() if task.chunk_s is not None]
+        wanted = [task.chunk_s for task in self.members if task.chunk_s is not None]
         return min(wanted, default=None)
 
     @property
     def warnings(self) -> list[dict]:
         """Those of all tasks."""
-        return [note for task in self.tasks.values() for note in task.warnings]
+        return [note for task in self.members for note in task.warnings]
 
     def set_reserve(self, reserve_s: float, segment_s: float) -> None:
         """To every task."""
-        for task in self.tasks.values():
+        for task in self.members:
             task.set_reserve(reserve_s, segment_s)
 
     def scan_audio(self, audio: "np.ndarray") -> None:
         """To every task that wants it."""
-        for task in self.tasks.values():
+        for task in self.members:
             if task.needs_audio_scan:
                 task.scan_audio(audio)
 
     def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """To every task, in order."""
-        for task in self.tasks.values():
+        for task in self.members:
             task.on_chunk(session, chunk_end, segments)
-
-    def finish(self, session: "Session", end_s: float) -> dict:
-        """``{"results": {word: part}}``, each part as the task's own ``finish`` makes it."""
-        return {"results": {key: task.finish(session, end_s) for key, task in self.tasks.items()}}
 
     def state(self) -> dict:
         """That of every task."""

@@ -43,6 +43,11 @@ class Task(Protocol):
         """After the last chunk; ``end_s`` is where the video ended. Returns ``{part: value}``."""
 
     @property
+    def members(self) -> "Sequence[Task]":
+        """The tasks that make a result each: itself, or several."""
+        return [self]
+
+    @property
     def wishes(self) -> dict:
         """What its state depends on besides the watch, as plain values."""
         return {}

@@ -22,6 +22,7 @@ from omnimem_cli.jobs import recall
 from omnimem_cli.jobs.watched import Watched
 from omnimem_cli.memory.policies import POLICIES
 from omnimem_cli.models.loader import load
+from omnimem_cli.results.result import schema
 from omnimem_cli.session.memory_file import read_header, read_memory_file
 from omnimem_cli.tasks.several import Part
 
@@ -106,6 +107,13 @@ def test_a_part_that_ends_inside_a_segment_is_continued_where_it_ended(clip, tin
     assert continued.session.end_s == whole.session.end_s
 
 
+def test_a_memory_that_was_continued_is_saved_with_its_own_budgets(clip, tiny_adapter, tmp_path):
+    part = watched(clip, replace(SETTINGS, end_s=8.0), tiny_adapter)
+    continued = watched(clip, replace(SETTINGS, budget=Budget(60)), tiny_adapter, before=part)
+    header = recall.read_facts(saved(continued, tmp_path / "a.omnimem"))
+    assert {sum(pair) for pair in header["opening"]["budgets"]} == {90}
+
+
 def test_an_input_of_another_form_cannot_continue_a_memory(clip, tiny_adapter):
     part = watched(clip, replace(SETTINGS, end_s=8.0), tiny_adapter)
     with pytest.raises(InputError, match="another form"):
@@ -115,7 +123,7 @@ def test_an_input_of_another_form_cannot_continue_a_memory(clip, tiny_adapter):
 def test_the_header_is_as_its_schema_says_and_holds_no_path_of_folders(clip, tiny_adapter, tmp_path):
     path = saved(watched(clip, SETTINGS, tiny_adapter, {"transcript": Part("transcribe")}), tmp_path / "a.omnimem")
     facts = recall.read_facts(path)
-    jsonschema.Draft202012Validator.check_schema(recall.schema())
+    jsonschema.Draft202012Validator.check_schema(schema("memory-1"))
     assert facts["facts"]["input"]["digest"].startswith("sha256:")
     assert facts["model"]["memory_dtype"] == "float32"
     assert [part["task"] for part in facts["taken"]] == ["transcribe"]
