@@ -88,7 +88,7 @@ class RunOptions:
         None,
         OUTPUT,
         "-f --format FORMAT",
-        "md, html, json, txt; srt and vtt for transcripts. Repeatable or comma-separated.",
+        "md, html, json, txt; srt, vtt for transcripts; chapters, vtt for chapters. Repeatable or comma-separated.",
         shown="md; json with -o -",
     )
     dry_run: bool = flag(False, OUTPUT, "-n --dry-run", "List what would run, and what would be skipped and why.")

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,20 +72,32 @@ def run_task(
 
 def _formats(name: str, task_options: dict, options: RunOptions, settings: Settings) -> tuple[str, ...]:
     """The formats of every result. Raises UsageError for one in which nothing of the run is written."""
-    from omnimem_cli.results.writers import FORMATS
+    from omnimem_cli.results.writers import FORMATS, offered
 
     if name != "watch":
-        return formats_of(options.format, settings.output, FORMATS[name])
-    tasks = {key: part.task for key, part in task_options["parts"].items()}
-    if not tasks:
+        named = formats_of(options.format, settings.output, FORMATS[name])
+        _check_chapters(named, offered(name, task_options), "Add --style chapters.")
+        return named
+    parts = task_options["parts"]
+    if not parts:
         if options.format:
             raise UsageError("-f is the format of a result, and this watch makes none.", "Add --with, or drop -f.")
         return ()
-    named = formats_of(options.format, None, tuple(dict.fromkeys(f for task in tasks.values() for f in FORMATS[task])))
-    for key, task in tasks.items():
-        if not set(named) & set(FORMATS[task]):
-            raise UsageError(f"-f {','.join(named)} has no format for the {key}.", f"Add {FORMATS[task][0]} to -f.")
+    allowed = dict.fromkeys(f for part in parts.values() for f in FORMATS[part.task])
+    named = formats_of(options.format, None, tuple(allowed))
+    offers = {key: offered(part.task, part.options) for key, part in parts.items()}
+    _check_chapters(named, {f for each in offers.values() for f in each}, "Add chapters to --with.")
+    for key, each in offers.items():
+        if not set(named) & set(each):
+            raise UsageError(f"-f {','.join(named)} has no format for the {key}.", f"Add {each[0]} to -f.")
     return named
+
+
+def _check_chapters(named: Sequence[str], offers: Collection[str], hint: str) -> None:
+    """Raise UsageError for a format of chapters where no result has any."""
+    for format in named:
+        if format not in offers:
+            raise UsageError(f"-f {format} writes chapters, and there will be none.", hint)
 
 
 def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[Batch, list[Job]]":
@@ -209,6 +221,8 @@ def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
     for note in (outcome.result or {}).get("warnings", ()) if outcome.status == "done" else ():
         console.warn(f"{path}: {note['message']}")
     settings = batch.work.settings
+    if outcome.status == "done" and "chapters" in settings.formats:
+        _check_for_youtube(path, outcome.result)
     if settings.output != "-":
         for file in outcome.files:
             print_data(str(file))
@@ -216,6 +230,15 @@ def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
         print_data(write_json_line(outcome.result), end="")
     elif outcome.status == "done" and outcome.result is not None:
         print_data(_printed(outcome, settings.formats[0]).decode(), end="")
+
+
+def _check_for_youtube(path: str, result: dict) -> None:
+    """Say what YouTube asks of chapters and these are not: nothing is made up for it."""
+    from omnimem_cli.results.writers.chapters import youtube_objection
+
+    for each in result.get("results", {"": result}).values():
+        if each.get("summary", {}).get("chapters") and (objection := youtube_objection(each)):
+            console.warn(f"{path}: {objection}")
 
 
 def _printed(outcome: "Outcome", format: str) -> bytes:

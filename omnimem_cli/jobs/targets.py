@@ -21,7 +21,8 @@ from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, MEMORY_SUFFIX, Input
 
 RESULT_SUFFIXES = frozenset(f".{format}" for format in (*FORMATS, MEMORY))
 SUFFIX_BYTES = 60  # a preset's name may be longer, but the input's own needs room
-SUBTITLES = ("srt", "vtt")  # players look for lecture.srt, not for lecture.transcript.srt
+ALONE = ("srt", "vtt", "chapters", MEMORY)  # players look for lecture.srt, not for lecture.transcript.srt
+CHAPTERS = ("summary", "chapters")  # words of results that may have chapters: lecture.chapters.vtt is no subtitle
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,9 @@ def _target(folder: Path, base: str, suffix: str, formats: Sequence[str]) -> Tar
 def _ending(suffix: str, format: str) -> str:
     """What a file's name has behind the input's own. ``format`` names its result itself where there are several."""
     own, _, plain = format.rpartition(".")
-    return plain if plain in (*SUBTITLES, MEMORY) else f"{fitting_name(own, SUFFIX_BYTES) or suffix}.{plain}"
+    if plain == "vtt" and (own or suffix) in CHAPTERS:
+        return "chapters.vtt"
+    return plain if plain in ALONE else f"{fitting_name(own, SUFFIX_BYTES) or suffix}.{plain}"
 
 
 def stem(one: Input) -> str:

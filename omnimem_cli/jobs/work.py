@@ -10,7 +10,7 @@ from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.records import digest_file
 from omnimem_cli.jobs.targets import Target
-from omnimem_cli.results.writers import FORMATS
+from omnimem_cli.results.writers import offered
 from omnimem_cli.tasks.task import Task
 
 # What may differ between two runs without making their results differ.
@@ -34,7 +34,10 @@ class Work:
         if self.name != "watch":
             return named
         return tuple(
-            f"{key}.{f}" for key, part in self.options["parts"].items() for f in named if f in FORMATS[part.task]
+            f"{key}.{f}"
+            for key, part in self.options["parts"].items()
+            for f in named
+            if f in offered(part.task, part.options)
         )
 
     def result_in(self, result: dict, format: str) -> tuple[dict, str]:

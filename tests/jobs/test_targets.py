@@ -36,6 +36,14 @@ def test_subtitles_have_the_name_that_players_look_for():
     assert names("film.mkv", formats=("srt",)) == ["film.srt"]
 
 
+def test_chapters_are_never_taken_for_subtitles():
+    media("film.mkv")
+    assert names("film.mkv", formats=("vtt",)) == ["film.chapters.vtt"]
+    assert names("film.mkv", formats=("chapters.vtt",)) == ["film.chapters.vtt"]
+    assert names("film.mkv", formats=("transcript.vtt",)) == ["film.vtt"]
+    assert names("film.mkv", formats=("chapters",)) == ["film.chapters"]
+
+
 def test_only_a_media_suffix_is_dropped():
     media("talk.v2.mp4")
     Path("talk.v2").write_bytes(b"x")

@@ -11,7 +11,8 @@ from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock, format_timestamp
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.result import PARTS
-from omnimem_cli.results.writers import FORMATS, WRITERS
+from omnimem_cli.results.writers import FORMATS, WRITERS, offered
+from omnimem_cli.results.writers.chapters import youtube_objection
 from omnimem_cli.results.writers.cues import cues
 from omnimem_cli.results.writers.json import write_json_line
 
@@ -130,8 +131,9 @@ def test_names_cannot_break_markdown():
 
 def test_an_empty_transcript_is_a_valid_file_in_every_format():
     empty = transcript()
-    assert WRITERS["srt"](empty) == ""
-    assert WRITERS["vtt"](empty) == "WEBVTT\n"
+    silent = "00:00:00{0}000 --> 00:00:02{0}000\n[No speech was found.]\n"
+    assert WRITERS["srt"](empty) == "1\n" + silent.format(",")
+    assert WRITERS["vtt"](empty) == "WEBVTT\n\n" + silent.format(".")
     assert WRITERS["txt"](empty) == ""
     assert "No speech" in WRITERS["md"](empty)
 
@@ -171,8 +173,47 @@ def test_long_segments_fill_their_own_time():
     assert (made[0].start_s, made[-1].end_s) == (10.0, 40.0)
 
 
-def test_subtitles_are_offered_for_transcripts_only():
-    assert [task for task, names in FORMATS.items() if {"srt", "vtt"} & set(names)] == ["transcribe"]
+def test_subtitles_need_a_transcript_and_chapter_lines_a_summary_with_chapters():
+    assert [task for task in FORMATS if "srt" in offered(task, {})] == ["transcribe"]
+    assert not {"chapters", "vtt"} & set(offered("summarize", {"style": "brief"}))
+    assert {"chapters", "vtt"} < set(offered("summarize", {"style": "chapters"}))
+
+
+def chaptered(*starts: float, end_s: float = 4000.0, title: str = "Ships") -> dict:
+    spans = pairwise([*starts, end_s])
+    rows = [{"start_s": start, "end_s": end, "title": title, "text": "About it."} for start, end in spans]
+    return result("summarize", {"summary": {"text": "A talk.", "chapters": rows}})
+
+
+def test_chapter_lines_are_what_youtube_reads():
+    record = chaptered(0.02, 180.9, 3723.0, title="Ships  &\ntrains")
+    assert WRITERS["chapters"](record) == "0:00 Ships & trains\n3:00 Ships & trains\n1:02:03 Ships & trains\n"
+    assert youtube_objection(record) is None
+
+
+def test_a_chapter_without_a_title_has_its_number():
+    assert WRITERS["chapters"](chaptered(0.0, 60.0, title="")) == "0:00 Chapter 1\n1:00 Chapter 2\n"
+
+
+@pytest.mark.parametrize(
+    ("starts", "said"),
+    [
+        ((0.0, 60.0), "at least 3 of them, not 2"),
+        ((5.0, 60.0, 120.0), "the first begins at 0:05"),
+        ((0.0, 60.0, 69.5), "one is shorter than 10 s"),
+        ((0.0, 60.0, 3995.0), "one is shorter than 10 s"),
+    ],
+)
+def test_what_youtube_would_refuse_is_said_and_nothing_is_made_up(starts, said):
+    record = chaptered(*starts)
+    assert said in youtube_objection(record)
+    assert WRITERS["chapters"](record).count("\n") == len(starts)
+
+
+def test_chapters_of_webvtt_are_cues_with_a_title():
+    text = WRITERS["vtt"](chaptered(0.0, 180.0, title="A <b> --> c"))
+    first = "WEBVTT\n\n00:00:00.000 --> 00:03:00.000\nA &lt;b&gt; --&gt; c\n\n"
+    assert text.startswith(first + "00:03:00.000 --> 01:06:40.000\n")
 
 
 def test_clocks_and_stamps():

@@ -186,7 +186,9 @@ def _walk(root: str, on_error: Callable[[OSError], None]) -> Iterator[tuple[str,
 
 
 def _result_name(stem: str, suffix: str) -> str:
-    """``talks/lecture.transcript`` for all files of that result, lecture.srt included."""
+    """``talks/lecture.transcript`` for all files of that result, lecture.srt included; chapters are of a summary."""
+    if suffix == ".vtt" and stem.endswith(".chapters"):
+        return stem.removesuffix("chapters") + "summary"
     ending = {".srt": ".transcript", ".vtt": ".transcript", ".jsonl": ".jsonl"}.get(suffix, "")
     return stem.removesuffix(ending) + ending
 

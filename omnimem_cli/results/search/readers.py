@@ -17,6 +17,7 @@ from omnimem_cli.base.texts import UTF_16
 from omnimem_cli.results.result import SCHEMA
 from omnimem_cli.results.search.passages import Passage, distinct, markdown_blocks, passage, passages_of
 from omnimem_cli.results.writers import SUFFIXES
+from omnimem_cli.results.writers.cues import SILENT
 
 _SIGNATURES = {
     ".json": b"omnimem/result/",
@@ -159,11 +160,15 @@ def _subtitles(text: str, path: str) -> list[Document]:
     cues = [
         passage("segment", html.unescape(re.sub(r"<[^>\n]*>", "", said)), _seconds(start), _seconds(end))
         for start, end, said in _CUE.findall(text)
+        if said.strip() != SILENT
     ]
-    if not cues and text.strip() not in ("", "WEBVTT"):
+    if not cues and SILENT not in text and text.strip() not in ("", "WEBVTT"):
         raise NotAResultError
     source = _source(path)
-    return [Document(source, distinct([passage("title", source), *_sentences(cues)]))]
+    said = _sentences(cues)
+    if path.lower().endswith(".chapters.vtt"):  # cues are titles
+        source, said = source.removesuffix(".chapters"), (replace(cue, part="chapter") for cue in cues)
+    return [Document(source, distinct([passage("title", source), *said]))]
 
 
 def _sentences(cues: list[Passage]) -> Iterator[Passage]:

@@ -1,8 +1,9 @@
 """A result as text: one file per format, each a function from the result object to a string."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from omnimem_cli.results.report.page import write_html
+from omnimem_cli.results.writers.chapters import write_chapters
 from omnimem_cli.results.writers.json import write_json
 from omnimem_cli.results.writers.md import write_md
 from omnimem_cli.results.writers.srt import write_srt
@@ -18,17 +19,28 @@ WRITERS: dict[str, Writer] = {
     "srt": write_srt,
     "vtt": write_vtt,
     "txt": write_txt,
+    "chapters": write_chapters,
 }
 
 FORMATS = {
-    "summarize": ("md", "html", "json", "txt"),
+    "summarize": ("md", "html", "json", "txt", "chapters", "vtt"),
     "transcribe": ("md", "html", "json", "srt", "vtt", "txt"),
     "ask": ("md", "html", "json", "txt"),
 }
-"""Which task offers which formats: subtitles are made of transcripts only."""
+"""Which task offers which formats: SubRip is made of transcripts only."""
+
+OF_CHAPTERS = ("chapters", "vtt")
+"""What is made of a summary with chapters only."""
 
 SUFFIXES = {"summarize": "summary", "transcribe": "transcript", "ask": "answers", "watch": "watch"}
 """What is between the input's name and the format: ``lecture.summary.md``."""
+
+
+def offered(task: str, options: Mapping) -> tuple[str, ...]:
+    """The formats that a task with these options offers."""
+    if task != "summarize" or options.get("style") == "chapters":
+        return FORMATS[task]
+    return tuple(format for format in FORMATS[task] if format not in OF_CHAPTERS)
 
 
 def encode(result: dict, format: str) -> bytes:

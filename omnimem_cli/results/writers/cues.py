@@ -9,6 +9,8 @@ from rich.cells import cell_len
 
 from omnimem_cli.results.writers.wrapping import blocks_of
 
+SILENT = "[No speech was found.]"  # players and editors take an empty file for a broken one
+SILENT_S = 2.0
 LEAST_MS, MOST_MS = 1000, 7000  # a cue is on screen; less only where its segment is shorter
 
 
@@ -24,8 +26,12 @@ class Cue:
 def cues(result: dict) -> list[Cue]:
     """Cues of a transcript. Inside a segment times are spread by the width of the text: an estimate.
 
-    A segment ends at the latest where the next one begins. Only one with less than 1 ms for each cue lasts longer.
+    A segment ends at the latest where the next one begins. Only one with less than 1 ms for each cue lasts longer. Of
+    an empty transcript one cue says that nothing was heard.
     """
+    if not result["transcript"]["segments"]:
+        start_s = result["input"]["start_s"] or 0.0
+        return [Cue(start_s, start_s + SILENT_S, SILENT)]
     segments = [segment for segment in result["transcript"]["segments"] if segment["text"].strip()]
     limits = [*(segment["start_s"] for segment in segments[1:]), math.inf]
     made: list[Cue] = []

@@ -5,7 +5,7 @@ from omnimem_cli.results.writers.cues import cues
 
 
 def write_srt(result: dict) -> str:
-    """Numbered cues; an empty transcript is an empty file."""
+    """Numbered cues."""
     blocks = [
         f"{number}\n{format_timestamp(cue.start_s, ',')} --> {format_timestamp(cue.end_s, ',')}\n{_plain(cue.text)}\n"
         for number, cue in enumerate(cues(result), 1)

@@ -66,9 +66,15 @@ def test_every_part_of_a_result_is_searched_with_its_times(tmp_path: Path):
     assert texts(root, "anna sell") == ["decision: Sell it; owner: Anna"]
 
 
-@pytest.mark.parametrize(
-    ("task", "format"), [(task, name) for task, names in FORMATS.items() for name in names if name != "html"]
-)
+WHOLE = [
+    (task, name)
+    for task, names in FORMATS.items()
+    for name in names
+    if name not in ("html", "chapters") and (task, name) != ("summarize", "vtt")
+]
+
+
+@pytest.mark.parametrize(("task", "format"), WHOLE)
 def test_a_result_that_exists_in_one_format_only_is_found_in_it(tmp_path: Path, task: str, format: str):
     name = {"summarize": "a.summary", "transcribe": "a.transcript", "ask": "a.answers"}[task]
     root = tmp_path / "lib"
@@ -83,6 +89,24 @@ def test_a_result_that_exists_in_one_format_only_is_found_in_it(tmp_path: Path, 
     if task == "transcribe" and format != "txt":
         assert len(timed) == 1 and 60.0 <= timed.pop() < 90.0
     assert search(root, "budget entries").total == 0, "the facts of a run are not what was said"
+
+
+@pytest.mark.parametrize("format", ["srt", "vtt"])
+def test_that_nothing_was_said_is_nothing_said(tmp_path: Path, format: str):
+    write(tmp_path / "lib" / f"a.{format}", transcript(), format)
+    found = search(tmp_path / "lib", "speech")
+    assert (found.total, found.broken) == (0, {})
+
+
+def test_a_title_of_chapters_is_found_once_as_a_chapter(tmp_path: Path):
+    chapters = [{"start_s": 60.0, "end_s": 90.0, "title": "Ships of the line", "text": "About them."}]
+    record = result("summarize", {"summary": {"text": "A talk.", "chapters": chapters}})
+    write(tmp_path / "lib" / "a.chapters.vtt", record, "vtt")
+    (hit,) = hits(tmp_path / "lib", "ships of the line")
+    assert (hit.part, hit.start_s, hit.source) == ("chapter", 60.0, "a")
+    write(tmp_path / "lib" / "a.summary.json", record, "json")
+    (hit,) = hits(tmp_path / "lib", "ships of the line")
+    assert hit.file.endswith("a.summary.json")
 
 
 @pytest.mark.parametrize("format", ["json", "md"])
