@@ -22,6 +22,7 @@ SHAPING = (
 )
 """The settings that shape a watch and its memory: a memory that was kept has them already."""
 
+MOST_SPANS = 3  # of evidence per answer
 ANSWER_TOKENS = 768  # of an answer, unless the user or the task wants fewer
 BY_MODEL = "the model's"  # the help's default of what `models show` tells
 

@@ -145,6 +145,19 @@ def reduced_attention(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, real
     return received / (heads * real.sum(1, keepdim=True)) if reduce == "mean" else received
 
 
+def placed_attention(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, place: Tensor, places: int) -> Tensor:
+    """fp32 [B, n, places]: attention of one head's q [B, n, d] to keys [m, d], summed by ``place`` [m].
+
+    lse fp32 [B, n]. Attention to entries whose place is ``places`` is left out.
+    """
+    paid = q.new_zeros(*q.shape[:2], places + 1, dtype=torch.float32)
+    for start in range(0, len(keys), BLOCK):
+        part = slice(start, start + BLOCK)
+        weights = (q.float() @ keys[part].float().T * scaling - lse[..., None]).exp_()
+        paid.index_add_(2, place[part], weights)
+    return paid[..., :places]
+
+
 def running_mean(received: Tensor, stored: Tensor) -> Tensor:
     """Importance over chunks: old entries average what they just received with what they had; new ones start whole.
 

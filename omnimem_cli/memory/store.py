@@ -5,13 +5,19 @@ how they are stored is decided here alone. Knows no policy and no budget. Entrie
 all KV heads keep the same entries; with ``rows`` = G every KV head keeps its own, equally many.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import attend
-from omnimem_cli.memory.importance import column_sums, head_averaged_sums, reduced_attention
+from omnimem_cli.memory.importance import column_sums, head_averaged_sums, placed_attention, reduced_attention
 from omnimem_cli.memory.rotary import apply_rotary
 from omnimem_cli.memory.table import Table
+
+if TYPE_CHECKING:
+    from omnimem_cli.memory.attention_by_time import Moments
 
 
 class Store:
@@ -106,6 +112,20 @@ class Store:
         """``reduced_attention`` over the entries: fp32 [B, m]."""
         return reduced_attention(q, lse, self._keys, scaling, real, reduce)
 
+    def attention_by_time(
+        self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments"
+    ) -> Tensor:
+        """Attention that falls on each kind and moment, summed over ``heads`` of ``of``: fp32 [B, n, moments.places].
+
+        q [B, h, n, d] and lse fp32 [B, h, n] are of those h query heads alone.
+        """
+        place, groups = moments.place(self.table), self._keys.shape[1]
+        paid = q.new_zeros(q.shape[0], q.shape[2], moments.places, dtype=torch.float32)
+        for i, group in enumerate(head * groups // of for head in heads):
+            keys = self._keys[0, group]
+            paid += placed_attention(q[:, i], lse[:, i], keys, scaling, place[group % self.rows], moments.places)
+        return paid
+
     def key_norms(self) -> Tensor:
         """L2 norms of the keys, fp32 [G, m]."""
         return norms(self._keys)
@@ -140,6 +160,7 @@ class Store:
             part = Store(1, self._buffer.shape[3], self.dtype, self.device)
             part._buffer = self._buffer[:, head : head + 1, : self._length][:, :, mask]
             part._length = part._buffer.shape[2]
+            part.table = Table({name: column[head, mask][None] for name, column in self.table.columns.items()})
             parts.append(part)
         return HeadStores(parts)
 
@@ -216,3 +237,11 @@ class HeadStores:
         heads = q.chunk(len(self._parts), dim=1)
         outs, lses = zip(*(part.attend(h, scaling) for part, h in zip(self._parts, heads, strict=True)), strict=True)
         return torch.cat(outs, dim=1), torch.cat(lses, dim=1)
+
+    def attention_by_time(
+        self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments"
+    ) -> Tensor:
+        """As ``Store.attention_by_time``."""
+        parts = [self._parts[head * len(self._parts) // of] for head in heads]
+        by_head = zip(parts, q.split(1, dim=1), lse.split(1, dim=1), strict=True)
+        return sum(part.attention_by_time(rows, level, [0], 1, scaling, moments) for part, rows, level in by_head)

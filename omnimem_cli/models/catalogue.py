@@ -29,7 +29,8 @@ class Row:
     ``layers``, ``kv_heads``, ``head_dim``: of the language model;
     ``trained_positions``: positions seen in training; None where unknown; ``window_s``: the longest stretch of
     speech that it transcribes at once; ``world``: the comment that marks the only files it understands,
-    None for a model of the world at large.
+    None for a model of the world at large; ``evidence_heads``: (layer, query head) pairs whose attention tells where an
+    answer comes from, empty where nobody measured it; ``evidence_score``: the least score of evidence.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Row:
     trained_positions: int | None = None
     window_s: float = 30.0
     world: str | None = None
+    evidence_heads: tuple[tuple[int, int], ...] = ()
+    evidence_score: float = 0.1
 
     def weights_gb(self, dtype: str) -> float:
         """10^9 bytes of weights in memory."""
@@ -220,6 +223,8 @@ ROWS = (
         trained_positions=1_550,  # 150 s of video and a question
         window_s=15.0,
         world="omnimem world",
+        evidence_heads=((3, 0), (3, 3)),
+        evidence_score=0.25,
     ),
 )
 

@@ -3,7 +3,7 @@
 Knows no task and no text of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from omnimem_cli.memory.fork import Fork, Observer, left_padded
 from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.session.evidence import AnswerAttention
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,24 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model wrote; ``finished`` is False when it ran into ``max_tokens``."""
+    """What the model wrote; ``finished`` is False when it ran into ``max_tokens``.
+
+    ``attention``: what its evidence is computed from; None where none was observed.
+    """
 
     text: str
     tokens: int
     finished: bool
+    attention: AnswerAttention | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def evidence(self) -> list[dict]:
+        """The spans of video that the answer rests on: {start_s, end_s, kind, score}, the best first."""
+        return [] if self.attention is None else self.attention.of_answer()
+
+    def evidence_of(self, start: int, end: int) -> list[dict]:
+        """Evidence of the characters [start, end) of the text."""
+        return [] if self.attention is None else self.attention.of_text(start, end)
 
 
 class AnswerLoop:
@@ -67,6 +81,13 @@ class AnswerLoop:
             embeds = self.adapter.embed(chosen[:, None].to(self.adapter.device))
             self.logits = self._step(embeds, self.positions[..., None], None)
         return [self._answer(row, stop) for row in range(len(self.written))]
+
+    def text_ends(self, row: int) -> list[int]:
+        """Where each token of an answer ends in its text."""
+        written = self.written[row]
+        text = self.adapter.decode(written)
+        lead = len(text) - len(text.lstrip())
+        return [len(self.adapter.decode(written[: count + 1])) - lead for count in range(len(written))]
 
     def _step(self, embeds: Tensor, positions: Tensor, real: Tensor | None) -> Tensor:
         hidden = self.fork.forward(embeds, positions, real, self.observer)

@@ -7,17 +7,20 @@ the memory.
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
 from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.media.segment import Media, Segment, overlap_s
+from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
 from omnimem_cli.memory.fork import Observer
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
 from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling
+from omnimem_cli.session.evidence import EvidenceRule, attention_of, rule_of
 from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
 
 
@@ -45,7 +48,7 @@ class Session:
     """One input on its way through one model. ``chunk_tokens``: the most tokens per forward pass, in whole segments.
 
     ``questions`` and ``question_tokens_in_flight``: the most questions of one batch, and the tokens of its
-    questions and answers.
+    questions and answers. ``evidence_rule``: whose attention tells the evidence of an answer (None: the model's own).
     """
 
     stream: Stream
@@ -55,6 +58,7 @@ class Session:
     chunk_s: float | None = None
     questions: int = QUESTIONS
     question_tokens_in_flight: int = question_tokens_in_flight(ANSWER_TOKENS)
+    evidence_rule: EvidenceRule | None = None
     stage_times: StageTimes = field(default_factory=StageTimes)
     video_s: float = 0.0
     audio_s: float = 0.0
@@ -113,21 +117,27 @@ class Session:
         window: tuple[float, float] | None = None,
         stop: Sequence[str] = (),
         penalty: float = 1.0,
+        evidence: bool = False,
         observer: Observer | None = None,
     ) -> list[Answer]:
         """Answer every text, in as few batches as there is room for, over one uncopied memory.
 
         ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and
-        are cut off; ``penalty`` above 1 makes each answer repeat itself less.
+        are cut off; ``penalty`` above 1 makes each answer repeat itself less; ``evidence``: observe the attention of
+        each answer, in place of ``observer``.
         """
         questions = self.stream.question(texts)
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
             fork = self.memory.fork(window)
-            asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observer)
+            observed = self._observed(window) if evidence else observer
+            asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observed)
             if self.adapter.penalty != 1.0:
                 asking.prompts = [self.stream.prompt_ids(text) for text in texts[rows]]
-            return asking.run(max_tokens, stop)
+            answers = asking.run(max_tokens, stop)
+            if not evidence:
+                return answers
+            return self._with_attention(answers, asking, observed, [len(question) for question in questions[rows]])
 
         with self._timed("answer_s"):
             return [a for rows in self._question_batches(questions, max_tokens) for a in answered(rows)]
@@ -144,6 +154,27 @@ class Session:
         self.memory.load_state(state["memory"])
         for name, value in state["session"].items():
             setattr(self, name, value)
+
+    def _observed(self, window: tuple[float, float] | None) -> AttentionByTime:
+        start_s, end_s = window or (self.start_s or 0.0, self.end_s)
+        return AttentionByTime(self._rule.heads, Moments.of(start_s, min(end_s, self.end_s)))
+
+    @property
+    def _rule(self) -> EvidenceRule:
+        return self.evidence_rule or rule_of(self.adapter)
+
+    def _with_attention(
+        self, answers: list[Answer], asking: AnswerLoop, observed: AttentionByTime, lengths: list[int]
+    ) -> list[Answer]:
+        """The answers of a batch with what they attended to; ``lengths``: tokens of their questions."""
+        paid, longest = observed.tokens(), max(lengths)
+        found = []
+        for row, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
+            tokens = paid[row, longest - length : longest + answer.tokens]
+            text_ends = partial(asking.text_ends, row)
+            attention = attention_of(tokens, length, observed.moments, self._rule.least_score, text_ends)
+            found.append(replace(answer, attention=attention))
+        return found
 
     def _question_batches(self, questions: list[TokenChunk], max_tokens: int) -> Iterator[slice]:
         """Neighbouring questions that may be asked at once; a question that is too long alone."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.results.codes import warning
+from omnimem_cli.tasks.evidence import evidence_by_item
 from omnimem_cli.tasks.presets import answer_schema
 from omnimem_cli.tasks.presets.preset import Question
 from omnimem_cli.tasks.prompts import REPAIR, SCHEMA, instruct
@@ -36,7 +37,7 @@ class Ask(Task):
         self.warnings: list[dict] = []
 
     def finish(self, session: "Session", end_s: float) -> dict:
-        """``{"answers": [{id, question, answer, data}]}`` in the order of the questions."""
+        """``{"answers": [{id, question, answer, data, evidence, item_evidence}]}`` in the order of the questions."""
         asked = [self._text(question) for question in self.questions]
         tokens = self.settings.answer_tokens
         # Repeats may be right in data: what a schema tells of the answer decides whether it is put again.
@@ -63,14 +64,21 @@ class Ask(Task):
         if attempt.problem:
             message = f"The answer to {question.id!r} does not match its schema: {attempt.problem}."
             self.warnings.append(warning("answer_invalid", message))
-        return {"id": question.id, "question": question.text, "answer": reply.text, "data": attempt.data}
+        return {
+            "id": question.id,
+            "question": question.text,
+            "answer": reply.text,
+            "data": attempt.data,
+            "evidence": attempt.answer.evidence if reply.text else [],
+            "item_evidence": evidence_by_item(attempt.data, attempt.answer),
+        }
 
 
 class _Attempt:
     """One answer, read and held against its schema. ``problem`` is None when it fits, or when there is none."""
 
     def __init__(self, question: Question, answer: "Answer"):
-        self.question = question
+        self.question, self.answer = question, answer
         self.reply: Reply = clean_reply(answer.text, answer.finished, f"The answer to {question.id!r}")
         self.data: object = None
         self.problem: str | None = None

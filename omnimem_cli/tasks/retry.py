@@ -24,12 +24,13 @@ def answers_to(
     max_tokens: int,
     window: tuple[float, float] | None = None,
     once: Collection[int] = (),
+    evidence: bool = True,
 ) -> "list[Answer]":
     """One answer per text, in order. Texts whose places are in ``once`` are not put again.
 
     A second answer that loops too, or is empty, does not replace the first.
     """
-    how = {"max_tokens": max_tokens, "window": window, "stop": STOPS}
+    how = {"max_tokens": max_tokens, "window": window, "stop": STOPS, "evidence": evidence}
     answers = session.ask(texts, **how) if texts else []
     looping = [i for i, answer in enumerate(answers) if i not in once and has_loop(answer.text)]
     if looping:

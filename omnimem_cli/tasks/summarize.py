@@ -6,13 +6,14 @@ that the model wrote.
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from omnimem_cli.base.choices import STYLES
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import format_span
 from omnimem_cli.results.codes import warning
+from omnimem_cli.tasks.evidence import best_of, joined, paragraphs_of
 from omnimem_cli.tasks.prompts import NOTE, OUTLINE, SUMMARY, TITLE, instruct
 from omnimem_cli.tasks.reply import clean_reply
 from omnimem_cli.tasks.retry import answers_to
@@ -29,12 +30,16 @@ OUTLINE_CHARACTERS = 12_000  # of notes in the last question, about 3,000 tokens
 
 @dataclass
 class Note:
-    """What was seen and heard in ``[start_s, end_s)``; ``title`` is empty unless the style has chapters."""
+    """What was seen and heard in ``[start_s, end_s)``; ``title`` is empty unless the style has chapters.
+
+    ``paragraphs``: {line, evidence} of the lines of the text.
+    """
 
     start_s: float
     end_s: float
     title: str
     text: str
+    paragraphs: list[dict] = field(default_factory=list)
 
 
 class Summarize(Task):
@@ -82,16 +87,18 @@ class Summarize(Task):
         self.warnings.append(warning("notes_late", text))
 
     def finish(self, session: "Session", end_s: float) -> dict:
-        """``{"summary": {text, chapters}}``."""
+        """``{"summary": {text, chapters, paragraphs}}``."""
         if self.style != "brief" and self._open_s is not None and end_s > self._open_s:
             self._note_rest(session, end_s)
         outline = _outline(self.notes) if len(self.notes) > 1 else ""
         question = f"{self.prompt}\n\n{outline}" if outline else self.prompt
-        (text,) = self._ask(session, [question], self.settings.answer_tokens, "The summary")
+        (summary,) = self._ask(session, [question], self.settings.answer_tokens, "The summary")
         if self.style == "detailed" and len(self.notes) > 1:
-            text = "\n\n".join([text, *(f"[{format_span(n.start_s, n.end_s)}] {n.text}" for n in self.notes)])
-        chapters = [vars(note) for note in _chapters(self.notes)] if self.style == "chapters" else []
-        return {"summary": {"text": text, "chapters": chapters}}
+            notes = [(f"[{format_span(n.start_s, n.end_s)}] {n.text}", n.paragraphs) for n in self.notes]
+            summary = joined([summary, *notes])
+        text, paragraphs = summary
+        chapters = [_as_chapter(note) for note in _chapters(self.notes)] if self.style == "chapters" else []
+        return {"summary": {"text": text, "chapters": chapters, "paragraphs": paragraphs}}
 
     def state(self) -> dict:
         """Plain values to go on from."""
@@ -115,8 +122,10 @@ class Summarize(Task):
     def _take_note(self, session: "Session", end_s: float) -> None:
         window = (self._open_s, end_s)
         questions = [NOTE, TITLE] if self.style == "chapters" else [NOTE]
-        text, *title = self._ask(session, questions, NOTE_TOKENS, f"The note on {format_span(*window)}", window)
-        self.notes.append(Note(*window, title=_one_line(*title), text=text))
+        what = f"The note on {format_span(*window)}"
+        (text, paragraphs), *titles = self._ask(session, questions, NOTE_TOKENS, what, window)
+        title = _one_line(*(title for title, _ in titles))
+        self.notes.append(Note(*window, title=title, text=text, paragraphs=paragraphs))
         self._open_s = end_s
 
     def _ask(
@@ -126,13 +135,15 @@ class Summarize(Task):
         max_tokens: int,
         what: str,
         window: tuple[float, float] | None = None,
-    ) -> list[str]:
+    ) -> list[tuple[str, list[dict]]]:
+        """Every answer's text with its paragraphs."""
         wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
         texts = [instruct(question, **wishes) for question in questions]
         answers = answers_to(session, texts, max_tokens=max_tokens, window=window)
         replies = [clean_reply(answer.text, answer.finished, what) for answer in answers]
         self.warnings += [note for reply in replies for note in reply.warnings]
-        return [reply.text for reply in replies]
+        pairs = zip(replies, answers, strict=True)
+        return [(reply.text, paragraphs_of(reply.text, answer)) for reply, answer in pairs]
 
 
 def _one_line(title: str = "") -> str:
@@ -159,6 +170,11 @@ def _chapters(notes: list[Note]) -> list[Note]:
     for note in notes:
         if chapters and note.title and note.title.casefold() == chapters[-1].title.casefold():
             before = chapters.pop()
-            note = Note(before.start_s, note.end_s, before.title, f"{before.text}\n\n{note.text}")
+            text, paragraphs = joined([(each.text, each.paragraphs) for each in (before, note)])
+            note = Note(before.start_s, note.end_s, before.title, text, paragraphs)
         chapters.append(note)
     return chapters
+
+
+def _as_chapter(note: Note) -> dict:
+    return vars(note) | {"evidence": best_of(note.paragraphs)}

@@ -148,7 +148,7 @@ class Transcribe(Task):
         wishes = {"spoken_language": self.settings.spoken_language, "glossary": self.settings.glossary}
         tokens = self.settings.max_tokens or WINDOW_TOKENS
         question = instruct(TRANSCRIBE, **wishes)
-        (answer,) = answers_to(session, [question], max_tokens=tokens, window=window)
+        (answer,) = answers_to(session, [question], max_tokens=tokens, window=window, evidence=False)
         reply = clean_reply(answer.text, answer.finished, f"The transcript of {format_span(*window)}")
         text = " ".join(reply.text.split())
         if text:  # to write nothing about a noise is a good answer

@@ -20,6 +20,7 @@ from omnimem_cli.memory.tokens import AUDIO, VISUAL, text_chunk
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.loader import load
 from omnimem_cli.session.answering import AnswerLoop, Sampling
+from omnimem_cli.session.evidence import EvidenceRule
 from omnimem_cli.session.session import Session
 
 WATCHES = {  # fps, seconds of picture, seconds of sound
@@ -277,3 +278,25 @@ def test_each_stage_waits_for_the_gpu_before_its_time_ends(monkeypatch):
     segment = SimpleNamespace(frames=[1], audio=[1], start_s=0.0, last=True)
     assert len(list(session.watch([segment]))) == 1
     assert events == ["encoded", "waited", "absorbed", "waited"]
+
+
+@pytest.mark.parametrize("policy", ["full", "omnimem", "snapkv"])
+@pytest.mark.parametrize("window", [None, (2.0, 9.0)])
+def test_observing_evidence_changes_no_answer_and_lies_within_what_was_read(tiny_adapter, policy, window):
+    session, _, _ = session_of(tiny_adapter, 9.0, 9.0, policy=policy, entries=60)
+    session.evidence_rule = EvidenceRule(((1, 0), (3, 2)), 0.0)
+    plain = session.ask(["Who?", "What is this?"], max_tokens=6, window=window)
+    observed = session.ask(["Who?", "What is this?"], max_tokens=6, window=window, evidence=True)
+    assert observed == plain and all(answer.evidence == [] for answer in plain)
+    first_s, last_s = window or (0.0, 9.0)
+    for answer in observed:
+        assert 1 <= len(answer.evidence) <= 3
+        assert all(first_s <= span["start_s"] < span["end_s"] <= last_s for span in answer.evidence)
+
+
+def test_evidence_does_not_depend_on_the_questions_of_the_batch(tiny_adapter):
+    session, _, _ = session_of(tiny_adapter, 9.0, 9.0, policy="omnimem", entries=60)
+    (alone,) = session.ask(["Who?"], max_tokens=6, evidence=True)
+    together = session.ask(["What is this and what was that?", "Who?"], max_tokens=6, evidence=True)[1]
+    torch.testing.assert_close(alone.attention.own, together.attention.own, atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(alone.attention.usual, together.attention.usual, atol=1e-3, rtol=1e-2)

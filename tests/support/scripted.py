@@ -41,6 +41,7 @@ class ScriptedSession:
         window=None,
         stop: Sequence[str] = (),
         penalty: float = 1.0,
+        evidence: bool = False,
         observer=None,
     ) -> list[Answer]:
         self.asked.append(Asked(list(texts), window, max_tokens, self.now_s, penalty))

@@ -9,6 +9,7 @@ from omnimem_cli.tasks.ask import Ask
 from omnimem_cli.tasks.presets import answer_schema
 from omnimem_cli.tasks.presets.preset import Question
 
+NO_EVIDENCE = {"evidence": [], "item_evidence": {}}
 NAMES = {"type": "array", "items": {"type": "string"}}
 OWNER = {"type": "object", "properties": {"owner": {"type": ["string", "null"]}}, "required": ["owner"]}
 
@@ -23,8 +24,8 @@ def test_all_questions_go_in_one_batch_at_the_end():
     answers, asked, task = run(questions, ["Ann.", "Monday."])
     assert [(a.texts, a.window, a.at_s) for a in asked] == [(["Who?", "When?"], None, 10.0)]
     assert answers == [
-        {"id": "q1", "question": "Who?", "answer": "Ann.", "data": None},
-        {"id": "q2", "question": "When?", "answer": "Monday.", "data": None},
+        {"id": "q1", "question": "Who?", "answer": "Ann.", "data": None} | NO_EVIDENCE,
+        {"id": "q2", "question": "When?", "answer": "Monday.", "data": None} | NO_EVIDENCE,
     ]
     assert task.warnings == []
 
@@ -33,7 +34,8 @@ def test_the_schema_is_part_of_the_question_and_not_of_the_result():
     answers, asked, _ = run([Question("names", "Who?", NAMES)], ['["Ann"]'], language="fr")
     assert asked[0].texts[0].startswith("Who? Answer in French.\n\nAnswer with JSON only")
     assert '"items": {"type": "string"}' in asked[0].texts[0]
-    assert answers[0] == {"id": "names", "question": "Who?", "answer": '["Ann"]', "data": ["Ann"]}
+    told = {"id": "names", "question": "Who?", "answer": '["Ann"]', "data": ["Ann"]}
+    assert answers[0] == told | NO_EVIDENCE
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def run(style: str, seconds: float, reply=told, notes_s: float = 60.0, per_chunk
 
 def test_brief_asks_one_question_over_the_whole_memory_at_the_end():
     summary, asked, task = run("brief", 200.0)
-    assert summary == {"text": "The whole.", "chapters": []}
+    assert summary == {"text": "The whole.", "chapters": [], "paragraphs": [{"line": 0, "evidence": []}]}
     assert [(a.texts, a.window, a.at_s) for a in asked] == [([SUMMARY], None, 200.0)]
     assert task.warnings == []
 
@@ -71,7 +71,8 @@ def test_a_video_of_one_window_is_asked_once_in_detail():
 
 def test_a_short_video_is_one_chapter():
     summary, asked, _ = run("chapters", 40.0)
-    assert summary["chapters"] == [{"start_s": 0.0, "end_s": 40.0, "title": "A title", "text": "A note."}]
+    chapter = {"start_s": 0.0, "end_s": 40.0, "title": "A title", "text": "A note.", "evidence": []}
+    assert summary["chapters"] == [chapter | {"paragraphs": [{"line": 0, "evidence": []}]}]
     assert asked[0].texts == [NOTE, TITLE]
     assert asked[-1].texts == [SUMMARY]
 

@@ -1,0 +1,108 @@
+"""Evidence of the parts of an answer: of the lines of a text, and of the items of JSON arrays."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from scripted import ScriptedSession, mute, watch
+
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.session.answering import Answer
+from omnimem_cli.tasks.ask import Ask
+from omnimem_cli.tasks.evidence import best_of, evidence_by_item, joined, paragraphs_of
+from omnimem_cli.tasks.presets.preset import Question
+from omnimem_cli.tasks.prompts import NOTE, TITLE
+from omnimem_cli.tasks.summarize import Summarize
+
+
+@dataclass
+class Places:
+    """Stands for an answer's attention: the evidence of a part is where it begins and ends in the text."""
+
+    text: str
+
+    def of_answer(self) -> list[dict]:
+        return [span(0, len(self.text))]
+
+    def of_text(self, start: int, end: int) -> list[dict]:
+        return [span(start, end)]
+
+
+def span(start_s: float, end_s: float, score: float = 0.5) -> dict:
+    return {"start_s": start_s, "end_s": end_s, "kind": "visual", "score": score}
+
+
+def answer(text: str) -> Answer:
+    return Answer(text, len(text), True, Places(text))
+
+
+def parts(text: str, found: dict[str, list[dict]]) -> dict[str, str]:
+    """What of the text each evidence lies on."""
+    return {pointer: text[spans[0]["start_s"] : spans[0]["end_s"]] for pointer, spans in found.items()}
+
+
+def test_lines_have_the_evidence_of_their_own_characters():
+    text = "One.\n\nTwo.\nTwo."
+    assert paragraphs_of(text, answer(text)) == [
+        {"line": 0, "evidence": [span(0, 4)]},
+        {"line": 2, "evidence": [span(6, 10)]},
+        {"line": 3, "evidence": [span(11, 15)]},
+    ]
+
+
+def test_a_line_that_the_answer_does_not_hold_has_no_evidence():
+    found = paragraphs_of("One.\nMade up.\nTwo.", answer("One.\nTwo.\nTwo."))
+    assert [(each["line"], each["evidence"]) for each in found] == [(0, [span(0, 4)]), (1, []), (2, [span(5, 9)])]
+
+
+def test_joined_texts_keep_the_evidence_of_their_lines():
+    first, second = "One.\nTwo.", "Three."
+    text, paragraphs = joined(
+        [(first, paragraphs_of(first, answer(first))), (second, paragraphs_of(second, answer(second)))]
+    )
+    lines = text.split("\n")
+    assert [lines[each["line"]] for each in paragraphs] == ["One.", "Two.", "Three."]
+
+
+def test_the_best_spans_of_several_lines_are_given_once():
+    lines = [[span(0, 4, 0.4), span(8, 9, 0.3)], [span(2, 5, 0.6)], [span(20, 21, 0.2), span(30, 31, 0.1)]]
+    best = best_of([{"line": n, "evidence": spans} for n, spans in enumerate(lines)])
+    assert best == [span(2, 5, 0.6), span(8, 9, 0.3), span(20, 21, 0.2)]
+
+
+@pytest.mark.parametrize("before", ["", "Here it is: ", "[not it] {nor: it} ", "[1, 2]\n"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_items_of_arrays_are_found_in_the_text_by_pointer(before, indent):
+    data = {"tasks": [{"who": "Ann", "what": ["a", "b"]}, {"who": "], [", "what": []}], "x/y": [7]}
+    text = before + json.dumps(data, indent=indent)
+    found = parts(text, evidence_by_item(data, answer(text)))
+    assert list(found) == ["/tasks/0", "/tasks/0/what/0", "/tasks/0/what/1", "/tasks/1", "/x~1y/0"]
+    assert json.loads(found["/tasks/1"]) == data["tasks"][1]
+    assert found["/tasks/0/what/1"] == '"b"' and found["/x~1y/0"] == "7"
+
+
+def test_data_without_arrays_or_without_a_text_has_no_items():
+    assert evidence_by_item({"who": "Ann"}, answer('{"who": "Ann"}')) == {}
+    assert evidence_by_item("Ann", answer('"Ann"')) == {}
+    assert evidence_by_item(["Ann"], answer("Ann")) == {}
+
+
+def test_answers_and_their_items_carry_evidence():
+    schema = {"type": "array", "items": {"type": "string"}}
+    task = Ask(Settings(), [Question("q1", "Who?"), Question("names", "Who?", schema)])
+    session = ScriptedSession([answer("Ann."), answer('["Ann", "Bo"]')])
+    plain, listed = watch(task, session, mute(0.0, 10.0))["answers"]
+    assert (plain["evidence"], plain["item_evidence"]) == ([span(0, 4)], {})
+    assert listed["item_evidence"] == {"/0": [span(1, 6)], "/1": [span(8, 12)]}
+
+
+@pytest.mark.parametrize("style", ["brief", "detailed", "chapters"])
+def test_every_paragraph_of_a_summary_and_every_chapter_carries_evidence(style):
+    told = {NOTE: "A note.\nIts end.", TITLE: "A title"}
+    session = ScriptedSession(lambda text: answer(told.get(text, "The whole.")))
+    summary = watch(Summarize(Settings(), style=style, notes_s=60.0), session, mute(0.0, 120.0), 5)["summary"]
+    for text, paragraphs in [(part["text"], part["paragraphs"]) for part in (summary, *summary["chapters"])]:
+        lines = text.split("\n")
+        assert [each["line"] for each in paragraphs] == [n for n, line in enumerate(lines) if line]
+        assert all(each["evidence"] for each in paragraphs)
+    assert all(chapter["evidence"] for chapter in summary["chapters"])
