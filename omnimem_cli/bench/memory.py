@@ -69,7 +69,8 @@ def _run(adapter: Adapter, settings: Settings, video: Video, report: Report) -> 
     plan = adapter.plan(media, watch_options(settings))
     fitted = size_memory(settings, adapter, plan, media)
     stream = adapter.open(media, plan)
-    session = Session(stream, fitted.memory(stream), fitted.chunk_tokens, chunk_s=MINUTE_S)
+    minute_tokens = int(MINUTE_S / plan.format.segment_s) * plan.tokens_per_segment
+    session = Session(stream, fitted.memory(stream), min(fitted.chunk_tokens, minute_tokens))
     began = time.monotonic()
     minutes = []
     for minute in _minutes(session, fitted, video):

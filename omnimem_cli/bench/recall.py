@@ -75,7 +75,7 @@ def _judge(row: Row, video: Video, adapter: Adapter, settings: Settings) -> None
         write_mp4(video, path)
 
         def done(task: Task) -> dict:
-            prepared = prepare(str(path), settings, adapter, task.reserve_s)
+            prepared = prepare(str(path), settings, adapter, task.recent_s)
             return watch_one(prepared, task, adapter, lambda progress: None).result(task)
 
         summary = done(Summarize(settings))

@@ -151,7 +151,7 @@ class Batch:
             report(Progress("downloading"))
         with opened(job.input.saved or path, job.input.page, settings.offline) as path:
             report(Progress("loading the model"))
-            prepared = self.model.prepare(path, task.reserve_s)
+            prepared = self.model.prepare(path, task.recent_s)
             adapter = self.model.load()
             facts: dict = {"digest": content.digest, "before": self._before(job, adapter, task)}
             if facts["before"] is None:

@@ -63,7 +63,7 @@ class LazyModel:
             self._facts = self.identify() | {"hub_id": found.row.hub_id, "config": config_digest(found.folder)}
         return self._facts
 
-    def prepare(self, path: str, reserve_s: float = 0.0) -> "Prepared":
+    def prepare(self, path: str, recent_s: float = 0.0) -> "Prepared":
         """What watching ``path`` takes (see `preflight.prepare`). Before the first load the model's shape answers.
 
         Reading gigabytes of weights costs minutes, the shape half a second.
@@ -71,10 +71,10 @@ class LazyModel:
         from omnimem_cli.session.preflight import outline_of_folder, prepare
 
         if self._adapter is not None:
-            return prepare(path, self.settings, self._adapter, reserve_s)
+            return prepare(path, self.settings, self._adapter, recent_s)
         if self._outline is None:
             self._outline = outline_of_folder(self._located(), self.settings)
-        return prepare(path, self.settings, self._outline.adapter, reserve_s, self._outline.free_bytes)
+        return prepare(path, self.settings, self._outline.adapter, recent_s, self._outline.free_bytes)
 
     def load(self) -> "Adapter":
         """The loaded model. Raises MissingError and DoesNotFitError."""

@@ -177,10 +177,9 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
     stream = adapter.open(media_of(opening["media"]), plan)
     session = Session(
         stream,
-        new_memory(stream, make_policy(settings.policy), budgets, opening["reserve_s"], settings.positions),
+        new_memory(stream, make_policy(settings.policy), budgets, settings.positions),
         opening["chunk_tokens"],
         sampling=Sampling(settings.temperature, seed=settings.seed),
-        chunk_s=opening["chunk_s"],
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
     )
     facts = {name: value for name, value in header["facts"].items() if name != "timing"}

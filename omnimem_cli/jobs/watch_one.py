@@ -20,7 +20,7 @@ from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Stream
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.coverage import coverage, media_warnings
-from omnimem_cli.results.result import dropped_warnings, input_facts, position_warnings
+from omnimem_cli.results.result import deaf_warnings, dropped_warnings, input_facts, position_warnings
 from omnimem_cli.session.answering import Sampling
 from omnimem_cli.session.audio_scan import scan_audio
 from omnimem_cli.session.preflight import Prepared, stall_s
@@ -45,10 +45,11 @@ def watch_one(
     """
     if adapter.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(adapter.device)  # the result holds this input's own
-    task.set_reserve(prepared.config.reserve_s, prepared.plan.format.segment_s)
     run = InputRun(prepared, task, adapter, report)
     saved = checkpoint.load() if checkpoint else None
     session = run.open_session() if before is None else before.session
+    if prepared.config.recent_s:
+        session.memory.hold_recent(prepared.config.recent_s)
     if saved is None and before is None:
         run.scan_audio(session.stream)
     reading = run.reading | ({} if before is None else run.rest(session))
@@ -60,6 +61,7 @@ def watch_one(
             if checkpoint is not None and not chunk_end.last and checkpoint.due():
                 checkpoint.save(run.state(session, segments[-1].index + 1))
             run.report_progress("watching", chunk_end.end_s - chunk_end.start_s)
+    session.memory.release_recent()
     if not session.chunks_seen:
         path = readable_path(prepared.media.path)
         raise InputError(f"{path} holds nothing to watch in the chosen range.", "Check --start and --end.")
@@ -114,7 +116,6 @@ class InputRun:
             prepared.config.memory(stream),
             prepared.config.chunk_tokens,
             sampling=Sampling(settings.temperature, seed=settings.seed),
-            chunk_s=self.task.chunk_s,
             question_tokens_in_flight=prepared.config.question_tokens_in_flight,
         )
 
@@ -164,6 +165,7 @@ class InputRun:
                 *_foreign_world_warning(self.adapter, media.comment),
                 *media_warnings(media),
                 *source.warnings,
+                *deaf_warnings(session.deaf_s, session.end_s - (session.start_s or 0.0)),
                 *dropped_warnings(session.memory.dropped, session.memory.tokens_seen),
                 *_position_warning(self.prepared, session),
             ],

@@ -97,8 +97,6 @@ class Watched:
             "plan": asdict(session.plan),
             "budgets": [[budget.visual, budget.audio] for budget in memory.budgets],
             "chunk_tokens": session.chunk_tokens,
-            "chunk_s": session.chunk_s,
-            "reserve_s": memory.reserve_s,
         }
 
 

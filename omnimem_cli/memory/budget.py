@@ -74,13 +74,3 @@ class Geometry:
     def entry_bytes(self) -> int:
         """Everything one entry of one layer costs."""
         return self.kv_bytes + self.side_bytes
-
-
-def entries_for_bytes(size: int, geometry: Geometry, fixed_tokens: int, chunk_tokens: int, chunk_layers: int) -> int:
-    """Entries per layer that fit ``size`` bytes at every moment, 0 or less when none do.
-
-    Every layer holds ``fixed_tokens`` (prefix and most text); ``chunk_layers`` layers hold ``chunk_tokens`` more while
-    a chunk is processed.
-    """
-    held = geometry.layers * fixed_tokens + chunk_layers * chunk_tokens
-    return (size // geometry.entry_bytes - held) // geometry.layers

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from omnimem_cli.memory.attention import attend_masked
 from omnimem_cli.memory.attention_kernels import merge
-from omnimem_cli.memory.repositioning import Placement, PositionMap
+from omnimem_cli.memory.recent import WindowStores
+from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
 from omnimem_cli.memory.store import HeadStores, Store
 from omnimem_cli.memory.tokens import TokenChunk
 
@@ -35,11 +36,16 @@ class Readable(Protocol):
 
 
 class Fork:
-    """B rows of text after the memory. Rows of unequal length are padded on the left."""
+    """B rows of text after the memory. Rows of unequal length are padded on the left.
 
-    def __init__(self, memory: Readable, stores: Sequence[Store | HeadStores]):
+    ``starts`` int64 [3, B]: the place of each row's first token (default: after all that was absorbed).
+    """
+
+    def __init__(
+        self, memory: Readable, stores: Sequence[Store | HeadStores | WindowStores], starts: Tensor | None = None
+    ):
         self._memory, self._version = memory, memory.version
-        self._stores = stores
+        self._stores, self._starts = stores, starts
         self._tails = [_Tail() for _ in stores]
         self._real: Tensor | None = None  # bool [B, t]: tail tokens that are not padding
         self._visible: Tensor | None = None  # bool [B, n, t]: which of them the queries of this pass see
@@ -60,7 +66,7 @@ class Fork:
         self._real = new if self._real is None else torch.cat([self._real, new], dim=1)
         self._visible = _visible(self._real, embeds.shape[1])
         self._observer = observer
-        self._placement = Placement(self._memory.position_map, positions, after=self._memory.next_position)
+        self._placement = self._placed(positions)
         out = self._memory.decoder(
             inputs_embeds=embeds, position_ids=self._placement.base, use_cache=False, memory_pass=self
         )
@@ -75,6 +81,11 @@ class Fork:
         if self._observer is not None:
             self._observer(layer, q, lse, store, scaling)
         return out
+
+    def _placed(self, positions: Tensor) -> Placement:
+        if self._starts is None:
+            return Placement(self._memory.position_map, positions, after=self._memory.next_position)
+        return Placement(KeepPositions(), positions - self._memory.next_position + self._starts[..., None])
 
 
 class _Tail:

@@ -6,7 +6,7 @@ a policy. Knows no model family and no text. Answers come from forks, which neve
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from omnimem_cli.memory.budget import Geometry, LayerBudget
 from omnimem_cli.memory.fork import Fork
 from omnimem_cli.memory.policies.policy import LayerState, LayerView, Policy
 from omnimem_cli.memory.proxy_query import Prompts, ProxyQuery
+from omnimem_cli.memory.recent import Recent, WindowStores
 from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.selection import Kept
@@ -40,9 +41,8 @@ def geometry(decoder: nn.Module, policy: Policy, dtype: torch.dtype, positions: 
 class Memory:
     """All entries of all layers. ``absorb`` one chunk at a time; ``fork`` to ask.
 
-    ``budgets``: one per layer. ``reserve_s``: entries of the last so many seconds are never evicted and count inside
-    the budget. ``position_map``: the rotary positions of kept entries (default: those they had). ``prompts``: from
-    texts to chunks, for policies that ask the model something before they decide.
+    ``budgets``: one per layer. ``position_map``: the rotary positions of kept entries (default: those they had).
+    ``prompts``: from texts to chunks, for policies that ask the model something before they decide.
     """
 
     def __init__(
@@ -53,7 +53,6 @@ class Memory:
         *,
         dtype: torch.dtype,
         device: torch.device | str = "cpu",
-        reserve_s: float = 0.0,
         position_map: PositionMap | None = None,
         prompts: Prompts | None = None,
     ):
@@ -62,10 +61,11 @@ class Memory:
         attach(decoder)
         groups, head_dim = kv_heads(decoder)
         rows = groups if policy.per_head else 1
-        self.decoder, self.policy, self.budgets, self.reserve_s = decoder, policy, budgets, reserve_s
+        self.decoder, self.policy, self.budgets = decoder, policy, budgets
         self.position_map, self.rotary = position_map or KeepPositions(), Rotary(decoder)
         self._prompts = prompts
         self.stores = [Store(groups, head_dim, dtype, device, rows) for _ in budgets]
+        self.recent: Recent | None = None
         self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
         self.dropped = 0  # tokens that were not finite
         self.next_position = 0
@@ -88,7 +88,17 @@ class Memory:
     @property
     def nbytes(self) -> int:
         """Bytes of everything retained: keys, values, tables, carried vectors, position map; of text and prefix too."""
-        return sum(store.nbytes for store in self.stores) + self.position_map.nbytes
+        recent = 0 if self.recent is None else self.recent.nbytes
+        return sum(store.nbytes for store in self.stores) + self.position_map.nbytes + recent
+
+    def hold_recent(self, seconds: float) -> None:
+        """From now on hold the newest chunk and the ``seconds`` before it whole, for ``fork_windows``."""
+        stores = [store.empty() for store in self.stores]
+        self.recent = Recent(seconds, self.position_map, self.rotary, stores)
+
+    def release_recent(self) -> None:
+        """Hold no more than the policy keeps."""
+        self.recent = None
 
     @torch.no_grad()
     def absorb(self, chunk: TokenChunk) -> None:
@@ -101,6 +111,8 @@ class Memory:
         if len(chunk) == 0:
             return
         self.position_map.before_chunk(self.stores, chunk)
+        if self.recent is not None:
+            self.recent.before_chunk(chunk)
         chunk_pass = ChunkPass(self, chunk)
         chunk_pass.run()
         for kind in self.seen:
@@ -141,6 +153,18 @@ class Memory:
         stores = self.stores if window is None else [_window(store, *window) for store in self.stores]
         return Fork(self, stores)
 
+    def fork_windows(self, windows: Sequence[tuple[float, float]]) -> "Fork":
+        """A reader whose row b sees the prefix and all that came in video time [start, end) of ``windows[b]``.
+
+        A row's text follows its window. The windows must lie within what ``hold_recent`` holds.
+        """
+        assert self.recent is not None, "windows are read whole from what hold_recent holds"
+        stores = []
+        for layer, store in enumerate(self.stores):
+            parts = [self.recent.window(layer, *window) for window in windows]
+            stores.append(WindowStores(_prefix(store), parts))
+        return Fork(self, stores, self.recent.ends(windows, _prefix(self.stores[0]).table))
+
     def holds(self, start_s: float, end_s: float) -> bool:
         """Whether any layer holds an entry of video time [start_s, end_s), the prefix aside."""
         times = [store.table["time"][store.table["kind"] != PREFIX] for store in self.stores if len(store)]
@@ -164,6 +188,7 @@ class Memory:
             "next_position": self.next_position,
             "peak_bytes": self.peak_bytes,
             "position_map": self.position_map.state(),
+            "recent": None if self.recent is None else self.recent.state(),
         }
 
     def load_state(self, state: dict) -> None:
@@ -175,6 +200,8 @@ class Memory:
         self.dropped, self.next_position = state["dropped"], state["next_position"]
         self.peak_bytes = state["peak_bytes"]
         self.position_map.load_state(state["position_map"])
+        if self.recent is not None:
+            self.recent.load_state(state["recent"])
         self.version += 1
 
 
@@ -185,8 +212,6 @@ class ChunkPass:
         self.memory, self.chunk = memory, chunk
         self.table = table_of(chunk, memory.tokens_seen, memory.stores[0].rows)
         self.placement = Placement(memory.position_map, chunk.positions[:, None])
-        newest = float(chunk.time.max())
-        self.reserved_since_s = newest - memory.reserve_s if memory.reserve_s else torch.inf
         self.hidden: Tensor | None = None
         self.waiting: list[LayerState] = []  # layers that wait for the decision per chunk
 
@@ -222,13 +247,13 @@ class ChunkPass:
         if len(store):
             parts.append(store.attend(q, scaling))
         out, lse = merge(parts) if len(parts) > 1 else parts[0]
+        if self.memory.recent is not None:
+            self.memory.recent.add(layer, k, v, self.table)
         if self.memory.policy.per_chunk:
             self._wait(layer, store, k, v)
         else:
             table, budget = self._table(store), self.memory.budgets[layer]
-            self._admit(
-                LayerView(layer, store, k, v, q, lse, self.hidden, table, budget, scaling, self.reserved_since_s)
-            )
+            self._admit(LayerView(layer, store, k, v, q, lse, self.hidden, table, budget, scaling))
         return out
 
     def _admit(self, view: LayerView) -> None:
@@ -241,7 +266,7 @@ class ChunkPass:
         held = len(store)
         store.append(keys, values, self.table)
         move = functools.partial(self.memory.move, layer)
-        self.waiting.append(LayerState(layer, store, held, self.memory.budgets[layer], self.reserved_since_s, move))
+        self.waiting.append(LayerState(layer, store, held, self.memory.budgets[layer], move))
 
     def _table(self, store: Store) -> Table:
         """The table of [memory; chunk] with the engine's columns; a policy adds its own."""
@@ -286,6 +311,11 @@ def kv_heads(decoder: nn.Module) -> tuple[int, int]:
     config = decoder.config
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return config.num_key_value_heads, head_dim
+
+
+def _prefix(store: Store) -> Store:
+    """Copies of the prefix, which every store begins with."""
+    return store.select((store.table["kind"] == PREFIX).nonzero()[:, 1].reshape(store.rows, -1))
 
 
 def _window(store: Store, start: float, end: float) -> Store | HeadStores:

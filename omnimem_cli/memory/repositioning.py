@@ -27,9 +27,12 @@ MARGIN = 32  # one part in so many of the trained range is left to the question
 
 
 class PositionMap(Protocol):
-    """Places of raw positions. ``per_layer``: layers may differ."""
+    """Places of raw positions. ``per_layer``: layers may differ; ``moves``: places may differ from raw; ``anchor``: the
+    last position that never moves, -1 before the first chunk."""
 
     per_layer: bool
+    moves: bool
+    anchor: int
     rotary: Rotary | None
     nbytes: int  # what the map itself retains
 
@@ -92,6 +95,8 @@ class KeepPositions:
     """Every token stays where it was."""
 
     per_layer: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
+    anchor: ClassVar[int] = -1
     rotary: ClassVar[None] = None
     nbytes: ClassVar[int] = 0
 
@@ -121,10 +126,11 @@ class CompactPositions:
     """
 
     per_layer: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
 
     def __init__(self, rotary: Rotary, layers: int, limit: int | None):
         self.rotary, self._limit = rotary, limit
-        self._anchor = -1
+        self.anchor = -1
         self._breakpoints: list[Tensor | None] = [None] * layers
 
     @property
@@ -139,12 +145,12 @@ class CompactPositions:
             return raw
         breakpoints = breakpoints.to(raw.device)
         rank = torch.searchsorted(breakpoints, raw.to(breakpoints.dtype).contiguous(), right=True)
-        return torch.where(raw <= self._anchor, raw, self._anchor + rank + (raw - int(breakpoints[-1])).clamp(min=0))
+        return torch.where(raw <= self.anchor, raw, self.anchor + rank + (raw - int(breakpoints[-1])).clamp(min=0))
 
     def before_chunk(self, stores: list[Store], chunk: TokenChunk) -> None:
         """Learn, from the first chunk, which positions never move."""
-        if self._anchor < 0:
-            self._anchor = anchor_of(chunk)
+        if self.anchor < 0:
+            self.anchor = anchor_of(chunk)
 
     def after_chunk(self, stores: list[Store], next_position: int) -> None:
         """Renumber every layer, if it is time."""
@@ -156,21 +162,21 @@ class CompactPositions:
             _move(store, self.rotary, self.place(layer, raw) - before)
 
     def _max_position(self, raw: int) -> int:
-        places = [k if k is None else self._anchor + len(k) + raw - int(k[-1]) for k in self._breakpoints]
+        places = [k if k is None else self.anchor + len(k) + raw - int(k[-1]) for k in self._breakpoints]
         return max(raw if place is None else place for place in places)
 
     def _in_use(self, raw: Tensor, next_position: int) -> Tensor:
         """int32, ascending; the last value seen counts as one, so that what comes next follows at once."""
-        values = torch.cat([raw[raw > self._anchor], raw.new_tensor([max(next_position - 1, self._anchor + 1)])])
+        values = torch.cat([raw[raw > self.anchor], raw.new_tensor([max(next_position - 1, self.anchor + 1)])])
         return values.unique().to(torch.int32)
 
     def state(self) -> dict:
         """Anchor and breakpoints."""
-        return {"anchor": self._anchor, "breakpoints": [None if k is None else k.clone() for k in self._breakpoints]}
+        return {"anchor": self.anchor, "breakpoints": [None if k is None else k.clone() for k in self._breakpoints]}
 
     def load_state(self, state: dict) -> None:
         """Continue where ``state`` was taken."""
-        self._anchor, self._breakpoints = state["anchor"], list(state["breakpoints"])
+        self.anchor, self._breakpoints = state["anchor"], list(state["breakpoints"])
 
 
 class RetimePositions:
@@ -181,11 +187,12 @@ class RetimePositions:
     """
 
     per_layer: ClassVar[bool] = False
+    moves: ClassVar[bool] = True
     nbytes: ClassVar[int] = 0
 
     def __init__(self, rotary: Rotary, limit: int):
         self.rotary, self._limit = rotary, limit
-        self._anchor, self._halvings = -1, 0
+        self.anchor, self._halvings = -1, 0
 
     def place(self, layer: int, raw: Tensor) -> Tensor:
         """Raw [3, ...] to places [3, ...]."""
@@ -196,13 +203,13 @@ class RetimePositions:
         return torch.cat([time, torch.where(ahead > 0, time + ahead, own)])
 
     def _timed(self, raw: Tensor) -> Tensor:
-        late = (raw - self._anchor).clamp(min=0)
+        late = (raw - self.anchor).clamp(min=0)
         return raw - late + late.double() * 2.0**-self._halvings
 
     def before_chunk(self, stores: list[Store], chunk: TokenChunk) -> None:
         """Halve the time axis until the chunk stays inside the limit."""
-        if self._anchor < 0:
-            self._anchor = anchor_of(chunk)
+        if self.anchor < 0:
+            self.anchor = anchor_of(chunk)
         halvings = self._halvings
         while float(self.place(0, chunk.positions).max()) > self._limit and self._halvings < 64:
             self._halvings += 1
@@ -225,11 +232,11 @@ class RetimePositions:
 
     def state(self) -> dict:
         """Anchor and halvings."""
-        return {"anchor": self._anchor, "halvings": self._halvings}
+        return {"anchor": self.anchor, "halvings": self._halvings}
 
     def load_state(self, state: dict) -> None:
         """Continue where ``state`` was taken."""
-        self._anchor, self._halvings = state["anchor"], state["halvings"]
+        self.anchor, self._halvings = state["anchor"], state["halvings"]
 
 
 def anchor_of(chunk: TokenChunk) -> int:

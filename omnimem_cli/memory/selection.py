@@ -1,4 +1,4 @@
-"""From scores to the entries that stay: top-K per kind, the prefix, text that goes with its media, the recent reserve.
+"""From scores to the entries that stay: top-K per kind, the prefix, text that goes with its media.
 
 Knows tables and scores; knows no method. Order is the same on every device: fp32, NaN never kept, ties to the earlier.
 """
@@ -60,19 +60,6 @@ def latest(mask: Tensor, k: int) -> Tensor:
     return mask & (mask.long().flip(1).cumsum(1).flip(1) <= k)
 
 
-def with_reserve(scores: Tensor, table: Table, kind: Tensor, k: int, reserved_since_s: float) -> Tensor:
-    """Scores in which entries of video time >= ``reserved_since_s`` outrank all others: at most k, the
-    latest."""
-    if reserved_since_s == torch.inf:
-        return scores
-    return scores.masked_fill(latest(kind & (table["time"] >= reserved_since_s), k), torch.inf)
-
-
-def select_top(scores: Tensor, table: Table, candidates: Tensor, k: int, reserved_since_s: float) -> Tensor:
-    """Mask [rows, N] of the k candidates that stay: the recent reserve, then the best."""
-    return top(with_reserve(scores, table, candidates, k, reserved_since_s), candidates, k)
-
-
 def candidate_pools(table: Table, budget: LayerBudget, pool: str) -> Iterator[tuple[Tensor, int]]:
     """Who competes for how many places: (mask [rows, N], k) per kind (``split``) or over both kinds (``one``)."""
     kinds = table["kind"]
@@ -84,11 +71,11 @@ def candidate_pools(table: Table, budget: LayerBudget, pool: str) -> Iterator[tu
         yield kinds == AUDIO, budget.audio
 
 
-def keep_media(table: Table, scores: Tensor, budget: LayerBudget, pool: str, reserved_since_s: float) -> Tensor:
+def keep_media(table: Table, scores: Tensor, budget: LayerBudget, pool: str) -> Tensor:
     """Mask [rows, N] of the media entries that stay by scores [rows, N] that need no knowledge of the contest."""
     chosen = torch.zeros_like(table["kind"], dtype=torch.bool)
     for candidates, k in candidate_pools(table, budget, pool):
-        chosen |= select_top(scores, table, candidates, k, reserved_since_s)
+        chosen |= top(scores, candidates, k)
     return chosen
 
 

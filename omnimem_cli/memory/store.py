@@ -164,6 +164,10 @@ class Store:
             parts.append(part)
         return HeadStores(parts)
 
+    def empty(self) -> "Store":
+        """A new store of the same form, but for one list of entries for all heads, which holds nothing."""
+        return Store(self._buffer.shape[1], self._buffer.shape[3], self.dtype, self.device)
+
     def state(self) -> dict[str, Tensor]:
         """Copies on the CPU, as a device may have no room for them: ``key``, ``value`` and ``side.<column>``."""
         tensors = {"key": self._keys[0], "value": self._values[0]}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from omnimem_cli.base.errors import UserError
 from omnimem_cli.base.paths import hide_secrets, readable_path
-from omnimem_cli.base.timecode import format_clock
+from omnimem_cli.base.timecode import format_clock, format_span
 
 if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
     from omnimem_cli.media.segment import AudioStream, Media, VideoStream
@@ -21,7 +21,7 @@ from omnimem_cli.results.codes import DEGRADING, warning
 from omnimem_cli.results.coverage import _round, coverage_warnings
 
 SCHEMA = "omnimem/result/1"
-
+LEAST_DEAF_S = 30.0
 
 PARTS = {"summarize": "summary", "transcribe": "transcript", "ask": "answers", "watch": "results"}
 """The key of a result that holds what the task produced."""
@@ -74,6 +74,21 @@ def dropped_warnings(dropped: int, entered: int) -> list[dict]:
     share = dropped / (dropped + entered)
     text = f"{dropped} of {dropped + entered} tokens ({share:.2%}) were not finite numbers and were left out."
     return [warning("not_finite", text)]
+
+
+def deaf_warnings(bounds_s: Sequence[float], watched_s: float) -> list[dict]:
+    """What to say of spans (start, end, start, ...) whose sound was decoded, and no token of it entered the model.
+
+    Less than half a minute may be sound on its way, unless that is all of a short input.
+    """
+    spans = zip(bounds_s[::2], bounds_s[1::2], strict=True)
+    least_s = min(LEAST_DEAF_S, watched_s / 2)
+    texts = [
+        f"The sound of {format_span(*span)} was decoded, and nothing of it entered the model."
+        for span in spans
+        if span[1] - span[0] >= least_s
+    ]
+    return [warning("sound_not_entered", text) for text in texts]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.segment import Media
-from omnimem_cli.memory.budget import Geometry, entries_for_bytes
+from omnimem_cli.memory.budget import Geometry
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.models.adapter import Adapter, Plan
@@ -35,7 +35,7 @@ class WatchFootprint:
     """What a watch takes of the device, weights aside.
 
     ``prefix`` and ``text``: tokens that every layer keeps in addition to its entries; ``layers`` hold a chunk in
-    flight; ``chunk``: tokens of --chunk;
+    flight; ``chunk``: tokens of --chunk; ``window``: of the longest window that is read whole, 0 where none is;
     ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations, questions).
     """
 
@@ -46,6 +46,7 @@ class WatchFootprint:
     layers: int
     chunk: int | None
     transient_bytes: Callable[[int], int]
+    window: int = 0
     whole: int | None = None  # tokens of all of the input
     bounded: bool = True  # the policy evicts
 
@@ -53,6 +54,11 @@ class WatchFootprint:
     def fixed(self) -> int:
         """Tokens that a layer may keep besides its entries: the prefix, and the text among the media."""
         return self.prefix + self.text
+
+    @property
+    def chunk_copies(self) -> int:
+        """Layers that hold a chunk whole, those that hold it for windows once more."""
+        return self.layers + (self.shape.layers if self.window else 0)
 
     def chunk_tokens(self, entries: int) -> int:
         """Tokens of a chunk: at least one segment, however small --chunk is."""
@@ -74,7 +80,8 @@ class WatchFootprint:
         return self._bytes(self.resident_entries(entries), chunk if self.whole is None else min(chunk, self.whole))
 
     def _bytes(self, entries: int, chunk: int) -> int:
-        stored = self.shape.layers * (self.fixed + entries) + self.layers * (chunk + self.plan.late_tokens)
+        stored = self.shape.layers * (self.fixed + entries) + self.layers * self.plan.late_tokens
+        stored += self.chunk_copies * chunk + self.shape.layers * self.window
         return self.shape.entry_bytes * stored + self.transient_bytes(chunk)
 
     def entries(self, budget: Budget, free: int) -> int:
@@ -88,8 +95,11 @@ class WatchFootprint:
         return bisect.bisect_right(range(1, AUTO_MOST + 1), free, key=self.needed)
 
 
-def footprint_of(settings: Settings, policy: Policy, adapter: Adapter, plan: Plan, media: Media) -> WatchFootprint:
-    """What watching this input takes; no weight is read."""
+def footprint_of(
+    settings: Settings, policy: Policy, adapter: Adapter, plan: Plan, media: Media, recent_s: float = 0.0
+) -> WatchFootprint:
+    """What watching this input takes; no weight is read. ``recent_s``: seconds that are held whole."""
+    window = math.ceil(recent_s / plan.format.segment_s + 1) * plan.tokens_per_segment if recent_s else 0
     shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
     return WatchFootprint(
         shape,
@@ -98,7 +108,8 @@ def footprint_of(settings: Settings, policy: Policy, adapter: Adapter, plan: Pla
         plan=plan,
         layers=shape.layers if policy.per_chunk else 1,
         chunk=settings.chunk,
-        transient_bytes=_transient_bytes_of(settings, policy, adapter, plan),
+        transient_bytes=_transient_bytes_of(settings, policy, adapter, plan, shape.layers * shape.kv_bytes, window),
+        window=window,
         whole=_tokens(media, plan),
         bounded=policy.bounded,
     )
@@ -119,26 +130,36 @@ def _tokens(media: Media, plan: Plan) -> int | None:
     return math.ceil((media.duration_s - start_s) / plan.format.segment_s + 1) * plan.tokens_per_segment
 
 
-def _transient_bytes_of(settings: Settings, policy: Policy, adapter: Adapter, plan: Plan) -> Callable[[int], int]:
-    """Tokens of a chunk to bytes. No question is asked during a chunk, so the larger of the two counts."""
+def _transient_bytes_of(
+    settings: Settings, policy: Policy, adapter: Adapter, plan: Plan, kv_bytes: int, window: int
+) -> Callable[[int], int]:
+    """Tokens of a chunk to bytes. No question is asked during a chunk, so the larger of the two counts.
+
+    ``kv_bytes`` of a token in all layers; of ``window`` and chunk there are copies while windows are asked about.
+    """
     sizes, itemsize = widths(adapter.model.config), adapter.dtype.itemsize
     stride, tokens = getattr(policy, "stride", 1), question_tokens_in_flight(settings.answer_tokens)
     asking, held = asking_bytes(sizes, itemsize, tokens), question_bytes_in_flight(sizes, itemsize, tokens)
-    return lambda chunk: max(transient_bytes(sizes, plan, chunk, itemsize, stride), asking) + held
+
+    def windows(chunk: int) -> int:
+        return kv_bytes * (chunk + window) if window else 0
+
+    return lambda chunk: max(transient_bytes(sizes, plan, chunk, itemsize, stride), asking + windows(chunk)) + held
 
 
 def _entries_within(size: int, footprint: WatchFootprint) -> int:
     """Entries per layer of which ``size`` bytes hold at every moment. Raises DoesNotFitError naming the least."""
-    shape, fixed, layers, late = footprint.shape, footprint.fixed, footprint.layers, footprint.plan.late_tokens
+    shape, copies = footprint.shape, footprint.chunk_copies
+    fixed = shape.layers * (footprint.fixed + footprint.window) + footprint.layers * footprint.plan.late_tokens
     chunk_tokens = max(footprint.chunk or 0, footprint.plan.tokens_per_segment)
-    entries = entries_for_bytes(size, shape, fixed, chunk_tokens + late, layers)
+    tokens = size // shape.entry_bytes - fixed  # of entries and of chunks in flight, over all layers
+    entries = (tokens - copies * chunk_tokens) // shape.layers
     if (
         footprint.chunk is None and CHUNK_FACTOR * entries > chunk_tokens
     ):  # a larger chunk is the tool's own wish: it shares
-        total = size // shape.entry_bytes - shape.layers * fixed - layers * late
-        entries = max(total // (shape.layers + CHUNK_FACTOR * layers), chunk_tokens // CHUNK_FACTOR)
+        entries = max(tokens // (shape.layers + CHUNK_FACTOR * copies), chunk_tokens // CHUNK_FACTOR)
     if entries < MIN_ENTRIES:
-        least = shape.entry_bytes * (shape.layers * (fixed + MIN_ENTRIES) + layers * (chunk_tokens + late))
+        least = shape.entry_bytes * (fixed + shape.layers * MIN_ENTRIES + copies * chunk_tokens)
         raise DoesNotFitError(
             f"A budget of {size} bytes is smaller than the prompt and one chunk in flight.",
             f"The least that works here is --budget {-(-least // 1024)}KiB.",

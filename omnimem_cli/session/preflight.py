@@ -63,17 +63,17 @@ class Prepared:
 
 
 def prepare(
-    path: str, settings: Settings, adapter: Adapter, reserve_s: float = 0.0, free: int | None = None
+    path: str, settings: Settings, adapter: Adapter, recent_s: float = 0.0, free: int | None = None
 ) -> Prepared:
     """Probe, plan and size an input, once. ``adapter``: the model, or its outline's with the bytes ``free`` after load.
 
-    ``reserve_s``: seconds of the most recent video that the task wants to keep whole. Raises InputError, UsageError,
+    ``recent_s``: seconds of the longest window that the task reads whole. Raises InputError, UsageError,
     MissingError and DoesNotFitError.
     """
     began = time.monotonic()
     media = probed(path, settings)
     watched, plan = media.within(settings.start_s, settings.end_s), planned(settings, adapter, media)
-    config = size_memory(settings, adapter, plan, watched, min(reserve_s, plan.window_s), free)
+    config = size_memory(settings, adapter, plan, watched, min(recent_s, plan.window_s), free)
     return Prepared(settings, media, watched, plan, config, time.monotonic() - began)
 
 

@@ -17,11 +17,14 @@ from omnimem_cli.media.segment import Media, Segment, overlap_s
 from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
 from omnimem_cli.memory.fork import Observer
 from omnimem_cli.memory.memory import Memory
-from omnimem_cli.memory.tokens import TokenChunk, concat
+from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
 from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling
 from omnimem_cli.session.evidence import EvidenceRule, attention_of, rule_of
 from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
+
+Window = tuple[float, float]
+"""Video time [start, end), seconds."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,6 @@ class Session:
     memory: Memory
     chunk_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
-    chunk_s: float | None = None
     questions: int = QUESTIONS
     question_tokens_in_flight: int = question_tokens_in_flight(ANSWER_TOKENS)
     evidence_rule: EvidenceRule | None = None
@@ -65,6 +67,9 @@ class Session:
     chunks_seen: int = 0
     start_s: float | None = None
     end_s: float = 0.0
+    deaf_s: list[float] = field(
+        default_factory=list
+    )  # where sound was decoded and gave no token: start, end, start, ...
 
     @property
     def adapter(self) -> Adapter:
@@ -83,11 +88,8 @@ class Session:
 
     @property
     def segments_per_chunk(self) -> int:
-        """Whole segments, as many as fit in ``chunk_tokens`` and ``chunk_s``, at least one."""
-        count = self.chunk_tokens // max(self.plan.tokens_per_segment, 1)
-        if self.chunk_s is not None:
-            count = min(count, int(self.chunk_s // self.plan.format.segment_s))
-        return max(count, 1)
+        """Whole segments, as many as fit in ``chunk_tokens``, at least one."""
+        return max(self.chunk_tokens // max(self.plan.tokens_per_segment, 1), 1)
 
     def watch(self, source: Iterable[Segment]) -> Iterator[tuple[ChunkEnd, list[Segment]]]:
         """Take in all of ``source``; after each chunk yield its end and the segments that went in."""
@@ -95,9 +97,12 @@ class Session:
         for segments in _batches(source, self.segments_per_chunk):
             with self._timed("encode_s"):
                 chunk = concat([*prefix, *self.stream.encode(segments)])
+            sounds = self.memory.seen[AUDIO]
             with self._timed("prefill_s"):
                 self.memory.absorb(chunk)
             prefix = []
+            if self.memory.seen[AUDIO] == sounds:
+                self._note_deaf(segments)
             yield self._chunk_end(segments), segments
 
     def holds(self, start_s: float, end_s: float) -> bool:
@@ -114,7 +119,8 @@ class Session:
         texts: Sequence[str],
         *,
         max_tokens: int = 512,
-        window: tuple[float, float] | None = None,
+        window: Window | None = None,
+        whole: Sequence[Window] | None = None,
         stop: Sequence[str] = (),
         penalty: float = 1.0,
         evidence: bool = False,
@@ -122,14 +128,15 @@ class Session:
     ) -> list[Answer]:
         """Answer every text, in as few batches as there is room for, over one uncopied memory.
 
-        ``window`` restricts what is read to video time [start, end); ``stop``: texts that end an answer and
-        are cut off; ``penalty`` above 1 makes each answer repeat itself less; ``evidence``: observe the attention of
-        each answer, in place of ``observer``.
+        ``window`` restricts what is read to video time [start, end). ``whole``: one window per text, read as it came
+        in, evicted or not, from the newest chunk and the seconds before it that the memory holds. ``stop``: texts
+        that end an answer and are cut off; ``penalty`` above 1 makes each answer repeat itself less. ``evidence``:
+        observe the attention of each answer, in place of ``observer``.
         """
         questions = self.stream.question(texts)
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
-            fork = self.memory.fork(window)
+            fork = self.memory.fork(window) if whole is None else self.memory.fork_windows(whole[rows])
             observed = self._observed(window) if evidence else observer
             asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observed)
             if self.adapter.penalty != 1.0:
@@ -144,7 +151,7 @@ class Session:
 
     def state(self) -> dict:
         """Plain tensors and numbers to continue from after the chunks seen so far."""
-        numbers = ("video_s", "audio_s", "chunks_seen", "start_s", "end_s")
+        numbers = ("video_s", "audio_s", "chunks_seen", "start_s", "end_s", "deaf_s")
         own = {name: getattr(self, name) for name in numbers}
         return {"memory": self.memory.state(), "stream": self.stream.state(), "session": own}
 
@@ -196,6 +203,17 @@ class Session:
         if self.adapter.device.type == "cuda":
             torch.cuda.synchronize(self.adapter.device)
         setattr(self.stage_times, stage, getattr(self.stage_times, stage) + time.perf_counter() - began)
+
+    def _note_deaf(self, segments: list[Segment]) -> None:
+        """No sound of these segments entered: remember their span where they have sound."""
+        with_sound = [segment.start_s for segment in segments if len(segment.audio)]
+        if not with_sound:
+            return
+        start_s, end_s = with_sound[0], with_sound[-1] + self.plan.format.segment_s
+        before = self.deaf_s
+        if before and before[-1] >= start_s - 1e-6:  # the same span goes on
+            start_s, before = before[-2], before[:-2]
+        self.deaf_s = [*before, start_s, end_s]
 
     def _chunk_end(self, segments: list[Segment]) -> ChunkEnd:
         for segment in segments:

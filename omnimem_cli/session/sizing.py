@@ -1,4 +1,4 @@
-"""The size of a watch from its settings: chunk, budgets per layer, reserve, bytes.
+"""The size of a watch from its settings: chunk, budgets per layer, bytes.
 
 Knows settings, a plan of the media and the decoder's geometry; loads nothing and decodes nothing.
 """
@@ -32,15 +32,16 @@ def watch_options(settings: Settings) -> WatchOptions:
 
 @dataclass(frozen=True)
 class WatchConfig:
-    """How one input is watched. ``entries`` is None for an unbounded policy; ``question_tokens_in_flight``: the most
-    tokens of questions and answers at once; ``needed``: bytes at the worst moment, weights aside."""
+    """How one input is watched. ``entries`` is None for an unbounded policy; ``recent_s``: seconds before the newest
+    chunk that are held whole with it, 0 for neither; ``question_tokens_in_flight``: the most tokens of questions and
+    answers at once; ``needed``: bytes at the worst moment, weights aside."""
 
     policy: Policy
     budget: Budget
     entries: int | None
     budgets: list[LayerBudget]
     chunk_tokens: int
-    reserve_s: float
+    recent_s: float
     geometry: Geometry
     question_tokens_in_flight: int
     needed: int
@@ -48,10 +49,10 @@ class WatchConfig:
 
     def memory(self, stream: Stream) -> Memory:
         """An empty memory of this shape."""
-        return new_memory(stream, self.policy, self.budgets, self.reserve_s, self.positions)
+        return new_memory(stream, self.policy, self.budgets, self.positions)
 
 
-def new_memory(stream: Stream, policy: Policy, budgets: list[LayerBudget], reserve_s: float, positions: str) -> Memory:
+def new_memory(stream: Stream, policy: Policy, budgets: list[LayerBudget], positions: str) -> Memory:
     """An empty memory of a stream's model; a policy that asks the model something asks by ``stream``."""
     adapter = stream.adapter
     return Memory(
@@ -60,16 +61,16 @@ def new_memory(stream: Stream, policy: Policy, budgets: list[LayerBudget], reser
         budgets,
         dtype=adapter.dtype,
         device=adapter.device,
-        reserve_s=reserve_s,
         position_map=make_position_map(positions, adapter.decoder, adapter.row.trained_positions),
         prompts=stream.question,
     )
 
 
 def size_memory(
-    settings: Settings, adapter: Adapter, plan: Plan, media: Media, reserve_s: float = 0.0, free: int | None = None
+    settings: Settings, adapter: Adapter, plan: Plan, media: Media, recent_s: float = 0.0, free: int | None = None
 ) -> WatchConfig:
     """The configuration of one watch. ``free``: bytes for it besides the weights; None: what the device has now.
+    ``recent_s``: seconds of the longest window that is read whole.
 
     Raises UsageError for contradicting settings, DoesNotFitError for what ``free`` does not hold, for a budget that
     the prefix alone exceeds and for bytes that nothing would hold. No weight is read.
@@ -81,7 +82,7 @@ def size_memory(
             f"--policy {settings.policy} keeps all timestamps: no number of bytes holds those of an endless stream.",
             "Give --budget as entries per layer, or use another policy.",
         )
-    footprint = footprint_of(settings, policy, adapter, plan, media)
+    footprint = footprint_of(settings, policy, adapter, plan, media, recent_s)
     entries = _entries(budget, footprint, free_bytes(adapter.device) if free is None else free)
     budgets = _layer_budgets(settings, adapter, plan, footprint.shape.layers, entries)
     return WatchConfig(
@@ -90,7 +91,7 @@ def size_memory(
         entries=entries if policy.bounded else None,
         budgets=budgets,
         chunk_tokens=footprint.chunk_tokens(entries),
-        reserve_s=_reserve(reserve_s, budgets, plan),
+        recent_s=recent_s,
         geometry=footprint.shape,
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
         needed=footprint.peak_bytes_of_input(entries),
@@ -152,12 +153,3 @@ def read_plan(path: str, layers: int, model: str) -> list[tuple[int, int]]:
     if any(min(pair) < 0 or sum(pair) < 1 for pair in plan):
         raise UsageError(f"{path} gives a layer no entries.", "`omnimem calibrate` writes one that does.")
     return plan
-
-
-def _reserve(wanted: float, budgets: list[LayerBudget], plan: Plan) -> float:
-    """Seconds that are never evicted: at most half of the audio budget's worth, at least one segment."""
-    rate = plan.audio_tokens_per_segment / plan.format.segment_s
-    if not wanted or not rate:
-        return 0.0
-    half = min(b.audio for b in budgets) / 2 / rate
-    return max(min(wanted, half), plan.format.segment_s)

@@ -12,7 +12,7 @@ from omnimem_cli.tasks.reply import has_loop
 
 if TYPE_CHECKING:
     from omnimem_cli.session.answering import Answer
-    from omnimem_cli.session.session import Session
+    from omnimem_cli.session.session import Session, Window
 
 PENALTY = 1.2  # what the paper of the penalty found to balance truth and repetition
 
@@ -22,19 +22,21 @@ def answers_to(
     texts: Sequence[str],
     *,
     max_tokens: int,
-    window: tuple[float, float] | None = None,
+    window: "Window | None" = None,
+    whole: "Sequence[Window] | None" = None,
     once: Collection[int] = (),
-    evidence: bool = True,
 ) -> "list[Answer]":
-    """One answer per text, in order. Texts whose places are in ``once`` are not put again.
+    """One answer per text, in order. ``window`` and ``whole``: as `Session.ask` has them. Texts whose places are in
+    ``once`` are not put again.
 
     A second answer that loops too, or is empty, does not replace the first.
     """
-    how = {"max_tokens": max_tokens, "window": window, "stop": STOPS, "evidence": evidence}
-    answers = session.ask(texts, **how) if texts else []
+    how = {"max_tokens": max_tokens, "window": window, "stop": STOPS, "evidence": whole is None}
+    answers = session.ask(texts, whole=whole, **how) if texts else []
     looping = [i for i, answer in enumerate(answers) if i not in once and has_loop(answer.text)]
     if looping:
-        again = session.ask([texts[i] for i in looping], **how, penalty=PENALTY)
+        again_whole = None if whole is None else [whole[i] for i in looping]
+        again = session.ask([texts[i] for i in looping], whole=again_whole, **how, penalty=PENALTY)
         for i, answer in zip(looping, again, strict=True):
             if answer.text.strip() and not has_loop(answer.text):
                 answers[i] = answer

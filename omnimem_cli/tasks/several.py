@@ -1,7 +1,7 @@
 """Several tasks on one watch: each looks on, and each makes a result of its own.
 
-Knows tasks; knows no model and no file. They share the chunks and the memory of the watch: the shortest chunk that any
-of them wants, and the longest reserve.
+Knows tasks; knows no model and no file. They share the chunks and the memory of the watch, which are
+those that each would have alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,25 +48,14 @@ class Several(Task):
         return list(self.tasks.values())
 
     @property
-    def reserve_s(self) -> float:
-        """The longest that any task wants."""
-        return max((task.reserve_s for task in self.members), default=0.0)
-
-    @property
-    def chunk_s(self) -> float | None:
-        """The shortest that any task wants."""
-        wanted = [task.chunk_s for task in self.members if task.chunk_s is not None]
-        return min(wanted, default=None)
+    def recent_s(self) -> float:
+        """The longest window of any task."""
+        return max((task.recent_s for task in self.members), default=0.0)
 
     @property
     def warnings(self) -> list[dict]:
         """Those of all tasks."""
         return [note for task in self.members for note in task.warnings]
-
-    def set_reserve(self, reserve_s: float, segment_s: float) -> None:
-        """To every task."""
-        for task in self.members:
-            task.set_reserve(reserve_s, segment_s)
 
     def scan_audio(self, audio: "np.ndarray") -> None:
         """To every task that wants it."""

@@ -55,18 +55,18 @@ class Summarize(Task):
         self.style = style
         self.prompt = prompt or SUMMARY
         self.notes_s = notes_s
-        self.chunk_s = None if style == "brief" else notes_s
         self.writes_while_watching = style != "brief"
         self.warnings: list[dict] = []
         self.notes: list[Note] = []
         self._open_s: float | None = None  # where the window that has no note yet begins
 
     def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
-        """Take a note once the window just watched is long enough."""
+        """Take a note on each window that is long enough."""
         if self._open_s is None:
             self._open_s = chunk_end.start_s
-        if self.style != "brief" and not chunk_end.last and chunk_end.end_s - self._open_s >= self.notes_s:
-            self._take_note(session, chunk_end.end_s)
+        while self.style != "brief" and not chunk_end.last and chunk_end.end_s - self._open_s >= self.notes_s:
+            rest_s = chunk_end.end_s - self._open_s - self.notes_s
+            self._take_note(session, self._open_s + self.notes_s if rest_s >= self.notes_s else chunk_end.end_s)
 
     @property
     def wishes(self) -> dict:

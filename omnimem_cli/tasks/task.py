@@ -14,24 +14,19 @@ if TYPE_CHECKING:  # they import numpy and torch, which option parsing must not 
 
 
 class Task(Protocol):
-    """One instance serves one input: ``set_reserve``, ``scan_audio``, ``on_chunk`` after each chunk, ``finish``.
+    """One instance serves one input: ``scan_audio``, ``on_chunk`` after each chunk, ``finish``.
 
-    ``reserve_s``: seconds of the most recent video that should not be evicted; ``chunk_s``: the most seconds of
-    video a chunk may take (None: as many as the memory likes), read after ``set_reserve``; ``warnings``:
-    {code, message}, complete after ``finish``; ``needs_audio_scan``: it wants all the sound of a file before the
+    ``recent_s``: seconds of the longest window that ``on_chunk`` reads whole, 0 for none; ``warnings``: {code,
+    message}, complete after ``finish``; ``needs_audio_scan``: it wants all the sound of a file before the
     watch; ``writes_while_watching``: what it writes can be had only then, or best then, and is kept with a memory.
     What a task leaves out does nothing.
     """
 
     name: str
-    reserve_s: float = 0.0
-    chunk_s: float | None = None
+    recent_s: float = 0.0
     needs_audio_scan: bool = False
     writes_while_watching: bool = False
     warnings: list[dict]
-
-    def set_reserve(self, reserve_s: float, segment_s: float) -> None:
-        """Before the watch: the seconds that the memory can reserve, and how long a segment is."""
 
     def scan_audio(self, audio: "np.ndarray") -> None:
         """The next samples, float32 [n], of a first pass over a file; never called for live input."""

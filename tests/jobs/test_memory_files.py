@@ -205,18 +205,21 @@ def test_other_files_are_no_memories(tmp_path):
 def test_the_results_of_one_watch_are_those_of_their_own_commands(clip, tiny_adapter):
     parts = {
         "summary": Part("summarize", {"style": "brief"}),
-        "chapters": Part("summarize", {"style": "chapters", "notes_s": 200.0}),
+        "chapters": Part("summarize", {"style": "chapters", "notes_s": 5.0}),
+        "transcript": Part("transcribe", {"window_s": 5.0}),
         "answers": Part("ask", {"questions": recall_questions("What?", "Who?")}),
     }
     from omnimem_cli.tasks.several import Several
 
-    task = Several(SETTINGS, parts)
-    one = watch_with(clip, task, tiny_adapter)
+    settings = replace(SETTINGS, budget=Budget(12), chunk=40)
+    task = Several(settings, parts)
+    one = watch_with(clip, task, tiny_adapter, settings)
+    assert one.facts["memory"]["seen"]["audio"] > 10 * one.facts["memory"]["kept"]["audio"], "little is kept"
     together = one.result(task)["results"]
     for key, part in parts.items():
-        alone_task = Several(SETTINGS, {key: part})
-        alone = watch_with(clip, alone_task, tiny_adapter).result(alone_task)["results"][key]
-        assert json.dumps(without_time(together[key])) == json.dumps(without_time(alone))
+        alone_task = Several(settings, {key: part})
+        alone = watch_with(clip, alone_task, tiny_adapter, settings).result(alone_task)["results"][key]
+        assert json.dumps(without_cost(together[key])) == json.dumps(without_cost(alone))
 
 
 def recall_questions(*texts: str):
@@ -225,13 +228,14 @@ def recall_questions(*texts: str):
     return as_questions(texts)
 
 
-def watch_with(clip, task, adapter) -> Watched:
+def watch_with(clip, task, adapter, settings) -> Watched:
     from omnimem_cli.jobs.watch_one import watch_one
     from omnimem_cli.session.preflight import prepare
 
-    prepared = prepare(str(clip), SETTINGS, adapter, task.reserve_s)
+    prepared = prepare(str(clip), settings, adapter, task.recent_s)
     return watch_one(prepared, task, adapter, lambda progress: None)
 
 
-def without_time(result: dict) -> dict:
-    return {key: value for key, value in result.items() if key != "timing"}
+def without_cost(result: dict) -> dict:
+    memory = {key: value for key, value in result["memory"].items() if key != "peak_bytes"}
+    return {key: value for key, value in result.items() if key != "timing"} | {"memory": memory}

@@ -23,6 +23,7 @@ from omnimem_cli.jobs.inputs import find_inputs
 from omnimem_cli.jobs.work import Work
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
+from omnimem_cli.memory.tokens import AUDIO
 from omnimem_cli.models.loader import load
 from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.results import result as results
@@ -52,6 +53,18 @@ def test_a_real_file_becomes_a_valid_result(clip, tiny_adapter):
     memory = result["memory"]
     assert memory["kept"]["visual"] + memory["kept"]["audio"] <= memory["budget_entries"] == 120
     assert memory["seen"]["audio"] == 21 * 25 and memory["bytes"] <= memory["peak_bytes"]
+
+
+def test_sound_that_never_enters_the_model_is_an_alarm(clip, tiny_adapter, monkeypatch):
+    encode = QwenOmniStream.encode
+    monkeypatch.setattr(
+        QwenOmniStream, "encode", lambda *args: [chunk.take(chunk.kind != AUDIO) for chunk in encode(*args)]
+    )
+    result = summarize(clip, tiny_adapter, chunk=40)
+    (alarm,) = (note for note in result["warnings"] if note["code"] == "sound_not_entered")
+    assert "0:00–0:2" in alarm["message"] and results.degraded(result)
+    monkeypatch.undo()
+    assert not results.degraded(summarize(clip, tiny_adapter, chunk=40))
 
 
 def test_the_same_run_twice_gives_the_same_text(clip, tiny_adapter):

@@ -5,8 +5,6 @@ import pytest
 from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.memory.budget import (
-    Geometry,
-    entries_for_bytes,
     even_budgets,
     fit_plan,
     share_out,
@@ -54,10 +52,3 @@ def test_a_plan_keeps_its_proportions_at_any_budget():
     assert [b.total for b in fitted] == [120, 120, 360]
     assert fitted[0].visual == 90 and fitted[1].visual == 60
     assert all(b.audio == 0 for b in fit_plan(plan, 200, True, False))
-
-
-def test_bytes_set_aside_what_a_chunk_needs_in_flight():
-    geometry = Geometry(layers=4, kv_bytes=90, side_bytes=10)
-    entries = entries_for_bytes(100_000, geometry, fixed_tokens=20, chunk_tokens=100, chunk_layers=1)
-    assert entries == (1000 - 4 * 20 - 100) // 4
-    assert entries_for_bytes(1000, geometry, fixed_tokens=20, chunk_tokens=1, chunk_layers=1) <= 0

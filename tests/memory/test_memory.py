@@ -158,22 +158,6 @@ def test_a_window_reads_only_its_seconds():
     assert (ask(memory, window=(3.0, 6.0)) - expected).abs().max() < 1e-4
 
 
-def test_the_recent_reserve_is_never_evicted():
-    memory, _ = watch(omni_decoder(), stream(20), "omnimem", entries=60, chunk=30, reserve_s=2.5)
-    for store in memory.stores:
-        table = store.table
-        for kind, each in ((VISUAL, 6), (AUDIO, 10)):
-            times = table["time"][0][table["kind"][0] == kind]
-            assert int((times == 19).sum()) == each and int((times == 18).sum()) == each
-
-
-def test_a_reserve_larger_than_the_budget_keeps_the_latest():
-    memory, _ = watch(omni_decoder(), stream(20), "omnimem", entries=10, chunk=30, reserve_s=1000.0)
-    for store in memory.stores:
-        times = store.table["time"][0][store.table["kind"][0] == AUDIO]
-        assert set(times.tolist()) == {19.0} and len(times) == 6
-
-
 def test_a_restored_memory_goes_on_as_if_unbroken():
     tokens = stream(12)
     whole, _ = watch(omni_decoder(), tokens, "omnimem", chunk=30)

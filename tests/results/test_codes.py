@@ -40,7 +40,7 @@ from omnimem_cli.models.loader import load, locate
 from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 from omnimem_cli.results.codes import ERROR_CODES, WARNING_CODES
 from omnimem_cli.results.coverage import coverage, coverage_warnings, media_warnings
-from omnimem_cli.results.result import failed
+from omnimem_cli.results.result import deaf_warnings, failed
 from omnimem_cli.session import memory_file
 from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.memory_file import read_header
@@ -227,9 +227,9 @@ ERRORS: dict[str, Callable[[Place], object]] = {
 }
 
 
-def transcribed(segments) -> list[dict]:
+def transcribed(segments, words: str = "Words.") -> list[dict]:
     task = Transcribe(Settings())
-    watch(task, ScriptedSession(lambda text: "Words."), segments)
+    watch(task, ScriptedSession(lambda text: words), segments)
     return task.warnings
 
 
@@ -277,6 +277,9 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "quiet_sound": lambda place: transcribed(sound(0.0, [(4.0, 0.0), (4.0, 0.003)])),
     "quiet_skipped": lambda place: transcribed(sound(0.0, [(40.0, 0.2), *[(0.5, 0.002), (0.5, 0.0002)] * 40])),
     "notes_late": notes_from_a_memory,
+    "sound_not_entered": lambda place: deaf_warnings([0.0, 40.0], 60.0),
+    "nothing_written": lambda place: transcribed(sound(0.0, [(120.0, 0.2)]), ""),
+    "same_words": lambda place: transcribed(sound(0.0, [(120.0, 0.2)]), "Thanks for watching!"),
     "repetition": lambda place: clean_reply("over and over again " * 9, True, "It").warnings,
     "answer_cut": lambda place: clean_reply("A talk", False, "It").warnings,
     "answer_empty": lambda place: clean_reply("", True, "It").warnings,

@@ -59,16 +59,18 @@ def watch_at_random(adapters, seed: int, family: str | None = None) -> str:
         chunk=draw.choice([None, None, 64, 900]),
         max_pixels=draw.choice([None, 64 * 64]),
     )
-    what = f"{seed}: {family} {adapter.dtype} {video_s}/{audio_s} s {settings.policy} {settings.positions}"
-    config = sized(settings, adapter, media, least_bytes(settings, adapter, media) * draw.uniform(1.0, 3.0))
+    recent_s = draw.choice([0.0, 0.0, 4.0, 30.0])
+    what = f"{seed}: {family} {adapter.dtype} {video_s}/{audio_s} s {settings.policy} {settings.positions} {recent_s}"
+    least = least_bytes(settings, adapter, media, recent_s)
+    config = sized(settings, adapter, media, least * draw.uniform(1.0, 3.0), recent_s)
     for memory in chunk_ends(adapter, settings, media, config):
         assert memory.nbytes <= memory.peak_bytes <= config.budget.bytes, what
     return what
 
 
-def sized(settings: Settings, adapter: Adapter, media, size: float) -> WatchConfig:
+def sized(settings: Settings, adapter: Adapter, media, size: float, recent_s: float = 0.0) -> WatchConfig:
     bounded = replace(settings, budget=Budget(bytes=int(size)))
-    return size_memory(bounded, adapter, adapter.plan(media, watch_options(settings)), media, free=FREE)
+    return size_memory(bounded, adapter, adapter.plan(media, watch_options(settings)), media, recent_s, FREE)
 
 
 def endless(width: int, height: int) -> Media:
@@ -77,10 +79,10 @@ def endless(width: int, height: int) -> Media:
     return replace(media, video=replace(media.video, duration_s=None), audio=replace(media.audio, duration_s=None))
 
 
-def least_bytes(settings: Settings, adapter: Adapter, media) -> int:
+def least_bytes(settings: Settings, adapter: Adapter, media, recent_s: float = 0.0) -> int:
     """The least budget that works, as the refusal of a smaller one names it."""
     with pytest.raises(DoesNotFitError) as refusal:
-        sized(settings, adapter, media, 1)
+        sized(settings, adapter, media, 1, recent_s)
     return 1024 * int(refusal.value.hint.split("--budget ")[1].split("KiB")[0])
 
 
@@ -93,6 +95,8 @@ def chunk_ends(adapter: Adapter, settings: Settings, media, config: WatchConfig)
     if sound is not None:
         stream.scan_audio(torch.from_numpy(sound))
     session = Session(stream, config.memory(stream), config.chunk_tokens)
+    if config.recent_s:
+        session.memory.hold_recent(config.recent_s)
     for _ in session.watch(segments_of(form, frames, sound)):
         yield session.memory
 

@@ -37,12 +37,12 @@ from omnimem_cli.tasks.summarize import NOTE_TOKENS
 from omnimem_cli.tasks.transcribe import WINDOW_TOKENS
 
 
-def begun(adapter, seconds: float, width: int, height: int, **settings):
+def begun(adapter, seconds: float, width: int, height: int, recent_s: float = 0.0, **settings):
     """A session, the segments of its video, and the bytes that the tool estimates for it."""
     media, chosen = media_of(seconds, seconds, width, height), Settings(max_pixels=width * height, **settings)
     plan = adapter.plan(media, WatchOptions(max_pixels=chosen.max_pixels))
-    fitted = size_memory(chosen, adapter, plan, media)
-    room = footprint_of(chosen, make_policy(chosen.policy), adapter, plan, media)
+    fitted = size_memory(chosen, adapter, plan, media, recent_s)
+    room = footprint_of(chosen, make_policy(chosen.policy), adapter, plan, media, recent_s)
     frames = frames_of(seconds, plan.format.fps, plan.format.width, plan.format.height)
     tail = fitted.question_tokens_in_flight
     stream = adapter.open(media, plan)
@@ -120,6 +120,20 @@ def test_asking_takes_no_more_than_was_estimated_however_many_questions(
     tail = question_bytes_in_flight(sizes, 4, session.question_tokens_in_flight)
     assert 0.6 * needed < peak.most <= min(needed, tail + asking_bytes(sizes, 4, session.question_tokens_in_flight))
     assert answer == 1 or needed - tail < peak.most, "the tail must matter, or it could be forgotten"
+
+
+def test_windows_that_are_read_whole_are_estimated(tiny_adapter, monkeypatch):
+    monkeypatch.setattr(footprint, "QUESTION_TOKENS", 15)
+    monkeypatch.setattr(footprint, "ROWS", 15)
+    session, segments, needed = begun(tiny_adapter, 120, 56, 56, 30.0, budget=Budget(400), chunk=2000, max_tokens=1)
+    session.memory.hold_recent(30.0)
+    with Peak() as peak:
+        for chunk_end, _ in session.watch(segments):
+            ends = range(int(chunk_end.end_s) - 30, int(chunk_end.end_s), 10)
+            session.ask(["x"] * 3, max_tokens=1, whole=[(end, end + 10.0) for end in ends])
+    assert 0.4 * needed < peak.most <= needed
+    *_, without = begun(tiny_adapter, 120, 56, 56, budget=Budget(400), chunk=2000, max_tokens=1)
+    assert needed - without > session.memory.recent.nbytes
 
 
 def test_one_long_question_takes_no_more_than_a_full_batch(tiny_adapter):

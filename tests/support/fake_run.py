@@ -30,7 +30,7 @@ class FakeRun:
         self.model = {"name": "fake", "revision": "1"}
         adapter = SimpleNamespace(weights_dtype="float32", device=SimpleNamespace(type="cpu"))
         monkeypatch.setattr(LazyModel, "identify", lambda model: self.model)
-        monkeypatch.setattr(LazyModel, "prepare", lambda model, path, reserve_s: (path, model.settings))
+        monkeypatch.setattr(LazyModel, "prepare", lambda model, path, recent_s: (path, model.settings))
         monkeypatch.setattr(LazyModel, "load", lambda model: adapter)
         monkeypatch.setattr(run, "watch_one", self._watch)
 

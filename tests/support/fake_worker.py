@@ -27,7 +27,7 @@ class TextTask:
     """Makes no task; in the process where it is unpickled, watching does what the input's text says."""
 
     def __call__(self, settings: Settings) -> SimpleNamespace:
-        return SimpleNamespace(reserve_s=0.0)
+        return SimpleNamespace(recent_s=0.0)
 
     def __getstate__(self) -> dict:
         return {"installs": True}
@@ -37,7 +37,7 @@ class TextTask:
         jobs.watch_one = _watch
 
 
-def _prepare(model: LazyModel, path: str, reserve_s: float) -> str:
+def _prepare(model: LazyModel, path: str, recent_s: float) -> str:
     """``large`` is refused before the model is loaded."""
     if Path(path).read_text() == "large":
         raise DoesNotFitError(f"{path} does not fit.", "Use a smaller --budget.")

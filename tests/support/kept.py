@@ -26,7 +26,7 @@ def watched(
 ) -> Watched:
     """An input, watched to its end, with these tasks on the way."""
     task = Several(settings, parts or {})
-    prepared = prepare(str(path), settings, adapter, task.reserve_s)
+    prepared = prepare(str(path), settings, adapter, task.recent_s)
     return watch_one(prepared, task, adapter, lambda progress: None, digest=digest_file(str(path)), before=before)
 
 

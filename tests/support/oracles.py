@@ -18,8 +18,9 @@ def ask(memory, n=7, seed=9, window=None):
     return memory.fork(window).forward(embeds[None], positions[:, None])[0]
 
 
-def one_shot(decoder, piece, masks=None, n=7):
-    """The stock forward pass over stream and question; ``masks`` [layers] of bool [L, L] forbid keys per layer."""
+def one_shot(decoder, piece, masks=None, n=7, shift=0):
+    """The stock forward pass over stream and question; ``masks`` [layers] of bool [L, L] forbid keys per layer;
+    ``shift`` moves the question's positions."""
     stock = copy.deepcopy(decoder)
     stock.set_attn_implementation("eager")
     embeds, positions = question(n)
@@ -37,7 +38,7 @@ def one_shot(decoder, piece, masks=None, n=7):
         hooks.append(layer.self_attn.register_forward_pre_hook(put, with_kwargs=True))
     out = stock(
         inputs_embeds=torch.cat([piece.embeds, embeds])[None],
-        position_ids=torch.cat([piece.positions, positions], dim=1)[:, None],
+        position_ids=torch.cat([piece.positions, positions + shift], dim=1)[:, None],
         use_cache=False,
     ).last_hidden_state[0]
     return out[-n:]

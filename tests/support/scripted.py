@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.results import result as results
 from omnimem_cli.session.answering import Answer
-from omnimem_cli.session.session import ChunkEnd
+from omnimem_cli.session.session import ChunkEnd, Window
 from omnimem_cli.tasks.task import Task
 
 RATE = 16_000
@@ -19,7 +20,8 @@ class Asked:
     """One call of ``ask``: the texts of the batch, and what went with them."""
 
     texts: list[str]
-    window: tuple[float, float] | None
+    window: Window | None
+    whole: list[Window] | None
     max_tokens: int
     at_s: float  # video time that had gone in
     penalty: float = 1.0
@@ -32,19 +34,25 @@ class ScriptedSession:
     reply: Callable[[str], str | Answer] | list[str | Answer]
     asked: list[Asked] = field(default_factory=list)
     now_s: float = 0.0
+    window_s: float = 30.0  # that the model hears at once
+
+    @property
+    def plan(self) -> SimpleNamespace:
+        return SimpleNamespace(window_s=self.window_s)
 
     def ask(
         self,
         texts: Sequence[str],
         *,
         max_tokens: int = 512,
-        window=None,
+        window: Window | None = None,
+        whole: Sequence[Window] | None = None,
         stop: Sequence[str] = (),
         penalty: float = 1.0,
         evidence: bool = False,
         observer=None,
     ) -> list[Answer]:
-        self.asked.append(Asked(list(texts), window, max_tokens, self.now_s, penalty))
+        self.asked.append(Asked(list(texts), window, whole and list(whole), max_tokens, self.now_s, penalty))
         return [self._answer(text) for text in texts]
 
     def _answer(self, text: str) -> Answer:

@@ -13,5 +13,5 @@ def watch(
     path: str | Path, settings: Settings, task: Task, adapter: Adapter, report: Report = lambda progress: None, **more
 ) -> dict:
     """The result; ``more`` is what `watch_one` takes."""
-    prepared = prepare(str(path), settings, adapter, task.reserve_s)
+    prepared = prepare(str(path), settings, adapter, task.recent_s)
     return jobs.watch_one(prepared, task, adapter, report, **more).result(task)

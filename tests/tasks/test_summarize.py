@@ -50,11 +50,6 @@ def test_notes_are_taken_on_the_window_just_watched():
     assert [a.at_s for a in notes] == [60.0, 120.0, 180.0, 200.0]
 
 
-def test_no_chunk_is_longer_than_a_note():
-    assert Summarize(Settings(), style="chapters", notes_s=90.0).chunk_s == 90.0
-    assert Summarize(Settings()).chunk_s is None
-
-
 def test_detailed_is_composed_of_the_notes_with_times_of_the_clock():
     summary, asked, _ = run("detailed", 120.0)
     assert summary["text"] == "The whole.\n\n[0:00–1:00] A note.\n\n[1:00–2:00] A note."

@@ -58,7 +58,7 @@ def scaled(wave: np.ndarray, level_db: float) -> np.ndarray:
 
 
 def windows(asked) -> list[tuple[float, float]]:
-    return [a.window for a in asked]
+    return [window for a in asked for window in a.whole]
 
 
 def test_levels_are_decibels_of_full_scale():
@@ -74,12 +74,30 @@ def test_every_second_of_sound_is_asked_about_once():
     assert all(before[1] == after[0] for before, after in pairwise(spans))
 
 
-@pytest.mark.parametrize("per_chunk", [1, 3, 5])
-def test_no_window_is_longer_than_half_a_minute_or_older_than_the_reserve(per_chunk):
-    _, asked, task = run([(31.3, LOUD), (0.5, QUIET)] * 6, per_chunk=per_chunk)
-    assert all(end - start <= 30.0 + 1e-6 for start, end in windows(asked))
-    assert all(a.at_s - a.window[0] <= task.reserve_s + 1e-6 for a in asked)
-    assert task.reserve_s == 30.0
+@pytest.mark.parametrize("per_chunk", [1, 3, 50])
+def test_windows_do_not_depend_on_the_chunks(per_chunk):
+    parts = [(31.3, LOUD), (0.5, QUIET)] * 6
+    spans, before = (windows(run(parts, per_chunk=chunk)[1]) for chunk in (per_chunk, 5))
+    assert [time for span in spans for time in span] == pytest.approx([time for span in before for time in span])
+    assert all(end - start <= 30.0 + 1e-6 for start, end in spans)
+
+
+def test_no_window_is_older_than_what_is_held_whole():
+    _, asked, task = run([(31.3, LOUD), (0.5, QUIET)] * 6, per_chunk=5)
+    assert task.recent_s == 30.0
+    assert all(start >= a.at_s - 10.0 - task.recent_s for a in asked for start, _ in a.whole)
+
+
+def test_a_chunk_asks_all_its_windows_at_once():
+    _, asked, _ = run([(100.0, LOUD)], per_chunk=50)
+    assert [len(a.whole) for a in asked] == [len(windows(asked))] and len(windows(asked)) > 3
+    assert all(a.texts == [TRANSCRIBE] * len(a.whole) for a in asked)
+
+
+def test_no_window_is_longer_than_the_model_hears_at_once():
+    session, task = ScriptedSession(lambda text: "Words.", window_s=12.0), Transcribe(Settings())
+    watch(task, session, sound(0.0, [(60.0, LOUD)]), 2)
+    assert all(end - start <= 12.0 + 1e-6 for start, end in windows(session.asked))
 
 
 def test_windows_are_cut_in_the_pauses():
@@ -91,30 +109,6 @@ def test_windows_are_cut_in_the_pauses():
 def test_a_single_quiet_block_is_no_pause():
     _, asked, _ = run([(18.0, LOUD), (0.1, QUIET), (5.9, LOUD), (0.4, QUIET), (35.6, LOUD)])
     assert 24.0 <= windows(asked)[0][1] <= 24.4
-
-
-def test_each_window_is_asked_while_it_is_the_latest():
-    _, asked, _ = run([(100.0, LOUD)])
-    assert all(a.at_s - a.window[1] <= 20.0 for a in asked)
-    assert all(a.texts == [TRANSCRIBE] for a in asked)
-
-
-def test_long_segments_make_windows_of_their_length():
-    session, task = ScriptedSession(lambda text: "Words."), Transcribe(Settings())
-    task.set_reserve(60.0, 30.0)
-    watch(task, session, sound(0.0, [(150.0, LOUD)], 30.0), 1, 30.0)
-    assert all(10.0 <= end - start <= 30.0 + 1e-6 for start, end in windows(session.asked))
-    assert all(a.at_s - a.window[0] <= task.reserve_s for a in session.asked)
-
-
-def test_a_small_reserve_makes_short_windows():
-    session, task = ScriptedSession(lambda text: "Words."), Transcribe(Settings())
-    task.set_reserve(12.0, 2.0)
-    assert (task.window_s, task.chunk_s, task.reserve_s) == (12.0, 4.0, 12.0)
-    watch(task, session, sound(0.0, [(60.0, LOUD)]), 2)
-    assert all(end - start <= 12.0 + 1e-6 for start, end in windows(session.asked))
-    task.set_reserve(0.0, 2.0)
-    assert task.window_s == 12.0
 
 
 def test_silence_is_not_asked_about():
@@ -135,7 +129,7 @@ def test_quiet_speech_that_is_skipped_is_told_in_seconds(above_noise_db):
     loud, quiet = scaled(talk(30.0), -20.0), scaled(talk(60.0, seed=2), -78.0 + above_noise_db)
     hiss = scaled(room_noise(90.0, 0.5), -78.0)
     _, asked, warnings = transcribe(np.concatenate([loud, quiet]) + hiss)
-    assert [w["code"] for w in warnings] == ["quiet_skipped"] and all(a.window[0] < 30.0 for a in asked)
+    assert [w["code"] for w in warnings] == ["quiet_skipped"] and all(start < 30.0 for start, _ in windows(asked))
     assert 10 <= int(warnings[0]["message"].split(" s ")[0]) <= 60
 
 

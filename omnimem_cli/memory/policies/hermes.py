@@ -27,7 +27,7 @@ from omnimem_cli.memory.selection import (
     candidate_pools,
     join_merged,
     kept_indices,
-    select_top,
+    top,
 )
 from omnimem_cli.memory.tokens import AUDIO, VISUAL
 
@@ -88,7 +88,7 @@ class Hermes(BoundedPolicy):
         kept = torch.zeros_like(table["kind"], dtype=torch.bool)
         for candidates, k in candidate_pools(table, layer.budget, self.pool):
             leaves_summary = self.summary and depth.band == DEEP and k > 0 and int(candidates.sum()) > k
-            chosen = select_top(scores, table, candidates, k - leaves_summary, layer.reserved_since_s)
+            chosen = top(scores, candidates, k - leaves_summary)
             kept |= chosen
             if leaves_summary:
                 summaries.append(_summary(layer, (candidates & ~chosen)[0].nonzero()[:, 0]))

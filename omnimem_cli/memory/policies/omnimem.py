@@ -59,7 +59,7 @@ class OmniMem(BoundedPolicy):
 
     def on_layer(self, view: LayerView) -> Kept:
         """Score memory and chunk together, keep the best of each kind."""
-        media = keep_media(view.table, self.combine(*self.scored(view)), view.budget, self.pool, view.reserved_since_s)
+        media = keep_media(view.table, self.combine(*self.scored(view)), view.budget, self.pool)
         return kept_indices(view.table, media, text="all" if self.keeps_all_text else "grouped")
 
     def scored(self, view: LayerView) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from omnimem_cli.memory.budget import LayerBudget
 from omnimem_cli.memory.proxy_query import ProxyQuery
-from omnimem_cli.memory.selection import Kept, candidate_pools, kept_indices, select_top
+from omnimem_cli.memory.selection import Kept, candidate_pools, kept_indices, top
 from omnimem_cli.memory.store import Store, norms, unit
 from omnimem_cli.memory.table import Table
 
@@ -24,7 +24,7 @@ class LayerView:
     """One layer right after its attention. Keys are post-rotary; ``table`` covers [memory; chunk], N = m + n rows.
 
     queries [1, H, n, d]; lse fp32 [1, H, n]; chunk_keys, chunk_values [1, G, n, d]; hidden [n, D] is the layer's input
-    (None unless required); ``reserved_since_s``: entries of this video time or later stay (inf: none are reserved).
+    (None unless required).
     """
 
     layer: int
@@ -37,7 +37,6 @@ class LayerView:
     table: Table
     budget: LayerBudget
     scaling: float
-    reserved_since_s: float = torch.inf
 
     @property
     def held(self) -> int:
@@ -83,7 +82,6 @@ class LayerState:
     store: Store
     held: int
     budget: LayerBudget
-    reserved_since_s: float
     move: Callable[[Tensor, Tensor, Tensor], Tensor]
 
     @property
@@ -155,5 +153,5 @@ class RankingPolicy(BoundedPolicy):
             if int(candidates[0].sum()) <= k:
                 media |= candidates
             elif k:
-                media |= select_top(self.rank(view, candidates, k), view.table, candidates, k, view.reserved_since_s)
+                media |= top(self.rank(view, candidates, k), candidates, k)
         return kept_indices(view.table, media)

@@ -26,7 +26,7 @@ from omnimem_cli.memory.selection import (
     candidate_pools,
     join_merged,
     kept_indices,
-    select_top,
+    top,
 )
 from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import VISUAL
@@ -63,7 +63,7 @@ class StreamMem(BoundedPolicy):
                 continue
             frames = self._frames(table, candidates[0], layer.held, k)
             alive[0, frames.members] = True
-            media |= select_top(scores, table, candidates, k - frames.count, layer.reserved_since_s)
+            media |= top(scores, candidates, k - frames.count)
             if frames.count:
                 merged.append(self._prototypes(layer, frames, scores[0]))
         return kept_indices(table, media, merged=join_merged(merged), alive=alive)

@@ -11,10 +11,9 @@ import weakref
 import pytest
 import torch
 from decoders import stream
-from oracles import EVERY, alike, ask, cuts, decoder, memory_of, prompts, watched
+from oracles import EVERY, alike, ask, cuts, memory_of, watched
 
-from omnimem_cli.memory.budget import LayerBudget, even_budgets
-from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.budget import LayerBudget
 from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.memory.selection import WHOLE_STEP
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, VISUAL
@@ -155,19 +154,6 @@ def test_a_window_reads_the_same_seconds_in_every_head():
     window = (3.0, 6.0)
     assert (ask(by_head, window=window) - ask(by_layer, window=window)).abs().max() < 1e-4
     assert (ask(by_layer, window=window) - ask(by_layer)).abs().max() > 0.05
-
-
-@pytest.mark.parametrize("policy", BOUNDED)
-def test_the_recent_reserve_outranks_every_rule(policy):
-    tokens = stream(12)
-    memory = Memory(
-        decoder(), make_policy(policy), even_budgets(4, 80, 0.7, True, True),
-        dtype=torch.float32, prompts=prompts, reserve_s=1.5,
-    )  # fmt: skip
-    for chunk in cuts(tokens, EVERY):
-        memory.absorb(chunk)
-    last = set(range(len(tokens) - 16, len(tokens)))
-    assert all(last <= set(row.tolist()) for store in memory.stores for row in store.table["index"])
 
 
 @pytest.mark.parametrize("policy", EACH)

@@ -1,0 +1,109 @@
+"""The newest chunk and the seconds before it, whole: what is asked about a window sees all of it, evicted or not.
+
+Knows keys, values and their positions. No chunk attends to what is held here, so that holding it changes nothing in
+the memory.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from omnimem_cli.memory.attention_kernels import merge
+from omnimem_cli.memory.repositioning import PositionMap
+from omnimem_cli.memory.rotary import Rotary
+from omnimem_cli.memory.store import Store
+from omnimem_cli.memory.table import Table
+from omnimem_cli.memory.tokens import PREFIX, TokenChunk
+
+
+class Recent:
+    """Per layer, the entries of the newest chunk and of the ``seconds`` before it, the prefix aside.
+
+    Where the memory never moves an entry, none is moved here. Else the oldest entry held comes right after the
+    anchor, so that positions stay small however long the stream is.
+    """
+
+    def __init__(self, seconds: float, position_map: PositionMap, rotary: Rotary, stores: Sequence[Store]):
+        self.seconds, self.stores = seconds, list(stores)
+        self._map, self._rotary = position_map, rotary
+        self._shift = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything held: keys, values, tables."""
+        return sum(store.nbytes for store in self.stores)
+
+    def before_chunk(self, chunk: TokenChunk) -> None:
+        """Drop what is older than ``seconds`` at the end of the last chunk; a chunk begins."""
+        for store in self.stores:
+            if len(store):
+                time = store.table["time"]
+                store.keep((time >= time.max() - self.seconds).nonzero()[None, :, 1])
+        if self._map.moves:
+            self._close_up(chunk)
+
+    def add(self, layer: int, keys: Tensor, values: Tensor, table: Table) -> None:
+        """Hold a chunk of a layer: keys and values [1, G, n, d], keys at the places that the memory's map gives."""
+        table = Table({name: column[:1] for name, column in table.columns.items()})
+        if self._map.moves:
+            raw = table["position"].movedim(-1, 0).long()
+            keys = self._rotary.rotate(keys, self.place(raw) - self._map.place(layer, raw))
+        media = (table["kind"] != PREFIX).nonzero()[None, :, 1]
+        self.stores[layer].append(keys[:, :, media[0]], values[:, :, media[0]], table.take(media))
+
+    def place(self, raw: Tensor) -> Tensor:
+        """Raw [3, ...] to the places held here."""
+        return torch.where(raw > self._map.anchor, raw - self._shift, raw) if self._shift else raw
+
+    def ends(self, windows: Sequence[tuple[float, float]], prefix: Table) -> Tensor:
+        """int64 [3, B]: the place after the last entry of each window; of an empty one, after the prefix."""
+        raw = []
+        for start_s, end_s in windows:
+            part = self.window(0, start_s, end_s).table
+            raw.append(int((part if len(part) else prefix)["position"].amax()))
+        return self.place(torch.tensor(raw, device=self.stores[0].device).expand(3, -1)) + 1
+
+    def window(self, layer: int, start_s: float, end_s: float) -> Store:
+        """Copies of a layer's entries of video time [start_s, end_s)."""
+        store = self.stores[layer]
+        time = store.table["time"]
+        return store.select(((time >= start_s) & (time < end_s)).nonzero()[None, :, 1])
+
+    def state(self) -> dict:
+        """Plain tensors and numbers that ``load_state`` continues from exactly."""
+        return {"layers": [store.state() for store in self.stores], "shift": self._shift}
+
+    def load_state(self, state: dict) -> None:
+        """Hold what ``state`` gave."""
+        self._shift = state["shift"]
+        for store, tensors in zip(self.stores, state["layers"], strict=True):
+            store.load_state(tensors)
+
+    def _close_up(self, chunk: TokenChunk) -> None:
+        """Move the oldest entry, of those held and of the chunk, to the place after the anchor."""
+        tables = [store.table["position"] for store in self.stores[:1] if len(store)]
+        held = [table[table > self._map.anchor] for table in tables]
+        ahead = torch.cat([*held, chunk.positions[chunk.positions > self._map.anchor].int()])
+        if not len(ahead):
+            return
+        before, self._shift = self._shift, int(ahead.min()) - self._map.anchor - 1
+        for store in self.stores:
+            if len(store) and before != self._shift:
+                raw = store.table["position"].movedim(-1, 0).long()
+                moved = torch.where(raw > self._map.anchor, before - self._shift, 0)
+                store.rotate(*self._rotary.angles(moved))
+
+
+class WindowStores:
+    """What the rows of a fork see in one layer: the prefix, and each row a window of its own."""
+
+    def __init__(self, prefix: Store, windows: Sequence[Store]):
+        self._prefix, self._windows = prefix, windows
+
+    def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+        """As ``Store.attend``, row by row: q [B, H, n, d]."""
+        rows = zip(q.split(1), self._windows, strict=True)
+        parts = [merge([self._prefix.attend(row, scaling), store.attend(row, scaling)]) for row, store in rows]
+        out, lse = zip(*parts, strict=True)
+        return torch.cat(out), torch.cat(lse)

@@ -1,0 +1,137 @@
+"""What is held whole for questions about windows: it is read as it came in, and changes nothing in the memory."""
+
+import pytest
+import torch
+from decoders import omni_decoder, question, stream
+from oracles import cuts, one_shot, prompts
+
+from omnimem_cli.base.choices import POSITIONS
+from omnimem_cli.base.packing import packed
+from omnimem_cli.memory.budget import even_budgets
+from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.policies import POLICIES, make_policy
+from omnimem_cli.memory.repositioning import make_position_map
+from omnimem_cli.memory.tokens import PREFIX
+
+TRAINED = 64  # positions; the streams here pass them
+
+
+def watched(tokens, policy="omnimem", recent_s=4.0, positions="keep", chunk=37, seed=0) -> tuple[Memory, list]:
+    """The memory of a stream, and what each layer held after each chunk."""
+    decoder = omni_decoder()
+    budgets = even_budgets(len(decoder.layers), 40, 0.7, True, True)
+    position_map = make_position_map(positions, decoder, TRAINED)
+    memory = Memory(
+        decoder, make_policy(policy), budgets, dtype=torch.float32, position_map=position_map, prompts=prompts
+    )
+    if recent_s:
+        memory.hold_recent(recent_s)
+    history = []
+    for piece in cuts(tokens, (chunk,)):
+        memory.absorb(piece)
+        history.append([store.table["index"].clone() for store in memory.stores])
+    return memory, history
+
+
+def ask(memory, *windows):
+    embeds, positions = question()
+    rows = len(windows)
+    fork = memory.fork_windows(windows)
+    return fork.forward(embeds.expand(rows, -1, -1), positions[:, None].expand(-1, rows, -1))
+
+
+def after_window(memory, tokens, window) -> int:
+    """How far the question moves that follows the window instead of the stream."""
+    inside = (tokens.time >= window[0]) & (tokens.time < window[1]) & (tokens.kind != PREFIX)
+    return int(tokens.positions[:, inside].max()) + 1 - memory.next_position
+
+
+@pytest.mark.parametrize("chunk", [37, 64])
+def test_a_window_is_read_whole_though_its_entries_were_evicted(chunk):
+    tokens, window = stream(9), (5.0, 8.0)
+    memory, history = watched(tokens, chunk=chunk)
+    total = len(tokens) + 7
+    inside = (tokens.kind == PREFIX) | ((tokens.time >= window[0]) & (tokens.time < window[1]))
+    masks = [torch.ones(total, total, dtype=torch.bool) for _ in memory.stores]
+    for c, kept in enumerate(history):
+        done = min((c + 1) * chunk, len(tokens))
+        for mask, index in zip(masks, kept, strict=True):
+            gone = torch.ones(done, dtype=torch.bool)
+            gone[index[0].long()] = False
+            mask[done:, :done] &= ~gone
+    assert bool((gone & inside[: len(tokens)]).any()), "some of the window must be evicted, or this test cannot fail"
+    for mask in masks:
+        mask[len(tokens) :, : len(tokens)] = inside
+    expected = one_shot(memory.decoder, tokens, masks, shift=after_window(memory, tokens, window))
+    assert (ask(memory, window)[0] - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_holding_changes_nothing_in_the_memory(policy, positions):
+    tokens = stream(9)
+    (holding, _), (plain, _) = (watched(tokens, policy, recent_s, positions) for recent_s in (4.0, 0.0))
+    holding.release_recent()
+    ours, theirs = {}, {}
+    states = ({k: v for k, v in memory.state().items() if k != "peak_bytes"} for memory in (holding, plain))
+    assert packed(next(states), ours) == packed(next(states), theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_rows_read_windows_of_their_own(positions):
+    memory, _ = watched(stream(9), positions=positions)
+    windows = [(4.0, 5.0), (5.0, 8.0), (8.0, 9.0)]
+    singles = torch.cat([ask(memory, window) for window in windows])
+    assert (ask(memory, *windows) - singles).abs().max() < 1e-4
+    assert (singles[0] - singles[1]).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("policy", ["full", "snapkv"])
+def test_a_window_is_the_same_whatever_the_policy_keeps_per_head(policy):
+    """Where nothing is evicted, a window read whole is the window of the memory, with the question right after it."""
+    tokens, window = stream(4), (1.0, 3.0)
+    memory, _ = watched(tokens, policy, recent_s=10.0, chunk=1000)
+    embeds, positions = question()
+    moved = positions[:, None] + after_window(memory, tokens, window)
+    if policy == "full":
+        expected = memory.fork(window).forward(embeds[None], moved)[0]
+    else:
+        expected = ask(watched(tokens, "full", recent_s=10.0, chunk=1000)[0], window)[0]
+    assert (ask(memory, window)[0] - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("positions", [mode for mode in POSITIONS if mode != "keep"])
+def test_places_stay_small_and_distances_true_where_the_memory_moves_its_entries(positions):
+    """Keys of the first layer depend on nothing but the token and its place."""
+    tokens = stream(40)
+    (moving, _), (still, _) = (watched(tokens, positions=mode) for mode in (positions, "keep"))
+    held, raw = moving.recent.stores[0], still.recent.stores[0].table["position"].movedim(-1, 0).long()
+    place, ahead = moving.recent.place(raw), raw > moving.position_map.anchor
+    assert int(place[ahead].min()) == moving.position_map.anchor + 1 and int(raw[ahead].min()) > TRAINED
+    assert bool(((raw - place)[ahead] == (raw - place).max()).all()) and torch.equal(raw[~ahead], place[~ahead])
+    expected = still.rotary.rotate(still.recent.stores[0].gather(torch.arange(len(held)))[0], place - raw)
+    assert (held.gather(torch.arange(len(held)))[0] - expected).abs().max() < 1e-4
+
+
+def test_no_more_is_held_than_the_seconds_before_the_newest_chunk():
+    tokens = stream(30)
+    memory, _ = watched(tokens, recent_s=3.0, chunk=32)
+    last = list(cuts(tokens, (32,)))[-1]
+    times = memory.recent.stores[0].table["time"][0]
+    assert float(last.time.min()) - 4.0 <= float(times.min()) <= float(last.time.min()) - 3.0
+    with_recent = memory.nbytes
+    memory.release_recent()
+    assert with_recent > 1.2 * memory.nbytes and memory.peak_bytes >= with_recent
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_a_restored_memory_reads_windows_as_if_unbroken(positions):
+    tokens = stream(12)
+    whole, _ = watched(tokens, positions=positions, chunk=30)
+    first, _ = watched(tokens.cut(0, 150), positions=positions, chunk=30)
+    second, _ = watched(tokens.cut(0, 30), positions=positions, chunk=30)
+    second.load_state(first.state())
+    for piece in cuts(tokens.cut(150, len(tokens)), (30,)):
+        second.absorb(piece)
+    assert torch.equal(ask(second, (9.0, 12.0)), ask(whole, (9.0, 12.0)))
