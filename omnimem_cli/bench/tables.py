@@ -178,6 +178,43 @@ def _sizes(row: dict, *names: str) -> tuple[str, ...]:
     return tuple(format_bytes(row[name]) for name in names)
 
 
+def evidence_table(result: dict) -> str:
+    """One line per budget, then one per kind of question."""
+    head = (
+        "budget",
+        "first span right",
+        "random span",
+        "right answers",
+        "with evidence",
+        "seconds",
+        "absent, with evidence",
+    )
+    body = [
+        (
+            row["budget"],
+            f"{row['right']:.1%} ({row['low']:.0%}-{row['high']:.0%})",
+            f"{row['random']:.1%}",
+            str(row["n"]),
+            f"{row['given']:.1%}",
+            f"{row['span_s']:.1f}",
+            f"{row['absent']['given']:.0%} of {row['absent']['n']}",
+        )
+        for row in result["rows"]
+    ]
+    kinds = list(dict.fromkeys(kind for row in result["rows"] for kind in row["by_kind"]))
+    by_kind = [(kind, *(_share_right(row, kind) for row in result["rows"])) for kind in kinds]
+    budgets = [row["budget"] for row in result["rows"]]
+    note = (
+        f"{result['videos']} videos; 95 % intervals; lines of summaries are in no other row; {result['seconds']:.0f} s"
+    )
+    return "\n\n".join([text_table(head, body), text_table(("kind", *budgets), by_kind), note])
+
+
+def _share_right(row: dict, kind: str) -> str:
+    found = row["by_kind"].get(kind)
+    return f"{found['right']:.0%} of {found['n']}" if found else "-"
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in plain text: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

@@ -224,7 +224,7 @@ ROWS = (
         window_s=15.0,
         world="omnimem world",
         evidence_heads=((3, 0), (3, 3)),
-        evidence_score=0.25,
+        evidence_score=0.3,
     ),
 )
 
