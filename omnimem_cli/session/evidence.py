@@ -20,7 +20,7 @@ from omnimem_cli.memory.attention_by_time import KINDS, Moments
 if TYPE_CHECKING:
     from omnimem_cli.models.adapter import Adapter
 
-QUESTION_WEIGHT = 0.5  # a short answer often reads what the question's tokens have found
+QUESTION_WEIGHT = 0.6  # a short answer often reads what the question's tokens have found
 EDGE = 0.25  # a span holds the moments of at least this share of the highest
 GAP = 1  # moments that a span may bridge
 

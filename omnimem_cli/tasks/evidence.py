@@ -7,6 +7,7 @@ from json.decoder import WHITESPACE
 from typing import TYPE_CHECKING
 
 from omnimem_cli.base.settings import MOST_SPANS
+from omnimem_cli.results.evidence import inside
 
 if TYPE_CHECKING:
     from omnimem_cli.session.answering import Answer
@@ -76,7 +77,7 @@ def _place(text: str, data: object) -> int | None:
 def _items(text: str, at: int, pointer: str) -> Iterator[tuple[str, int, int]]:
     """Pointer, begin and end of every array item inside the value at ``at``, outer ones first."""
     for key, start, end in _children(text, at):
-        inner = f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"
+        inner = inside(pointer, key)
         if isinstance(key, int):
             yield inner, start, end
         yield from _items(text, start, inner)

@@ -244,3 +244,27 @@ def test_drawings_have_the_contrast_of_wcag_aa(scheme):
     colours = SCHEMES["light"] | SCHEMES[scheme]
     pairs = [(kind, ground) for kind in ("visual", "audio") for ground in ("paper", "raised")] + [("soft", "line")]
     assert {pair: r for pair in pairs if (r := contrast(colours[pair[0]], colours[pair[1]])) < 3.0} == {}
+
+
+def test_the_times_of_evidence_can_be_clicked():
+    evidence = [{"start_s": 12.0, "end_s": 14.0, "kind": "audio", "score": 0.5}]
+    paragraphs = [{"line": 0, "evidence": evidence}]
+    summary = {"text": "A talk.", "chapters": [], "paragraphs": paragraphs}
+    items = {"/0": evidence, "/1/inner/0": evidence}
+    rows = [
+        {"id": "q1", "question": "Who?", "answer": "Ann.", "data": None, "evidence": evidence, "item_evidence": {}},
+        {
+            "id": "q2",
+            "question": "Who?",
+            "answer": "",
+            "data": {"who": "Bo"},
+            "evidence": evidence,
+            "item_evidence": {},
+        },
+        {"id": "q3", "question": "Who?", "answer": "", "data": ["Ann"], "evidence": [], "item_evidence": items},
+        {"id": "q4", "question": "Who?", "answer": "", "evidence": [], "item_evidence": items}
+        | {"data": [{"who": "Bo", "inner": []}, {"who": "Al", "inner": ["x"]}]},
+    ]
+    for made, count in ((result("summarize", {"summary": summary}), 1), (result("ask", {"answers": rows}), 5)):
+        buttons = [named["data-time"] for tag, named in Parsed(write_html(made)).tags if named.get("class") == "time"]
+        assert buttons == ["12.0"] * count

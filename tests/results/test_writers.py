@@ -228,3 +228,31 @@ def test_clocks_and_stamps():
 def test_bytes_are_written_in_binary_units_up_to_gibibytes():
     counts = (0, 1023, 1536, 12.5 * 2**20, 3 * 2**40)
     assert [format_bytes(count) for count in counts] == ["0 B", "1023 B", "1.5 KiB", "12.5 MiB", "3072.0 GiB"]
+
+
+def spans(*starts: float) -> list[dict]:
+    return [{"start_s": start, "end_s": start + 2.0, "kind": "visual", "score": 0.5} for start in starts]
+
+
+def test_markdown_gives_the_times_of_evidence_at_the_end_of_each_line():
+    text = "# Trains\nThey run. \n\n| a table |\nThey stop."
+    evidence = [spans(1.0), spans(760.9, 59.0), spans(2.0), []]
+    lines = [{"line": line, "evidence": found} for line, found in zip((0, 1, 3, 4), evidence, strict=True)]
+    part = {"text": text, "chapters": [], "paragraphs": lines}
+    assert "# Trains\nThey run. [12:40] [0:59]\n\n| a table |\nThey stop.\n" in WRITERS["md"](
+        result("summarize", {"summary": part})
+    )
+
+
+def test_markdown_gives_the_times_of_answers_and_of_the_items_in_their_data():
+    def shown(data: object, items: dict, answer: str = "raw") -> str:
+        made = answers(data, answer)
+        made["answers"][0] |= {"evidence": spans(5.0), "item_evidence": items}
+        return WRITERS["md"](made)
+
+    assert "raw [0:05]\n" in shown(None, {})
+    assert "one\ntwo\n\n[0:05]\n" in shown(None, {}, "one\ntwo")
+    table = "| Who | Evidence |\n| --- | --- |\n| Ann |  |\n| Bo | [1:01] |\n"
+    assert table in shown([{"who": "Ann"}, {"who": "Bo"}], {"/1": spans(61.0)})
+    assert "- Ann [1:01]\n- Bo\n" in shown({"a/b": ["Ann", "Bo"]}, {"/a~1b/0": spans(61.0)})
+    assert "- **Who**: Ann\n\n[0:05]\n" in shown({"who": "Ann"}, {})

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from omnimem_cli import __version__
 from omnimem_cli.base.timecode import format_clock, format_span
+from omnimem_cli.results.evidence import answer_with_times, inside, item_times, part_with_times, times
 from omnimem_cli.results.facts import fact_rows, percent, title_of
 from omnimem_cli.results.report import charts
 from omnimem_cli.results.report.footage import Footage, data_uri
@@ -96,6 +97,12 @@ def _template():
         "pieces": pieces,
         "number": charts.number,
         "data_uri": data_uri,
+        "part_with_times": part_with_times,
+        "answer_with_times": answer_with_times,
+        "item_times": item_times,
+        "times": times,
+        "inside": inside,
+        "timed": _timed,
         "label": _label,
         "columns": _columns,
     }
@@ -112,3 +119,9 @@ def _columns(rows: list) -> list[str]:
     """The keys of a list of like objects, in order; empty for any other list."""
     alike = all(isinstance(row, dict) for row in rows)
     return list(dict.fromkeys(key for row in rows for key in row)) if alike else []
+
+
+def _timed(rows: list, found: dict[str, str], pointer: str) -> list[str]:
+    """The times of every row of the list at ``pointer``; empty where no row has one."""
+    each = [found.get(inside(pointer, number), "") for number in range(len(rows))]
+    return each if any(each) else []

@@ -3,6 +3,7 @@
 import re
 
 from omnimem_cli.base.timecode import format_clock, format_span
+from omnimem_cli.results.evidence import answer_with_times, inside, item_times, part_with_times, times
 from omnimem_cli.results.facts import fact_rows, title_of
 from omnimem_cli.results.result import PARTS
 
@@ -28,10 +29,10 @@ def escape(text: str) -> str:
 
 
 def _summary(part: dict) -> list[str]:
-    blocks = [part["text"]]
+    blocks = [part_with_times(part)]
     for chapter in part["chapters"]:
         title = escape(chapter["title"] or "Untitled")
-        blocks += [f"## {format_span(chapter['start_s'], chapter['end_s'])} {title}", chapter["text"]]
+        blocks += [f"## {format_span(chapter['start_s'], chapter['end_s'])} {title}", part_with_times(chapter)]
     return blocks
 
 
@@ -55,31 +56,39 @@ def _heading(answer: dict) -> str:
 
 def _answer(answer: dict) -> str:
     if answer["data"] is None:
-        return answer["answer"] or "*No answer.*"
-    return "\n".join(_lines(answer["data"])) or "*None.*"
+        return answer_with_times(answer) or "*No answer.*"
+    found = item_times(answer)
+    data = "\n".join(_lines(answer["data"], found, "")) or "*None.*"
+    return data if found else f"{data}\n\n{times(answer.get('evidence', []))}"
 
 
-def _lines(data: object) -> list[str]:
-    """Any JSON value as Markdown: a list of like objects as a table, other things as nested bullets."""
+def _lines(data: object, found: dict[str, str], pointer: str) -> list[str]:
+    """Any JSON value as Markdown: a list of like objects as a table, other things as nested bullets.
+
+    ``found``: times of array items, by JSON Pointer; ``pointer``: that of ``data``.
+    """
     if isinstance(data, list) and data and all(isinstance(item, dict) for item in data):
-        return _table(data)
+        return _table(data, [found.get(inside(pointer, number), "") for number in range(len(data))])
     if isinstance(data, dict):
-        return [line for key, value in data.items() for line in _field(key, value)]
+        return [line for key, value in data.items() for line in _field(key, value, found, inside(pointer, key))]
     if isinstance(data, list):
-        return [f"- {_cell(item)}" for item in data]
+        return [f"- {_cell(item)} {found.get(inside(pointer, n), '')}".rstrip() for n, item in enumerate(data)]
     return [_cell(data)]
 
 
-def _field(key: str, value: object) -> list[str]:
+def _field(key: str, value: object, found: dict[str, str], pointer: str) -> list[str]:
     if isinstance(value, list | dict) and value:
-        return ["", f"**{_label(key)}**", "", *_lines(value), ""]
+        return ["", f"**{_label(key)}**", "", *_lines(value, found, pointer), ""]
     return [f"- **{_label(key)}**: {_cell(value)}"]
 
 
-def _table(rows: list[dict]) -> list[str]:
+def _table(rows: list[dict], found: list[str]) -> list[str]:
+    """``found``: the times of each row; their column is there when one of them is."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    head = [f"| {' | '.join(_label(key) for key in keys)} |", f"|{' --- |' * len(keys)}"]
-    return head + [f"| {' | '.join(_cell(row.get(key)) for key in keys)} |" for row in rows]
+    columns = [[_label(key), "---", *(_cell(row.get(key)) for row in rows)] for key in keys]
+    if any(found):
+        columns.append(["Evidence", "---", *found])
+    return [f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True)]
 
 
 def _cell(value: object) -> str:

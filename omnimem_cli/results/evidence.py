@@ -1,0 +1,43 @@
+"""Evidence in texts for people: the times where its spans begin, after each line. Knows result objects only."""
+
+from omnimem_cli.base.timecode import format_clock
+
+NO_LINE_OF_TEXT = ("#", "|", "```", "---")
+"""How lines begin to which nothing can be added: headings, tables, code, rules."""
+
+
+def times(evidence: list[dict]) -> str:
+    """``[12:40] [3:05]``, the best first, each once; empty without evidence."""
+    return " ".join(dict.fromkeys(f"[{format_clock(span['start_s'])}]" for span in evidence))
+
+
+def with_times(text: str, paragraphs: list[dict]) -> str:
+    """A text with the times of its ``paragraphs``, {line, evidence}, at the end of their lines."""
+    lines = text.split("\n")
+    for paragraph in paragraphs:
+        line, found = lines[paragraph["line"]], times(paragraph["evidence"])
+        if found and not line.lstrip().startswith(NO_LINE_OF_TEXT):
+            lines[paragraph["line"]] = f"{line.rstrip()} {found}"
+    return "\n".join(lines)
+
+
+def part_with_times(part: dict) -> str:
+    """The text of a summary or chapter with its times."""
+    return with_times(part["text"], part.get("paragraphs", []))
+
+
+def answer_with_times(answer: dict) -> str:
+    """The text of an answer with its times, after one line in that line, after several below them."""
+    text, found = answer["answer"], times(answer.get("evidence", []))
+    gap = "\n\n" if "\n" in text else " "
+    return f"{text}{gap}{found}" if text and found else text
+
+
+def item_times(answer: dict) -> dict[str, str]:
+    """The times of the items of arrays in an answer's data, by JSON Pointer."""
+    return {pointer: times(evidence) for pointer, evidence in answer.get("item_evidence", {}).items()}
+
+
+def inside(pointer: str, key: str | int) -> str:
+    """The JSON Pointer of a value inside the one at ``pointer``."""
+    return f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"
