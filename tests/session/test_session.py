@@ -296,5 +296,6 @@ def test_evidence_does_not_depend_on_the_questions_of_the_batch(tiny_adapter):
     session, _, _ = session_of(tiny_adapter, 9.0, 9.0, policy="omnimem", entries=60)
     (alone,) = session.ask(["Who?"], max_tokens=6, evidence=True)
     together = session.ask(["What is this and what was that?", "Who?"], max_tokens=6, evidence=True)[1]
+    assert len(alone.attention.own) == alone.tokens - 1  # the last one was never read
     torch.testing.assert_close(alone.attention.own, together.attention.own, atol=1e-3, rtol=1e-2)
     torch.testing.assert_close(alone.attention.usual, together.attention.usual, atol=1e-3, rtol=1e-2)
