@@ -18,5 +18,8 @@ POSITIONS = ("keep", "lazy", "eager", "retime")
 MROPE = ("released", "trained")
 """Rules of multimodal positions where a model's release has two."""
 
+SUBTITLES = ("use", "hint")
+"""What becomes of the subtitles of an input: its transcript, or a part of each question for one."""
+
 VAD = ("energy", "silero")
 """Voice-activity detectors."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omnimem_cli.base import flags
 from omnimem_cli.base.budget import Budget, parse_budget
-from omnimem_cli.base.choices import DTYPES, MROPE, POSITIONS
+from omnimem_cli.base.choices import DTYPES, MROPE, POSITIONS, SUBTITLES
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, choice, flag, not_negative, positive
 from omnimem_cli.base.texts import typed_text
@@ -149,6 +149,14 @@ class Settings:
         "Names and terms to spell right, one per line.",
         read=flags.lines_of,
         text=True,
+    )
+    subtitles: str | None = flag(
+        None,
+        ADVANCED,
+        "--subtitles HOW",
+        "Subtitles beside or inside the video: use them as the transcript, or as a hint to the model.",
+        read=choice(*SUBTITLES),
+        shown="not used",
     )
     vad: str = flag(
         "energy",

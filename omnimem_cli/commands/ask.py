@@ -29,7 +29,7 @@ def _preset_names(incomplete: str) -> list[str]:
 
 
 @takes(
-    settings=Group(Settings, without=("spoken_language", "vad")),
+    settings=Group(Settings, without=("spoken_language", "subtitles", "vad")),
     options=Group(RunOptions),
     config=True,
 )

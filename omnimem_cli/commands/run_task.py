@@ -257,6 +257,8 @@ def _facts(result: dict) -> str:
     from omnimem_cli.base.sizes import format_bytes
     from omnimem_cli.base.timecode import format_clock
 
+    if result["model"] is None:
+        return "its subtitles are the transcript; nothing was watched"
     coverage, peak = result["coverage"], format_bytes(result["memory"]["peak_bytes"])
     watched = format_clock(max(coverage["video_s"], coverage["audio_s"]))
     ratio = "" if coverage["ratio"] is None else f" ({int(coverage['ratio'] * 1000) / 10:g} %)"

@@ -19,7 +19,7 @@ EXAMPLES = (
 
 
 @takes(
-    settings=Group(Settings, without=("spoken_language", "vad")),
+    settings=Group(Settings, without=("spoken_language", "subtitles", "vad")),
     options=Group(RunOptions),
     config=True,
 )

@@ -64,6 +64,14 @@ class Batch:
             self._identity = self.work.identity(model)
         return self._identity
 
+    def identity_of(self, job: Job) -> dict:
+        """The identity, with the subtitle files that the result of this input depends on."""
+        if self.work.settings.subtitles is None:
+            return self.identity
+        from omnimem_cli.jobs.subtitles import digests
+
+        return self.identity | {"subtitles": digests(job.input)}
+
     def assign_targets(self, inputs: Sequence[Input]) -> list[Job]:
         """Give every input the files of its result. Raises UsageError and OutputError for an impossible -o."""
         settings = self.work.settings
@@ -150,6 +158,14 @@ class Batch:
         if job.input.page is not None:
             report(Progress("downloading"))
         with opened(job.input.saved or path, job.input.page, settings.offline) as path:
+            if settings.subtitles is not None:
+                from omnimem_cli.jobs.subtitles import give_subtitles
+                from omnimem_cli.jobs.unwatched import Unwatched
+
+                give_subtitles(task, job.input, path, settings)
+                if not task.needs_watch and job.memory is None:
+                    yield partial(Unwatched, path, settings, content.digest)
+                    return
             report(Progress("loading the model"))
             prepared = self.model.prepare(path, task.recent_s)
             adapter = self.model.load()
@@ -164,7 +180,7 @@ class Batch:
         if job.target is None or job.memory is None or self.work.settings.force:
             return None
         record = records.read_record(job.target)
-        if record is None or record.work != self.identity or not self._memory_stands(job, record):
+        if record is None or record.work != self.identity_of(job) or not self._memory_stands(job, record):
             return None
         if not records.has_grown(job.input, record.content):  # reads all of what was watched
             return None
@@ -231,7 +247,7 @@ class Batch:
             console.warn(f"{shown} changed while it was watched: the next run will do it again.")
         before = records.read_record(target)
         owned = dict(before.files) if before else {}
-        record = records.Record(owner_key(job.input, target.folder), content, self.identity, result, owned)
+        record = records.Record(owner_key(job.input, target.folder), content, self.identity_of(job), result, owned)
         records.publish(target, record, self._contents(job, target, record, standing=False))
         checkpoint_of(target.folder, target.name).unlink(missing_ok=True)
         return Outcome(job.input.path, "done", files=tuple(map(target.path, target.files)), result=result)
@@ -255,7 +271,7 @@ class Batch:
         if self.work.settings.force or leftovers(target.folder, target.name):
             return None
         record = records.read_record(target)
-        if record is None or record.work != self.identity or not records.looks_same(job.input, record.content):
+        if record is None or record.work != self.identity_of(job) or not records.looks_same(job.input, record.content):
             return None
         whole = all(self._stands(target, record, format) for format in self.work.formats)
         return record if whole and self._memory_stands(job, record) else None
@@ -265,7 +281,7 @@ class Batch:
         if self.work.settings.force:
             return None
         record = records.read_record(target)
-        if record is None or record.work != self.identity:
+        if record is None or record.work != self.identity_of(job):
             return None
         same = records.same_content(job.input, record.content) and self._memory_stands(job, record)
         return record if same else None
@@ -287,7 +303,7 @@ class Batch:
 
         folder, name = job.target.folder, job.target.name
         numbers = {"dtype": adapter.weights_dtype, "device": adapter.device.type, "version": __version__}
-        identity = {"work": self.identity, "digest": content.digest} | numbers
+        identity = {"work": self.identity_of(job), "digest": content.digest} | numbers
         checkpoint = Checkpoint(checkpoint_of(folder, name), partial_path(folder, name), identity, console.warn)
         if self.work.settings.force:
             checkpoint.remove()

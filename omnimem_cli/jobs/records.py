@@ -152,7 +152,7 @@ def check_not_foreign(target: Target, record: Record | None) -> None:
     for path in target.texts:
         if path.is_dir():
             raise OutputError(f"{path} is a folder.", "Name another folder with -o.")
-        if path.exists() and not (record and record.wrote(path)) and not _wrote_for_another(target.folder, path):
+        if path.exists() and not (record and record.wrote(path)) and not wrote(path):
             raise OutputError(
                 f"{path} exists, and omnimem did not write what it holds.", "Use --force to replace it, or -o."
             )
@@ -168,9 +168,9 @@ def check_same_pipe(one: Input, target: Target, record: Record | None) -> None:
         )
 
 
-def _wrote_for_another(folder: Path, path: Path) -> bool:
-    """Whether any record of the folder knows the file as it is: a watch and a task may write the same result."""
-    places = sorted(state_folder(folder).glob("*.json"))
+def wrote(path: Path) -> bool:
+    """Whether any record of the file's folder knows it as it is: a watch and a task may write the same result."""
+    places = sorted(state_folder(path.parent).glob("*.json"))
     return any(record is not None and record.wrote(path) for record in map(_read, places))
 
 

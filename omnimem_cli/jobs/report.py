@@ -97,7 +97,7 @@ def _of_json(file: Path) -> dict:
 
 
 def _consistent_or_error(result: dict, shown: str) -> dict:
-    if not _consistent(result["memory"].get("distribution")):
+    if not _consistent((result["memory"] or {}).get("distribution")):
         raise InputError(f"{shown} is damaged: its distribution has lists of different lengths.", "Watch it again.")
     return result
 

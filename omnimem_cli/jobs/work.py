@@ -55,6 +55,8 @@ class Work:
         settings["glossary"] = list(self.settings.glossary)
         if not self.settings.temperature:
             del settings["seed"]  # nothing is drawn
+        if self.settings.subtitles is None:
+            del settings["subtitles"]  # as before there were any
         if self.settings.plan:
             settings["plan"] = digest_file(self.settings.plan)
         return {"task": self.name, "model": model, "settings": settings, "options": _plain(self.options)}

@@ -19,8 +19,13 @@ def title_of(facts: dict) -> str:
 
 def fact_rows(result: dict) -> list[tuple[str, str]]:
     """Rows of the facts table; what is unknown says so."""
-    rows = [("Input", _input(result["input"])), ("Watched", _coverage(result["coverage"]))]
     model, memory, timing = result["model"], result["memory"], result["timing"]
+    rows = [("Input", _input(result["input"]))]
+    if subtitles := result.get("transcript", {}).get("subtitles"):
+        rows.append(("Subtitles", _subtitles(subtitles)))
+    if model is None:
+        return [*rows, ("Watched", "nothing: no model was asked")]
+    rows.append(("Watched", _coverage(result["coverage"])))
     rows.append(("Model", f"{model['name']} ({model['dtype']}, {model['device']})"))
     rows += [("Memory", _memory(memory)), ("Seen", _counts(memory["seen"])), ("Kept", _kept(memory))]
     rows.append(("Time", _timing(timing)))
@@ -41,6 +46,12 @@ def _input(facts: dict) -> str:
 def _sound(audio: dict) -> str:
     text = "sound" if audio["tracks"] == 1 else f"sound track {audio['chosen']} of {audio['tracks']}"
     return f"{text} ({audio['language']})" if audio["language"] else text
+
+
+def _subtitles(part: dict) -> str:
+    role = "are the transcript" if part["role"] == "transcript" else "were a hint to the model"
+    name = part["file"] or f"stream {part['stream']}"
+    return f"{name} ({part['language'] or 'no language'}, {part['format']}) {role}"
 
 
 def _coverage(part: dict) -> str:

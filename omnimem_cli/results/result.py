@@ -93,14 +93,17 @@ def deaf_warnings(bounds_s: Sequence[float], watched_s: float) -> list[dict]:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished result. ``part``: what the task's ``finish`` returned, one key of PARTS."""
+    """A finished result. ``part``: what the task's ``finish`` returned, one key of PARTS.
+
+    Model, memory and coverage are None where nothing was watched.
+    """
 
     task: str
     part: dict
     input: dict
-    model: dict
-    memory: dict
-    coverage: dict
+    model: dict | None
+    memory: dict | None
+    coverage: dict | None
     timing: dict
     warnings: Sequence[dict] = ()
     preset: str | None = None
@@ -109,7 +112,7 @@ class Result:
         """The JSON object; what there is to say of its coverage is added to the warnings."""
         assert set(self.part) == {PARTS[self.task]}, f"{self.task} must return {PARTS[self.task]!r}"
         facts = {"input": self.input, "model": self.model, "memory": self.memory, "coverage": self.coverage}
-        notes = [*self.warnings, *coverage_warnings(self.coverage)]
+        notes = [*self.warnings, *(coverage_warnings(self.coverage) if self.coverage else ())]
         return _head(self.task, self.preset, "done") | facts | {"warnings": notes, "timing": self.timing} | self.part
 
 

@@ -39,6 +39,7 @@ def instruct(
     language: str | None = None,
     spoken_language: str | None = None,
     glossary: tuple[str, ...] = (),
+    subtitles: str = "",
 ) -> str:
     """The question, followed by a sentence for each wish that was given."""
     wishes = [question]
@@ -46,6 +47,8 @@ def instruct(
         wishes.append(f"The speech is in {language_name(spoken_language)}.")
     if glossary:
         wishes.append(f"Names and terms that may occur: {', '.join(glossary)}.")
+    if subtitles:
+        wishes.append(f"Subtitles of this part, which may be wrong: {subtitles}")
     if language:
         wishes.append(f"Answer in {language_name(language)}.")
     return " ".join(wishes)
@@ -54,3 +57,8 @@ def instruct(
 def language_name(language: str) -> str:
     """``de`` and ``de-AT`` -> ``German``; what is no known code stays."""
     return LANGUAGES.get(language.lower().replace("_", "-").split("-")[0], language)
+
+
+def language_code(language: str) -> str:
+    """``German`` -> ``de``; what is no known name stays."""
+    return next((code for code, name in LANGUAGES.items() if name.casefold() == language.casefold()), language)

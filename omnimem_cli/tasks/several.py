@@ -40,7 +40,11 @@ class Several(Task):
     def __init__(self, settings: Settings, parts: Mapping[str, Part]):
         self.parts = parts
         self.tasks: dict[str, Task] = {key: TASKS[part.task](settings, **part.options) for key, part in parts.items()}
-        self.needs_audio_scan = any(task.needs_audio_scan for task in self.members)
+
+    @property
+    def needs_audio_scan(self) -> bool:
+        """Whether any task wants it."""
+        return any(task.needs_audio_scan for task in self.members)
 
     @property
     def members(self) -> Sequence[Task]:

@@ -18,7 +18,8 @@ class Task(Protocol):
 
     ``recent_s``: seconds of the longest window that ``on_chunk`` reads whole, 0 for none; ``warnings``: {code,
     message}, complete after ``finish``; ``needs_audio_scan``: it wants all the sound of a file before the
-    watch; ``writes_while_watching``: what it writes can be had only then, or best then, and is kept with a memory.
+    watch; ``writes_while_watching``: what it writes can be had only then, or best then, and is kept with a memory;
+    ``needs_watch``: False where ``finish`` needs no session.
     What a task leaves out does nothing.
     """
 
@@ -26,7 +27,14 @@ class Task(Protocol):
     recent_s: float = 0.0
     needs_audio_scan: bool = False
     writes_while_watching: bool = False
+    needs_watch: bool = True
     warnings: list[dict]
+
+    def take_subtitles(self, facts: dict, lines: list[dict]) -> None:
+        """Before the watch: subtitles as {role, file, stream, language, format}, and {start_s, end_s, text} a line."""
+
+    def take_no_subtitles(self, pictures: Sequence[str]) -> None:
+        """Before the watch: no subtitles could be had; ``pictures``: codecs of those that are pictures of text."""
 
     def scan_audio(self, audio: "np.ndarray") -> None:
         """The next samples, float32 [n], of a first pass over a file; never called for live input."""

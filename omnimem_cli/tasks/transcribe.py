@@ -5,6 +5,7 @@ every window is read whole, in one batch with the other windows that end in the 
 about.
 """
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 WINDOW_S = 30.0
 LEAST_SKIPPED_S = 1.0  # less is not worth a warning
+HINT_CHARACTERS = 1000  # of subtitles in a question: half a minute of fast speech is about 600
 WINDOW_TOKENS = 384  # half a minute of fast speech is about 120 words
 
 
@@ -43,6 +45,8 @@ class Transcribe(Task):
         self.needs_audio_scan = settings.vad == "energy"
         self.warnings: list[dict] = []
         self.segments: list[dict] = []
+        self.subtitles: dict | None = None  # what is known of those in use; see `take_subtitles`
+        self._lines: list[dict] = []  # of them
         self.heard = Loudness(_detector(settings.vad))
         self.alarms = WindowAlarms()
         self._open_s: float | None = None  # where the window that was not yet asked about begins
@@ -51,6 +55,25 @@ class Transcribe(Task):
         self._scanned = False
         self._skipped_s = 0.0  # of sound that could be speech and was taken for silence
 
+    def take_subtitles(self, facts: dict, lines: list[dict]) -> None:
+        """Write down these instead of asking, or ask with them as hints, by their role."""
+        self.subtitles, self._lines = facts, lines
+        if self._given:
+            self.needs_audio_scan, self.needs_watch, self.recent_s = False, False, 0.0
+
+    def take_no_subtitles(self, pictures: Sequence[str]) -> None:
+        """Say that the model is asked as without ``--subtitles``."""
+        if pictures:
+            message = f"The subtitles are pictures ({', '.join(pictures)}), which are not read; the model was asked."
+            self.warnings.append(warning("picture_subtitles", message))
+        else:
+            self.warnings.append(warning("no_subtitles", "No fitting subtitles were found; the model was asked."))
+
+    @property
+    def _given(self) -> bool:
+        """Whether subtitles are the transcript."""
+        return self.subtitles is not None and self.subtitles["role"] == "transcript"
+
     def scan_audio(self, audio: "np.ndarray") -> None:
         """Learn how loud the input is."""
         self._scanned = True
@@ -58,6 +81,8 @@ class Transcribe(Task):
 
     def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """Listen, and ask about each window that can grow no further."""
+        if self._given:
+            return
         for segment in segments:
             self._sound = self._sound or len(segment.audio) > 0
             self.heard.add(segment.start_s, segment.audio)
@@ -71,7 +96,8 @@ class Transcribe(Task):
     def wishes(self) -> dict:
         """What the segments depend on."""
         own = {"spoken_language": self.settings.spoken_language, "glossary": list(self.settings.glossary)}
-        return own | {"vad": self.settings.vad}
+        used = {"subtitles": self.settings.subtitles} if self.settings.subtitles else {}
+        return own | {"vad": self.settings.vad} | used
 
     def look_back(self, session: "Session") -> None:
         """Raise InputError: words are gone once they are evicted."""
@@ -79,7 +105,9 @@ class Transcribe(Task):
         raise InputError("The memory holds no transcript with these options.", hint, code="no_transcript")
 
     def finish(self, session: "Session", end_s: float) -> dict:
-        """``{"transcript": {language, segments}}``."""
+        """``{"transcript": {language, segments, subtitles}}``; subtitles that are the transcript need no session."""
+        if self._given:
+            return self._transcript(self.subtitles["language"] or self.settings.spoken_language, self._lines)
         if not self._sound:
             self.warnings.append(warning("no_sound", "The input has no sound to transcribe."))
         elif not self.segments and not self.warnings:
@@ -92,14 +120,18 @@ class Transcribe(Task):
             self.warnings.append(warning("quiet_skipped", message))
         self.alarms.end()
         self.warnings += self.alarms.warnings
-        return {"transcript": {"language": self.settings.spoken_language, "segments": self.segments}}
+        return self._transcript(self.settings.spoken_language, self.segments)
+
+    def _transcript(self, language: str | None, segments: list[dict]) -> dict:
+        return {"transcript": {"language": language, "segments": segments, "subtitles": self.subtitles}}
 
     def state(self) -> dict:
         """Plain values to go on from."""
         own = {"open_s": self._open_s, "sound": self._sound, "heard": self.heard.state()}
         loudness = {"loudness": self._loudness.counts.tolist(), "scanned": self._scanned, "skipped_s": self._skipped_s}
         written = {"segments": self.segments, "warnings": self.warnings, "alarms": self.alarms.state()}
-        return {**written, **own, **loudness}
+        used = {"subtitles": self.subtitles, "lines": self._lines} if self.subtitles else {}
+        return {**written, **own, **loudness, **used}
 
     def load_state(self, state: dict) -> None:
         """Go on where ``state`` was taken."""
@@ -109,6 +141,7 @@ class Transcribe(Task):
         self.alarms.load_state(state["alarms"])
         self._loudness, self._scanned = LevelCounts(state["loudness"]), state["scanned"]
         self._skipped_s = state["skipped_s"]
+        self.subtitles, self._lines = state.get("subtitles"), state.get("lines", [])
 
     def _complete(self, chunk_end: "ChunkEnd", most_s: float) -> "list[Window]":
         """The windows that can grow no further, cut where it is quiet; at the end of the input, all."""
@@ -144,7 +177,7 @@ class Transcribe(Task):
     def _words(self, session: "Session", windows: "list[Window]") -> list[str]:
         wishes = {"spoken_language": self.settings.spoken_language, "glossary": self.settings.glossary}
         tokens = self.settings.max_tokens or WINDOW_TOKENS
-        questions = [instruct(TRANSCRIBE, **wishes)] * len(windows)
+        questions = [instruct(TRANSCRIBE, subtitles=self._hint(window), **wishes) for window in windows]
         answers = answers_to(session, questions, max_tokens=tokens, whole=windows)
         return [self._cleaned(answer, window) for answer, window in zip(answers, windows, strict=True)]
 
@@ -156,6 +189,11 @@ class Transcribe(Task):
         said = None if _bare(text) == _bare(NOTHING_SAID) else text
         self.alarms.add(window, said)
         return said or ""
+
+    def _hint(self, window: "Window") -> str:
+        """What the subtitles say in a window."""
+        said = (line["text"] for line in self._lines if line["end_s"] > window[0] and line["start_s"] < window[1])
+        return textwrap.shorten(" ".join(said), HINT_CHARACTERS, placeholder=" …")
 
 
 def _detector(vad: str) -> "Callable[[np.ndarray], np.ndarray] | None":

@@ -29,6 +29,7 @@ from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import Process, open_pipe
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import AudioStream, Format, LostStream, Media
+from omnimem_cli.media.subtitle_tracks import Track, read_track
 from omnimem_cli.memory.allocation import Allocation
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import TokenChunk
@@ -98,6 +99,18 @@ def without_its_sound(folder: Path) -> Path:
     end = begin - 8 + int.from_bytes(data[begin - 8 : begin - 4], "big")
     path.write_bytes(data[:begin] + bytes(end - begin) + data[end:])
     return path
+
+
+def garbled_subtitles(place: Place) -> None:
+    file = place.folder / "film.srt"
+    file.write_text("no time in it")
+    read_track("film.mkv", Track("srt", None, file=str(file)), 60)
+
+
+def without_subtitles(*pictures: str) -> list[dict]:
+    task = Transcribe(Settings(subtitles="use"))
+    task.take_no_subtitles(pictures)
+    return task.warnings
 
 
 def unreadable(place: Place) -> None:
@@ -210,6 +223,7 @@ ERRORS: dict[str, Callable[[Place], object]] = {
     "not_memory": lambda place: read_header(zoo.text(place.folder)),
     "memory_damaged": cut_memory,
     "memory_newer": newer_memory,
+    "subtitles": garbled_subtitles,
     "no_transcript": words_that_are_gone,
     "timeout": too_late,
     "environment": lambda place: Process([str(place.folder)], "a folder is no program"),
@@ -273,6 +287,8 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "not_finite": not_finite,
     "positions_beyond": Place.watch,
     "no_sound": lambda place: transcribed(mute(0.0, 4.0)),
+    "no_subtitles": lambda place: without_subtitles(),
+    "picture_subtitles": lambda place: without_subtitles("hdmv_pgs_subtitle"),
     "silent": lambda place: transcribed(sound(0.0, [(4.0, 0.0)])),
     "quiet_sound": lambda place: transcribed(sound(0.0, [(4.0, 0.0), (4.0, 0.003)])),
     "quiet_skipped": lambda place: transcribed(sound(0.0, [(40.0, 0.2), *[(0.5, 0.002), (0.5, 0.0002)] * 40])),

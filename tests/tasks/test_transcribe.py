@@ -194,7 +194,7 @@ def test_a_click_is_not_asked_about():
 def test_a_file_without_sound_gives_an_empty_transcript():
     session, task = ScriptedSession([]), Transcribe(Settings())
     part = watch(task, session, mute(0.0, 60.0), 5)
-    assert part == {"transcript": {"language": None, "segments": []}}
+    assert part == {"transcript": {"language": None, "segments": [], "subtitles": None}}
     assert [w["code"] for w in task.warnings] == ["no_sound"]
 
 
@@ -263,3 +263,44 @@ def test_a_resumed_task_goes_on_where_it_was():
     second = Transcribe(Settings())
     second.load_state(first.state())
     assert watch(second, session, segments[25:], 5)["transcript"] == whole
+
+
+FACTS = {"file": "a.srt", "stream": None, "language": "eng", "format": "srt"}
+LINES = [{"start_s": 1.0, "end_s": 2.0, "text": "Hello there."}, {"start_s": 15.0, "end_s": 16.0, "text": "Bye."}]
+
+
+def test_subtitles_in_use_are_the_transcript_and_nothing_is_asked():
+    task, session = Transcribe(Settings(subtitles="use", spoken_language="de")), ScriptedSession([])
+    task.take_subtitles(FACTS | {"role": "transcript"}, LINES)
+    assert not task.needs_watch and not task.needs_audio_scan
+    part = watch(task, session, sound(0.0, [(20, LOUD)]))
+    assert part["transcript"]["segments"] == LINES and session.asked == []
+    assert part["transcript"]["language"] == "eng" and part["transcript"]["subtitles"]["role"] == "transcript"
+
+
+def test_subtitles_as_a_hint_are_in_the_question_of_their_window():
+    task, session = Transcribe(Settings(subtitles="hint"), window_s=10.0), ScriptedSession(lambda text: "words")
+    task.take_subtitles(FACTS | {"role": "hint"}, LINES)
+    part = watch(task, session, sound(0.0, [(20, LOUD)]))
+    asked = [asked.texts[0] for asked in session.asked]
+    assert "may be wrong: Hello there." in asked[0] and "Bye." not in asked[0]
+    assert "Bye." in asked[-1] and "Hello" not in asked[-1]
+    assert part["transcript"]["subtitles"]["role"] == "hint"
+    assert {segment["text"] for segment in part["transcript"]["segments"]} == {"words"}
+
+
+@pytest.mark.parametrize("role", ["transcript", "hint"])
+def test_subtitles_survive_a_checkpoint(role):
+    before, after = Transcribe(Settings()), Transcribe(Settings())
+    before.take_subtitles(FACTS | {"role": role}, LINES)
+    after.load_state(before.state())
+    assert after.state() == before.state() and after.subtitles["role"] == role
+
+
+@pytest.mark.parametrize(("pictures", "code"), [([], "no_subtitles"), (["dvd_subtitle"], "picture_subtitles")])
+def test_without_usable_subtitles_the_model_is_asked_and_that_is_said(pictures, code):
+    task, session = Transcribe(Settings(subtitles="use")), ScriptedSession(lambda text: "words")
+    task.take_no_subtitles(pictures)
+    part = watch(task, session, sound(0.0, [(4, LOUD)]))
+    assert [note["code"] for note in task.warnings] == [code] and session.asked
+    assert part["transcript"]["subtitles"] is None

@@ -56,10 +56,10 @@ class Span:
 
 def span_of(result: dict) -> Span:
     """The watched range: of the input's facts, else as far as times are known. At least one second."""
-    facts, watched = result["input"], result["coverage"]["duration_s"]
+    facts, watched = result["input"], (result["coverage"] or {}).get("duration_s")
     start_s = facts["start_s"] or 0.0
     ends = [start_s + 1.0, *(item["end_s"] for item in (*chapters_of(result), *segments_of(result)))]
-    spread = result["memory"].get("distribution")
+    spread = (result["memory"] or {}).get("distribution")
     if watched is not None:
         ends.append(start_s + watched)
     elif spread is not None:
@@ -105,7 +105,7 @@ class Density:
 
 def density(result: dict, span: Span) -> Density | None:
     """None where the result does not say where its kept entries lie, or nothing is kept."""
-    spread = result["memory"].get("distribution")
+    spread = (result["memory"] or {}).get("distribution")
     if spread is None:
         return None
     kinds = {kind: spread["over_time"][kind] for kind in ("visual", "audio") if any(spread["over_time"][kind])}
@@ -163,7 +163,7 @@ class Layer:
 
 def layers(result: dict) -> list[Layer]:
     """One column per layer; none where the result does not say what its layers keep."""
-    spread = result["memory"].get("distribution")
+    spread = (result["memory"] or {}).get("distribution")
     if spread is None or not spread["by_layer"]["visual"]:
         return []
     kept = list(zip(spread["by_layer"]["visual"], spread["by_layer"]["audio"], strict=True))
