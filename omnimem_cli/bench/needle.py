@@ -22,6 +22,7 @@ from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.footprint import MIN_ENTRIES, kept_text_tokens
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import size_memory, watch_options
+from omnimem_cli.tasks.reply import says_absent
 from omnimem_cli.world.questions import Question, questions
 from omnimem_cli.world.scoring import score
 from omnimem_cli.world.video import make_video
@@ -33,7 +34,9 @@ ONCE = (
     "written", "next_slide", "previous_slide", "next_word", "previous_word",
     "first_slide", "last_slide", "first_word", "last_word", "when",
 )  # fmt: skip
-ABSENT = ("absent",)  # not part of "all": who forgets everything gets these right
+ABSENT, ABSENT_EACH = ("absent",), 3  # not part of "all": who forgets everything gets these right
+FALSE = ("false_answers", "false_refusals")
+"""Shares: of absent questions that are answered, and of the others that are not."""
 MAX_TOKENS = 10
 
 
@@ -81,8 +84,10 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
             "Use larger --budgets, or longer videos (--events).",
         )
     return {
-        "rows": [_row(key, cell, "all") for key, cell in cells.items()],
-        "by_kind": [_row(key, cell, kind) for key, cell in cells.items() for kind in cell.scores if kind != "all"],
+        "rows": [_row(key, cell, "all") | _false_shares(cell) for key, cell in cells.items()],
+        "by_kind": [
+            _row(key, cell, kind) for key, cell in cells.items() for kind in cell.scores if kind not in ("all", *FALSE)
+        ],
         "over": [key for key, cell in cells.items() if any(map(int.__gt__, cell.bytes, cell.allowed))],
         "videos": needle.videos,
         "seed": needle.seed,
@@ -100,7 +105,7 @@ def asked_about(encoded: Encoded) -> list[Question]:
     """Every kind of question about the whole video, retrieval several times."""
     video = encoded.video
     often = questions(video, 0, RETRIEVAL, RETRIEVALS_EACH)
-    return often + questions(video, 1, ONCE + ABSENT)
+    return often + questions(video, 1, ONCE) + questions(video, 2, ABSENT, ABSENT_EACH)
 
 
 def entries_within(allowed: int, encoded: Encoded, policy: str, settings: Settings) -> int:
@@ -164,13 +169,18 @@ def chunk_tokens(encoded: Encoded) -> int:
 
 
 def _answers(session: Session, asked: list[Question]) -> dict[str, list[float]]:
-    """Scores by kind; "all" is every question that the video answers, "delayed" those about its first half."""
+    """Scores by kind; "all" is every question that the video answers, "delayed" those about its first half.
+
+    Under the names of FALSE, 1 for each false answer or refusal, 0 for each that might have been one.
+    """
     answers = session.ask([question.text for question in asked], max_tokens=MAX_TOKENS)
     scores = defaultdict(list)
     for question, answer in zip(asked, answers, strict=True):
         right = score(question, answer.text)
         for kind in _groups(question):
             scores[kind].append(right)
+        absent, refused = question.kind in ABSENT, says_absent(answer.text)
+        scores[FALSE[0 if absent else 1]].append(float(refused != absent))
     return scores
 
 
@@ -188,6 +198,10 @@ def _take(cell: Cell, outcome: Outcome) -> None:
     cell.allowed.append(outcome.allowed)
     for kind, scores in outcome.scores.items():
         cell.scores[kind].append(scores)
+
+
+def _false_shares(cell: Cell) -> dict[str, float]:
+    return {name: round(interval(cell.scores[name])[0], 4) for name in FALSE}
 
 
 def _row(key: tuple[str, str], cell: Cell, kind: str) -> dict:

@@ -15,11 +15,12 @@ from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.preflight import prepare
 from omnimem_cli.tasks.ask import Ask
 from omnimem_cli.tasks.presets.preset import Question as Asked
+from omnimem_cli.tasks.reply import says_absent
 from omnimem_cli.tasks.summarize import Summarize
 from omnimem_cli.tasks.task import Task
 from omnimem_cli.tasks.transcribe import Transcribe
 from omnimem_cli.world.mp4 import write_mp4
-from omnimem_cli.world.questions import ABSENT, SHORT_KINDS, Question, questions
+from omnimem_cli.world.questions import SHORT_KINDS, Question, questions
 from omnimem_cli.world.scoring import parse_summary, score, slide_f1, word_error_rate
 from omnimem_cli.world.video import Video, make_video
 
@@ -97,7 +98,7 @@ def _asked(video: Video) -> list[Question]:
 def _judge_answers(row: Row, asked: list[Question], answers: list[str]) -> None:
     scores = []
     for question, answer in zip(asked, answers, strict=True):
-        denied = float(answer.strip() == ABSENT)
+        denied = float(says_absent(answer))
         if question.kind == "absent":
             row.said_absent.append(denied)
             continue

@@ -43,7 +43,7 @@ def _course(minutes: list[dict]) -> str:
 
 
 def needle_table(result: dict) -> str:
-    """Accuracy by policy and budget, then by kind of question at the smallest budget."""
+    """Accuracy, false answers and refusals by policy and budget, then kinds of question at the smallest budget."""
     rows = result["rows"]
     budgets = sorted({row["budget"] for row in rows}, key=Fraction, reverse=True)
     found = {(row["policy"], row["budget"]): row for row in rows}
@@ -57,9 +57,16 @@ def needle_table(result: dict) -> str:
         for policy in policies
     ]
     whole = text_table(("policy", *budgets, f"bytes at {budgets[-1]}"), body)
+    false = text_table(("false answers / refusals", *budgets), [_false(p, found, budgets) for p in policies])
     notes = [f"{result['videos']} videos, {rows[0]['n']} questions; 95 % intervals; {result['seconds']:.0f} s"]
     notes += [f"{name} at {budget} held more than its budget" for name, budget in result["over"]]
-    return "\n\n".join([whole, _by_kind(result, policies, budgets[-1]), "\n".join(notes)])
+    return "\n\n".join([whole, false, _by_kind(result, policies, budgets[-1]), "\n".join(notes)])
+
+
+def _false(policy: str, found: dict[tuple[str, str], dict], budgets: Sequence[str]) -> tuple[str, ...]:
+    """Of absent things the share that was answered, of present ones the share that was called absent."""
+    rows = [found[policy, budget] for budget in budgets]
+    return policy, *(f"{row['false_answers']:.1%} / {row['false_refusals']:.1%}" for row in rows)
 
 
 def _by_kind(result: dict, policies: list[str], budget: str) -> str:

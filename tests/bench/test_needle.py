@@ -63,6 +63,18 @@ def test_right_answers_count_by_kind_and_absent_things_are_not_in_the_total(tiny
     assert 0 < kinds["delayed"]["n"] < result["rows"][0]["n"]
 
 
+def test_what_is_made_up_and_what_is_denied_falsely_are_counted_apart(tiny_adapter, know_it_all):
+    asked = asked_about(encode(tiny_adapter, make_video(60_000, 6, "skew", split="eval"), OPTIONS))
+    absent, present = ([q for q in asked if (q.kind == "absent") == wanted] for wanted in (True, False))
+    know_it_all.update({q.text: q.answer for q in [*absent[1:], *present[1:]]} | {present[0].text: "Not in the video."})
+    result = bench_needle(tiny_adapter, replace(NEEDLE, videos=1), SMALL, lambda _: None)
+    row = result["rows"][0]
+    assert row["false_answers"] == pytest.approx(1 / len(absent), abs=1e-4) and len(absent) > 1
+    assert row["false_refusals"] == pytest.approx(1 / len(present), abs=1e-4)
+    assert f"{row['false_answers']:.1%} / {row['false_refusals']:.1%}" in needle_table(result)
+    assert not {"false_answers", "false_refusals"} & {row["kind"] for row in result["by_kind"]}
+
+
 def test_a_video_is_encoded_once_for_all_policies(tiny_adapter, monkeypatch):
     calls = []
     real = QwenOmniStream.encode
