@@ -109,6 +109,20 @@ def not_negative(value: float, flag: str) -> float:
     raise UsageError(f"{flag} {value} is too small.", "Give 0 or more.")
 
 
+def share(value: float, flag: str) -> float:
+    """A number above 0 and up to 1."""
+    if 0 < value <= 1:
+        return value
+    raise UsageError(f"{flag} {value} is no share.", "Give a number above 0 and up to 1.")
+
+
+def seed(value: int, flag: str) -> int:
+    """A number that random generators take."""
+    if 0 <= value < 2**63:
+        return value
+    raise UsageError(f"{flag} {value} is no seed.", "Give a whole number from 0 to 2^63 - 1.")
+
+
 def device(text: str, flag: str) -> str:
     """The name of a device: auto, cpu, cuda or cuda:N. Whether the machine has it shows later."""
     kind, _, number = text.partition(":")

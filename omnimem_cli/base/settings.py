@@ -176,7 +176,14 @@ class Settings:
     temperature: float = flag(
         0.0, ADVANCED, "--temperature T", "Randomness of answers; 0 is deterministic.", read=not_negative
     )
-    seed: int = flag(0, ADVANCED, "--seed N", "Seed of random answers (--temperature above 0).")
+    top_p: float = flag(
+        0.9,
+        ADVANCED,
+        "--top-p P",
+        "Draw from the likeliest tokens that make up this share (--temperature above 0).",
+        read=flags.share,
+    )
+    seed: int = flag(0, ADVANCED, "--seed N", "Seed of random answers (--temperature above 0).", read=flags.seed)
     # files
     formats: tuple[str, ...] = ("md",)
     output: str | None = flag(

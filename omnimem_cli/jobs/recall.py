@@ -179,7 +179,7 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
         stream,
         new_memory(stream, make_policy(settings.policy), budgets, settings.positions),
         opening["chunk_tokens"],
-        sampling=Sampling(settings.temperature, seed=settings.seed),
+        sampling=Sampling(settings.temperature, settings.top_p, settings.seed),
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
     )
     facts = {name: value for name, value in header["facts"].items() if name != "timing"}

@@ -115,7 +115,7 @@ class InputRun:
             stream,
             prepared.config.memory(stream),
             prepared.config.chunk_tokens,
-            sampling=Sampling(settings.temperature, seed=settings.seed),
+            sampling=Sampling(settings.temperature, settings.top_p, settings.seed),
             question_tokens_in_flight=prepared.config.question_tokens_in_flight,
         )
 

@@ -54,7 +54,7 @@ class Work:
         settings = {k: v for k, v in asdict(self.settings).items() if k not in _INDIFFERENT}
         settings["glossary"] = list(self.settings.glossary)
         if not self.settings.temperature:
-            del settings["seed"]  # nothing is drawn
+            del settings["seed"], settings["top_p"]  # nothing is drawn
         if self.settings.subtitles is None:
             del settings["subtitles"]  # as before there were any
         if self.settings.plan:

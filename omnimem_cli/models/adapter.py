@@ -5,7 +5,7 @@ Knows tensors, media and tokens; knows no policy, no budget and no command line.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from omnimem_cli.media.segment import Format, Media, Segment
 from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.catalogue import Row
+
+if TYPE_CHECKING:  # only answers with a schema wait for it
+    from llguidance import LLTokenizer
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Adapter(Protocol):
     weights_dtype: str  # the type that most weights are held in, as `--dtype` names it
     eos_ids: tuple[int, ...]
     penalty: float  # on tokens that prompt and answer hold already, as the checkpoint asks for; 1: none
+    vocabulary: "LLTokenizer"  # the bytes of every token, as many as there are logits
     needs_audio_scan: bool  # a stream's sound is exact only after ``scan_audio`` of all of it
 
     def plan(self, media: Media, options: WatchOptions) -> Plan:

@@ -1,7 +1,9 @@
 """What the adapters of all families share: where a model comes from, text in and out, and the size of a frame."""
 
+import json
 from collections.abc import Sequence
-from typing import ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.folder import Checkpoint
 from omnimem_cli.models.towers.patches import PatchSettings
+
+if TYPE_CHECKING:  # only answers with a schema wait for it
+    from llguidance import LLTokenizer
 
 
 class BaseAdapter:
@@ -46,6 +51,22 @@ class BaseAdapter:
     def head(self, hidden: Tensor) -> Tensor:
         """Final hidden states [..., D] to logits [..., V] in fp32."""
         return self.model.lm_head(hidden).float()
+
+    @cached_property
+    def vocabulary(self) -> "LLTokenizer":
+        """The bytes of every token, as many as there are logits; a grammar is read over them.
+
+        Special tokens have names there that no text holds: an answer that may hold ``<|im_end|>`` spells it out.
+        """
+        from llguidance import LLTokenizer
+
+        written = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        names = written["model"]["vocab"]
+        for token in written["added_tokens"]:
+            names.pop(token["content"], None)
+            token |= {"content": f"\0{token['id']}", "special": True}
+            names[token["content"]] = token["id"]
+        return LLTokenizer(json.dumps(written), n_vocab=self.model.lm_head.out_features, eos_token=list(self.eos_ids))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens skipped."""

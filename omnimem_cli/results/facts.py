@@ -8,6 +8,14 @@ from omnimem_cli.base.paths import hide_secrets
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock
 
+STATUS_NOTES = {
+    "answered": "",
+    "not_in_video": "Not in the video.",
+    "cut": "Cut at the token limit.",
+    "empty": "No answer.",
+}
+"""How an answer ended, in words for a reader; nothing where it simply ended."""
+
 
 def title_of(facts: dict) -> str:
     """The title of a web page, else the last part of the path, or of an address without its query and its secrets."""

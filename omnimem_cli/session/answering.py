@@ -1,10 +1,11 @@
 """The answer loop: one batch of questions to a fork of the memory, token by token.
 
-Knows no task and no text of its own."""
+Knows no task, no schema and no text of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from omnimem_cli.memory.fork import Fork, Observer, left_padded
 from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.evidence import AnswerAttention
+from omnimem_cli.session.grammar import BoundAnswer
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model wrote; ``finished`` is False when it ran into ``max_tokens``.
+    """What the model wrote; ``finished`` is False when it ran into ``max_tokens``, or was ended because of them.
 
     ``attention``: what its evidence is computed from; None where none was observed.
     """
@@ -59,10 +61,12 @@ class AnswerLoop:
         sampling: Sampling,
         penalty: float,
         observer: Observer | None,
+        bound: Sequence[BoundAnswer | None] = (),
     ):
         self.adapter, self.fork, self.penalty, self.observer = adapter, fork, penalty, observer
         self.sampling = sampling
         self.generators = [torch.Generator().manual_seed(sampling.seed) for _ in questions]  # a row's draws are its own
+        self.bound = bound or [None] * len(questions)
         self.positions = torch.stack([question.positions[:, -1] for question in questions], dim=1)  # [3, B]
         self.prompts: list[list[int]] = [[] for _ in questions]
         self.written: list[list[int]] = [[] for _ in questions]
@@ -74,7 +78,7 @@ class AnswerLoop:
         for step in range(max_tokens):
             chosen = self._choose()
             for row, token in enumerate(chosen.tolist()):
-                self._write(row, token, stop)
+                chosen[row] = self._write(row, token, max_tokens - step - 1, stop)
             if not any(self.open) or step + 1 == max_tokens:
                 break
             self.positions = self.positions + 1
@@ -95,15 +99,13 @@ class AnswerLoop:
 
     def _choose(self) -> Tensor:
         """Token ids [B] on the CPU."""
-        logits = self._penalised(self._checkpoint_penalty(self.logits.float()))
+        logits = self._allowed(self._penalised(self._checkpoint_penalty(self.logits.float())))
         if not self.sampling.temperature:
             return logits.argmax(-1).cpu()
-        shares = (logits.cpu() / self.sampling.temperature).softmax(-1)  # the generator draws on the CPU
-        ranked, order = shares.sort(dim=-1, descending=True)
-        ranked[ranked.cumsum(-1) - ranked > self.sampling.top_p] = 0.0
-        rows = zip(ranked, self.generators, strict=True)
-        drawn = torch.stack([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
-        return order.gather(1, drawn)[:, 0]
+        below = logits - logits.amax(-1, keepdim=True)  # finite at any temperature
+        shares = nucleus((below / self.sampling.temperature).softmax(-1), self.sampling.top_p).cpu()
+        rows = zip(shares, self.generators, strict=True)  # the generators draw on the CPU
+        return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
 
     def _penalised(self, logits: Tensor) -> Tensor:
         """Logits [B, V] with those of tokens that the row has written lowered."""
@@ -114,20 +116,47 @@ class AnswerLoop:
         rows = [prompt + written for prompt, written in zip(self.prompts, self.written, strict=True)]
         return apply_repetition_penalty(logits, rows, self.adapter.penalty)
 
-    def _write(self, row: int, token: int, stop: Sequence[str]) -> None:
+    def _allowed(self, logits: Tensor) -> Tensor:
+        """Logits [B, V] without the tokens that a row's grammar does not allow."""
+        if not any(self.bound):
+            return logits
+        free = np.ones(logits.shape[-1], bool)
+        rows = zip(self.bound, self.open, strict=True)
+        allowed = np.stack([bound.allowed() if bound and still else free for bound, still in rows])
+        return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
+
+    def _write(self, row: int, token: int, left: int, stop: Sequence[str]) -> int:
+        """Take a token into an answer that has room for ``left`` more; returns the one that was taken."""
         if not self.open[row]:
-            return
+            return token
         if token in self.adapter.eos_ids:
             self.open[row] = False
-            return
+            return token
+        bound = self.bound[row]
+        if bound:
+            token = bound.write(token, left)
+            self.open[row] = not bound.complete
         self.written[row].append(token)
-        if stop and _cut(self.adapter.decode(self.written[row][-24:]), stop) is not None:
+        if not bound and stop and _cut(self.adapter.decode(self.written[row][-24:]), stop) is not None:
             self.open[row] = False
+        return token
 
     def _answer(self, row: int, stop: Sequence[str]) -> Answer:
         text = self.adapter.decode(self.written[row])
-        cut = _cut(text, stop)
-        return Answer((text if cut is None else text[:cut]).strip(), len(self.written[row]), not self.open[row])
+        bound = self.bound[row]
+        cut = None if bound else _cut(text, stop)
+        finished = not self.open[row] and not (bound and bound.cut)
+        return Answer((text if cut is None else text[:cut]).strip(), len(self.written[row]), finished)
+
+
+def nucleus(shares: Tensor, top_p: float) -> Tensor:
+    """Shares [B, V] with 0 outside of the fewest tokens that make up ``top_p`` of a row (arXiv 1904.09751).
+
+    Tokens keep their places: a draw then turns on no order among shares that are almost equal.
+    """
+    ranked, order = shares.sort(dim=-1, descending=True, stable=True)
+    outside = ranked.cumsum(-1) - ranked > top_p
+    return shares.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), 0.0)
 
 
 def apply_repetition_penalty(logits: Tensor, rows: Sequence[Sequence[int]], penalty: float) -> Tensor:

@@ -21,6 +21,7 @@ from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
 from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling
 from omnimem_cli.session.evidence import EvidenceRule, attention_of, rule_of
+from omnimem_cli.session.grammar import bound_answers
 from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
 
 Window = tuple[float, float]
@@ -125,20 +126,23 @@ class Session:
         penalty: float = 1.0,
         evidence: bool = False,
         observer: Observer | None = None,
+        grammars: Sequence[str | None] = (),
     ) -> list[Answer]:
         """Answer every text, in as few batches as there is room for, over one uncopied memory.
 
         ``window`` restricts what is read to video time [start, end). ``whole``: one window per text, read as it came
         in, evicted or not, from the newest chunk and the seconds before it that the memory holds. ``stop``: texts
         that end an answer and are cut off; ``penalty`` above 1 makes each answer repeat itself less. ``evidence``:
-        observe the attention of each answer, in place of ``observer``.
+        observe the attention of each answer, in place of ``observer``. ``grammars``: one per text that binds its
+        answer (llguidance's form), None where it is free.
         """
         questions = self.stream.question(texts)
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
             fork = self.memory.fork(window) if whole is None else self.memory.fork_windows(whole[rows])
+            bound = bound_answers(self.adapter.vocabulary, grammars[rows]) if any(grammars) else ()
             observed = self._observed(window) if evidence else observer
-            asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observed)
+            asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observed, bound)
             if self.adapter.penalty != 1.0:
                 asking.prompts = [self.stream.prompt_ids(text) for text in texts[rows]]
             answers = asking.run(max_tokens, stop)

@@ -1,6 +1,6 @@
-"""Questions over the whole memory, all in one batch; answers with a schema are parsed, checked and asked again once.
+"""Questions over the whole memory, all in one batch; an answer with a schema is bound to its grammar.
 
-Knows questions and answer schemas; knows no preset file.
+Knows questions, answer schemas and how an answer may end; knows no preset file.
 """
 
 import json
@@ -12,16 +12,14 @@ from omnimem_cli.results.codes import warning
 from omnimem_cli.tasks.evidence import evidence_by_item
 from omnimem_cli.tasks.presets import answer_schema
 from omnimem_cli.tasks.presets.preset import Question
-from omnimem_cli.tasks.prompts import REPAIR, SCHEMA, instruct
-from omnimem_cli.tasks.reply import Reply, clean_reply, cut_at_stop
+from omnimem_cli.tasks.prompts import SCHEMA, instruct
+from omnimem_cli.tasks.reply import clean_reply, says_absent
 from omnimem_cli.tasks.retry import answers_to
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
     from omnimem_cli.session.answering import Answer
     from omnimem_cli.session.session import Session
-
-REPAIR_CHARACTERS = 2_000  # of the answer that is put back into the question
 
 
 class Ask(Task):
@@ -37,55 +35,60 @@ class Ask(Task):
         self.warnings: list[dict] = []
 
     def finish(self, session: "Session", end_s: float) -> dict:
-        """``{"answers": [{id, question, answer, data, evidence, item_evidence}]}`` in the order of the questions."""
-        asked = [self._text(question) for question in self.questions]
-        tokens = self.settings.answer_tokens
-        # Repeats may be right in data: what a schema tells of the answer decides whether it is put again.
-        data = [i for i, question in enumerate(self.questions) if question.schema is not None]
-        answers = answers_to(session, asked, max_tokens=tokens, once=data)
-        tried = [_Attempt(q, a) for q, a in zip(self.questions, answers, strict=True)]
-        wrong = [i for i, attempt in enumerate(tried) if attempt.problem]
-        repairs = [f"{asked[i]}\n\n{tried[i].complaint}" for i in wrong]
-        again = answers_to(session, repairs, max_tokens=tokens, once=range(len(wrong)))
-        for i, answer in zip(wrong, again, strict=True):
-            tried[i] = _Attempt(self.questions[i], answer)
-        return {"answers": [self._record(attempt) for attempt in tried]}
+        """``{"answers": [{id, question, answer, status, data, evidence, item_evidence}]}`` in the questions' order."""
+        unasked = session.adapter.row.world is not None  # a model of a generated world says so by itself
+        asked = [self._text(question, not unasked) for question in self.questions]
+        grammars = [None if q.schema is None else answer_schema.grammar(q.schema) for q in self.questions]
+        answers = answers_to(session, asked, max_tokens=self.settings.answer_tokens, grammars=grammars)
+        return {"answers": [self._record(q, a) for q, a in zip(self.questions, answers, strict=True)]}
 
-    def _text(self, question: Question) -> str:
-        text = instruct(question.text, language=self.settings.language, glossary=self.settings.glossary)
+    def _text(self, question: Question, may_be_absent: bool) -> str:
+        wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
         if question.schema is None:
-            return text
-        return f"{text}\n\n{SCHEMA}\n{json.dumps(question.schema, ensure_ascii=False)}"
+            return instruct(question.text, **wishes, may_be_absent=may_be_absent)
+        schema = json.dumps(question.schema, ensure_ascii=False)
+        return f"{instruct(question.text, **wishes)}\n\n{SCHEMA}\n{schema}"
 
-    def _record(self, attempt: "_Attempt") -> dict:
-        question, reply = attempt.question, attempt.reply
-        if question.schema is None or attempt.problem:
-            self.warnings += reply.warnings
-        if attempt.problem:
-            message = f"The answer to {question.id!r} does not match its schema: {attempt.problem}."
-            self.warnings.append(warning("answer_invalid", message))
+    def _record(self, question: Question, answer: "Answer") -> dict:
+        read = self._words if question.schema is None else self._data
+        said, status, data = read(answer, f"The answer to {question.id!r}")
         return {
             "id": question.id,
             "question": question.text,
-            "answer": reply.text,
-            "data": attempt.data,
-            "evidence": attempt.answer.evidence if reply.text else [],
-            "item_evidence": evidence_by_item(attempt.data, attempt.answer),
+            "answer": said,
+            "status": status,
+            "data": data,
+            "evidence": answer.evidence if status in ("answered", "cut") and said else [],
+            "item_evidence": evidence_by_item(data, answer),
         }
 
+    def _words(self, answer: "Answer", what: str) -> tuple[str, str, None]:
+        """Text, status and no data."""
+        reply = clean_reply(answer.text, answer.finished, what)
+        self.warnings += reply.warnings
+        if not reply.text:
+            return reply.text, "empty", None
+        if says_absent(reply.text):
+            return reply.text, "not_in_video", None
+        return reply.text, "answered" if answer.finished else "cut", None
 
-class _Attempt:
-    """One answer, read and held against its schema. ``problem`` is None when it fits, or when there is none."""
+    def _data(self, answer: "Answer", what: str) -> tuple[str, str, object]:
+        """Text, status and the value that it holds."""
+        try:
+            data = answer_schema.value(answer.text)
+        except ValueError:
+            message = f"{what} reached its token limit before it could fit its schema."
+            self.warnings.append(warning("answer_invalid", message))
+            return answer.text, "cut", None
+        if not answer.finished:
+            message = f"{what} reached its token limit: it was closed early and may be incomplete."
+            self.warnings.append(warning("answer_cut", message))
+            return answer.text, "cut", data
+        return answer.text, "not_in_video" if _is_nothing(data) else "answered", data
 
-    def __init__(self, question: Question, answer: "Answer"):
-        self.question, self.answer = question, answer
-        self.reply: Reply = clean_reply(answer.text, answer.finished, f"The answer to {question.id!r}")
-        self.data: object = None
-        self.problem: str | None = None
-        if question.schema is not None:  # repeats are data here: the text is parsed before they are cut
-            self.data, self.problem = answer_schema.fit(cut_at_stop(answer.text), question.schema)
 
-    @property
-    def complaint(self) -> str:
-        """What to tell the model when it is asked again."""
-        return REPAIR.format(problem=self.problem, answer=self.reply.text[:REPAIR_CHARACTERS])
+def _is_nothing(data: object) -> bool:
+    """Whether a value says that the video holds no answer: null, the sentence itself, or an object of nulls alone."""
+    if isinstance(data, dict):
+        return bool(data) and all(value is None for value in data.values())
+    return data is None or (isinstance(data, str) and says_absent(data))

@@ -10,7 +10,8 @@ TITLE = "Give this part of the video a short title."
 NOTHING_SAID = "(no speech)"
 OUTLINE = "These notes were taken while watching, in order:"
 SCHEMA = "Answer with JSON only, no other text, matching this JSON Schema:"
-REPAIR = "Your last answer could not be used: {problem}. It was: {answer}"
+NOT_IN_VIDEO = "Not in the video."
+SAY_NOT_IN_VIDEO = f"If the video does not answer this, write only: {NOT_IN_VIDEO}"
 
 STOPS = (
     "\nHuman:",
@@ -40,6 +41,7 @@ def instruct(
     spoken_language: str | None = None,
     glossary: tuple[str, ...] = (),
     subtitles: str = "",
+    may_be_absent: bool = False,
 ) -> str:
     """The question, followed by a sentence for each wish that was given."""
     wishes = [question]
@@ -51,6 +53,8 @@ def instruct(
         wishes.append(f"Subtitles of this part, which may be wrong: {subtitles}")
     if language:
         wishes.append(f"Answer in {language_name(language)}.")
+    if may_be_absent:
+        wishes.append(SAY_NOT_IN_VIDEO)
     return " ".join(wishes)
 
 

@@ -1,5 +1,6 @@
 """What a model wrote, freed of invented turns and of loops. Knows text only."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -7,7 +8,9 @@ from itertools import groupby
 import numpy as np
 
 from omnimem_cli.results.codes import warning
-from omnimem_cli.tasks.prompts import STOPS
+from omnimem_cli.tasks.prompts import NOT_IN_VIDEO, STOPS
+
+_ABSENT = re.compile(rf"\W*{NOT_IN_VIDEO.rstrip('.')}\s*([.!\"'*]|$)", re.IGNORECASE)
 
 MAX_PERIOD = 200  # units; a longer passage that repeats does so beyond any answer's token limit
 
@@ -31,6 +34,11 @@ def clean_reply(text: str, finished: bool, what: str) -> Reply:
     if not finished and ended == text.strip():
         return Reply(cut, [warning("answer_cut", f"{what} reached its token limit and may be incomplete.")])
     return Reply(cut, [])
+
+
+def says_absent(text: str) -> bool:
+    """Whether an answer begins with the sentence that the prompts want where the video holds no answer."""
+    return _ABSENT.match(text) is not None
 
 
 def cut_at_stop(text: str, stops: Sequence[str] = STOPS) -> str:

@@ -4,7 +4,7 @@ Knows loops and sessions; knows no question. A penalty from the start would harm
 numbers, so only what has looped already pays it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from omnimem_cli.tasks.prompts import STOPS
@@ -24,16 +24,17 @@ def answers_to(
     max_tokens: int,
     window: "Window | None" = None,
     whole: "Sequence[Window] | None" = None,
-    once: Collection[int] = (),
+    grammars: Sequence[str | None] = (),
 ) -> "list[Answer]":
-    """One answer per text, in order. ``window`` and ``whole``: as `Session.ask` has them. Texts whose places are in
-    ``once`` are not put again.
+    """One answer per text, in order. ``window``, ``whole`` and ``grammars``: as `Session.ask` has them. What a grammar
+    binds is not put again: repeats may be right in data.
 
     A second answer that loops too, or is empty, does not replace the first.
     """
     how = {"max_tokens": max_tokens, "window": window, "stop": STOPS, "evidence": whole is None}
-    answers = session.ask(texts, whole=whole, **how) if texts else []
-    looping = [i for i, answer in enumerate(answers) if i not in once and has_loop(answer.text)]
+    answers = session.ask(texts, whole=whole, grammars=grammars, **how) if texts else []
+    free = [i for i in range(len(answers)) if not grammars or grammars[i] is None]
+    looping = [i for i in free if has_loop(answers[i].text)]
     if looping:
         again_whole = None if whole is None else [whole[i] for i in looping]
         again = session.ask([texts[i] for i in looping], whole=again_whole, **how, penalty=PENALTY)

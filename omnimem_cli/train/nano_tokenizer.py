@@ -8,8 +8,8 @@ import json
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
-from omnimem_cli.tasks.prompts import NOTE, NOTHING_SAID, SUMMARY, TITLE, TRANSCRIBE
-from omnimem_cli.world.questions import ABSENT, WORDINGS
+from omnimem_cli.tasks.prompts import NOT_IN_VIDEO, NOTE, NOTHING_SAID, SUMMARY, TITLE, TRANSCRIBE
+from omnimem_cli.world.questions import WORDINGS
 from omnimem_cli.world.slides import COLOURS, SHAPES, TITLES
 from omnimem_cli.world.words import WORDS
 
@@ -31,7 +31,7 @@ _PATTERN = (
 def _corpus() -> list[str]:
     """Every text the vocabulary should hold as whole words, with and without a space in front."""
     things = [*WORDS, *COLOURS, *SHAPES, *TITLES, "nothing"]
-    texts = [SUMMARY, NOTE, TITLE, TRANSCRIBE, NOTHING_SAID, ABSENT, "You are a helpful assistant."]
+    texts = [SUMMARY, NOTE, TITLE, TRANSCRIBE, NOTHING_SAID, NOT_IN_VIDEO, "You are a helpful assistant."]
     texts += [text.replace("{slide}", "").replace("{word}", "") for kind in WORDINGS.values() for text in kind]
     texts += ["system user assistant seconds"]
     return [*things, *(f" {thing}" for thing in things), *texts, *(" " + text for text in texts)]

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from omnimem_cli.tasks.prompts import NOTE, NOTHING_SAID, SUMMARY, TITLE, TRANSCRIBE
+from omnimem_cli.tasks.prompts import NOT_IN_VIDEO, NOTE, NOTHING_SAID, SUMMARY, TITLE, TRANSCRIBE
 from omnimem_cli.world.slides import COLOURS, SHAPES
 from omnimem_cli.world.video import Event, Video
 from omnimem_cli.world.words import WORDS
 
-ABSENT = "Not in the video."
 LISTS = ("summary", "note", "transcribe")
 WORD_ONSET_S, WORD_ECHO_S = 0.2, 0.6
 
@@ -300,7 +299,7 @@ def _absent(scene: _Scene, rng: np.random.Generator) -> Question | None:
         return None
     names = {"word" if by_word else "slide": things[rng.integers(len(things))]}
     text = _wording(kind, rng, **names)
-    return Question("absent", text, (Part(ABSENT, (NOWHERE,)),), scene.view, "none", _words_of(names))
+    return Question("absent", text, (Part(NOT_IN_VIDEO, (NOWHERE,)),), scene.view, "none", _words_of(names))
 
 
 KINDS: dict[str, Callable[[_Scene, np.random.Generator], Question | None]] = {

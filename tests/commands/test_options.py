@@ -135,11 +135,30 @@ def test_a_report_of_a_killed_run_is_replaced_too(fake: FakeRun, monkeypatch):
     assert omnimem("summarize", "a.mp4", "--report", "report.json") == 0
 
 
-def test_a_seed_is_other_work_only_where_something_is_drawn(fake: FakeRun):
+def test_sampling_is_other_work_only_where_something_is_drawn(fake: FakeRun):
     media("a.mp4")
-    for more in ((), ("--seed", "2"), ("--temperature", "0.5"), ("--temperature", "0.5", "--seed", "2")):
+    warm = ("--temperature", "0.5")
+    for more in ((), ("--seed", "2"), ("--top-p", "1"), warm, (*warm, "--seed", "2"), (*warm, "--top-p", "0.5")):
         assert omnimem("summarize", "a.mp4", *more) == 0
-    assert [(s.temperature, s.seed) for s in fake.settings] == [(0.0, 0), (0.5, 0), (0.5, 2)]
+    drawn = [(s.temperature, s.seed, s.top_p) for s in fake.settings]
+    assert drawn == [(0.0, 0, 0.9), (0.5, 0, 0.9), (0.5, 2, 0.9), (0.5, 0, 0.5)]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "--top-p 0",
+        "--top-p 1.5",
+        "--top-p nan",
+        f"--seed {2**63}",
+        "--seed -1",
+        "--temperature -1",
+        "--temperature nan",
+    ],
+)
+def test_a_sampling_option_out_of_range_is_a_usage_error(fake: FakeRun, typed):
+    media("a.mp4")
+    assert omnimem("summarize", "a.mp4", *typed.split()) == 2 and fake.settings == []
 
 
 def test_the_help_of_everything_leaves_the_command_as_it_was(capsys):

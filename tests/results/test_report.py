@@ -89,7 +89,7 @@ def test_a_result_without_distribution_lengths_and_streams_has_a_page(task):
     parts = {
         "summarize": {"summary": {"text": "", "chapters": []}},
         "transcribe": {"transcript": {"language": None, "segments": []}},
-        "ask": {"answers": [{"id": "q1", "question": "", "answer": "", "data": None}]},
+        "ask": {"answers": [{"id": "q1", "question": "", "answer": "", "status": "empty", "data": None}]},
     }
     made = result(task, parts[task])
     made["input"] |= {"duration_s": None, "video": None, "audio": None}
@@ -252,17 +252,34 @@ def test_the_times_of_evidence_can_be_clicked():
     summary = {"text": "A talk.", "chapters": [], "paragraphs": paragraphs}
     items = {"/0": evidence, "/1/inner/0": evidence}
     rows = [
-        {"id": "q1", "question": "Who?", "answer": "Ann.", "data": None, "evidence": evidence, "item_evidence": {}},
+        {
+            "id": "q1",
+            "question": "Who?",
+            "answer": "Ann.",
+            "status": "answered",
+            "data": None,
+            "evidence": evidence,
+            "item_evidence": {},
+        },
         {
             "id": "q2",
             "question": "Who?",
             "answer": "",
+            "status": "answered",
             "data": {"who": "Bo"},
             "evidence": evidence,
             "item_evidence": {},
         },
-        {"id": "q3", "question": "Who?", "answer": "", "data": ["Ann"], "evidence": [], "item_evidence": items},
-        {"id": "q4", "question": "Who?", "answer": "", "evidence": [], "item_evidence": items}
+        {
+            "id": "q3",
+            "question": "Who?",
+            "answer": "",
+            "status": "answered",
+            "data": ["Ann"],
+            "evidence": [],
+            "item_evidence": items,
+        },
+        {"id": "q4", "question": "Who?", "answer": "", "status": "answered", "evidence": [], "item_evidence": items}
         | {"data": [{"who": "Bo", "inner": []}, {"who": "Al", "inner": ["x"]}]},
     ]
     for made, count in ((result("summarize", {"summary": summary}), 1), (result("ask", {"answers": rows}), 5)):

@@ -16,7 +16,7 @@ from omnimem_cli.results.coverage import coverage, coverage_warnings
 PARTS = {
     "summarize": {"summary": {"text": "x", "chapters": [{"start_s": 0.0, "end_s": 2.0, "title": "t", "text": "y"}]}},
     "transcribe": {"transcript": {"language": None, "segments": [{"start_s": 0.0, "end_s": 2.0, "text": "y"}]}},
-    "ask": {"answers": [{"id": "q1", "question": "?", "answer": "!", "data": None}]},
+    "ask": {"answers": [{"id": "q1", "question": "?", "answer": "!", "status": "answered", "data": None}]},
 }
 
 

@@ -27,8 +27,8 @@ def transcript(*segments: tuple[float, float, str]) -> dict:
     return result("transcribe", {"transcript": {"language": None, "segments": rows}})
 
 
-def answers(data: object, answer: str = "raw", name: str = "decisions") -> dict:
-    row = {"id": name, "question": "What was decided?", "answer": answer, "data": data}
+def answers(data: object, answer: str = "raw", name: str = "decisions", status: str = "answered") -> dict:
+    row = {"id": name, "question": "What was decided?", "answer": answer, "status": status, "data": data}
     return result("ask", {"answers": [row]})
 
 
@@ -37,6 +37,7 @@ SAMPLES = {
     "transcribe": transcript((0.5, 2.0, "Hello."), (2.0, 4.0, "Good bye.")),
     "ask": answers([{"decision": "Buy", "owner": None}]),
 }
+ENDS = {"not_in_video": "Not in the video.", "cut": "Cut at the token limit.", "empty": "No answer."}
 CASES = [(task, name) for task, names in FORMATS.items() for name in names]
 
 
@@ -50,6 +51,15 @@ def test_every_offered_format_writes_text_that_ends_with_one_newline(task, name)
 def test_every_task_has_formats_and_every_format_a_writer():
     assert set(FORMATS) == set(PARTS) - {"watch"}  # which has those of its tasks
     assert {name for names in FORMATS.values() for name in names} == set(WRITERS)
+
+
+@pytest.mark.parametrize("name", ["md", "txt", "html"])
+def test_how_an_answer_ended_is_said_in_plain_words(name):
+    for status, note in ENDS.items():
+        text = WRITERS[name](answers(None, "" if status == "empty" else "The begi", status=status))
+        assert note in text and ("The begi" in text) == (status == "cut")
+        assert not any(other in text for other in set(ENDS.values()) - {note})
+    assert not any(note in WRITERS[name](answers(["Buy"])) for note in ENDS.values())
 
 
 def test_json_is_the_result_itself():

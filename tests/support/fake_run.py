@@ -52,7 +52,7 @@ class FakeRun:
             "transcribe": {
                 "transcript": {"language": None, "segments": [{"start_s": 0.0, "end_s": 2.0, "text": text}]}
             },
-            "ask": {"answers": [{"id": "q1", "question": "why?", "answer": text, "data": None}]},
+            "ask": {"answers": [{"id": "q1", "question": "why?", "answer": text, "status": "answered", "data": None}]},
         }
         return result(task.name, parts[task.name], input=bare_input(path) | {"digest": digest})
 

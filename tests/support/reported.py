@@ -35,9 +35,15 @@ def lecture(text: str = "Trains", **changed: object) -> dict:
     segments = [{"start_s": s, "end_s": s + 4.0, "text": f"{text} {s:g}"} for s in (1.0, 5.0, 20.0, 40.0, 55.0)]
     rows = [{"term": text, "at_s": 12.5}, {"term": None, text: [text, 3, True]}]
     answers = [
-        {"id": "q1", "question": text, "answer": f"- **{text}**\n- at 0:41 and 9:59:59", "data": None},
-        {"id": "terms", "question": text, "answer": "", "data": rows},
-        {"id": "none", "question": text, "answer": "", "data": None},
+        {
+            "id": "q1",
+            "question": text,
+            "answer": f"- **{text}**\n- at 0:41 and 9:59:59",
+            "status": "answered",
+            "data": None,
+        },
+        {"id": "terms", "question": text, "answer": "", "status": "answered", "data": rows},
+        {"id": "none", "question": text, "answer": "", "status": "empty", "data": None},
     ]
     made = result("summarize", {"summary": {"text": text, "chapters": chapters}}, **changed)
     made["memory"] = made["memory"] | {"distribution": distribution()}

@@ -25,6 +25,7 @@ class Asked:
     max_tokens: int
     at_s: float  # video time that had gone in
     penalty: float = 1.0
+    grammars: tuple[str | None, ...] = ()
 
 
 @dataclass
@@ -35,10 +36,15 @@ class ScriptedSession:
     asked: list[Asked] = field(default_factory=list)
     now_s: float = 0.0
     window_s: float = 30.0  # that the model hears at once
+    world: str | None = "omnimem world"
 
     @property
     def plan(self) -> SimpleNamespace:
         return SimpleNamespace(window_s=self.window_s)
+
+    @property
+    def adapter(self) -> SimpleNamespace:
+        return SimpleNamespace(row=SimpleNamespace(world=self.world))
 
     def ask(
         self,
@@ -51,8 +57,10 @@ class ScriptedSession:
         penalty: float = 1.0,
         evidence: bool = False,
         observer=None,
+        grammars: Sequence[str | None] = (),
     ) -> list[Answer]:
-        self.asked.append(Asked(list(texts), window, whole and list(whole), max_tokens, self.now_s, penalty))
+        how = (window, whole and list(whole), max_tokens, self.now_s, penalty, tuple(grammars))
+        self.asked.append(Asked(list(texts), *how))
         return [self._answer(text) for text in texts]
 
     def _answer(self, text: str) -> Answer:

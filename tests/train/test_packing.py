@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from omnimem_cli.tasks.prompts import NOT_IN_VIDEO
 from omnimem_cli.train.architecture import HIDDEN
 from omnimem_cli.train.nano_tokenizer import build_tokenizer
 from omnimem_cli.train.packing import Packer, Sample, Task
@@ -20,7 +21,7 @@ from omnimem_cli.train.targets.moment_labels import (
 )
 from omnimem_cli.train.token_order import layout
 from omnimem_cli.train.tower_stage import IGNORE
-from omnimem_cli.world.questions import ABSENT, question
+from omnimem_cli.world.questions import question
 from omnimem_cli.world.video import make_video
 
 VIDEO = make_video(11, 5, "even")
@@ -68,7 +69,7 @@ def test_what_is_not_there_is_told_by_the_first_token(packer):
     (row,), found = batch.lookups.rows[0].tolist(), batch.lookups.where[0][:, 0]
     assert found[:, 0][found.any(-1)].all() and found.sum() == found.any(-1).sum() >= 3
     reads = batch.reads.where[0]
-    assert reads.shape[1] == len(packer.encode(ABSENT))
+    assert reads.shape[1] == len(packer.encode(NOT_IN_VIDEO))
     assert reads[..., [0, row]].all() and reads.sum() == 2 * reads[..., 0].numel(), "any head may look at the name"
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from omnimem_cli.media.segment import SAMPLE_RATE
+from omnimem_cli.tasks.prompts import NOT_IN_VIDEO
 from omnimem_cli.train.nano_tokenizer import build_tokenizer
 from omnimem_cli.world import words
-from omnimem_cli.world.questions import ABSENT, KINDS, WORDINGS, View, question, questions, window
+from omnimem_cli.world.questions import KINDS, WORDINGS, View, question, questions, window
 from omnimem_cli.world.scoring import parse_summary, score, slide_f1, word_error_rate
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slide, draw
 from omnimem_cli.world.video import make_video
@@ -142,7 +143,7 @@ def test_absent_things_are_absent():
     names = [f"{s.colour} {s.shape}" for s in video.slides] + video.words
     for _ in range(40):
         q = question("absent", video, rng)
-        assert q.answer == ABSENT and not any(name in q.text for name in names)
+        assert q.answer == NOT_IN_VIDEO and not any(name in q.text for name in names)
 
 
 def test_scores_know_right_from_wrong():

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from omnimem_cli import __version__
 from omnimem_cli.base.timecode import format_clock, format_span
 from omnimem_cli.results.evidence import answer_with_times, inside, item_times, part_with_times, times
-from omnimem_cli.results.facts import fact_rows, percent, title_of
+from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, percent, title_of
 from omnimem_cli.results.report import charts
 from omnimem_cli.results.report.footage import Footage, data_uri
 from omnimem_cli.results.report.texts import blocks, pieces
@@ -43,6 +43,7 @@ def write_html(result: dict, footage: Footage | None = None) -> str:
         title=result["preset"] or TITLES[result["task"]],
         span=span,
         facts=fact_rows(result),
+        status_notes=STATUS_NOTES,
         chapters=charts.chapter_bars(result, span),
         speech=charts.speech_bars(result, span),
         density=charts.density(result, span),

@@ -4,7 +4,7 @@ import re
 
 from omnimem_cli.base.timecode import format_clock, format_span
 from omnimem_cli.results.evidence import answer_with_times, inside, item_times, part_with_times, times
-from omnimem_cli.results.facts import fact_rows, title_of
+from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, title_of
 from omnimem_cli.results.result import PARTS
 
 _NUMBERED = re.compile(r"q\d+")
@@ -55,11 +55,17 @@ def _heading(answer: dict) -> str:
 
 
 def _answer(answer: dict) -> str:
+    note = STATUS_NOTES[answer["status"]]
+    said = "" if answer["status"] == "not_in_video" else _said(answer)
+    return "\n\n".join(part for part in (said, note and f"*{note}*") if part)
+
+
+def _said(answer: dict) -> str:
     if answer["data"] is None:
-        return answer_with_times(answer) or "*No answer.*"
+        return answer_with_times(answer)
     found = item_times(answer)
     data = "\n".join(_lines(answer["data"], found, "")) or "*None.*"
-    return data if found else f"{data}\n\n{times(answer.get('evidence', []))}"
+    return data if found else f"{data}\n\n{times(answer.get('evidence', []))}".rstrip("\n")
 
 
 def _lines(data: object, found: dict[str, str], pointer: str) -> list[str]:

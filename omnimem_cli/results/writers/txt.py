@@ -1,6 +1,7 @@
 """Plain text: what the task found and nothing else, for pipes. Knows the result object only."""
 
 from omnimem_cli.base.timecode import format_span
+from omnimem_cli.results.facts import STATUS_NOTES
 
 
 def write_txt(result: dict) -> str:
@@ -22,7 +23,12 @@ def _transcript(result: dict) -> list[str]:
 
 
 def _answers(result: dict) -> list[str]:
-    return [f"{answer['question']}\n{answer['answer']}" for answer in result["answers"]]
+    return ["\n".join(filter(None, (a["question"], *_answer(a)))) for a in result["answers"]]
+
+
+def _answer(answer: dict) -> tuple[str, str]:
+    note = STATUS_NOTES[answer["status"]]
+    return "" if answer["status"] == "not_in_video" else answer["answer"], note and f"({note})"
 
 
 _BODIES = {"summarize": _summary, "transcribe": _transcript, "ask": _answers}

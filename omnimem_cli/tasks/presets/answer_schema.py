@@ -1,10 +1,13 @@
-"""Answer schemas: what is wrong with one, and whether an answer fits it.
+"""Answer schemas: what is wrong with one, the grammar that binds an answer to it, and the value of such an answer.
 
-Knows JSON Schema (draft 2020-12) and text that holds JSON; knows no preset and no model.
+Knows JSON Schema (draft 2020-12) and llguidance's grammars; knows no preset and no model.
 """
 
 import json
+import re
+import sys
 from collections.abc import Iterator
+from itertools import accumulate
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
@@ -21,6 +24,21 @@ SINGLE = (
     *("items", "contains", "additionalProperties", "propertyNames", "not", "if", "then", "else"),
     *("unevaluatedItems", "unevaluatedProperties"),
 )
+NOT_IN_GRAMMARS = frozenset((
+    *("contains", "minContains", "maxContains", "uniqueItems", "unevaluatedItems", "unevaluatedProperties"),
+    *("propertyNames", "minProperties", "dependentRequired", "dependentSchemas", "not", "if", "then", "else"),
+))  # fmt: skip
+"""Keywords that hold for a whole value and not for the next token. Of properties, a name may come twice."""
+
+MOST_DEPTH = 100  # of lists and objects in one another: nobody reads more, and writers go down by recursion
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?')
+
+STYLE = {
+    "whitespace_flexible": False,  # else a model may write spaces until its limit
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "json_allowed_escapes": '"\\bfnrt',  # no \\u: half of a pair is no character
+}
 
 
 def problems(schema: object) -> list[tuple[Path, str]]:
@@ -31,54 +49,31 @@ def problems(schema: object) -> list[tuple[Path, str]]:
         return [((), f"the schema is not JSON: {error}")]
     meta = Draft202012Validator(Draft202012Validator.META_SCHEMA)
     broken = {tuple(error.absolute_path): _told(error) for error in meta.iter_errors(schema)}
-    return list(broken.items()) or [*_unknown(schema, ()), *_references(schema, schema, ())]
+    return (
+        list(broken.items())
+        or [*_unknown(schema, ()), *_references(schema, schema, ()), *_unbound(schema, ())]
+        or [*_ungrammatical(schema, schema, ())]
+    )
 
 
-def fit(text: str, schema: dict) -> tuple[object, str | None]:
-    """The JSON value in ``text`` that fits the schema, and None; or (None, what is wrong)."""
-    validator = Draft202012Validator(schema)
-    problem = "it holds no JSON"
-    for value in json_values(text):
-        error = best_match(validator.iter_errors(value))
-        if error is None:
-            return value, None
-        if problem == "it holds no JSON":
-            problem = f"{_place(error)}{error.message}"
-    return None, problem
+def grammar(schema: dict) -> str:
+    """The grammar of all compact JSON texts that fit the schema, as llguidance reads it."""
+    from llguidance import LLMatcher
+
+    return LLMatcher.grammar_from_json_schema(schema, overrides=STYLE)
 
 
-def json_values(text: str) -> Iterator[object]:
-    """The whole text if it is JSON, else each object or list that begins outside of another one."""
-    decoder = json.JSONDecoder()
-    try:
-        yield decoder.decode(text.strip())
-        return
-    except ValueError:
-        at = 0
-    while (at := _next_bracket(text, at)) >= 0:
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except ValueError:
-            at += 1
-            continue
-        except RecursionError:  # nothing but opening brackets
-            return
-        yield value
-
-
-def _next_bracket(text: str, at: int) -> int:
-    found = [text.find(bracket, at) for bracket in "{["]
-    return min((where for where in found if where >= 0), default=-1)
+def value(text: str) -> object:
+    """The JSON value of a whole answer; a number beyond all floats becomes the largest. Raises ValueError."""
+    most, marks = sys.float_info.max, _STRING.sub("", text)
+    if max(accumulate((mark in "[{") - (mark in "]}") for mark in marks), default=0) > MOST_DEPTH:
+        raise ValueError("it is nested too deeply")
+    return json.loads(text, parse_float=lambda digits: max(-most, min(most, float(digits))))
 
 
 def _told(error: ValidationError) -> str:
     """The sentence of the alternative that came closest, where there were several."""
     return (best_match(error.context) if error.context else error).message
-
-
-def _place(error: ValidationError) -> str:
-    where = ".".join(map(str, error.absolute_path))
-    return f"at {where}: " if where else ""
 
 
 def _subschemas(schema: dict) -> Iterator[tuple[Path, object]]:
@@ -97,6 +92,33 @@ def _unknown(schema: object, path: Path) -> Iterator[tuple[Path, str]]:
         yield (*path, key), f"{key!r} is no keyword of JSON Schema"
     for step, sub in _subschemas(schema):
         yield from _unknown(sub, path + step)
+
+
+def _unbound(schema: object, path: Path) -> Iterator[tuple[Path, str]]:
+    """Keywords, and values of them, that no grammar holds."""
+    if not isinstance(schema, dict):
+        return
+    for key in schema.keys() & NOT_IN_GRAMMARS:
+        yield (*path, key), f"{key!r} cannot be held while an answer is written; leave it out"
+    if schema.get("multipleOf", 1) % 1:
+        yield (*path, "multipleOf"), "'multipleOf' must be a whole number"
+    for step, sub in _subschemas(schema):
+        yield from _unbound(sub, path + step)
+
+
+def _ungrammatical(schema: object, root: dict, path: Path) -> Iterator[tuple[Path, str]]:
+    """What llguidance says against the schema, at the innermost place where it says so."""
+    if not isinstance(schema, dict) or (message := _refusal(schema, root)) is None:
+        return
+    inner = [found for step, sub in _subschemas(schema) for found in _ungrammatical(sub, root, path + step)]
+    yield from inner or [(path, f"no grammar can be made of it: {message}")]
+
+
+def _refusal(schema: dict, root: dict) -> str | None:
+    from llguidance import LLMatcher
+
+    wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar({**schema, "$defs": root.get("$defs", {})}))
+    return " ".join(messages[0].split()) if wrong else None
 
 
 def _references(schema: object, root: dict, path: Path) -> Iterator[tuple[Path, str]]:

@@ -18,11 +18,12 @@ SUMMARY = {
     "chapters": [{"start_s": 60.0, "end_s": 3723.0, "title": "Ships & *boats*", "text": "About ships.\n\n- a list"}],
 }
 ANSWERS = [
-    {"id": "q1", "question": "Who won?", "answer": "The red team.", "data": None},
+    {"id": "q1", "question": "Who won?", "answer": "The red team.", "status": "answered", "data": None},
     {
         "id": "decisions",
         "question": "What was decided?",
         "answer": "[...]",
+        "status": "answered",
         "data": [{"decision": "Buy", "owner": None}, {"decision": "Sell it", "owner": "Anna"}],
     },
 ]
