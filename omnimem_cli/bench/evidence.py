@@ -24,7 +24,8 @@ from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import watch_options
 from omnimem_cli.tasks.evidence import paragraphs_of
 from omnimem_cli.tasks.prompts import SUMMARY
-from omnimem_cli.world.questions import ABSENT, Question
+from omnimem_cli.tasks.reply import says_absent
+from omnimem_cli.world.questions import Question
 from omnimem_cli.world.scoring import parse_summary, score
 from omnimem_cli.world.video import Event, Video, make_video
 
@@ -73,7 +74,7 @@ def bench_evidence(adapter: Adapter, bench: EvidenceBench, settings: Settings, r
             answers = session.ask([question.text for question in asked], max_tokens=MAX_TOKENS, evidence=True)
             judged = [*_judged(video, asked, answers), *_judged_lines(video, session, bench.events)]
             rows[budget].videos.append(judged)
-            rows[budget].absent += [float(bool(a.evidence)) for a in answers if a.text.strip() == ABSENT]
+            rows[budget].absent += [float(bool(a.evidence)) for a in answers if says_absent(a.text)]
     if len(rows) < len(bench.budgets):
         message = "One of these budgets has no room for picture and sound after the prompt."
         raise DoesNotFitError(message, "Use larger --budgets, or longer videos (--events).")
