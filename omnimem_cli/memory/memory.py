@@ -17,7 +17,7 @@ from omnimem_cli.memory.budget import Geometry, LayerBudget
 from omnimem_cli.memory.fork import Fork
 from omnimem_cli.memory.policies.policy import LayerState, LayerView, Policy
 from omnimem_cli.memory.proxy_query import Prompts, ProxyQuery
-from omnimem_cli.memory.recent import Recent, WindowStores
+from omnimem_cli.memory.recent import Recent
 from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.selection import Kept
@@ -93,8 +93,8 @@ class Memory:
 
     def hold_recent(self, seconds: float) -> None:
         """From now on hold the newest chunk and the ``seconds`` before it whole, for ``fork_windows``."""
-        stores = [store.empty() for store in self.stores]
-        self.recent = Recent(seconds, self.position_map, self.rotary, stores)
+        prefixes = [store.beginning(self.seen[PREFIX]) for store in self.stores]
+        self.recent = Recent(seconds, self.position_map, self.rotary, prefixes)
 
     def release_recent(self) -> None:
         """Hold no more than the policy keeps."""
@@ -159,11 +159,8 @@ class Memory:
         A row's text follows its window. The windows must lie within what ``hold_recent`` holds.
         """
         assert self.recent is not None, "windows are read whole from what hold_recent holds"
-        stores = []
-        for layer, store in enumerate(self.stores):
-            parts = [self.recent.window(layer, *window) for window in windows]
-            stores.append(WindowStores(_prefix(store), parts))
-        return Fork(self, stores, self.recent.ends(windows, _prefix(self.stores[0]).table))
+        stores = [self.recent.windows(layer, windows) for layer in range(len(self.stores))]
+        return Fork(self, stores, self.recent.ends(windows))
 
     def holds(self, start_s: float, end_s: float) -> bool:
         """Whether any layer holds an entry of video time [start_s, end_s), the prefix aside."""
@@ -311,11 +308,6 @@ def kv_heads(decoder: nn.Module) -> tuple[int, int]:
     config = decoder.config
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return config.num_key_value_heads, head_dim
-
-
-def _prefix(store: Store) -> Store:
-    """Copies of the prefix, which every store begins with."""
-    return store.select((store.table["kind"] == PREFIX).nonzero()[:, 1].reshape(store.rows, -1))
 
 
 def _window(store: Store, start: float, end: float) -> Store | HeadStores:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.attention_kernels import merge
 from omnimem_cli.memory.repositioning import PositionMap
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.store import Store
@@ -18,14 +17,14 @@ from omnimem_cli.memory.tokens import PREFIX, TokenChunk
 
 
 class Recent:
-    """Per layer, the entries of the newest chunk and of the ``seconds`` before it, the prefix aside.
+    """Per layer, the prefix, and the entries of the newest chunk and of the ``seconds`` before it.
 
     Where the memory never moves an entry, none is moved here. Else the oldest entry held comes right after the
     anchor, so that positions stay small however long the stream is.
     """
 
-    def __init__(self, seconds: float, position_map: PositionMap, rotary: Rotary, stores: Sequence[Store]):
-        self.seconds, self.stores = seconds, list(stores)
+    def __init__(self, seconds: float, position_map: PositionMap, rotary: Rotary, prefixes: Sequence[Store]):
+        self.seconds, self.stores = seconds, list(prefixes)
         self._map, self._rotary = position_map, rotary
         self._shift = 0
 
@@ -39,7 +38,8 @@ class Recent:
         for store in self.stores:
             if len(store):
                 time = store.table["time"]
-                store.keep((time >= time.max() - self.seconds).nonzero()[None, :, 1])
+                stays = (store.table["kind"] == PREFIX) | (time >= time.max() - self.seconds)
+                store.keep(stays.nonzero()[None, :, 1])
         if self._map.moves:
             self._close_up(chunk)
 
@@ -49,26 +49,21 @@ class Recent:
         if self._map.moves:
             raw = table["position"].movedim(-1, 0).long()
             keys = self._rotary.rotate(keys, self.place(raw) - self._map.place(layer, raw))
-        media = (table["kind"] != PREFIX).nonzero()[None, :, 1]
-        self.stores[layer].append(keys[:, :, media[0]], values[:, :, media[0]], table.take(media))
+        self.stores[layer].append(keys, values, table)
 
     def place(self, raw: Tensor) -> Tensor:
         """Raw [3, ...] to the places held here."""
         return torch.where(raw > self._map.anchor, raw - self._shift, raw) if self._shift else raw
 
-    def ends(self, windows: Sequence[tuple[float, float]], prefix: Table) -> Tensor:
-        """int64 [3, B]: the place after the last entry of each window; of an empty one, after the prefix."""
-        raw = []
-        for start_s, end_s in windows:
-            part = self.window(0, start_s, end_s).table
-            raw.append(int((part if len(part) else prefix)["position"].amax()))
-        return self.place(torch.tensor(raw, device=self.stores[0].device).expand(3, -1)) + 1
+    def windows(self, layer: int, windows: Sequence[tuple[float, float]]) -> "WindowStores":
+        """Copies of a layer's entries of video time [start, end) of each window."""
+        return WindowStores([self.stores[layer].select(self._inside(layer, *window)) for window in windows])
 
-    def window(self, layer: int, start_s: float, end_s: float) -> Store:
-        """Copies of a layer's entries of video time [start_s, end_s)."""
-        store = self.stores[layer]
-        time = store.table["time"]
-        return store.select(((time >= start_s) & (time < end_s)).nonzero()[None, :, 1])
+    def ends(self, windows: Sequence[tuple[float, float]]) -> Tensor:
+        """int64 [3, B]: the place after the last entry of each window; of an empty one, after the prefix."""
+        tables = [self.stores[0].table.take(self._inside(0, *window)) for window in windows]
+        raw = torch.tensor([int(table["position"].amax()) for table in tables], device=self.stores[0].device)
+        return self.place(raw.expand(3, -1)) + 1
 
     def state(self) -> dict:
         """Plain tensors and numbers that ``load_state`` continues from exactly."""
@@ -79,6 +74,12 @@ class Recent:
         self._shift = state["shift"]
         for store, tensors in zip(self.stores, state["layers"], strict=True):
             store.load_state(tensors)
+
+    def _inside(self, layer: int, start_s: float, end_s: float) -> Tensor:
+        """int64 [1, k]: the prefix, and the entries of video time [start_s, end_s)."""
+        table = self.stores[layer].table
+        inside = (table["kind"] == PREFIX) | ((table["time"] >= start_s) & (table["time"] < end_s))
+        return inside.nonzero()[None, :, 1]
 
     def _close_up(self, chunk: TokenChunk) -> None:
         """Move the oldest entry, of those held and of the chunk, to the place after the anchor."""
@@ -96,14 +97,13 @@ class Recent:
 
 
 class WindowStores:
-    """What the rows of a fork see in one layer: the prefix, and each row a window of its own."""
+    """What the rows of a fork see in one layer: a store each."""
 
-    def __init__(self, prefix: Store, windows: Sequence[Store]):
-        self._prefix, self._windows = prefix, windows
+    def __init__(self, rows: Sequence[Store]):
+        self._rows = rows
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``, row by row: q [B, H, n, d]."""
-        rows = zip(q.split(1), self._windows, strict=True)
-        parts = [merge([self._prefix.attend(row, scaling), store.attend(row, scaling)]) for row, store in rows]
-        out, lse = zip(*parts, strict=True)
+        rows = zip(q.split(1), self._rows, strict=True)
+        out, lse = zip(*(store.attend(row, scaling) for row, store in rows), strict=True)
         return torch.cat(out), torch.cat(lse)

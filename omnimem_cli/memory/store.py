@@ -14,7 +14,7 @@ from torch import Tensor
 from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.importance import column_sums, head_averaged_sums, placed_attention, reduced_attention
 from omnimem_cli.memory.rotary import apply_rotary
-from omnimem_cli.memory.table import Table
+from omnimem_cli.memory.table import COLUMNS, Table
 
 if TYPE_CHECKING:
     from omnimem_cli.memory.attention_by_time import Moments
@@ -164,9 +164,16 @@ class Store:
             parts.append(part)
         return HeadStores(parts)
 
-    def empty(self) -> "Store":
-        """A new store of the same form, but for one list of entries for all heads, which holds nothing."""
-        return Store(self._buffer.shape[1], self._buffer.shape[3], self.dtype, self.device)
+    def beginning(self, count: int) -> "Store":
+        """A new store with copies of the first ``count`` entries, of which every KV head must hold the same ones.
+
+        Its table has the engine's columns alone.
+        """
+        part = Store(self._buffer.shape[1], self._buffer.shape[3], self.dtype, self.device)
+        if count:
+            first = Table({name: self.table[name][:1, :count].clone() for name in COLUMNS})
+            part.append(self._keys[:, :, :count], self._values[:, :, :count], first)
+        return part
 
     def state(self) -> dict[str, Tensor]:
         """Copies on the CPU, as a device may have no room for them: ``key``, ``value`` and ``side.<column>``."""

@@ -5,6 +5,9 @@ from torch import Tensor
 
 from omnimem_cli.memory.tokens import TokenChunk
 
+COLUMNS = ("index", "position", "kind", "step", "patch", "group", "time")
+"""The engine's own; a policy may add others."""
+
 
 class Table:
     """Columns of equal length, one row of the table per entry: tensors [rows, m, ...]."""

@@ -118,7 +118,8 @@ def test_no_more_is_held_than_the_seconds_before_the_newest_chunk():
     tokens = stream(30)
     memory, _ = watched(tokens, recent_s=3.0, chunk=32)
     last = list(cuts(tokens, (32,)))[-1]
-    times = memory.recent.stores[0].table["time"][0]
+    table = memory.recent.stores[0].table
+    times = table["time"][table["kind"] != PREFIX]
     assert float(last.time.min()) - 4.0 <= float(times.min()) <= float(last.time.min()) - 3.0
     with_recent = memory.nbytes
     memory.release_recent()
@@ -135,3 +136,15 @@ def test_a_restored_memory_reads_windows_as_if_unbroken(positions):
     for piece in cuts(tokens.cut(150, len(tokens)), (30,)):
         second.absorb(piece)
     assert torch.equal(ask(second, (9.0, 12.0)), ask(whole, (9.0, 12.0)))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_memory_that_is_continued_reads_windows_with_its_prefix(policy):
+    """What it holds whole begins with the continuation; the prefix came long before."""
+    tokens = stream(12)
+    whole, _ = watched(tokens, policy, chunk=85)
+    part, _ = watched(tokens.cut(0, 85), policy, recent_s=0.0, chunk=85)
+    part.hold_recent(4.0)
+    for piece in cuts(tokens.cut(85, len(tokens)), (85,)):
+        part.absorb(piece)
+    assert torch.equal(ask(part, (9.0, 12.0)), ask(whole, (9.0, 12.0)))
