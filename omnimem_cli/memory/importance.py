@@ -150,12 +150,12 @@ def placed_attention(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, place
 
     lse fp32 [B, n]. Attention to entries whose place is ``places`` is left out.
     """
-    paid = q.new_zeros(*q.shape[:2], places + 1, dtype=torch.float32)
+    rows, level = q.float().flatten(0, 1) * scaling, lse.flatten()
+    paid = q.new_zeros(places + 1, len(rows), dtype=torch.float32)  # entries first: whole rows are added
     for start in range(0, len(keys), BLOCK):
         part = slice(start, start + BLOCK)
-        weights = (q.float() @ keys[part].float().T * scaling - lse[..., None]).exp_()
-        paid.index_add_(2, place[part], weights)
-    return paid[..., :places]
+        paid.index_add_(0, place[part], (keys[part].float() @ rows.T - level).exp_())
+    return paid[:places].T.unflatten(0, q.shape[:2])
 
 
 def running_mean(received: Tensor, stored: Tensor) -> Tensor:
