@@ -17,7 +17,7 @@ from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import AUDIO, VISUAL
 
 KINDS = {"visual": VISUAL, "audio": AUDIO}
-MOST_MOMENTS, LEAST_STEP_S = 1024, 1.0
+MOST_MOMENTS, LEAST_STEP_S = 512, 1.0
 AT_ONCE = 32  # tokens of an answer: on a GPU a token alone would cost as many launches
 
 

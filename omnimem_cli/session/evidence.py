@@ -2,7 +2,8 @@
 
 Knows attention by time, token by token; knows no model, no task and no text. What a token pays a moment counts as far
 as it exceeds what the tokens of the question pay it on average: whatever every token attends to is no evidence. Which
-heads count, and which score is enough, was measured (LOG.md); a plan of `omnimem calibrate` holds it per model.
+heads count, and which score is enough, was measured (bench/LOG.md) for models whose catalogue row says so; no other
+model is calibrated.
 """
 
 import bisect
