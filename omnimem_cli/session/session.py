@@ -52,7 +52,8 @@ class Session:
     """One input on its way through one model. ``chunk_tokens``: the most tokens per forward pass, in whole segments.
 
     ``questions`` and ``question_tokens_in_flight``: the most questions of one batch, and the tokens of its
-    questions and answers. ``evidence_rule``: whose attention tells the evidence of an answer (None: the model's own).
+    questions and answers. ``deaf_s``: bounds (start, end, start, ...) of the spans whose decoded sound gave no token.
+    ``evidence_rule``: whose attention tells the evidence of an answer (None: the model's own).
     """
 
     stream: Stream
@@ -68,9 +69,7 @@ class Session:
     chunks_seen: int = 0
     start_s: float | None = None
     end_s: float = 0.0
-    deaf_s: list[float] = field(
-        default_factory=list
-    )  # where sound was decoded and gave no token: start, end, start, ...
+    deaf_s: list[float] = field(default_factory=list)
 
     @property
     def adapter(self) -> Adapter:

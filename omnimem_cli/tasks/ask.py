@@ -64,7 +64,7 @@ class Ask(Task):
 
     def _words(self, answer: "Answer", what: str) -> tuple[str, str, None]:
         """Text, status and no data."""
-        reply = clean_reply(answer.text, answer.finished, what)
+        reply = clean_reply(answer.text, answer.finished, what, answer.tokens)
         self.warnings += reply.warnings
         if not reply.text:
             return reply.text, "empty", None

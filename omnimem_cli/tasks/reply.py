@@ -23,12 +23,16 @@ class Reply:
     warnings: list[dict]
 
 
-def clean_reply(text: str, finished: bool, what: str) -> Reply:
-    """Cleans what a model wrote; ``finished``: it ended by itself; ``what`` begins a warning's sentence."""
+def clean_reply(text: str, finished: bool, what: str, tokens: int = 0) -> Reply:
+    """Cleans what a model wrote in so many ``tokens``; ``finished``: it ended by itself; ``what`` begins a warning's
+    sentence."""
     ended = cut_at_stop(text)
     cut = without_loops(ended)
     if cut != ended:
         return Reply(cut, [warning("repetition", f"{what} repeated itself; the repeats were cut.")])
+    if not cut and tokens:
+        message = f"{what} has {tokens} tokens and no text: the files of the model may not belong together."
+        return Reply(cut, [warning("no_text", message)])
     if not cut:
         return Reply(cut, [warning("answer_empty", f"{what} is empty: the model gave no answer.")])
     if not finished and ended == text.strip():

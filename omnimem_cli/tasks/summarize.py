@@ -140,7 +140,7 @@ class Summarize(Task):
         wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
         texts = [instruct(question, **wishes) for question in questions]
         answers = answers_to(session, texts, max_tokens=max_tokens, window=window)
-        replies = [clean_reply(answer.text, answer.finished, what) for answer in answers]
+        replies = [clean_reply(answer.text, answer.finished, what, answer.tokens) for answer in answers]
         self.warnings += [note for reply in replies for note in reply.warnings]
         pairs = zip(replies, answers, strict=True)
         return [(reply.text, paragraphs_of(reply.text, answer)) for reply, answer in pairs]

@@ -182,9 +182,9 @@ class Transcribe(Task):
         return [self._cleaned(answer, window) for answer, window in zip(answers, windows, strict=True)]
 
     def _cleaned(self, answer: "Answer", window: "Window") -> str:
-        reply = clean_reply(answer.text, answer.finished, f"The transcript of {format_span(*window)}")
+        reply = clean_reply(answer.text, answer.finished, f"The transcript of {format_span(*window)}", answer.tokens)
         text = " ".join(reply.text.split())
-        if text:  # one empty window is no news; several on end are an alarm
+        if text or answer.tokens:  # one empty window is no news; several on end are an alarm
             self.warnings += reply.warnings
         said = None if _bare(text) == _bare(NOTHING_SAID) else text
         self.alarms.add(window, said)

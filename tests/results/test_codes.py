@@ -293,6 +293,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "quiet_sound": lambda place: transcribed(sound(0.0, [(4.0, 0.0), (4.0, 0.003)])),
     "quiet_skipped": lambda place: transcribed(sound(0.0, [(40.0, 0.2), *[(0.5, 0.002), (0.5, 0.0002)] * 40])),
     "notes_late": notes_from_a_memory,
+    "no_text": lambda place: clean_reply("", True, "It", 5).warnings,
     "sound_not_entered": lambda place: deaf_warnings([0.0, 40.0], 60.0),
     "nothing_written": lambda place: transcribed(sound(0.0, [(120.0, 0.2)]), ""),
     "same_words": lambda place: transcribed(sound(0.0, [(120.0, 0.2)]), "Thanks for watching!"),

@@ -5,6 +5,7 @@ from scripted import ScriptedSession, sound, watch
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.results.codes import DEGRADING
+from omnimem_cli.session.answering import Answer
 from omnimem_cli.tasks.alarms import WindowAlarms
 from omnimem_cli.tasks.prompts import NOTHING_SAID
 from omnimem_cli.tasks.transcribe import Transcribe
@@ -36,6 +37,12 @@ def test_noise_in_which_the_model_hears_no_speech_is_no_alarm():
     task = Transcribe(Settings())
     watch(task, ScriptedSession(lambda text: NOTHING_SAID), sound(0.0, [(100.0, LOUD)]), 5)
     assert not DEGRADING & {note["code"] for note in task.warnings}
+
+
+def test_windows_of_special_tokens_alone_are_an_alarm():
+    task = Transcribe(Settings())
+    watch(task, ScriptedSession(lambda text: Answer("", 7, True)), sound(0.0, [(20.0, LOUD)]), 5)
+    assert {"no_text"} == DEGRADING & {note["code"] for note in task.warnings}
 
 
 def test_short_cheers_and_two_windows_on_end_are_no_alarm():

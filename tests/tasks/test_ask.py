@@ -22,7 +22,7 @@ def run(questions, replies, **settings):
 
 def ended(text, schema=None, finished=True):
     """Status, data and the codes of the warnings of one answer."""
-    answers, _, task = run([Question("q1", "Who?", schema)], [Answer(text, 9, finished)])
+    answers, _, task = run([Question("q1", "Who?", schema)], [Answer(text, len(text), finished)])
     return answers[0]["status"], answers[0]["data"], [w["code"] for w in task.warnings]
 
 
