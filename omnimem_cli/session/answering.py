@@ -86,13 +86,6 @@ class AnswerLoop:
             self.logits = self._step(embeds, self.positions[..., None], None)
         return [self._answer(row, stop) for row in range(len(self.written))]
 
-    def text_ends(self, row: int) -> list[int]:
-        """Where each token of an answer ends in its text."""
-        written = self.written[row]
-        text = self.adapter.decode(written)
-        lead = len(text) - len(text.lstrip())
-        return [len(self.adapter.decode(written[: count + 1])) - lead for count in range(len(written))]
-
     def _step(self, embeds: Tensor, positions: Tensor, real: Tensor | None) -> Tensor:
         hidden = self.fork.forward(embeds, positions, real, self.observer)
         return self.adapter.head(hidden[:, -1])
@@ -147,6 +140,13 @@ class AnswerLoop:
         cut = None if bound else _cut(text, stop)
         finished = not self.open[row] and not (bound and bound.cut)
         return Answer((text if cut is None else text[:cut]).strip(), len(self.written[row]), finished)
+
+
+def text_ends(adapter: Adapter, written: Sequence[int]) -> list[int]:
+    """Where each token of an answer ends in its text."""
+    text = adapter.decode(written)
+    lead = len(text) - len(text.lstrip())
+    return [len(adapter.decode(written[: count + 1])) - lead for count in range(len(written))]
 
 
 def nucleus(shares: Tensor, top_p: float) -> Tensor:

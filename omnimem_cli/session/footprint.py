@@ -12,12 +12,14 @@ from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.segment import Media
+from omnimem_cli.memory.attention_by_time import LEAST_STEP_S, MOST_MOMENTS, Moments
 from omnimem_cli.memory.budget import Geometry
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.session.transients import (
     asking_bytes,
+    observed_bytes,
     question_bytes_in_flight,
     question_tokens_in_flight,
     transient_bytes,
@@ -35,8 +37,9 @@ class WatchFootprint:
     """What a watch takes of the device, weights aside.
 
     ``prefix`` and ``text``: tokens that every layer keeps in addition to its entries; ``layers`` hold a chunk in
-    flight; ``chunk``: tokens of --chunk; ``window``: of the longest window that is read whole, 0 where none is;
-    ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations, questions).
+    flight; ``chunk``: tokens of --chunk; ``window``: of the prefix and the longest window that is read
+    whole, 0 where none is; ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations,
+    questions).
     """
 
     shape: Geometry
@@ -99,16 +102,18 @@ def footprint_of(
     settings: Settings, policy: Policy, adapter: Adapter, plan: Plan, media: Media, recent_s: float = 0.0
 ) -> WatchFootprint:
     """What watching this input takes; no weight is read. ``recent_s``: seconds that are held whole."""
-    window = math.ceil(recent_s / plan.format.segment_s + 1) * plan.tokens_per_segment if recent_s else 0
+    prefix = len(adapter.prefix_ids(plan))
+    segments = math.ceil(recent_s / plan.format.segment_s + 1)
+    window = prefix + segments * plan.tokens_per_segment if recent_s else 0
     shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
     return WatchFootprint(
         shape,
-        prefix=len(adapter.prefix_ids(plan)),
+        prefix=prefix,
         text=kept_text_tokens(policy, plan),
         plan=plan,
         layers=shape.layers if policy.per_chunk else 1,
         chunk=settings.chunk,
-        transient_bytes=_transient_bytes_of(settings, policy, adapter, plan, shape.layers * shape.kv_bytes, window),
+        transient_bytes=_transient_bytes_of(settings, policy, adapter, plan, media, shape, window),
         window=window,
         whole=_tokens(media, plan),
         bounded=policy.bounded,
@@ -131,20 +136,27 @@ def _tokens(media: Media, plan: Plan) -> int | None:
 
 
 def _transient_bytes_of(
-    settings: Settings, policy: Policy, adapter: Adapter, plan: Plan, kv_bytes: int, window: int
+    settings: Settings, policy: Policy, adapter: Adapter, plan: Plan, media: Media, shape: Geometry, window: int
 ) -> Callable[[int], int]:
     """Tokens of a chunk to bytes. No question is asked during a chunk, so the larger of the two counts.
 
-    ``kv_bytes`` of a token in all layers; of ``window`` and chunk there are copies while windows are asked about.
+    While windows are asked about there are copies of ``window`` and chunk in all layers.
     """
     sizes, itemsize = widths(adapter.model.config), adapter.dtype.itemsize
     stride, tokens = getattr(policy, "stride", 1), question_tokens_in_flight(settings.answer_tokens)
     asking, held = asking_bytes(sizes, itemsize, tokens), question_bytes_in_flight(sizes, itemsize, tokens)
+    observed = observed_bytes(sizes, _moments(media), itemsize, tokens)
 
-    def windows(chunk: int) -> int:
-        return kv_bytes * (chunk + window) if window else 0
+    def asked(chunk: int) -> int:
+        windows = shape.layers * shape.kv_bytes * (chunk + window) if window else 0
+        return asking + max(windows, observed)  # evidence of windows is not observed
 
-    return lambda chunk: max(transient_bytes(sizes, plan, chunk, itemsize, stride), asking + windows(chunk)) + held
+    return lambda chunk: max(transient_bytes(sizes, plan, chunk, itemsize, stride), asked(chunk)) + held
+
+
+def _moments(media: Media) -> Moments:
+    """Those that evidence tells apart in all of an input; the most where its length is unknown."""
+    return Moments.of(0.0, MOST_MOMENTS * LEAST_STEP_S if media.duration_s is None else media.duration_s)
 
 
 def _entries_within(size: int, footprint: WatchFootprint) -> int:

@@ -19,7 +19,7 @@ from omnimem_cli.memory.fork import Observer
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
-from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling
+from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling, text_ends
 from omnimem_cli.session.evidence import EvidenceRule, attention_of, rule_of
 from omnimem_cli.session.grammar import bound_answers
 from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
@@ -181,8 +181,8 @@ class Session:
         found = []
         for row, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
             tokens = paid[row, longest - length : longest + answer.tokens]
-            text_ends = partial(asking.text_ends, row)
-            attention = attention_of(tokens, length, observed.moments, self._rule.least_score, text_ends)
+            ends = partial(text_ends, self.adapter, asking.written[row])  # not the batch, which would live on with it
+            attention = attention_of(tokens, length, observed.moments, self._rule.least_score, ends)
             found.append(replace(answer, attention=attention))
         return found
 

@@ -183,7 +183,8 @@ def test_a_chunk_below_a_segment_and_a_stream_without_end_are_estimated_in_full(
 def test_a_policy_that_evicts_nothing_is_estimated_with_all_of_the_video(tiny_folder):
     short, long = (needed(tiny_folder, seconds, policy="full") for seconds in (60, 6000))
     bounded = [needed(tiny_folder, seconds) for seconds in (60, 6000)]
-    assert bounded[0] == bounded[1] and long > short > bounded[1]
+    assert bounded[0] < bounded[1] < bounded[0] + 2**25, "evidence has more moments"
+    assert long > bounded[1] and short > bounded[0]
     adapter = blank.random_adapter(str(tiny_folder), device="meta", dtype="float32")
     settings = replace(DEFAULT, policy="full")
     with pytest.raises(DoesNotFitError) as error:

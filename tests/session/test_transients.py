@@ -14,6 +14,7 @@ from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.settings import ANSWER_TOKENS, Settings
+from omnimem_cli.memory.attention_by_time import Moments
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.tokens import concat
 from omnimem_cli.models.adapter import Plan, WatchOptions
@@ -28,6 +29,7 @@ from omnimem_cli.session.transients import (
     QUESTION_TOKENS,
     QUESTIONS,
     asking_bytes,
+    observed_bytes,
     question_bytes_in_flight,
     question_tokens_in_flight,
     transient_bytes,
@@ -114,11 +116,13 @@ def test_asking_takes_no_more_than_was_estimated_however_many_questions(
     list(session.watch(segments))
     assert len(session.stream.question([question])[0]) == footprint.QUESTION_TOKENS
     with Peak() as peak:
-        answers = session.ask([question] * count, max_tokens=answer)
+        answers = session.ask([question] * count, max_tokens=answer, evidence=True)
     assert [a.tokens for a in answers] == [answer] * count
     sizes = widths(tiny_adapter.model.config)
     tail = question_bytes_in_flight(sizes, 4, session.question_tokens_in_flight)
-    assert 0.6 * needed < peak.most <= min(needed, tail + asking_bytes(sizes, 4, session.question_tokens_in_flight))
+    observed = observed_bytes(sizes, Moments.of(0.0, 4.0), 4, session.question_tokens_in_flight)
+    asked = asking_bytes(sizes, 4, session.question_tokens_in_flight)
+    assert 0.6 * needed < peak.most <= min(needed, tail + asked + observed)
     assert answer == 1 or needed - tail < peak.most, "the tail must matter, or it could be forgotten"
 
 
@@ -159,7 +163,13 @@ def test_a_watch_with_longer_answers_needs_more_room(tiny_adapter):
     short, usual = (begun(tiny_adapter, 4, 56, 56, budget=Budget(20), max_tokens=n)[2] for n in (64, None))
     sizes = widths(tiny_adapter.model.config)
     tails = [question_tokens_in_flight(n) for n in (64, ANSWER_TOKENS)]
-    more = [question_bytes_in_flight(sizes, 4, tail) + asking_bytes(sizes, 4, tail) for tail in tails]
+    moments = Moments.of(0.0, 4.0)
+    more = [
+        question_bytes_in_flight(sizes, 4, tail)
+        + asking_bytes(sizes, 4, tail)
+        + observed_bytes(sizes, moments, 4, tail)
+        for tail in tails
+    ]
     assert usual - short == more[1] - more[0] > 2**23
 
 
