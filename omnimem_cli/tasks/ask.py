@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from omnimem_cli.session.session import Session
 
 
+EMPTY = ([], {}, "")
+"""Data that say nothing, and so rest on nothing."""
+
+
 class Ask(Task):
     """Answers to ``questions``, whose ids tell them apart. Nothing is asked before the end."""
 
@@ -58,7 +62,7 @@ class Ask(Task):
             "answer": said,
             "status": status,
             "data": data,
-            "evidence": answer.evidence if status in ("answered", "cut") and said else [],
+            "evidence": answer.evidence if status in ("answered", "cut") and said and data not in EMPTY else [],
             "item_evidence": evidence_by_item(data, answer),
         }
 

@@ -96,6 +96,13 @@ def test_answers_and_their_items_carry_evidence():
     assert listed["item_evidence"] == {"/0": [span(1, 6)], "/1": [span(8, 12)]}
 
 
+@pytest.mark.parametrize(("text", "kind"), [("[]", "array"), ("{}", "object"), ('""', "string")])
+def test_data_that_say_nothing_rest_on_nothing(text, kind):
+    task = Ask(Settings(), [Question("names", "Who?", {"type": kind})])
+    (listed,) = watch(task, ScriptedSession([answer(text)]), mute(0.0, 10.0))["answers"]
+    assert (listed["evidence"], listed["item_evidence"]) == ([], {})
+
+
 @pytest.mark.parametrize("style", ["brief", "detailed", "chapters"])
 def test_every_paragraph_of_a_summary_and_every_chapter_carries_evidence(style):
     told = {NOTE: "A note.\nIts end.", TITLE: "A title"}
