@@ -33,9 +33,8 @@ def short_ending(matcher: LLMatcher, vocabulary: LLTokenizer, written: list[int]
 
 
 def _next_step(matcher: LLMatcher, vocabulary: LLTokenizer, written: list[int]) -> list[int]:
-    forced = matcher.compute_ff_tokens() or vocabulary.tokenize_bytes(matcher.compute_ff_bytes())
-    if forced:
-        return forced
+    if forced := matcher.compute_ff_bytes():
+        return _tokens(vocabulary, forced)
     closing = [_tokens(vocabulary, text) for text in (IN_STRING if _in_string(vocabulary, written) else OUTSIDE)]
     return (
         next((step for step in closing if _fits(matcher, step)), None)
@@ -71,6 +70,6 @@ def _characters(vocabulary: LLTokenizer, characters: bytes) -> list[int]:
     return [_tokens(vocabulary, bytes([character]))[0] for character in characters]
 
 
-@lru_cache
+@lru_cache(1024)
 def _tokens(vocabulary: LLTokenizer, text: bytes) -> list[int]:
     return vocabulary.tokenize_bytes(text)

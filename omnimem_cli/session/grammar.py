@@ -12,6 +12,7 @@ from omnimem_cli.session.ending import short_ending
 
 WATCHED = 512
 """Tokens before the limit from which on an ending is kept at hand. Few values need more to be ended."""
+LOOKED_AGAIN = 16  # tokens after a search that found no ending in the room that was left
 
 
 def bound_answers(vocabulary: LLTokenizer, grammars: Sequence[str | None]) -> "list[BoundAnswer | None]":
@@ -26,6 +27,7 @@ class BoundAnswer:
         self.vocabulary, self.matcher = vocabulary, LLMatcher(vocabulary, grammar, log_level=0)
         self.written: list[int] = []
         self.ending: list[int] | None = None  # of what is written; None: unknown
+        self.watched_from = WATCHED  # tokens left from which on an ending is looked for
         self.cut = False
 
     @property
@@ -43,7 +45,7 @@ class BoundAnswer:
 
         Where the answer could not end in that room, the next token of its short ending is written instead.
         """
-        if left < WATCHED:
+        if left < self.watched_from:
             token = self._in_time(token, left)
         self.matcher.consume_token(token)
         self.written.append(token)
@@ -58,6 +60,7 @@ class BoundAnswer:
             if before:
                 self.cut, token, after = True, before[0], before[1:]
         self.ending = after
+        self.watched_from = left - LOOKED_AGAIN if after is None else WATCHED
         return token
 
     def _known_ending(self, token: int, left: int) -> list[int] | None:
