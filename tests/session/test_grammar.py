@@ -77,6 +77,7 @@ def test_answers_of_every_family_fit_their_schemas(session):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_answers_to_300_schemas_fit_them(session):
     assert not_fitting(session, range(300), limit=768) == []
 
