@@ -160,7 +160,7 @@ class Memory:
         """
         assert self.recent is not None, "windows are read whole from what hold_recent holds"
         stores = [self.recent.windows(layer, windows) for layer in range(len(self.stores))]
-        return Fork(self, stores, self.recent.ends(windows))
+        return Fork(self, stores, self.recent.ends(stores[0]))
 
     def holds(self, start_s: float, end_s: float) -> bool:
         """Whether any layer holds an entry of video time [start_s, end_s), the prefix aside."""
@@ -311,6 +311,5 @@ def kv_heads(decoder: nn.Module) -> tuple[int, int]:
 
 
 def _window(store: Store, start: float, end: float) -> Store | HeadStores:
-    table = store.table
-    inside = (table["kind"] == PREFIX) | ((table["time"] >= start) & (table["time"] < end))
+    inside = store.table.inside(start, end)
     return store.select(inside.nonzero()[None, :, 1]) if store.rows == 1 else store.by_head(inside)

@@ -47,7 +47,7 @@ class Recent:
         """Hold a chunk of a layer: keys and values [1, G, n, d], keys at the places that the memory's map gives."""
         table = Table({name: column[:1] for name, column in table.columns.items()})
         if self._map.moves:
-            raw = table["position"].movedim(-1, 0).long()
+            raw = table.raw_positions
             keys = self._rotary.rotate(keys, self.place(raw) - self._map.place(layer, raw))
         self.stores[layer].append(keys, values, table)
 
@@ -57,12 +57,14 @@ class Recent:
 
     def windows(self, layer: int, windows: Sequence[tuple[float, float]]) -> "WindowStores":
         """Copies of a layer's entries of video time [start, end) of each window."""
-        return WindowStores([self.stores[layer].select(self._inside(layer, *window)) for window in windows])
+        store = self.stores[layer]
+        inside = (store.table.inside(*window).nonzero()[None, :, 1] for window in windows)
+        return WindowStores([store.select(index) for index in inside])
 
-    def ends(self, windows: Sequence[tuple[float, float]]) -> Tensor:
+    def ends(self, windows: "WindowStores") -> Tensor:
         """int64 [3, B]: the place after the last entry of each window; of an empty one, after the prefix."""
-        tables = [self.stores[0].table.take(self._inside(0, *window)) for window in windows]
-        raw = torch.tensor([int(table["position"].amax()) for table in tables], device=self.stores[0].device)
+        lasts = [int(store.table["position"].amax()) for store in windows.rows]
+        raw = torch.tensor(lasts, device=self.stores[0].device)
         return self.place(raw.expand(3, -1)) + 1
 
     def state(self) -> dict:
@@ -75,12 +77,6 @@ class Recent:
         for store, tensors in zip(self.stores, state["layers"], strict=True):
             store.load_state(tensors)
 
-    def _inside(self, layer: int, start_s: float, end_s: float) -> Tensor:
-        """int64 [1, k]: the prefix, and the entries of video time [start_s, end_s)."""
-        table = self.stores[layer].table
-        inside = (table["kind"] == PREFIX) | ((table["time"] >= start_s) & (table["time"] < end_s))
-        return inside.nonzero()[None, :, 1]
-
     def _close_up(self, chunk: TokenChunk) -> None:
         """Move the oldest entry, of those held and of the chunk, to the place after the anchor."""
         tables = [store.table["position"] for store in self.stores[:1] if len(store)]
@@ -91,7 +87,7 @@ class Recent:
         before, self._shift = self._shift, int(ahead.min()) - self._map.anchor - 1
         for store in self.stores:
             if len(store) and before != self._shift:
-                raw = store.table["position"].movedim(-1, 0).long()
+                raw = store.table.raw_positions
                 moved = torch.where(raw > self._map.anchor, before - self._shift, 0)
                 store.rotate(*self._rotary.angles(moved))
 
@@ -100,10 +96,10 @@ class WindowStores:
     """What the rows of a fork see in one layer: a store each."""
 
     def __init__(self, rows: Sequence[Store]):
-        self._rows = rows
+        self.rows = rows
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``, row by row: q [B, H, n, d]."""
-        rows = zip(q.split(1), self._rows, strict=True)
+        rows = zip(q.split(1), self.rows, strict=True)
         out, lse = zip(*(store.attend(row, scaling) for row, store in rows), strict=True)
         return torch.cat(out), torch.cat(lse)

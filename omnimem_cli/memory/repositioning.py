@@ -157,7 +157,7 @@ class CompactPositions:
         if self._limit is not None and self._max_position(next_position) <= self._limit:
             return
         for layer, store in enumerate(stores):
-            raw = _rows_last(store.table["position"])
+            raw = store.table.raw_positions
             before, self._breakpoints[layer] = self.place(layer, raw), self._in_use(raw, next_position)
             _move(store, self.rotary, self.place(layer, raw) - before)
 
@@ -221,7 +221,7 @@ class RetimePositions:
         for store in stores:
             if not len(store):
                 continue
-            raw = _rows_last(store.table["position"])
+            raw = store.table.raw_positions
             self._halvings = before
             old = self.place(0, raw)
             self._halvings = now
@@ -246,11 +246,6 @@ def anchor_of(chunk: TokenChunk) -> int:
     if bool(visual.any()):
         fixed = fixed | (visual & (chunk.step == chunk.step[visual].min()))
     return int(chunk.positions[:, fixed].max()) if bool(fixed.any()) else 0
-
-
-def _rows_last(position: Tensor) -> Tensor:
-    """The column ``position`` [rows, m, 3] as [3, rows, m]."""
-    return position.movedim(-1, 0).long()
 
 
 def _move(store: Store, rotary: Rotary, delta: Tensor) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.tokens import TokenChunk
+from omnimem_cli.memory.tokens import PREFIX, TokenChunk
 
 COLUMNS = ("index", "position", "kind", "step", "patch", "group", "time")
 """The engine's own; a policy may add others."""
@@ -33,6 +33,15 @@ class Table:
         """This table followed by ``other``; both must have the same columns."""
         assert self.columns.keys() == other.columns.keys(), "tables to join must have equal columns"
         return Table({name: torch.cat([c, other[name]], dim=1) for name, c in self.columns.items()})
+
+    def inside(self, start_s: float, end_s: float) -> Tensor:
+        """Mask [rows, m] of the prefix and the entries of video time [start_s, end_s)."""
+        return (self["kind"] == PREFIX) | ((self["time"] >= start_s) & (self["time"] < end_s))
+
+    @property
+    def raw_positions(self) -> Tensor:
+        """The column ``position`` [rows, m, 3] as a position map takes it, int64 [3, rows, m]."""
+        return self["position"].movedim(-1, 0).long()
 
     @property
     def nbytes(self) -> int:

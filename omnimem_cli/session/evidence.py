@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 QUESTION_WEIGHT = 0.6  # a short answer often reads what the question's tokens have found
 EDGE = 0.25  # a span holds the moments of at least this share of the highest
+EIGHTHS = (4, 5, 6, 7)  # of a model's depth, at which an unmeasured one is observed
 GAP = 1  # moments that a span may bridge
 
 
@@ -39,7 +40,7 @@ def rule_of(adapter: "Adapter") -> EvidenceRule:
     if adapter.row.evidence_heads:
         return EvidenceRule(adapter.row.evidence_heads, adapter.row.evidence_score)
     text = adapter.model.config.get_text_config()
-    layers = sorted({text.num_hidden_layers * eighths // 8 for eighths in (4, 5, 6, 7)})
+    layers = sorted({text.num_hidden_layers * eighths // 8 for eighths in EIGHTHS})
     heads = tuple((layer, head) for layer in layers for head in range(text.num_attention_heads))
     return EvidenceRule(heads, adapter.row.evidence_score)
 

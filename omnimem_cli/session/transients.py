@@ -16,12 +16,12 @@ from omnimem_cli.memory.attention_kernels import BLOCK
 from omnimem_cli.memory.fork import TAIL_STEP
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.towers.vision import PAIRS_AT_ONCE
+from omnimem_cli.session.evidence import EIGHTHS
 
 QUESTIONS, QUESTION_TOKENS = 16, 256
 """Most questions that are asked at once, and the tokens that one of a preset may take."""
 
 MEL_RATE, BINS = 100, 128  # mel frames per second, and values of each
-MOST_LAYERS = 4  # whose queries are observed for evidence
 HALF = 2  # bytes of the float16 in which attention by time is held
 WIDE = 4  # bytes of the float32 in which rotary positions, scores and pixels are worked out
 
@@ -103,7 +103,7 @@ def asking_bytes(w: Widths, itemsize: int, tokens: int) -> int:
 def observed_bytes(w: Widths, moments: Moments, itemsize: int, tokens: int) -> int:
     """What a batch of ``tokens`` pays to each of the moments, held in parts and joined, and the queries that wait to be
     summed. The work on them is less than the scores of a layer, which are gone by then."""
-    waiting = AT_ONCE * QUESTIONS * min(w.layers, MOST_LAYERS) * w.queries * itemsize
+    waiting = AT_ONCE * QUESTIONS * min(w.layers, len(EIGHTHS)) * w.queries * itemsize
     return 2 * HALF * tokens * moments.places + waiting
 
 

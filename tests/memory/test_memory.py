@@ -6,7 +6,7 @@ import pytest
 import torch
 from decoders import DECODERS, omni_decoder, question, stream
 from library_cache import library_cache
-from oracles import ask, one_shot
+from oracles import ask, eviction_masks, one_shot
 from peak import Peak
 
 from omnimem_cli.memory.budget import even_budgets
@@ -42,14 +42,7 @@ def test_chunked_watching_equals_one_shot(family, chunk):
 def test_evicting_equals_masking(family, policy, chunk):
     decoder, tokens = DECODERS[family](), stream(9, text=True)
     memory, history = watch(decoder, tokens, policy, entries=40, chunk=chunk)
-    total = len(tokens) + 7
-    masks = [torch.ones(total, total, dtype=torch.bool) for _ in decoder.layers]
-    for c, kept in enumerate(history):
-        done = min((c + 1) * chunk, len(tokens))
-        for mask, index in zip(masks, kept, strict=True):
-            gone = torch.ones(done, dtype=torch.bool)
-            gone[index[0].long()] = False
-            mask[done:, :done] &= ~gone
+    masks = eviction_masks(history, chunk, len(tokens))
     with_masks, without = one_shot(decoder, tokens, masks), one_shot(decoder, tokens)
     assert (ask(memory) - with_masks).abs().max() < 1e-4
     assert (without - with_masks).abs().max() > 0.05, "the eviction must matter, or this test cannot fail"

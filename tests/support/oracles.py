@@ -44,6 +44,19 @@ def one_shot(decoder, piece, masks=None, n=7, shift=0):
     return out[-n:]
 
 
+def eviction_masks(history: list, chunk: int, seen: int, n: int = 7) -> list[torch.Tensor]:
+    """What a one-shot pass must not see, by layer: bool [L, L] of ``seen`` tokens and n of a question. ``history``: the
+    entries that each layer held after each chunk."""
+    masks = [torch.ones(seen + n, seen + n, dtype=torch.bool) for _ in history[0]]
+    for c, kept in enumerate(history):
+        done = min((c + 1) * chunk, seen)
+        for mask, index in zip(masks, kept, strict=True):
+            gone = torch.ones(done, dtype=torch.bool)
+            gone[index[0].long()] = False
+            mask[done:, :done] &= ~gone
+    return masks
+
+
 QUESTION_TEXT = "What is shown?"
 
 
