@@ -67,6 +67,9 @@ class Fork:
         self._visible = _visible(self._real, embeds.shape[1])
         self._observer = observer
         self._placement = self._placed(positions)
+        return self._run(embeds)
+
+    def _run(self, embeds: Tensor) -> Tensor:
         out = self._memory.decoder(
             inputs_embeds=embeds, position_ids=self._placement.base, use_cache=False, memory_pass=self
         )

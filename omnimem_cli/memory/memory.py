@@ -101,19 +101,20 @@ class Memory:
         self.recent = None
 
     @torch.no_grad()
-    def absorb(self, chunk: TokenChunk) -> None:
+    def absorb(self, chunk: TokenChunk, kind: "type[ChunkPass] | None" = None) -> "ChunkPass | None":
         """One forward pass of a chunk of any length; scores it with the memory and evicts.
 
-        Tokens that are not finite are left out, and counted in ``dropped``.
+        Tokens that are not finite are left out, and counted in ``dropped``. Returns the pass, of another ``kind`` where
+        one is given; None where no token was finite.
         """
         given, chunk = len(chunk), chunk.finite()
         self.dropped += given - len(chunk)
         if len(chunk) == 0:
-            return
+            return None
         self.position_map.before_chunk(self.stores, chunk)
         if self.recent is not None:
             self.recent.before_chunk(chunk)
-        chunk_pass = ChunkPass(self, chunk)
+        chunk_pass = (kind or ChunkPass)(self, chunk)
         chunk_pass.run()
         for kind in self.seen:
             self.seen[kind] += int((chunk.kind == kind).sum())
@@ -124,6 +125,7 @@ class Memory:
         self.position_map.after_chunk(self.stores, self.next_position)
         self.note_peak()  # the map grows last
         self.version += 1
+        return chunk_pass
 
     def note_peak(self, outside: int = 0) -> None:
         """Remember the most that was retained at once; ``outside``: bytes that are in no store yet."""

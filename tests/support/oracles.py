@@ -21,7 +21,11 @@ def ask(memory, n=7, seed=9, window=None):
 def one_shot(decoder, piece, masks=None, n=7, shift=0):
     """The stock forward pass over stream and question; ``masks`` [layers] of bool [L, L] forbid keys per layer;
     ``shift`` moves the question's positions."""
-    stock = copy.deepcopy(decoder)
+    return plain_pass(copy.deepcopy(decoder), piece, masks, n, shift)
+
+
+def plain_pass(stock, piece, masks=None, n=7, shift=0):
+    """As ``one_shot``, by this decoder, which it changes."""
     stock.set_attn_implementation("eager")
     embeds, positions = question(n)
     total = len(piece) + n

@@ -1,0 +1,104 @@
+"""The last chunk of a watch and the questions after it, as autograd follows them, over a memory that is constant.
+
+Budget-aware fine-tuning: all chunks but the last enter as in any watch, without gradients. The last one is evicted from
+as always, and gradients reach the model's weights through it, through its entries that stay, and through the questions.
+Keys and values that the memory held before are constants. Knows a memory and its forks; knows no loss and no weight.
+
+The engine's own pass decides what stays, on values without gradients. Here attention is computed once more, by the
+library's differentiable kernel over copies of the entries, as a store changes in place.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import scaled_dot_product_attention
+
+from omnimem_cli.memory.attention import repeat_heads
+from omnimem_cli.memory.fork import Fork
+from omnimem_cli.memory.memory import ChunkPass, Memory
+from omnimem_cli.memory.selection import WHOLE_STEP
+from omnimem_cli.memory.store import Store
+from omnimem_cli.memory.tokens import TEXT, TokenChunk
+
+
+class GradientPass(ChunkPass):
+    """The pass of a last chunk: ``memory.absorb(chunk, GradientPass)`` returns it."""
+
+    def __init__(self, memory: Memory, chunk: TokenChunk):
+        assert not memory.position_map.moves, "gradients are of keys that stay where they were"
+        super().__init__(memory, chunk)
+        self._first = memory.tokens_seen
+        self._before: dict[int, tuple[Tensor, Tensor]] = {}  # by layer, what it held, a copy
+        self._own: dict[int, tuple[Tensor, Tensor]] = {}  # by layer, the chunk's keys and values
+
+    def run(self) -> None:
+        """The forward pass, with gradients."""
+        with torch.enable_grad():
+            super().run()
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+        """As ``ChunkPass.attend``. Called again for a layer (gradient checkpointing), it evicts nothing."""
+        if layer not in self._before:
+            self._before[layer] = copies(self.memory.stores[layer])
+            with torch.no_grad():
+                super().attend(layer, q, k, v, scaling)
+            self._own[layer] = k, v
+        keys, values = (torch.cat(pair, dim=2) for pair in zip(self._before[layer], (k, v), strict=True))
+        mask = causal_lower_right(q.shape[2], keys.shape[2])
+        return scaled_dot_product_attention(
+            q, repeat_heads(keys, q.shape[1]), repeat_heads(values, q.shape[1]), mask, scale=scaling
+        )
+
+    def kept(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [1, G, m, d] that the layer holds now; gradients reach those of the chunk's own entries."""
+        store = self.memory.stores[layer]
+        own, at = self._own_entries(store)
+        return tuple(
+            _with_gradients(held, mine, own, at) for held, mine in zip(copies(store), self._own[layer], strict=True)
+        )
+
+    def _own_entries(self, store: Store) -> tuple[Tensor, Tensor]:
+        """Which entries [1, rows, m, 1] are the chunk's, merged ones aside, and their places in it."""
+        table = store.table
+        merged = (table["patch"] == WHOLE_STEP) & (table["kind"] > TEXT)
+        at = table["index"].long() - self._first
+        own = (at >= 0) & ~merged
+        return own[None, ..., None], at.clamp(min=0)[None, ..., None]
+
+
+class GradientFork(Fork):
+    """Questions with their answers in one pass with gradients, over what ``last`` left in the memory."""
+
+    def __init__(self, memory: Memory, last: GradientPass):
+        super().__init__(memory, memory.stores)
+        self._last = last
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+        """As ``Fork.attend``."""
+        q, k = self._placement.rotate(layer, q, k)
+        rows = q.shape[0]
+        keys, values = (
+            torch.cat([held.expand(rows, -1, -1, -1), tail], dim=2)
+            for held, tail in zip(self._last.kept(layer), (k, v), strict=True)
+        )
+        before = self._visible.new_ones(*self._visible.shape[:2], keys.shape[2] - k.shape[2])
+        mask = torch.cat([before, self._visible], dim=2)[:, None]
+        return scaled_dot_product_attention(
+            q, repeat_heads(keys, q.shape[1]), repeat_heads(values, q.shape[1]), mask, scale=scaling
+        )
+
+    def _run(self, embeds: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return super()._run(embeds)
+
+
+def copies(store: Store) -> tuple[Tensor, Tensor]:
+    """Keys and values [1, G, m, d] of all entries."""
+    return store.gather(torch.arange(len(store), device=store.device))
+
+
+def _with_gradients(held: Tensor, mine: Tensor, own: Tensor, at: Tensor) -> Tensor:
+    """``held`` [1, G, m, d], with the gradients of the entries ``own`` going to ``mine`` [1, G, n, d] at ``at``."""
+    index = at.expand(1, held.shape[1], -1, held.shape[3])
+    picked = mine.gather(2, index)
+    return held + torch.where(own, picked - picked.detach(), 0)
