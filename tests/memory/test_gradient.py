@@ -53,7 +53,7 @@ def gradients(decoder, hidden):
 
 
 def plain(decoder, tokens, masks, first):
-    """Hidden states and gradients of the library's pass; no gradient passes through keys and values before ``first``."""
+    """Hidden states and gradients of the library's pass; none of them through keys and values before ``first``."""
     stock = with_gradients(copy.deepcopy(decoder))
 
     def cut(_module, _args, out):
@@ -113,7 +113,7 @@ def test_a_layer_that_is_computed_again_evicts_nothing():
     for again in (False, True):
         decoder.zero_grad()
         if again:
-            decoder.activation_checkpointing_enable({"use_reentrant": False})
+            decoder.gradient_checkpointing_enable({"use_reentrant": False})
             decoder.train()
         memory, last, history = watch_last_with_gradients(decoder, tokens, "omnimem")
         found.append((gradients(decoder, answered(memory, last)), history))
