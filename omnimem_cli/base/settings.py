@@ -150,6 +150,21 @@ class Settings:
         read=flags.lines_of,
         text=True,
     )
+    look_again: bool = flag(
+        False,
+        ANSWER,
+        "--look-again",
+        "Decode the moments an answer may rest on once more, in more detail, and ask again.",
+    )
+    look_span_s: float | None = flag(
+        None,
+        ADVANCED,
+        "--look-span SPAN",
+        "Most video that --look-again decodes for one question.",
+        read=parse_span,
+        text=True,
+        shown="60s, less of a short video",
+    )
     subtitles: str | None = flag(
         None,
         ADVANCED,

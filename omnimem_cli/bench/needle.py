@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
@@ -19,6 +20,7 @@ from omnimem_cli.bench.replay import Encoded, encode, encode_file
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.footprint import MIN_ENTRIES, kept_text_tokens
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import size_memory, watch_options
@@ -38,6 +40,8 @@ ABSENT, ABSENT_EACH = ("absent",), 3  # not part of "all": who forgets everythin
 FALSE = ("false_answers", "false_refusals")
 """Shares: of absent questions that are answered, and of the others that are not."""
 MAX_TOKENS = 10
+LOOK = "+look"
+"""After the name of a policy: every question looks again."""
 
 
 @dataclass(frozen=True)
@@ -134,22 +138,31 @@ def _outcomes(
     """
     full = watched(encoded, replace(settings, policy="full"))
     whole = full.memory.nbytes
-    bounded = [policy for policy in needle.policies if make_policy(policy).bounded]
+    bounded = [policy for policy in needle.policies if make_policy(rule_of(policy)).bounded]
     fits = {}
     for budget in needle.budgets:
-        entries = {p: entries_within(int(whole * Fraction(budget)), encoded, p, settings) for p in bounded}
+        entries = {p: entries_within(int(whole * Fraction(budget)), encoded, rule_of(p), settings) for p in bounded}
         if min(entries.values(), default=MIN_ENTRIES) >= MIN_ENTRIES:
             fits[budget] = entries
     for policy in needle.policies:
         if policy not in bounded:
-            session = full if policy == "full" else watched(encoded, replace(settings, policy=policy))
+            session = full if policy == "full" else watched(encoded, _settings_of(policy, settings))
             held, scores = session.memory.nbytes, _answers(session, asked)
             yield from (((policy, budget), Outcome(held, held, scores)) for budget in fits)
             continue
         for budget, entries in fits.items():
-            session = watched(encoded, replace(settings, policy=policy, budget=Budget(entries[policy])))
+            session = watched(encoded, replace(_settings_of(policy, settings), budget=Budget(entries[policy])))
             outcome = Outcome(session.memory.nbytes, int(whole * Fraction(budget)), _answers(session, asked))
             yield (policy, budget), outcome
+
+
+def rule_of(policy: str) -> str:
+    """The policy of a row, which may look again as well."""
+    return policy.removesuffix(LOOK)
+
+
+def _settings_of(policy: str, settings: Settings) -> Settings:
+    return replace(settings, policy=rule_of(policy), look_again=policy.endswith(LOOK))
 
 
 def watched(encoded: Encoded, settings: Settings) -> Session:
@@ -157,6 +170,8 @@ def watched(encoded: Encoded, settings: Settings) -> Session:
     chunk = settings.chunk or chunk_tokens(encoded)
     fitted = size_memory(replace(settings, chunk=chunk), encoded.adapter, encoded.plan, encoded.media)
     session = Session(encoded.stream, fitted.memory(encoded.stream), chunk)
+    if settings.look_again:
+        session.look = encoded.look(session, settings)
     for _ in session.watch(encoded.segments):
         pass
     return session
@@ -173,7 +188,7 @@ def _answers(session: Session, asked: list[Question]) -> dict[str, list[float]]:
 
     Under the names of FALSE, 1 for each false answer or refusal, 0 for each that might have been one.
     """
-    answers = session.ask([question.text for question in asked], max_tokens=MAX_TOKENS)
+    answers = _asked(session, [question.text for question in asked])
     scores = defaultdict(list)
     for question, answer in zip(asked, answers, strict=True):
         right = score(question, answer.text)
@@ -182,6 +197,18 @@ def _answers(session: Session, asked: list[Question]) -> dict[str, list[float]]:
         absent, refused = question.kind in ABSENT, says_absent(answer.text)
         scores[FALSE[0 if absent else 1]].append(float(refused != absent))
     return scores
+
+
+def _asked(session: Session, texts: list[str]) -> list[Answer]:
+    """The answers, of a second look where the session has one."""
+    if session.look is None:
+        return session.ask(texts, max_tokens=MAX_TOKENS)
+
+    def again(rows: list[int], *detail: Any) -> list[Answer]:
+        return session.ask([texts[row] for row in rows], max_tokens=MAX_TOKENS, evidence=True, detail=detail)
+
+    first = session.ask(texts, max_tokens=MAX_TOKENS, evidence=True)
+    return [looked.answer for looked in session.look.again(first, again)]
 
 
 def _groups(question: Question) -> Iterator[str]:

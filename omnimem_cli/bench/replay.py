@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench.generated_stream import open_video, segments_of
 from omnimem_cli.bench.wrapped_stream import WrappedStream
 from omnimem_cli.media.decode import Source
@@ -16,6 +17,8 @@ from omnimem_cli.media.segment import Media, Segment
 from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.adapter import Adapter, Plan, Stream, WatchOptions
 from omnimem_cli.session.audio_scan import scan_audio
+from omnimem_cli.session.look import SecondLook, look_plan, most_seconds
+from omnimem_cli.session.session import Session
 from omnimem_cli.world.mp4 import write_mp4
 from omnimem_cli.world.video import Video
 
@@ -59,6 +62,14 @@ class Encoded:
     def chunks(self) -> list[TokenChunk]:
         """Every segment's tokens."""
         return self.stream.chunks
+
+    def look(self, session: Session, settings: Settings) -> SecondLook:
+        """A second look at the generated video, in the form that a user's would have."""
+        plan = look_plan(self.media, settings, self.adapter)
+        again = self.segments if plan.format == self.plan.format else list(segments_of(self.video, plan.format))
+        most_s = settings.look_span_s or most_seconds(self.video.duration_s, self.plan, plan)
+        tokens = len(again) * plan.tokens_per_segment  # a benchmark's chunks are short, like its videos
+        return SecondLook(session, plan, most_s, 0.0, lambda first, count: again[first : first + count], tokens)
 
 
 def encode(adapter: Adapter, video: Video, options: WatchOptions) -> Encoded:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.tokens import TokenChunk
-from omnimem_cli.models.adapter import Stream
+from omnimem_cli.models.adapter import Plan, Stream
 
 
 class WrappedStream:
@@ -31,6 +31,10 @@ class WrappedStream:
     def prompt_ids(self, text: str) -> list[int]:
         """Token ids of the prompt around a question."""
         return self.stream.prompt_ids(text)
+
+    def again(self, plan: Plan, after_s: float) -> Stream:
+        """A new stream from a later time on."""
+        return self.stream.again(plan, after_s)
 
     def state(self) -> dict:
         """What resumes the stream."""

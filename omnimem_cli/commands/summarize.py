@@ -19,7 +19,7 @@ EXAMPLES = (
 
 
 @takes(
-    settings=Group(Settings, without=("spoken_language", "subtitles", "vad")),
+    settings=Group(Settings, without=("spoken_language", "subtitles", "vad", "look_again", "look_span_s")),
     options=Group(RunOptions),
     config=True,
 )

@@ -11,6 +11,7 @@ from typing import Any
 from omnimem_cli.base.budget import parse_budget
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs import recall
+from omnimem_cli.jobs.look import give_look
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.jobs.records import digest_file
 from omnimem_cli.jobs.watch_one import watch_one
@@ -39,6 +40,8 @@ class Model:
     def load(self, path: str | Path) -> "VideoMemory":
         """The memory of a file. Raises InputError for a damaged one, UsageError for one of another model."""
         watched = recall.recall(path, self._adapter, self._lazy.facts(), self._settings)
+        if self._settings.look_again:
+            give_look(watched, str(path))
         return VideoMemory(self, watched.settings, watched)
 
 
@@ -64,6 +67,8 @@ class VideoMemory:
         digest = digest_file(str(path)) if is_local(str(path)) else None
         before, task = self._watched, Several(settings, {})
         self._watched = watch_one(prepared, task, adapter, _silent, digest=digest, before=before)
+        if settings.look_again:
+            give_look(self._watched)
 
     def ask(self, *questions: str) -> list[str]:
         """One answer per question. The memory does not change."""

@@ -129,6 +129,10 @@ class Batch:
                     with self.progress(label) as report, self._ready(job, task, content, report) as watch:
                         watched = watch()
                         self._keep(job, watched)
+                        if self.work.settings.look_again:
+                            from omnimem_cli.jobs.look import give_look
+
+                            give_look(watched, job.input.path if job.input.is_memory else None)
                         result = _named(watched.result(task, self.work.preset), job.input)
                     outcome = self._publish(job, content, result)
         except (MissingError, UsageError):

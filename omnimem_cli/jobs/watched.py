@@ -81,7 +81,7 @@ class Watched:
         notes = [*self.facts["warnings"], *_without_no_sound(task.warnings, self.session.media)]
         device = self.session.adapter.device
         peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-        memory = self.facts["memory"] | {"device_peak_bytes": peak}
+        memory = self.facts["memory"] | {"device_peak_bytes": peak, "peak_bytes": self.session.memory.peak_bytes}
         facts = self.facts | {"warnings": notes, "memory": memory, "timing": self.timing()}
         return Result(task.name, part, **facts, preset=preset).as_dict()
 

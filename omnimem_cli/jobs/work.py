@@ -57,6 +57,8 @@ class Work:
             del settings["seed"], settings["top_p"]  # nothing is drawn
         if self.settings.subtitles is None:
             del settings["subtitles"]  # as before there were any
+        if not self.settings.look_again:
+            del settings["look_again"], settings["look_span_s"]
         if self.settings.plan:
             settings["plan"] = digest_file(self.settings.plan)
         return {"task": self.name, "model": model, "settings": settings, "options": _plain(self.options)}

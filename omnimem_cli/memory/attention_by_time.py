@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.store import HeadStores, Store
+from omnimem_cli.memory.several_stores import Entries
 from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import AUDIO, VISUAL
 
@@ -57,11 +57,11 @@ class AttentionByTime:
         for layer, head in heads:
             self.heads[layer].append(head)
         self._waiting: dict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        self._work: dict[int, tuple[Store | HeadStores, int, float]] = {}
+        self._work: dict[int, tuple[Entries, int, float]] = {}
         self._summed: dict[int, int] = defaultdict(int)  # blocks of tokens that a layer has added to ``_blocks``
         self._blocks: list[Tensor] = []
 
-    def __call__(self, layer: int, q: Tensor, lse: Tensor, store: Store | HeadStores, scaling: float) -> None:
+    def __call__(self, layer: int, q: Tensor, lse: Tensor, store: Entries, scaling: float) -> None:
         """The next tokens of a layer (`Observer`)."""
         if layer not in self.heads:
             return

@@ -40,6 +40,8 @@ HEAD_DIMS = (64, 72, 80, 128)
 
 def merge(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """One attention from parts over disjoint keys: outputs weighted by exp(lse - total), in fp32."""
+    if len(parts) == 1:
+        return parts[0]
     total = torch.stack([lse for _, lse in parts]).logsumexp(0)
     out = sum(o.float() * (lse - total).exp()[..., None] for o, lse in parts)
     return out.to(parts[0][0].dtype), total

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from omnimem_cli.memory.attention import attend_masked
 from omnimem_cli.memory.attention_kernels import merge
-from omnimem_cli.memory.recent import WindowStores
 from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
-from omnimem_cli.memory.store import HeadStores, Store
+from omnimem_cli.memory.several_stores import Entries
 from omnimem_cli.memory.tokens import TokenChunk
 
-Observer = Callable[[int, Tensor, Tensor, Store | HeadStores, float], None]
+Observer = Callable[[int, Tensor, Tensor, Entries, float], None]
 """Called per layer with (layer, queries [B, H, n, d], lse fp32 [B, H, n] over memory and tail, store, scaling)."""
 
 TAIL_STEP = 32
@@ -41,9 +40,7 @@ class Fork:
     ``starts`` int64 [3, B]: the place of each row's first token (default: after all that was absorbed).
     """
 
-    def __init__(
-        self, memory: Readable, stores: Sequence[Store | HeadStores | WindowStores], starts: Tensor | None = None
-    ):
+    def __init__(self, memory: Readable, stores: Sequence[Entries], starts: Tensor | None = None):
         self._memory, self._version = memory, memory.version
         self._stores, self._starts = stores, starts
         self._tails = [_Tail() for _ in stores]

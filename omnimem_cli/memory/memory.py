@@ -245,7 +245,7 @@ class ChunkPass:
         parts = [attend(q, k, v, scaling, causal=True)]
         if len(store):
             parts.append(store.attend(q, scaling))
-        out, lse = merge(parts) if len(parts) > 1 else parts[0]
+        out, lse = merge(parts)
         if self.memory.recent is not None:
             self.memory.recent.add(layer, k, v, self.table)
         if self.memory.policy.per_chunk:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from omnimem_cli.memory.repositioning import PositionMap
 from omnimem_cli.memory.rotary import Rotary
+from omnimem_cli.memory.several_stores import RowStores
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import PREFIX, TokenChunk
@@ -55,13 +56,13 @@ class Recent:
         """Raw [3, ...] to the places held here."""
         return torch.where(raw > self._map.anchor, raw - self._shift, raw) if self._shift else raw
 
-    def windows(self, layer: int, windows: Sequence[tuple[float, float]]) -> "WindowStores":
+    def windows(self, layer: int, windows: Sequence[tuple[float, float]]) -> "RowStores":
         """Copies of a layer's entries of video time [start, end) of each window."""
         store = self.stores[layer]
         inside = (store.table.inside(*window).nonzero()[None, :, 1] for window in windows)
-        return WindowStores([store.select(index) for index in inside])
+        return RowStores([store.select(index) for index in inside])
 
-    def ends(self, windows: "WindowStores") -> Tensor:
+    def ends(self, windows: "RowStores") -> Tensor:
         """int64 [3, B]: the place after the last entry of each window; of an empty one, after the prefix."""
         lasts = [int(store.table["position"].amax()) for store in windows.rows]
         raw = torch.tensor(lasts, device=self.stores[0].device)
@@ -90,16 +91,3 @@ class Recent:
                 raw = store.table.raw_positions
                 moved = torch.where(raw > self._map.anchor, before - self._shift, 0)
                 store.rotate(*self._rotary.angles(moved))
-
-
-class WindowStores:
-    """What the rows of a fork see in one layer: a store each."""
-
-    def __init__(self, rows: Sequence[Store]):
-        self.rows = rows
-
-    def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-        """As ``Store.attend``, row by row: q [B, H, n, d]."""
-        rows = zip(q.split(1), self.rows, strict=True)
-        out, lse = zip(*(store.attend(row, scaling) for row, store in rows), strict=True)
-        return torch.cat(out), torch.cat(lse)

@@ -119,8 +119,10 @@ class Store:
 
         q [B, h, n, d] and lse fp32 [B, h, n] are of those h query heads alone.
         """
-        place, groups = moments.place(self.table), self._keys.shape[1]
         paid = q.new_zeros(q.shape[0], q.shape[2], moments.places, dtype=torch.float32)
+        if not len(self):
+            return paid
+        place, groups = moments.place(self.table), self._keys.shape[1]
         for i, group in enumerate(head * groups // of for head in heads):
             keys = self._keys[0, group]
             paid += placed_attention(q[:, i], lse[:, i], keys, scaling, place[group % self.rows], moments.places)

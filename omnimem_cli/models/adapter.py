@@ -116,6 +116,13 @@ class Stream(Protocol):
     def prompt_ids(self, text: str) -> list[int]:
         """Token ids of the prompt around a question, in any order, for the penalty."""
 
+    def again(self, plan: Plan, after_s: float) -> "Stream":
+        """A new stream of the same media, in the form of ``plan``, that begins ``after_s`` seconds after this one.
+
+        Its tokens have the positions of their time, as in a stream of that form from the beginning; a rule of positions
+        without a clock begins where this stream was at that time. No state changes.
+        """
+
     def state(self) -> dict:
         """Plain numbers and tensors that resume a stream of the same media and plan with ``load_state``."""
 

@@ -30,7 +30,8 @@ class Row:
     ``trained_positions``: positions seen in training; None where unknown; ``window_s``: the longest stretch of
     speech that it transcribes at once; ``world``: the comment that marks the only files it understands,
     None for a model of the world at large; ``evidence_heads``: (layer, query head) pairs whose attention tells where an
-    answer comes from, empty where nobody measured it; ``evidence_score``: the least score of evidence.
+    answer comes from, empty where nobody measured it; ``evidence_score``: the least score of evidence;
+    ``look_detail``: how many times the frames, and the pixels of each, of a watch a second look takes.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Row:
     world: str | None = None
     evidence_heads: tuple[tuple[int, int], ...] = ()
     evidence_score: float = 0.1
+    look_detail: float = 2.0
 
     def weights_gb(self, dtype: str) -> float:
         """10^9 bytes of weights in memory."""
@@ -225,6 +227,7 @@ ROWS = (
         world="omnimem world",
         evidence_heads=((3, 0), (3, 3)),
         evidence_score=0.3,
+        look_detail=1.0,
     ),
 )
 

@@ -1,6 +1,6 @@
 """Evidence in texts for people: the times where its spans begin, after each line. Knows result objects only."""
 
-from omnimem_cli.base.timecode import format_clock
+from omnimem_cli.base.timecode import format_clock, format_span
 
 NO_LINE_OF_TEXT = ("#", "|", "```", "---")
 """How lines begin to which nothing can be added: headings, tables, code, rules."""
@@ -31,6 +31,16 @@ def answer_with_times(answer: dict) -> str:
     text, found = answer["answer"], times(answer.get("evidence", []))
     gap = "\n\n" if "\n" in text else " "
     return f"{text}{gap}{found}" if text and found else text
+
+
+def look_note(answer: dict) -> str:
+    """What a second look looked at, and what was said before if that was something else; empty without a look."""
+    look = answer.get("look")
+    if look is None or not look["spans"]:
+        return ""
+    spans = ", ".join(format_span(span["start_s"], span["end_s"]) for span in look["spans"])
+    before = f"; before: {look['before']['answer']}" if look["changed"] else ", the answer is the same"
+    return f"Looked again at {spans}{before}"
 
 
 def item_times(answer: dict) -> dict[str, str]:

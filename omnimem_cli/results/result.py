@@ -76,6 +76,11 @@ def dropped_warnings(dropped: int, entered: int) -> list[dict]:
     return [warning("not_finite", text)]
 
 
+def not_looked(reason: str) -> dict:
+    """What to say of a second look that was asked for and could not be had; ``reason``: a sentence."""
+    return warning("not_looked", f"No second look: {reason} The answers rest on the memory alone.")
+
+
 def deaf_warnings(bounds_s: Sequence[float], watched_s: float) -> list[dict]:
     """What to say of spans (start, end, start, ...) whose sound was decoded, and no token of it entered the model.
 

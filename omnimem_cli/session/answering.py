@@ -2,6 +2,8 @@
 
 Knows no task, no schema and no text of its own."""
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,13 +34,15 @@ class Sampling:
 class Answer:
     """What the model wrote; ``finished`` is False when it ran into ``max_tokens``, or was ended because of them.
 
-    ``attention``: what its evidence is computed from; None where none was observed.
+    ``attention``: what its evidence is computed from; None where none was observed. ``confidence``: the geometric mean
+    of its tokens' probabilities.
     """
 
     text: str
     tokens: int
     finished: bool
     attention: AnswerAttention | None = field(default=None, compare=False, repr=False)
+    confidence: float = field(default=1.0, compare=False)
 
     @property
     def evidence(self) -> list[dict]:
@@ -71,12 +75,14 @@ class AnswerLoop:
         self.prompts: list[list[int]] = [[] for _ in questions]
         self.written: list[list[int]] = [[] for _ in questions]
         self.open = [True] * len(questions)
+        self.chosen_logs: list[list[float]] = [[] for _ in questions]  # log-probabilities of what was chosen
         self.logits = self._step(*left_padded(questions))
 
     def run(self, max_tokens: int, stop: Sequence[str]) -> list[Answer]:
         """Tokens until every row has ended or holds ``max_tokens``."""
         for step in range(max_tokens):
             chosen = self._choose()
+            self._note_logs(chosen)
             for row, token in enumerate(chosen.tolist()):
                 chosen[row] = self._write(row, token, max_tokens - step - 1, stop)
             if not any(self.open) or step + 1 == max_tokens:
@@ -99,6 +105,13 @@ class AnswerLoop:
         shares = nucleus((below / self.sampling.temperature).softmax(-1), self.sampling.top_p).cpu()
         rows = zip(shares, self.generators, strict=True)  # the generators draw on the CPU
         return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
+
+    def _note_logs(self, chosen: Tensor) -> None:
+        """Remember how likely the model itself took the tokens [B] to be, in rows that are still open."""
+        logs = self.logits.float().log_softmax(-1).gather(-1, chosen[:, None].to(self.logits.device))
+        for row, log in enumerate(logs[:, 0].tolist()):
+            if self.open[row]:
+                self.chosen_logs[row].append(log)
 
     def _penalised(self, logits: Tensor) -> Tensor:
         """Logits [B, V] with those of tokens that the row has written lowered."""
@@ -139,7 +152,9 @@ class AnswerLoop:
         bound = self.bound[row]
         cut = None if bound else _cut(text, stop)
         finished = not self.open[row] and not (bound and bound.cut)
-        return Answer((text if cut is None else text[:cut]).strip(), len(self.written[row]), finished)
+        said = (text if cut is None else text[:cut]).strip()
+        confidence = math.exp(statistics.fmean(self.chosen_logs[row]))
+        return Answer(said, len(self.written[row]), finished, confidence=confidence)
 
 
 def text_ends(adapter: Adapter, written: Sequence[int]) -> list[int]:

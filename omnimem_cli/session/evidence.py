@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from omnimem_cli.models.adapter import Adapter
 
 QUESTION_WEIGHT = 0.6  # a short answer often reads what the question's tokens have found
+LOOK_WEIGHT = 2.0  # the same, where it is asked what else may matter
 EDGE = 0.25  # a span holds the moments of at least this share of the highest
 EIGHTHS = (4, 5, 6, 7)  # of a model's depth, at which an unmeasured one is observed
 GAP = 1  # moments that a span may bridge
@@ -77,6 +78,13 @@ class AnswerAttention:
     def of_answer(self) -> list[dict]:
         """Evidence of the whole answer: {start_s, end_s, kind, score}, the best first, at most MOST_SPANS."""
         return self._evidence(self._strongest(self.own) + QUESTION_WEIGHT * self.question**2)
+
+    def strongest(self) -> list[tuple[float, float]]:
+        """Moments [start_s, end_s) to which the question or its answer paid more than usual, the most first."""
+        strength = (self._strongest(self.own) + LOOK_WEIGHT * self.question**2).sum(0)
+        start_s, step_s = self.moments.start_s, self.moments.step_s
+        order = strength.argsort(descending=True, stable=True).tolist()
+        return [(start_s + i * step_s, start_s + (i + 1) * step_s) for i in order if strength[i] > 0]
 
     def of_text(self, start: int, end: int) -> list[dict]:
         """Evidence of the characters [start, end) of the answer, from their own tokens alone."""

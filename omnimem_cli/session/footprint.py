@@ -5,7 +5,7 @@ Knows budgets, geometry and plans; loads nothing and decodes nothing.
 
 import bisect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from omnimem_cli.base.budget import Budget
@@ -17,6 +17,7 @@ from omnimem_cli.memory.budget import Geometry
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.session.look import look_plan
 from omnimem_cli.session.transients import (
     asking_bytes,
     observed_bytes,
@@ -38,8 +39,8 @@ class WatchFootprint:
 
     ``prefix`` and ``text``: tokens that every layer keeps in addition to its entries; ``layers`` hold a chunk in
     flight; ``chunk``: tokens of --chunk; ``window``: of the prefix and the longest window that is read
-    whole, 0 where none is; ``transient_bytes``: tokens of a chunk to bytes that are no entries (encoders, activations,
-    questions).
+    whole, 0 where none is; ``look``: of a segment of a second look, 0 without one; ``transient_bytes``: tokens of a
+    chunk to bytes that are no entries (encoders, activations, questions).
     """
 
     shape: Geometry
@@ -50,6 +51,7 @@ class WatchFootprint:
     chunk: int | None
     transient_bytes: Callable[[int], int]
     window: int = 0
+    look: int = 0
     whole: int | None = None  # tokens of all of the input
     bounded: bool = True  # the policy evicts
 
@@ -60,8 +62,12 @@ class WatchFootprint:
 
     @property
     def chunk_copies(self) -> int:
-        """Layers that hold a chunk whole, those that hold it for windows once more."""
-        return self.layers + (self.shape.layers if self.window else 0)
+        """Layers that hold a chunk whole, those that hold it for windows once more.
+
+        After the watch, all layers hold as many tokens of a second look.
+        """
+        watch = self.layers + (self.shape.layers if self.window else 0)
+        return max(watch, self.shape.layers if self.look else 0)
 
     def chunk_tokens(self, entries: int) -> int:
         """Tokens of a chunk: at least one segment, however small --chunk is."""
@@ -84,6 +90,7 @@ class WatchFootprint:
 
     def _bytes(self, entries: int, chunk: int) -> int:
         stored = self.shape.layers * (self.fixed + entries) + self.layers * self.plan.late_tokens
+        chunk = max(chunk, self.look)
         stored += self.chunk_copies * chunk + self.shape.layers * self.window
         return self.shape.entry_bytes * stored + self.transient_bytes(chunk)
 
@@ -106,6 +113,7 @@ def footprint_of(
     segments = math.ceil(recent_s / plan.format.segment_s + 1)
     window = prefix + segments * plan.tokens_per_segment if recent_s else 0
     shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
+    look = look_plan(media, settings, adapter) if settings.look_again else None
     return WatchFootprint(
         shape,
         prefix=prefix,
@@ -113,8 +121,11 @@ def footprint_of(
         plan=plan,
         layers=shape.layers if policy.per_chunk else 1,
         chunk=settings.chunk,
-        transient_bytes=_transient_bytes_of(settings, policy, adapter, plan, media, shape, window),
+        transient_bytes=_transient_bytes_of(
+            settings, policy, adapter, [plan, *([look] if look else [])], media, shape, window
+        ),
         window=window,
+        look=look.tokens_per_segment if look else 0,
         whole=_tokens(media, plan),
         bounded=policy.bounded,
     )
@@ -136,11 +147,18 @@ def _tokens(media: Media, plan: Plan) -> int | None:
 
 
 def _transient_bytes_of(
-    settings: Settings, policy: Policy, adapter: Adapter, plan: Plan, media: Media, shape: Geometry, window: int
+    settings: Settings,
+    policy: Policy,
+    adapter: Adapter,
+    plans: Sequence[Plan],
+    media: Media,
+    shape: Geometry,
+    window: int,
 ) -> Callable[[int], int]:
     """Tokens of a chunk to bytes. No question is asked during a chunk, so the larger of the two counts.
 
-    While windows are asked about there are copies of ``window`` and chunk in all layers.
+    While windows are asked about there are copies of ``window`` and chunk in all layers. ``plans``: of the watch, and
+    of what follows it.
     """
     sizes, itemsize = widths(adapter.model.config), adapter.dtype.itemsize
     stride, tokens = getattr(policy, "stride", 1), question_tokens_in_flight(settings.answer_tokens)
@@ -151,7 +169,10 @@ def _transient_bytes_of(
         windows = shape.layers * shape.kv_bytes * (chunk + window) if window else 0
         return asking + max(windows, observed)  # evidence of windows is not observed
 
-    return lambda chunk: max(transient_bytes(sizes, plan, chunk, itemsize, stride), asked(chunk)) + held
+    def encoded(chunk: int) -> int:
+        return max(transient_bytes(sizes, plan, chunk, itemsize, stride) for plan in plans)
+
+    return lambda chunk: max(encoded(chunk), asked(chunk)) + held
 
 
 def _moments(media: Media) -> Moments:
@@ -163,7 +184,7 @@ def _entries_within(size: int, footprint: WatchFootprint) -> int:
     """Entries per layer of which ``size`` bytes hold at every moment. Raises DoesNotFitError naming the least."""
     shape, copies = footprint.shape, footprint.chunk_copies
     fixed = shape.layers * (footprint.fixed + footprint.window) + footprint.layers * footprint.plan.late_tokens
-    chunk_tokens = max(footprint.chunk or 0, footprint.plan.tokens_per_segment)
+    chunk_tokens = max(footprint.chunk or 0, footprint.plan.tokens_per_segment, footprint.look)
     tokens = size // shape.entry_bytes - fixed  # of entries and of chunks in flight, over all layers
     entries = (tokens - copies * chunk_tokens) // shape.layers
     if (

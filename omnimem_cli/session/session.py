@@ -15,13 +15,13 @@ import torch
 from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.media.segment import Media, Segment, overlap_s
 from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
-from omnimem_cli.memory.fork import Observer
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
 from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling, text_ends
 from omnimem_cli.session.evidence import EvidenceRule, attention_of, rule_of
 from omnimem_cli.session.grammar import bound_answers
+from omnimem_cli.session.look import SecondLook, Stretches
 from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
 
 Window = tuple[float, float]
@@ -53,7 +53,8 @@ class Session:
 
     ``questions`` and ``question_tokens_in_flight``: the most questions of one batch, and the tokens of its
     questions and answers. ``deaf_s``: bounds (start, end, start, ...) of the spans whose decoded sound gave no token.
-    ``evidence_rule``: whose attention tells the evidence of an answer (None: the model's own).
+    ``evidence_rule``: whose attention tells the evidence of an answer (None: the model's own). ``look``: how moments
+    are looked at again, where the video can be read.
     """
 
     stream: Stream
@@ -63,6 +64,7 @@ class Session:
     questions: int = QUESTIONS
     question_tokens_in_flight: int = question_tokens_in_flight(ANSWER_TOKENS)
     evidence_rule: EvidenceRule | None = None
+    look: SecondLook | None = None
     stage_times: StageTimes = field(default_factory=StageTimes)
     video_s: float = 0.0
     audio_s: float = 0.0
@@ -95,10 +97,10 @@ class Session:
         """Take in all of ``source``; after each chunk yield its end and the segments that went in."""
         prefix = [] if self.chunks_seen else [self.stream.prefix]
         for segments in _batches(source, self.segments_per_chunk):
-            with self._timed("encode_s"):
+            with self.timed("encode_s"):
                 chunk = concat([*prefix, *self.stream.encode(segments)])
             sounds = self.memory.seen[AUDIO]
-            with self._timed("prefill_s"):
+            with self.timed("prefill_s"):
                 self.memory.absorb(chunk)
             prefix = []
             if self.memory.seen[AUDIO] == sounds:
@@ -124,7 +126,7 @@ class Session:
         stop: Sequence[str] = (),
         penalty: float = 1.0,
         evidence: bool = False,
-        observer: Observer | None = None,
+        detail: Stretches | None = None,
         grammars: Sequence[str | None] = (),
     ) -> list[Answer]:
         """Answer every text, in as few batches as there is room for, over one uncopied memory.
@@ -132,15 +134,18 @@ class Session:
         ``window`` restricts what is read to video time [start, end). ``whole``: one window per text, read as it came
         in, evicted or not, from the newest chunk and the seconds before it that the memory holds. ``stop``: texts
         that end an answer and are cut off; ``penalty`` above 1 makes each answer repeat itself less. ``evidence``:
-        observe the attention of each answer, in place of ``observer``. ``grammars``: one per text that binds its
+        observe the attention of each answer. ``detail``: stretches for each text, read with all of the memory.
+        ``grammars``: one per text that binds its
         answer (llguidance's form), None where it is free.
         """
         questions = self.stream.question(texts)
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
             fork = self.memory.fork(window) if whole is None else self.memory.fork_windows(whole[rows])
+            if detail is not None:
+                fork = detail[0].fork(detail[1][rows])
             bound = bound_answers(self.adapter.vocabulary, grammars[rows]) if any(grammars) else ()
-            observed = self._observed(window) if evidence else observer
+            observed = self._observed(window) if evidence else None
             asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observed, bound)
             if self.adapter.penalty != 1.0:
                 asking.prompts = [self.stream.prompt_ids(text) for text in texts[rows]]
@@ -149,7 +154,7 @@ class Session:
                 return answers
             return self._with_attention(answers, asking, observed, [len(question) for question in questions[rows]])
 
-        with self._timed("answer_s"):
+        with self.timed("answer_s"):
             return [a for rows in self._question_batches(questions, max_tokens) for a in answered(rows)]
 
     def state(self) -> dict:
@@ -199,7 +204,7 @@ class Session:
             yield slice(start, len(questions))
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str) -> Iterator[None]:
         """Add the seconds inside to a stage; a GPU has done its share of the work when they end."""
         began = time.perf_counter()
         yield

@@ -7,8 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.results.codes import warning
+from omnimem_cli.results.result import not_looked
 from omnimem_cli.tasks.evidence import evidence_by_item
 from omnimem_cli.tasks.presets import answer_schema
 from omnimem_cli.tasks.presets.preset import Question
@@ -19,6 +21,7 @@ from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
     from omnimem_cli.session.answering import Answer
+    from omnimem_cli.session.look import Looked, Stretches
     from omnimem_cli.session.session import Session
 
 
@@ -39,12 +42,34 @@ class Ask(Task):
         self.warnings: list[dict] = []
 
     def finish(self, session: "Session", end_s: float) -> dict:
-        """``{"answers": [{id, question, answer, status, data, evidence, item_evidence}]}`` in the questions' order."""
+        """``{"answers": [{id, question, answer, status, data, evidence, item_evidence}]}`` in the questions' order.
+
+        Where the session can look again, each has ``look`` as well: {spans, before, changed}.
+        """
+        answers = self._put(session, range(len(self.questions)))
+        looked = self._look_again(session, answers)
+        if looked is None:
+            return {"answers": [self._record(q, a) for q, a in zip(self.questions, answers, strict=True)]}
+        every = zip(self.questions, answers, looked, strict=True)
+        return {"answers": [self._looked(question, *both) for question, *both in every]}
+
+    def _put(self, session: "Session", rows: Sequence[int], detail: "Stretches | None" = None) -> "list[Answer]":
+        """The answers to some of the questions."""
+        questions = [self.questions[row] for row in rows]
         unasked = session.adapter.row.world is not None  # a model of a generated world says so by itself
-        asked = [self._text(question, not unasked) for question in self.questions]
-        grammars = [None if q.schema is None else answer_schema.grammar(q.schema) for q in self.questions]
-        answers = answers_to(session, asked, max_tokens=self.settings.answer_tokens, grammars=grammars)
-        return {"answers": [self._record(q, a) for q, a in zip(self.questions, answers, strict=True)]}
+        texts = [self._text(question, not unasked) for question in questions]
+        grammars = [None if q.schema is None else answer_schema.grammar(q.schema) for q in questions]
+        return answers_to(session, texts, max_tokens=self.settings.answer_tokens, detail=detail, grammars=grammars)
+
+    def _look_again(self, session: "Session", answers: "list[Answer]") -> "list[Looked] | None":
+        """One per answer; None where the session cannot look again."""
+        if session.look is None:
+            return None
+        try:
+            return session.look.again(answers, lambda rows, *detail: self._put(session, rows, detail))
+        except InputError as error:  # the watch is done, and its answers count
+            self.warnings.append(not_looked(error.message))
+            return None
 
     def _text(self, question: Question, may_be_absent: bool) -> str:
         wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
@@ -53,9 +78,18 @@ class Ask(Task):
         schema = json.dumps(question.schema, ensure_ascii=False)
         return f"{instruct(question.text, **wishes)}\n\n{SCHEMA}\n{schema}"
 
+    def _looked(self, question: Question, before: "Answer", looked: "Looked") -> dict:
+        """The record of the last answer, with what was looked at for it and what was said before."""
+        record = self._record(question, looked.answer)
+        kept = ("answer", "status", "data")
+        first = _read(question, before)
+        said = dict(zip(kept, first[:3], strict=True))
+        spans = [{"start_s": round(start_s, 3), "end_s": round(end_s, 3)} for start_s, end_s in looked.spans]
+        return record | {"look": {"spans": spans, "before": said, "changed": said != {k: record[k] for k in kept}}}
+
     def _record(self, question: Question, answer: "Answer") -> dict:
-        read = self._words if question.schema is None else self._data
-        said, status, data = read(answer, f"The answer to {question.id!r}")
+        said, status, data, warnings = _read(question, answer)
+        self.warnings += warnings
         return {
             "id": question.id,
             "question": question.text,
@@ -66,29 +100,35 @@ class Ask(Task):
             "item_evidence": evidence_by_item(data, answer),
         }
 
-    def _words(self, answer: "Answer", what: str) -> tuple[str, str, None]:
-        """Text, status and no data."""
-        reply = clean_reply(answer.text, answer.finished, what, answer.tokens)
-        self.warnings += reply.warnings
-        if not reply.text:
-            return reply.text, "empty", None
-        if says_absent(reply.text):
-            return reply.text, "not_in_video", None
-        return reply.text, "answered" if answer.finished else "cut", None
 
-    def _data(self, answer: "Answer", what: str) -> tuple[str, str, object]:
-        """Text, status and the value that it holds."""
-        try:
-            data = answer_schema.value(answer.text)
-        except ValueError:
-            message = f"{what} reached its token limit before it could fit its schema."
-            self.warnings.append(warning("answer_invalid", message))
-            return answer.text, "cut", None
-        if not answer.finished:
-            message = f"{what} reached its token limit: it was closed early and may be incomplete."
-            self.warnings.append(warning("answer_cut", message))
-            return answer.text, "cut", data
-        return answer.text, "not_in_video" if _is_nothing(data) else "answered", data
+Reading = tuple[str, str, object, list[dict]]
+"""Text of an answer, its status, its data and what to warn of."""
+
+
+def _read(question: Question, answer: "Answer") -> Reading:
+    read = _words if question.schema is None else _data
+    return read(answer, f"The answer to {question.id!r}")
+
+
+def _words(answer: "Answer", what: str) -> Reading:
+    reply = clean_reply(answer.text, answer.finished, what, answer.tokens)
+    if not reply.text:
+        return reply.text, "empty", None, reply.warnings
+    if says_absent(reply.text):
+        return reply.text, "not_in_video", None, reply.warnings
+    return reply.text, "answered" if answer.finished else "cut", None, reply.warnings
+
+
+def _data(answer: "Answer", what: str) -> Reading:
+    try:
+        data = answer_schema.value(answer.text)
+    except ValueError:
+        message = f"{what} reached its token limit before it could fit its schema."
+        return answer.text, "cut", None, [warning("answer_invalid", message)]
+    if not answer.finished:
+        message = f"{what} reached its token limit: it was closed early and may be incomplete."
+        return answer.text, "cut", data, [warning("answer_cut", message)]
+    return answer.text, "not_in_video" if _is_nothing(data) else "answered", data, []
 
 
 def _is_nothing(data: object) -> bool:

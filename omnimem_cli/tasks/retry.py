@@ -12,6 +12,7 @@ from omnimem_cli.tasks.reply import has_loop
 
 if TYPE_CHECKING:
     from omnimem_cli.session.answering import Answer
+    from omnimem_cli.session.look import Stretches
     from omnimem_cli.session.session import Session, Window
 
 PENALTY = 1.2  # what the paper of the penalty found to balance truth and repetition
@@ -24,20 +25,24 @@ def answers_to(
     max_tokens: int,
     window: "Window | None" = None,
     whole: "Sequence[Window] | None" = None,
+    detail: "Stretches | None" = None,
     grammars: Sequence[str | None] = (),
 ) -> "list[Answer]":
-    """One answer per text, in order. ``window``, ``whole`` and ``grammars``: as `Session.ask` has them. What a grammar
-    binds is not put again: repeats may be right in data.
+    """One answer per text, in order; the keywords are those of `Session.ask`.
+
+    What a grammar binds is not put again: repeats may be right in data.
 
     A second answer that loops too, or is empty, does not replace the first.
     """
     how = {"max_tokens": max_tokens, "window": window, "stop": STOPS, "evidence": whole is None}
-    answers = session.ask(texts, whole=whole, grammars=grammars, **how) if texts else []
+    answers = session.ask(texts, whole=whole, detail=detail, grammars=grammars, **how) if texts else []
     free = [i for i in range(len(answers)) if not grammars or grammars[i] is None]
     looping = [i for i in free if has_loop(answers[i].text)]
     if looping:
         again_whole = None if whole is None else [whole[i] for i in looping]
-        again = session.ask([texts[i] for i in looping], whole=again_whole, **how, penalty=PENALTY)
+        again_detail = None if detail is None else (detail[0], [detail[1][i] for i in looping])
+        asked = [texts[i] for i in looping]
+        again = session.ask(asked, whole=again_whole, detail=again_detail, **how, penalty=PENALTY)
         for i, answer in zip(looping, again, strict=True):
             if answer.text.strip() and not has_loop(answer.text):
                 answers[i] = answer

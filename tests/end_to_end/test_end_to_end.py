@@ -10,6 +10,7 @@ import pytest
 import zoo
 from fake_run import lines, omnimem
 
+import omnimem_cli
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media import ffmpeg
 from omnimem_cli.models import loader
@@ -55,6 +56,17 @@ def test_every_task_writes_its_files_for_a_real_clip(capsys):
         result = json.loads(Path(name).read_text())
         jsonschema.validate(result, results.schema())
         assert result["input"]["digest"].startswith("sha256:")
+
+
+def test_a_second_look_is_in_the_result_of_a_file_and_of_its_memory():
+    shutil.copy(Path(omnimem_cli.__file__).parent / "world" / "demo.mp4", "talk.mp4")
+    ask = ["ask", "-m", "nano", "-q", "--look-again", "-Q", "What is written on the first slide?", "-f", "json"]
+    assert omnimem(*ask, "talk.mp4", "--budget", "64", "--keep-memory") == 0
+    watched = json.loads(Path("talk.answers.json").read_text("utf-8"))
+    assert omnimem(*ask, "talk.omnimem", "-o", "again.json") == 0
+    again = json.loads(Path("again.json").read_text("utf-8"))
+    assert watched["answers"][0]["look"]["spans"] and again["answers"] == watched["answers"]
+    assert watched["memory"]["peak_bytes"] > watched["memory"]["bytes"] and not watched["warnings"]
 
 
 def test_the_built_in_model_says_that_it_knows_nothing_of_real_videos(capsys):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import footage
 import kept
@@ -18,6 +19,7 @@ from scripted import ScriptedSession, mute, sound, watch
 from streams import media_of
 
 from omnimem_cli.base.budget import parse_budget
+from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.process import limits, stop_signals
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.calibration import calibrate
@@ -293,6 +295,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "quiet_sound": lambda place: transcribed(sound(0.0, [(4.0, 0.0), (4.0, 0.003)])),
     "quiet_skipped": lambda place: transcribed(sound(0.0, [(40.0, 0.2), *[(0.5, 0.002), (0.5, 0.0002)] * 40])),
     "notes_late": notes_from_a_memory,
+    "not_looked": lambda place: look_at_what_is_gone(),
     "no_text": lambda place: clean_reply("", True, "It", 5).warnings,
     "sound_not_entered": lambda place: deaf_warnings([0.0, 40.0], 60.0),
     "nothing_written": lambda place: transcribed(sound(0.0, [(120.0, 0.2)]), ""),
@@ -302,6 +305,18 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "answer_empty": lambda place: clean_reply("", True, "It").warnings,
     "answer_invalid": lambda place: asked_for_a_number(),
 }
+
+
+def look_at_what_is_gone() -> list[dict]:
+    """A question to a session whose video is gone when it would look again."""
+    session, task = ScriptedSession(["A dog."]), Ask(Settings(), [Question("q1", "What?")])
+    session.look = SimpleNamespace(again=gone)
+    task.finish(session, 4.0)
+    return task.warnings
+
+
+def gone(*_):
+    raise InputError("a.mp4 does not exist.")
 
 
 @pytest.fixture

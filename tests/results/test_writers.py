@@ -62,6 +62,21 @@ def test_how_an_answer_ended_is_said_in_plain_words(name):
     assert not any(note in WRITERS[name](answers(["Buy"])) for note in ENDS.values())
 
 
+@pytest.mark.parametrize("name", ["md", "html"])
+def test_a_second_look_says_where_and_what_it_changed(name):
+    spans = [{"start_s": 10.0, "end_s": 14.0}, {"start_s": 30.0, "end_s": 33.0}]
+    before = {"answer": "Sell", "status": "answered", "data": None}
+    record = answers(None, "Buy")
+    looked = record["answers"][0]
+    looked["look"] = {"spans": spans, "before": before, "changed": True}
+    text = WRITERS[name](record)
+    assert "Looked again at 0:10–0:14, 0:30–0:33; before: Sell" in text
+    looked["look"]["changed"] = False
+    assert "the answer is the same" in WRITERS[name](record) and "Sell" not in WRITERS[name](record)
+    looked["look"]["spans"] = []
+    assert "Looked again" not in WRITERS[name](record)
+
+
 def test_json_is_the_result_itself():
     record = result("summarize", {"summary": {"text": "naïve 列車", "chapters": []}})
     text = WRITERS["json"](record)

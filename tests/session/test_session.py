@@ -10,6 +10,7 @@ import pytest
 import torch
 from library_cache import library_cache
 from oracles import QUESTION_TEXT, one_shot_inputs
+from sessions import session_of
 from streams import frames_of, media_of, segments_of, sound_of
 from transformers import RepetitionPenaltyLogitsProcessor
 
@@ -32,22 +33,6 @@ WATCHES = {  # fps, seconds of picture, seconds of sound
     "audio only": (1, None, 6.5),
     "six minutes of sound": (1, 2.0, 361.0),
 }
-
-
-def session_of(adapter, video_s, audio_s, fps=2, policy="full", entries=120, chunk=100, **kw):
-    """A session that has watched noise of these lengths, and what it watched."""
-    frames = None if video_s is None else frames_of(video_s, fps, 112, 84)
-    sound = None if audio_s is None else sound_of(audio_s)
-    media = media_of(video_s, audio_s)
-    plan = adapter.plan(media, WatchOptions(fps=fps, max_pixels=112 * 84))
-    stream = adapter.open(media, plan)
-    if sound is not None:
-        stream.scan_audio(torch.from_numpy(sound))
-    budgets = even_budgets(4, entries, 0.5, video_s is not None, audio_s is not None)
-    memory = Memory(adapter.decoder, make_policy(policy), budgets, dtype=torch.float32)
-    session = Session(stream, memory, chunk, **kw)
-    moments = [chunk_end for chunk_end, _ in session.watch(segments_of(plan.format, frames, sound))]
-    return session, moments, (frames, sound)
 
 
 @pytest.mark.parametrize("shape", WATCHES)
@@ -252,10 +237,15 @@ def test_questions_in_several_batches_are_answered_as_in_one(tiny_adapter, bound
     together, rows = session.ask(asked, max_tokens=12), []
     setattr(session, bound, value)
 
-    def count(_layer, q, *_):
-        rows.append(len(q))
+    def fork():
+        made = memory_fork()
+        forward = made.forward
+        made.forward = lambda embeds, *more: rows.append(len(embeds)) or forward(embeds, *more)
+        return made
 
-    assert session.ask(asked, max_tokens=12, observer=count) == together
+    memory_fork = session.memory.fork
+    session.memory.fork = lambda _window: fork()
+    assert session.ask(asked, max_tokens=12) == together
     assert max(rows) == most
 
 
@@ -299,3 +289,15 @@ def test_evidence_does_not_depend_on_the_questions_of_the_batch(tiny_adapter):
     assert len(alone.attention.own) == alone.tokens - 1  # the last one was never read
     torch.testing.assert_close(alone.attention.own, together.attention.own, atol=1e-3, rtol=1e-2)
     torch.testing.assert_close(alone.attention.usual, together.attention.usual, atol=1e-3, rtol=1e-2)
+
+
+def test_confidence_is_how_likely_the_model_took_its_own_tokens_to_be(tiny_folder):
+    library, adapter = load(str(tiny_folder), device="cpu"), load(str(tiny_folder), device="cpu")
+    session, _, media = session_of(adapter, 4.0, 4.0)
+    inputs = one_shot_inputs(library, 2, *media)
+    out = library.model.generate(
+        **inputs, max_new_tokens=6, do_sample=False, output_logits=True, return_dict_in_generate=True
+    )
+    logs = torch.stack(out.logits)[:, 0].float().log_softmax(-1).amax(-1)
+    (answer,) = session.ask([QUESTION_TEXT], max_tokens=6)
+    assert answer.confidence == pytest.approx(float(logs.mean().exp()), rel=1e-3)

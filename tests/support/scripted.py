@@ -37,6 +37,7 @@ class ScriptedSession:
     now_s: float = 0.0
     window_s: float = 30.0  # that the model hears at once
     world: str | None = "omnimem world"
+    look: object = None
 
     @property
     def plan(self) -> SimpleNamespace:
@@ -56,7 +57,7 @@ class ScriptedSession:
         stop: Sequence[str] = (),
         penalty: float = 1.0,
         evidence: bool = False,
-        observer=None,
+        detail=None,
         grammars: Sequence[str | None] = (),
     ) -> list[Answer]:
         how = (window, whole and list(whole), max_tokens, self.now_s, penalty, tuple(grammars))

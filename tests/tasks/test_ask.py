@@ -5,6 +5,7 @@ from scripted import ScriptedSession, mute, watch
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.session.answering import Answer
+from omnimem_cli.session.look import Looked
 from omnimem_cli.tasks.ask import Ask
 from omnimem_cli.tasks.presets.answer_schema import grammar
 from omnimem_cli.tasks.presets.preset import Question
@@ -107,3 +108,43 @@ def test_data_that_is_nested_without_end_is_no_data():
     deep = "[" * 400 + "]" * 400
     assert ended(deep, {}) == ("cut", None, ["answer_invalid"])
     assert ended('["' + "[" * 400 + '\\""]', {})[0] == "answered"
+
+
+class Look:
+    """A second look in which every question is put once more, over some spans."""
+
+    def __init__(self, *spans):
+        self.spans = list(spans)
+
+    def again(self, answers, ask):
+        return [
+            Looked(answer, self.spans) for answer in ask(list(range(len(answers))), "a detail", [[]] * len(answers))
+        ]
+
+
+def looked_at(questions, replies, *spans):
+    session, task = ScriptedSession(replies), Ask(Settings(), questions)
+    session.look = Look(*spans)
+    return task.finish(session, 10.0)["answers"], session.asked, task
+
+
+def test_after_a_second_look_the_last_answer_counts_and_the_first_is_told():
+    questions = [Question("q1", "Who?"), Question("names", "Names?", NAMES)]
+    replies = [NOT_IN_VIDEO, '["Ann"]', "Ann.", '["Ann"]']
+    answers, asked, task = looked_at(questions, replies, (2.0, 4.0))
+    spans = [{"start_s": 2.0, "end_s": 4.0}]
+    before = {"answer": NOT_IN_VIDEO, "status": "not_in_video", "data": None}
+    assert (answers[0]["answer"], answers[0]["status"]) == ("Ann.", "answered")
+    assert answers[0]["look"] == {"spans": spans, "before": before, "changed": True}
+    assert answers[1]["look"]["changed"] is False and answers[1]["data"] == ["Ann"]
+    assert [call.grammars for call in asked] == [(None, grammar(NAMES))] * 2 and task.warnings == []
+
+
+def test_only_the_last_answer_is_warned_of():
+    _, _, task = looked_at([Question("q1", "Who?")], ["", "Ann."], (2.0, 4.0))
+    assert task.warnings == []
+
+
+def test_answers_of_a_session_that_cannot_look_again_say_nothing_of_it():
+    answers, _, _ = run([Question("q1", "Who?")], ["Ann."])
+    assert "look" not in answers[0]

@@ -23,6 +23,7 @@ from omnimem_cli.commands.options import Group, examples, option, takes
 
 EXAMPLES = (
     "omnimem bench needle",
+    "omnimem bench needle --policies omnimem,omnimem+look --budgets 1/8,1/16",
     "omnimem bench needle --policies omnimem,uniform --budgets 1/8,1/16 --videos 40 -f json",
 )
 
@@ -46,12 +47,12 @@ def needle(
     options: BenchOptions,
 ) -> None:
     """Ask about generated videos with known answers; print accuracy by policy and budget, and plot it."""
-    from omnimem_cli.bench.needle import Needle, bench_needle
+    from omnimem_cli.bench.needle import LOOK, Needle, bench_needle
     from omnimem_cli.bench.plot import needle_svg
     from omnimem_cli.bench.tables import needle_table
 
     _check_plot(plot)
-    wanted = Needle(policy_names(policies), shares(budgets), videos, seed, events, seconds, mp4)
+    wanted = Needle(policy_names(policies, LOOK), shares(budgets), videos, seed, events, seconds, mp4)
     adapter = load_model(settings)
     result = options.measure("needle", lambda report: bench_needle(adapter, wanted, settings, report), needle_table)
     if plot:

@@ -61,15 +61,15 @@ def load_model(settings: Settings) -> Any:
     return load(settings.model, device=settings.device, dtype=settings.dtype)
 
 
-def policy_names(text: str) -> list[str]:
-    """Policies as typed. Raises UsageError for one that cannot be made, before any work."""
+def policy_names(text: str, ending: str = "") -> list[str]:
+    """Policies as typed, some maybe with an ``ending``. UsageError for one that cannot be made, before any work."""
     from omnimem_cli.memory.policies import make_policy
 
     names = split(text)
     if not names:
         raise UsageError("--policies names none.", "Write, for example, --policies omnimem,full.")
     for name in names:
-        make_policy(name)
+        make_policy(name.removesuffix(ending))
     return names
 
 

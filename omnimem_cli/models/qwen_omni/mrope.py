@@ -45,6 +45,11 @@ class StreamPositions:
         self.sounds += tokens
         return self._appended(positions)
 
+    def skip(self, seconds: float, sounds_per_second: float) -> None:
+        """Go on as after so many seconds of picture and sound."""
+        self.pairs += round(seconds / self.pair_s)
+        self.sounds += round(seconds * sounds_per_second)
+
     def _appended(self, positions: Tensor) -> Tensor:
         if positions.numel():
             self.close = int(positions.max()) + 1

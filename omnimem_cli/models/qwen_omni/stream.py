@@ -71,6 +71,13 @@ class QwenOmniStream:
         closing, question = self.adapter.question_ids(plan, text)
         return self.adapter.prefix_ids(plan) + placeholders + closing + question
 
+    def again(self, plan: Plan, after_s: float) -> "QwenOmniStream":
+        """A new stream that begins ``after_s`` seconds later; its sound is normalized like this one's."""
+        stream = type(self)(self.adapter, self.media, plan)
+        stream.positions.skip(after_s, plan.audio_tokens_per_segment / self.adapter.segment_s)
+        stream._mel = StreamingLogMel(self.adapter.log_mel, self.mel.maximum, self.mel.running)
+        return stream
+
     def interleaved(self, picture: TokenChunk, sound: TokenChunk) -> TokenChunk:
         """The tokens of one segment in the order in which the model wants them."""
         return concat([picture, sound])

@@ -4,7 +4,7 @@ Knows counters; knows no tokens. Text has three equal rows that count up; ``next
 Three rules, because the Qwen2.5-VL release was trained with one and generates with another.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,10 @@ class BlockPositions(TextPositions):
 
     next: int
     start: int = 0  # of the current span
+
+    def skip(self, before: "BlockPositions", share: float, sounds: int) -> None:
+        """Go on where a stream, which is at ``before``, was after this share of its time and so many audio tokens."""
+        self.next += round((before.next - self.next) * share)
 
     def audio(self, count: int) -> Tensor:
         """int64 [3, count]; advances."""
@@ -70,6 +74,10 @@ class TrainedPositions(TextPositions):
         self.next = max(self.next, self.start + self.sounds)
         return torch.stack(rows) + self.start
 
+    def skip(self, before: "TrainedPositions", share: float, sounds: int) -> None:
+        """As of ``BlockPositions``: exact, as a step says its own place."""
+        self.sounds = sounds
+
     def visual(self, step: int, inside: int, rows: int, columns: int) -> Tensor:
         """int64 [3, rows * columns] of grid step ``step`` of the stream; advances."""
         time = int(torch.tensor(step) * self.step_s * TOKENS_PER_S)  # float32, as trained
@@ -105,6 +113,16 @@ class GeneratedPositions(TextPositions):
         if on_grid:
             self.next = max(self.next, int(positions.max()) + 1)
         return torch.cat([positions, self.text(count - on_grid)], dim=1)
+
+    def skip(self, before: "GeneratedPositions", share: float, sounds: int) -> None:
+        """As of ``BlockPositions``. What follows is a grid of its own that begins there."""
+        replayed = replace(before, next=-1, placed=0)
+        replayed.audio(before.total)
+        tokens = before.placed + max(0, before.next - replayed.next)
+        replayed = replace(before, next=-1, placed=0)
+        replayed.audio(round(tokens * share))
+        on_grid = replayed.start + 2 * (replayed.placed // (replayed.rows * replayed.columns))
+        self.start = self.next = on_grid if replayed.placed < replayed.total else replayed.next
 
     def visual(self, step: int, inside: int, rows: int, columns: int) -> Tensor:
         """int64 [3, rows * columns], placed like any token; advances."""

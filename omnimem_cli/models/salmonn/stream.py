@@ -89,6 +89,19 @@ class SalmonnStream:
         """The chat frame and the question; not the timestamps of the Qwen3-VL family, which has no penalty."""
         return self.adapter.prefix_ids(self.plan) + self.adapter.question_ids(text)
 
+    def again(self, plan: Plan, after_s: float) -> "SalmonnStream":
+        """A new stream that begins ``after_s`` seconds later, at a segment's start.
+
+        Where positions have no clock, this stream is taken to have used them up evenly.
+        """
+        stream = SalmonnStream(self.adapter, self.media, plan)
+        stream.layout.steps, stream.layout.sounds = round(after_s / stream.layout.step_s), round(after_s * TOKENS_PER_S)
+        seen_s = max(self.layout.steps * self.layout.step_s, self.layout.sounds / TOKENS_PER_S, after_s)
+        stream.positions.skip(self.positions, after_s / seen_s if seen_s else 0.0, stream.layout.sounds)
+        stream.start_s = self.start_s
+        stream.due_s = (self.start_s or 0.0) + after_s
+        return stream
+
     def state(self) -> dict:
         """Plain numbers and tensors that resume a stream of the same media and plan."""
         own = {"waiting": self.waiting, "start_s": self.start_s, "due_s": self.due_s}

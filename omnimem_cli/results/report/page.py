@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from omnimem_cli import __version__
 from omnimem_cli.base.timecode import format_clock, format_span
-from omnimem_cli.results.evidence import answer_with_times, inside, item_times, part_with_times, times
+from omnimem_cli.results.evidence import answer_with_times, inside, item_times, look_note, part_with_times, times
 from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, percent, title_of
 from omnimem_cli.results.report import charts
 from omnimem_cli.results.report.footage import Footage, data_uri
@@ -101,6 +101,7 @@ def _template():
         "part_with_times": part_with_times,
         "answer_with_times": answer_with_times,
         "item_times": item_times,
+        "look_note": look_note,
         "times": times,
         "inside": inside,
         "timed": _timed,

@@ -3,7 +3,7 @@
 import re
 
 from omnimem_cli.base.timecode import format_clock, format_span
-from omnimem_cli.results.evidence import answer_with_times, inside, item_times, part_with_times, times
+from omnimem_cli.results.evidence import answer_with_times, inside, item_times, look_note, part_with_times, times
 from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, title_of
 from omnimem_cli.results.result import PARTS
 
@@ -57,7 +57,8 @@ def _heading(answer: dict) -> str:
 def _answer(answer: dict) -> str:
     note = STATUS_NOTES[answer["status"]]
     said = "" if answer["status"] == "not_in_video" else _said(answer)
-    return "\n\n".join(part for part in (said, note and f"*{note}*") if part)
+    looked = escape(look_note(answer))
+    return "\n\n".join(part for part in (said, note and f"*{note}*", looked and f"*{looked}*") if part)
 
 
 def _said(answer: dict) -> str:

@@ -146,3 +146,25 @@ def test_a_plan_counts_its_tokens(tiny_adapter):
     assert plan.format.lookahead == 200 and plan.format.segment_s == 2.0
     assert tiny_adapter.plan(media_of(4, None, 640, 360), WatchOptions()).audio_tokens_per_segment == 0
     assert tiny_adapter.plan(media_of(None, 4), WatchOptions()).format.width == 0
+
+
+@pytest.mark.parametrize("fps", [1, 2])
+def test_a_second_look_places_its_tokens_at_their_time(tiny_adapter, fps):
+    """At the rate of before they are the tokens of before; at twice the rate, pairs between have places between."""
+    sound, media = sound_of(8.0), media_of(8.0, 8.0)
+
+    def cut(plan):
+        return segments_of(plan.format, frames_of(8.0, plan.format.fps, 112, 84), sound)
+
+    plan, finer = (tiny_adapter.plan(media, WatchOptions(fps=n, max_pixels=112 * 84)) for n in (fps, 2 * fps))
+    stream = tiny_adapter.open(media, plan)
+    stream.scan_audio(torch.from_numpy(sound))
+    before, state = concat(stream.encode(cut(plan))[1:3]), stream.state()
+    again = concat(stream.again(plan, 2.0).encode(cut(plan)[1:3]))
+    assert torch.equal(again.positions, before.positions) and torch.equal(again.time, before.time)
+    seen = before.kind == VISUAL
+    torch.testing.assert_close(again.embeds[seen], before.embeds[seen], atol=1e-5, rtol=0)
+    more = concat(stream.again(finer, 2.0).encode(cut(finer)[1:3]))
+    places = [set(chunk.positions[0, chunk.kind == VISUAL].tolist()) for chunk in (before, more)]
+    assert places[0] < places[1] and torch.equal(more.positions[:, more.kind == AUDIO], before.positions[:, ~seen])
+    assert stream.state()["positions"] == state["positions"]

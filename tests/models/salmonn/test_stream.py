@@ -280,3 +280,25 @@ def test_an_impossible_frame_rate_names_the_nearest(adapters):
 def test_a_frame_smaller_than_a_token_is_refused(adapters):
     with pytest.raises(UsageError, match="784 pixels"):
         adapters["salmonn25"].plan(a_media(60, 60), WatchOptions(max_pixels=100))
+
+
+@pytest.mark.parametrize("mrope", ["trained", "released"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_second_look_begins_where_the_stream_was_at_its_time(adapters, family, mrope):
+    """With a clock its tokens have the places of before; without one they begin near them."""
+    if (family, mrope) == ("salmonn3", "trained"):
+        pytest.skip("the family has one rule")
+    adapter, clip = adapters[family], Clip(adapters[family], 90, 90)
+    stream = opened(adapter, clip, mrope)
+    before = watch(stream, clip)[2]
+    again = stream.again(stream.plan, 30.0).encode(clip.segments()[1:2])[0]
+    at = [int(chunk.positions[0, chunk.kind == VISUAL][0]) for chunk in (again, before)]
+    if mrope == "trained":
+        assert torch.equal(again.positions, before.positions)
+    else:
+        assert abs(at[0] - at[1]) <= 0.05 * int(stream.positions.next)
+    heard = [chunk.time[chunk.kind == AUDIO].tolist() for chunk in (again, before)]
+    assert heard[0] == heard[1]
+    torch.testing.assert_close(
+        again.embeds[again.kind == VISUAL], before.embeds[before.kind == VISUAL], atol=1e-5, rtol=0
+    )
