@@ -75,6 +75,13 @@ class Settings:
         "-m --model NAME",
         "A name from `omnimem models list`, a Hugging Face id, a folder, or auto: the first installed one that fits.",
     )
+    adapter: str | None = flag(
+        None,
+        ADVANCED,
+        "--adapter FOLDER",
+        "LoRA weights to merge into the model: a folder in PEFT's layout, as `omnimem finetune` writes.",
+        shown="none",
+    )
     device: str = flag("auto", MODEL, "--device DEVICE", "auto, cuda, cuda:1 or cpu.", read=flags.device)
     dtype: str | None = flag(
         None,

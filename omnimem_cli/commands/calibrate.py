@@ -22,7 +22,7 @@ SCORES = ("paper", "code")
 
 
 @takes(
-    settings=Group(Settings, only=("model", "device", "dtype", "budget", "av_ratio", "chunk")),
+    settings=Group(Settings, only=("model", "adapter", "device", "dtype", "budget", "av_ratio", "chunk")),
     options=Group(RunOptions, only=("quiet",)),
 )
 def calibrate(
@@ -51,7 +51,7 @@ def calibrate(
     from omnimem_cli.memory.allocation import Allocation
     from omnimem_cli.models.loader import load
 
-    adapter = load(settings.model, device=settings.device, dtype=settings.dtype)
+    adapter = load(settings.model, device=settings.device, dtype=settings.dtype, lora=settings.adapter)
     ratio = settings.av_ratio if settings.av_ratio is not None else adapter.row.av_ratio
     with console.progress("calibrate") as report:
         plan = run(videos, settings, adapter, Allocation(ratio, temperature, score, clip=clip), skip, report)

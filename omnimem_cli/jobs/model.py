@@ -26,10 +26,16 @@ class LazyModel:
         self._facts: dict | None = None
 
     def check_name(self) -> None:
-        """Raise UsageError for a name that is no model's, before any work and without torch."""
+        """Raise UsageError for a name that is no model's, or a folder that is no adapter, before any work.
+
+        Raises MissingError for a broken adapter. Without torch.
+        """
         from omnimem_cli.models import hub
         from omnimem_cli.models.catalogue import row
+        from omnimem_cli.models.lora_folder import check_adapter
 
+        if self.settings.adapter is not None:
+            check_adapter(Path(self.settings.adapter))
         name = self.settings.model
         if name == "auto" or Path(name).is_dir():
             return
@@ -48,11 +54,22 @@ class LazyModel:
         return named[0] if named and not Path(wanted).is_dir() and not is_installed(named[0]) else None
 
     def identify(self) -> dict[str, str]:
-        """Name and revision. Raises UsageError for an unknown name, MissingError where nothing is installed."""
+        """Name and revision, and those of the adapter where there is one.
+
+        Raises UsageError for an unknown name or a folder that is no adapter, MissingError where nothing is installed.
+        """
         from omnimem_cli.models.folder import revision_of
 
         found = self._located()
-        return {"name": found.row.name, "revision": revision_of(found.folder)}
+        return {"name": found.row.name, "revision": revision_of(found.folder)} | self._adapter_facts()
+
+    def _adapter_facts(self) -> dict[str, str]:
+        if self.settings.adapter is None:
+            return {}
+        from omnimem_cli.models.lora_folder import adapter_facts
+
+        facts = adapter_facts(Path(self.settings.adapter))
+        return {"adapter": f"{facts['name']}@{facts['revision']}"}
 
     def facts(self) -> dict:
         """How a memory file names the model: name, hub id, revision, digest of its config. Raises MissingError."""
@@ -81,7 +98,8 @@ class LazyModel:
         if self._adapter is None:
             from omnimem_cli.models.loader import load_local
 
-            self._adapter = load_local(self._located(), device=self.settings.device, dtype=self.settings.dtype)
+            s = self.settings
+            self._adapter = load_local(self._located(), device=s.device, dtype=s.dtype, lora=s.adapter)
             self._outline = None
         return self._adapter
 

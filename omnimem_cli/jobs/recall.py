@@ -119,11 +119,14 @@ def check_memories(headers: dict[str, dict], model: LazyModel) -> None:
 
 def check_model(path: str | Path, made_with: dict, model: dict) -> None:
     """Raise UsageError where a file's memory is not this model's."""
-    same = ("name", "revision", "config")
-    if [made_with[name] for name in same] == [model[name] for name in same]:
+    same = ("name", "revision", "config", "adapter")
+    if [made_with.get(name) for name in same] == [model.get(name) for name in same]:
         return
     shown = readable_path(str(path))
     made, here = (f"{m['name']} (revision {m['revision']})" for m in (made_with, model))
+    if made_with.get("adapter") != model.get("adapter"):
+        made, here = (f"adapter {m['adapter']}" if "adapter" in m else "no adapter" for m in (made_with, model))
+        raise UsageError(f"{shown} was watched with {made}, not with {here}.", "Give the same --adapter, or none.")
     if made_with["name"] != model["name"]:
         raise UsageError(f"{shown} is a memory of {made}, not of {here}.", f"Use -m {made_with['name']}.")
     hub = f", or pull {made_with['hub_id']} at that revision" if made_with["hub_id"] else ""

@@ -194,7 +194,7 @@ def _model_facts(adapter: Adapter) -> dict:
         "revision": adapter.revision,
         "dtype": adapter.weights_dtype,
         "device": str(adapter.device),
-    }
+    } | ({"adapter": adapter.lora} if adapter.lora else {})
 
 
 def _memory_facts(prepared: Prepared, session: Session) -> dict:

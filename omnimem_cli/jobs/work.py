@@ -14,7 +14,8 @@ from omnimem_cli.results.writers import offered
 from omnimem_cli.tasks.task import Task
 
 # What may differ between two runs without making their results differ.
-_INDIFFERENT = ("formats", "output", "keep_memory", "force", "strict", "timeout_s", "offline", "device", "model")
+_INDIFFERENT = ("formats", "output", "keep_memory", "force", "strict", "timeout_s", "offline", "device")
+_IN_THE_MODEL = ("model", "adapter")  # identified by content
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Work:
         return self.make(self.settings, **self.options)
 
     def identity(self, model: dict[str, str]) -> dict:
-        """Everything that the result depends on besides the input, as plain values."""
-        settings = {k: v for k, v in asdict(self.settings).items() if k not in _INDIFFERENT}
+        """Everything that the result depends on besides the input, as plain values. ``model``: of `LazyModel`."""
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in (*_INDIFFERENT, *_IN_THE_MODEL)}
         settings["glossary"] = list(self.settings.glossary)
         if not self.settings.temperature:
             del settings["seed"], settings["top_p"]  # nothing is drawn

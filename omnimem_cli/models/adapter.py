@@ -67,6 +67,7 @@ class Adapter(Protocol):
     row: Row  # its defaults
     name: str
     revision: str | None  # the hub's commit of a downloaded folder
+    lora: dict[str, str] | None  # name and revision of LoRA weights that were merged in
     model: nn.Module  # all of it; ``model.config`` is the checkpoint's
     decoder: nn.Module  # (inputs_embeds, position_ids [3, B, n], past_key_values, **kw) -> last_hidden_state
     device: torch.device

@@ -24,6 +24,8 @@ class BaseAdapter:
     """A loaded model. ``row``: its defaults; ``name``, ``revision``: its origin; ``patches``: how frames are cut."""
 
     patches: PatchSettings
+    lora: dict[str, str] | None = None
+    """Name and revision of LoRA weights that were merged in."""
     mrope: ClassVar[tuple[str, ...]] = ("released",)
     """Rules of positions that there are to choose from."""
 

@@ -17,6 +17,8 @@ from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.models.catalogue import GB, ROWS, Row, is_built_in, nearest_by_size, row, row_for_unlisted
 from omnimem_cli.models.device import Placement, dtype_name, find_device, free_bytes, total_memory
 from omnimem_cli.models.folder import Checkpoint, downloaded, read_checkpoint, read_whole
+from omnimem_cli.models.lora import add_adapter
+from omnimem_cli.models.lora_folder import adapter_facts, check_adapter
 
 if TYPE_CHECKING:
     from omnimem_cli.models.family import Family
@@ -36,24 +38,38 @@ class LocalModel:
     folder: Path
 
 
-def load(model: str, *, device: str = "auto", dtype: str | None = None) -> Adapter:
+def load(model: str, *, device: str = "auto", dtype: str | None = None, lora: str | None = None) -> Adapter:
     """The adapter of a catalogue name, hub id, folder or ``auto``; weights are never downloaded here.
 
-    Raises UsageError (unknown name) and what `load_local` raises.
+    ``lora``: a folder of LoRA weights to merge. Raises UsageError (unknown name) and what `load_local` raises.
     """
     find_device(device)  # a device that is not there is said before a model that is not
-    return load_local(locate(model, device=device, dtype=dtype), device=device, dtype=dtype)
+    return load_local(locate(model, device=device, dtype=dtype), device=device, dtype=dtype, lora=lora)
 
 
-def load_local(found: LocalModel, *, device: str = "auto", dtype: str | None = None) -> Adapter:
-    """The adapter of a model on this machine.
+def load_local(
+    found: LocalModel, *, device: str = "auto", dtype: str | None = None, lora: str | None = None
+) -> Adapter:
+    """The adapter of a model on this machine, with the LoRA weights of a folder merged into it.
 
-    Raises MissingError (broken folder, no such device, no extra) and DoesNotFitError.
+    Raises MissingError (broken folder, no such device, no extra), DoesNotFitError, and UsageError for no adapter.
     """
     where, checkpoint = find_device(device), read_whole(found.folder)
     family, placement = _family(checkpoint), Placement(where, dtype_name(dtype, where))
+    if lora is not None:
+        _check_lora(Path(lora), placement)
     free_after_weights(weight_bytes(checkpoint, found.row, placement.weights), found.row.name, placement)
-    return family.load(checkpoint, found.row, placement)
+    adapter = family.load(checkpoint, found.row, placement)
+    if lora is not None:
+        add_adapter(adapter.model, Path(lora))
+        adapter.lora = adapter_facts(Path(lora))
+    return adapter
+
+
+def _check_lora(folder: Path, placement: Placement) -> None:
+    check_adapter(folder)
+    if placement.weights in ("int8", "int4"):
+        raise UsageError(f"No adapter can be merged into {placement.weights} weights.", "Use --dtype bfloat16.")
 
 
 def weight_bytes(checkpoint: Checkpoint, wanted: Row, dtype: str) -> int:

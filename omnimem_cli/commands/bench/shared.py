@@ -23,7 +23,7 @@ Seed = Annotated[int, option(MODEL, "--seed N", "Seed of the first generated vid
 
 def bench_settings(*more: str) -> Group:
     """The settings that every benchmark of a model takes, and ``more`` of them."""
-    return Group(Settings, only=("model", "device", "dtype", "chunk", *more), defaults={"model": "nano"})
+    return Group(Settings, only=("model", "adapter", "device", "dtype", "chunk", *more), defaults={"model": "nano"})
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def load_model(settings: Settings) -> Any:
     """The model of the settings, loaded. Raises UserError."""
     from omnimem_cli.models.loader import load
 
-    return load(settings.model, device=settings.device, dtype=settings.dtype)
+    return load(settings.model, device=settings.device, dtype=settings.dtype, lora=settings.adapter)
 
 
 def policy_names(text: str, ending: str = "") -> list[str]:

@@ -68,6 +68,8 @@ def _throughput(
     from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
     from omnimem_cli.models.dummy import random_adapter
 
+    if settings.adapter is not None:
+        raise UsageError("--adapter needs the model's own weights.", "Drop --random-weights.")
     names = split(policies)
     policy_names(",".join(name for name in names if name != CARRY) or "omnimem")
     lengths = Lengths(names, minutes, limit)

@@ -24,10 +24,10 @@ from omnimem_cli.models.device import Placement
 from omnimem_cli.models.family import Family
 from omnimem_cli.models.folder import UNUSED, Checkpoint, broken_folder
 from omnimem_cli.models.loading import check_weights
+from omnimem_cli.models.lora import merge_adapter
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
 from omnimem_cli.models.salmonn.audio_tower import unsupported_reason
 from omnimem_cli.models.salmonn.layout import END, START
-from omnimem_cli.models.salmonn.lora import merge_adapter
 from omnimem_cli.models.salmonn.qwen3 import Qwen3Adapter, Qwen3Salmonn
 from omnimem_cli.models.salmonn.qwen25 import Qwen25Adapter, Qwen25Salmonn
 from omnimem_cli.models.tokenizer import ENDS, answer_ends
