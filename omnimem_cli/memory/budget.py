@@ -64,13 +64,20 @@ def share_out(weights: list[float], total: int, floor: int = 1) -> list[int]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What one entry costs: bytes of keys and values, and of everything else kept with them, per layer."""
+    """What one entry costs per layer: bytes of keys and values as kept, of everything else kept with them, and of keys
+    and values before they are quantized, as a chunk in flight and windows have them."""
 
     layers: int
     kv_bytes: int
     side_bytes: int
+    whole_kv_bytes: int
 
     @property
     def entry_bytes(self) -> int:
         """Everything one entry of one layer costs."""
         return self.kv_bytes + self.side_bytes
+
+    @property
+    def whole_entry_bytes(self) -> int:
+        """Everything one entry of one layer costs before it is quantized."""
+        return self.whole_kv_bytes + self.side_bytes

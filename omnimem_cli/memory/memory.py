@@ -15,13 +15,14 @@ from omnimem_cli.memory.attention import attach, attend
 from omnimem_cli.memory.attention_kernels import merge
 from omnimem_cli.memory.budget import Geometry, LayerBudget
 from omnimem_cli.memory.fork import Fork
+from omnimem_cli.memory.key_transform import KeyTransform
 from omnimem_cli.memory.policies.policy import LayerState, LayerView, Policy
 from omnimem_cli.memory.proxy_query import Prompts, ProxyQuery
 from omnimem_cli.memory.recent import Recent
 from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.selection import Kept
-from omnimem_cli.memory.store import HeadStores, Store, kv_bytes
+from omnimem_cli.memory.store import WHOLE_BITS, HeadStores, Store, kv_bytes
 from omnimem_cli.memory.table import Table, table_of
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL, TokenChunk
 
@@ -29,20 +30,23 @@ TABLE_BYTES = 33  # index 4, position 12, kind 1, step 4, patch 4, group 4, time
 BREAKPOINT_BYTES = 12  # at most: a position of three values that no other entry of the layer has
 
 
-def geometry(decoder: nn.Module, policy: Policy, dtype: torch.dtype, positions: str = "keep") -> Geometry:
-    """Bytes per entry and layer of this decoder under this policy and this mode of positions."""
+def geometry(
+    decoder: nn.Module, policy: Policy, dtype: torch.dtype, positions: str = "keep", kv_bits: int = WHOLE_BITS
+) -> Geometry:
+    """Bytes per entry and layer of this decoder under this policy, this mode of positions and these bits."""
     groups, head_dim = kv_heads(decoder)
-    entry_bytes = kv_bytes(groups, head_dim, dtype)
+    held, whole = (kv_bytes(groups, head_dim, dtype, bits) for bits in (kv_bits, WHOLE_BITS))
     rows = groups if policy.per_head else 1
     table_bytes = TABLE_BYTES + (BREAKPOINT_BYTES if positions in ("lazy", "eager") else 0)
-    return Geometry(len(decoder.layers), entry_bytes, table_bytes * rows + policy.side_bytes(entry_bytes))
+    return Geometry(len(decoder.layers), held, table_bytes * rows + policy.side_bytes(held), whole)
 
 
 class Memory:
     """All entries of all layers. ``absorb`` one chunk at a time; ``fork`` to ask.
 
     ``budgets``: one per layer. ``position_map``: the rotary positions of kept entries (default: those they had).
-    ``prompts``: from texts to chunks, for policies that ask the model something before they decide.
+    ``prompts``: from texts to chunks, for policies that ask the model something before they decide. ``kv_bits``: of
+    kept keys and values, 16 (whole, as ``dtype``), 8 or 4.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Memory:
         device: torch.device | str = "cpu",
         position_map: PositionMap | None = None,
         prompts: Prompts | None = None,
+        kv_bits: int = WHOLE_BITS,
     ):
         assert len(budgets) == len(decoder.layers), "every layer needs its budget"
         assert prompts is not None or not policy.per_chunk, "a policy that decides per chunk needs prompts"
@@ -64,7 +69,8 @@ class Memory:
         self.decoder, self.policy, self.budgets = decoder, policy, budgets
         self.position_map, self.rotary = position_map or KeepPositions(), Rotary(decoder)
         self._prompts = prompts
-        self.stores = [Store(groups, head_dim, dtype, device, rows) for _ in budgets]
+        ways = [KeyTransform.of_layer(decoder, i, self.position_map, self.rotary) for i in range(len(budgets))]
+        self.stores = [Store(groups, head_dim, dtype, device, rows, kv_bits, way) for way in ways]
         self.recent: Recent | None = None
         self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
         self.dropped = 0  # tokens that were not finite

@@ -1,6 +1,6 @@
 """The newest chunk and the seconds before it, whole: what is asked about a window sees all of it, evicted or not.
 
-Knows keys, values and their positions. No chunk attends to what is held here, so that holding it changes nothing in
+Knows keys, values and their positions; all are held whole, whatever --kv-bits. No chunk attends to what is held here, so that holding it changes nothing in
 the memory.
 """
 
@@ -90,4 +90,4 @@ class Recent:
             if len(store) and before != self._shift:
                 raw = store.table.raw_positions
                 moved = torch.where(raw > self._map.anchor, before - self._shift, 0)
-                store.rotate(*self._rotary.angles(moved))
+                store.move(self._rotary, moved)

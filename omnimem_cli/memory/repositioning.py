@@ -11,6 +11,7 @@ always holds what the model's own rule gave a token (*raw*); a position map give
 - ``retime``: the time axis is halved whenever the next chunk would pass the trained range.
 
 A move is exact but for one more rounding of the stored keys to their type: eager pays it per chunk, the others seldom.
+Quantized keys are rotated when they are read, so that moves cost them nothing.
 """
 
 from typing import ClassVar, Protocol
@@ -250,4 +251,4 @@ def anchor_of(chunk: TokenChunk) -> int:
 
 def _move(store: Store, rotary: Rotary, delta: Tensor) -> None:
     if bool(delta.any()):
-        store.rotate(*rotary.angles(delta))
+        store.move(rotary, delta)

@@ -1,10 +1,15 @@
 """The kept keys and values of one layer, and the table of what is known of each entry.
 
-The only file that reads or writes kept keys and values: whoever else needs something of them calls a method here, so
-how they are stored is decided here alone. Knows no policy and no budget. Entries are in stream order. With ``rows`` = 1
-all KV heads keep the same entries; with ``rows`` = G every KV head keeps its own, equally many.
+The only file that reads or writes kept keys and values: whoever else needs something of them calls a method here. How
+they are held, whole or quantized, is the business of a form (`memory.forms`), which only this file uses. Knows no policy
+and no budget. Entries are in stream order. With ``rows`` = 1 all KV heads keep the same entries; with ``rows`` = G every
+KV head keeps its own, equally many.
+
+A quantized store holds what was appended whole until ``keep`` decides which of it stays; what stays is quantized then,
+once. From there on only codes are moved.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,59 +17,112 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import attend
+from omnimem_cli.memory.forms import Form, Held, Quantized, Whole
+from omnimem_cli.memory.growing import GrowingTensors
 from omnimem_cli.memory.importance import column_sums, head_averaged_sums, placed_attention, reduced_attention
-from omnimem_cli.memory.rotary import apply_rotary
+from omnimem_cli.memory.key_transform import KeyTransform
+from omnimem_cli.memory.quantized import parts_of
+from omnimem_cli.memory.rotary import Rotary, apply_rotary
 from omnimem_cli.memory.table import COLUMNS, Table
 
 if TYPE_CHECKING:
     from omnimem_cli.memory.attention_by_time import Moments
 
+WHOLE_BITS = 16
+"""What ``kv_bits`` is where nothing is quantized, whatever the type of the keys."""
+
 
 class Store:
-    """Keys and values [1, G, m, d] in one growing buffer, and their table. Compacted in place."""
+    """Keys and values of m entries, and their table. Compacted in place.
 
-    def __init__(self, groups: int, head_dim: int, dtype: torch.dtype, device, rows: int = 1):
+    ``kv_bits`` below 16: quantized, for which ``transform`` says how the layer's keys came to their places.
+    """
+
+    def __init__(
+        self,
+        groups: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device,
+        rows: int = 1,
+        kv_bits: int = WHOLE_BITS,
+        transform: KeyTransform | None = None,
+    ):
         assert rows in (1, groups), "entries are kept per layer (1 row) or per KV head (G rows)"
         self.rows, self.dtype, self.device = rows, dtype, torch.device(device)
-        self.kv_bytes = kv_bytes(groups, head_dim, dtype)
         self.table: Table | None = None
-        self._buffer = torch.empty(2, groups, 0, head_dim, dtype=dtype, device=device)
-        self._length = 0
+        self._groups, self._dim = groups, head_dim
+        if kv_bits < WHOLE_BITS:
+            assert transform is not None, "keys are quantized before rotation, so the way there must be known"
+            self._form: Form = Quantized(kv_bits, head_dim, dtype, transform)
+        else:
+            self._form = Whole(head_dim, dtype)
+        self._held = GrowingTensors(groups, self._form.parts, self.device)
+        self._waiting: tuple[Tensor, Tensor] | None = None  # keys and values [1, G, n, d] that are not quantized yet
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._held) + self._waiting_count
 
     @property
-    def form(self) -> tuple[int, int, int]:
-        """Rows of the table, KV heads and head dimension."""
-        return self.rows, self._buffer.shape[1], self._buffer.shape[3]
+    def kv_bytes(self) -> int:
+        """Bytes of the keys and values of one entry as held, over all KV heads."""
+        return self._groups * sum(dtype.itemsize * width for dtype, width in self._form.parts.values())
+
+    @property
+    def forms(self) -> dict[str, tuple[torch.dtype, tuple[int, int]]]:
+        """Of the tensors of keys and values in ``state``: type, KV heads and width; their length is between these."""
+        return {name: (dtype, (self._groups, width)) for name, (dtype, width) in self._form.parts.items()}
+
+    @property
+    def _waiting_count(self) -> int:
+        return 0 if self._waiting is None else self._waiting[0].shape[2]
 
     @property
     def _keys(self) -> Tensor:
-        """[1, G, m, d], post-rotary, a view."""
-        return self._buffer[0:1, :, : self._length]
+        """[1, G, m, d], post-rotary; a view where entries are held whole, else made for this reading."""
+        return self._with_waiting(self._form.keys(self._held.views(), self._raw(self.table, slice(len(self._held)))), 0)
 
     @property
     def _values(self) -> Tensor:
-        """[1, G, m, d], a view."""
-        return self._buffer[1:2, :, : self._length]
+        """[1, G, m, d], as ``_keys``."""
+        return self._with_waiting(self._form.values(self._held.views()), 1)
+
+    def _raw(self, table: Table | None, where: Tensor | slice) -> Tensor | None:
+        """Raw positions int64 [3, rows, k] of some entries of a table; None where the form needs none."""
+        if self._form.whole:
+            return None
+        if table is None:
+            return torch.zeros(3, self.rows, 0, dtype=torch.long, device=self.device)
+        return table.raw_positions[:, :, where]
+
+    def _with_waiting(self, held: Tensor, half: int) -> Tensor:
+        return held if self._waiting is None else torch.cat([held, self._waiting[half]], dim=2)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the entries held: keys, values and table."""
-        return self._length * self.kv_bytes + (self.table.nbytes if self.table is not None else 0)
+        waiting = 0 if self._waiting is None else sum(part.numel() * part.element_size() for part in self._waiting)
+        return self._held.nbytes + waiting + (self.table.nbytes if self.table is not None else 0)
 
     def append(self, keys: Tensor, values: Tensor, table: Table) -> None:
-        """Add entries [1, G, n, d] after the ones held."""
+        """Add entries [1, G, n, d] after the ones held; a quantized store holds them whole until the next ``keep``."""
         assert keys.shape[2] == len(table), "every entry needs its row in the table"
-        self._write(keys, values)
+        if self._form.whole:
+            self._held.append(self._form.held(keys, values, None))
+        else:
+            assert self._waiting is None, "what was appended is decided on before more comes"
+            self._waiting = keys, values
         self.table = table if self.table is None else self.table.extend(table)
 
     def keep(self, index: Tensor) -> None:
         """Hold only the entries ``index`` [rows, k], ascending and unique per row."""
         assert index.shape[0] == self.rows, "one row of indices per kept list"
-        self._compact(index)
-        self.table = self.table.take(index)
+        if self._waiting is None:
+            self._held.keep(index)
+            self.table = self.table.take(index)
+        else:
+            (keys, values), self._waiting = self._waiting, None
+            self.admit(index, keys, values, self.table)
 
     def admit(self, index: Tensor, keys: Tensor, values: Tensor, table: Table) -> None:
         """Hold the entries ``index`` [rows, k] of [held; chunk], the chunk being keys, values [1, G, n, d].
@@ -72,19 +130,23 @@ class Store:
         ``table`` covers both. Where all heads keep the same entries, the chunk never enters the buffer whole, so a
         layer allocates no more than it keeps.
         """
-        held = self._length
+        held = len(self._held)
         if self.rows == 1:
-            old, new = index[:, index[0] < held], index[:, index[0] >= held] - held
-            self._compact(old)
-            self._write(keys[:, :, new[0]], values[:, :, new[0]])
+            old, new = index[:, index[0] < held], index[0, index[0] >= held]
+            self._held.keep(old)
+            keys, values = keys[:, :, new - held], values[:, :, new - held]
+            self._held.append(self._form.held(keys, values, self._raw(table, new)))
         else:
-            self._write(keys, values)
-            self._compact(index)
+            self._held.append(self._form.held(keys, values, self._raw(table, slice(held, None))))
+            self._held.keep(index)
         self.table = table.take(index)
 
     def order(self) -> None:
-        """Sort the entries into stream order, after merged entries were appended."""
-        self.keep(self.table["index"].argsort(dim=1, stable=True))
+        """Sort the entries into stream order, after merged entries were appended; what waits is quantized first."""
+        order = self.table["index"].argsort(dim=1, stable=True)
+        if self._waiting is not None:
+            self.keep(torch.arange(len(self), device=self.device).expand(self.rows, -1))
+        self.keep(order)
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """Attention of every query [B, H, n, d] to every entry; the rows share the entries. Returns output and lse."""
@@ -101,7 +163,8 @@ class Store:
         q [1, H, r, d] and lse [1, H, r] are of the chunk's last r queries, chunk_keys [1, G, n, d], n >= r.
         """
         first = chunk_keys.shape[2] - q.shape[2]
-        seen_by_all = torch.cat([self._keys, chunk_keys[:, :, :first]], dim=2) if first else self._keys
+        held = self._keys
+        seen_by_all = torch.cat([held, chunk_keys[:, :, :first]], dim=2) if first else held
         return column_sums(q, lse, seen_by_all, chunk_keys[:, :, first:], scaling, stride, per_group)
 
     def head_averaged_attention(self, q: Tensor, chunk_keys: Tensor, scaling: float, stride: int = 1) -> Tensor:
@@ -122,10 +185,10 @@ class Store:
         paid = q.new_zeros(q.shape[0], q.shape[2], moments.places, dtype=torch.float32)
         if not len(self):
             return paid
-        place, groups = moments.place(self.table), self._keys.shape[1]
-        for i, group in enumerate(head * groups // of for head in heads):
-            keys = self._keys[0, group]
-            paid += placed_attention(q[:, i], lse[:, i], keys, scaling, place[group % self.rows], moments.places)
+        place, keys = moments.place(self.table), self._keys[0]
+        for i, group in enumerate(head * self._groups // of for head in heads):
+            own = place[group % self.rows]
+            paid += placed_attention(q[:, i], lse[:, i], keys[group], scaling, own, moments.places)
         return paid
 
     def key_norms(self) -> Tensor:
@@ -144,89 +207,67 @@ class Store:
         """Copies of the keys and values [1, G, k, d] of the entries ``index`` [k], the same for all heads."""
         return self._keys[:, :, index], self._values[:, :, index]
 
-    def rotate(self, cos: Tensor, sin: Tensor) -> None:
-        """Rotate every key by the angles of (cos, sin) [rows, m, d], in fp32."""
-        self._buffer[0, :, : self._length] = apply_rotary(self._keys[0], cos, sin)
+    def move(self, rotary: Rotary, delta: Tensor) -> None:
+        """Rotate every key by position differences [3, rows, m], in fp32; a quantized key is rotated when it is read."""
+        if self._form.whole:
+            keys = self._keys[0]
+            keys.copy_(apply_rotary(keys, *rotary.angles(delta)))
 
     def select(self, index: Tensor) -> "Store":
         """A new store with copies of the entries ``index`` [rows, k]."""
-        part = Store(self._buffer.shape[1], self._buffer.shape[3], self.dtype, self.device, self.rows)
-        part._buffer = self._picked(index)
-        part._length, part.table = index.shape[1], self.table.take(index)
-        return part
+        assert self._waiting is None, "what was appended has no form yet"
+        return self._part(self._form, self._held.picked(index), self.table.take(index), self.rows)
 
     def by_head(self, inside: Tensor) -> "HeadStores":
         """New stores, one per KV head, with copies of the entries marked in ``inside`` [rows = G, m]."""
-        parts = []
+        assert self._waiting is None, "what was appended has no form yet"
+        views, parts = self._held.views(), []
         for head, mask in enumerate(inside):
-            part = Store(1, self._buffer.shape[3], self.dtype, self.device)
-            part._buffer = self._buffer[:, head : head + 1, : self._length][:, :, mask]
-            part._length = part._buffer.shape[2]
-            part.table = Table({name: column[head, mask][None] for name, column in self.table.columns.items()})
-            parts.append(part)
+            held = {name: view[head : head + 1, mask] for name, view in views.items()}
+            table = Table({name: column[head, mask][None] for name, column in self.table.columns.items()})
+            parts.append(self._part(self._form.of_head(head), held, table, 1))
         return HeadStores(parts)
 
     def beginning(self, count: int) -> "Store":
-        """A new store with copies of the first ``count`` entries, of which every KV head must hold the same ones.
+        """A new store, whole, with copies of the first ``count`` entries, of which every KV head must hold the same.
 
         Its table has the engine's columns alone.
         """
-        part = Store(self._buffer.shape[1], self._buffer.shape[3], self.dtype, self.device)
+        part = Store(self._groups, self._dim, self.dtype, self.device)
         if count:
             first = Table({name: self.table[name][:1, :count].clone() for name in COLUMNS})
             part.append(self._keys[:, :, :count], self._values[:, :, :count], first)
         return part
 
     def state(self) -> dict[str, Tensor]:
-        """Copies on the CPU, as a device may have no room for them: ``key``, ``value`` and ``side.<column>``."""
-        tensors = {"key": self._keys[0], "value": self._values[0]}
+        """Copies on the CPU, as a device may have no room for them: those of ``forms``, and ``side.<column>``."""
+        assert self._waiting is None, "a state is taken at a chunk's end"
+        tensors = self._held.views()
         if self.table is not None:
             tensors |= {f"side.{name}": column for name, column in self.table.columns.items()}
         return {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Hold exactly what ``state`` gave; keys and values of another type become this store's."""
+        """Hold exactly what ``state`` gave; whole keys and values of another type become this store's."""
         columns = {n.removeprefix("side."): t for n, t in tensors.items() if n.startswith("side.")}
-        groups, length, head_dim = tensors["key"].shape
-        self._buffer = torch.empty(2, groups, length, head_dim, dtype=self.dtype, device=self.device)
-        for half, name in enumerate(("key", "value")):
-            self._buffer[half].copy_(tensors[name])
-        self._length = length
+        self._held.fill(tensors)
+        self._waiting = None
         self.table = Table({n: t.to(self.device) for n, t in columns.items()}) if columns else None
 
-    def reserve(self, entries: int) -> None:
-        """Allocate ``entries`` at once, so that later appends allocate nothing."""
-        if entries <= self._buffer.shape[2]:
-            return
-        _, groups, _, head_dim = self._buffer.shape
-        grown = self._buffer.new_empty(2, groups, entries, head_dim)
-        grown[:, :, : self._length] = self._buffer[:, :, : self._length]
-        self._buffer = grown
-
-    def _write(self, keys: Tensor, values: Tensor) -> None:
-        """Write keys and values [1, G, n, d] after the ones held."""
-        end = self._length + keys.shape[2]
-        if end > self._buffer.shape[2]:
-            self.reserve(max(end, self._buffer.shape[2] * 5 // 4))  # amortised where nothing was reserved
-        self._buffer[0, :, self._length : end] = keys[0]
-        self._buffer[1, :, self._length : end] = values[0]
-        self._length = end
-
-    def _compact(self, index: Tensor) -> None:
-        self._buffer[:, :, : index.shape[1]] = self._picked(index)
-        self._length = index.shape[1]
-
-    def _picked(self, index: Tensor) -> Tensor:
-        """[2, G, k, d]: the entries ``index`` [rows, k] of keys and values."""
-        _, groups, _, head_dim = self._buffer.shape
-        if self.rows == 1:
-            return self._buffer[:, :, index[0]]
-        return self._buffer.gather(2, index[None, :, :, None].expand(2, groups, -1, head_dim))
+    def _part(self, form: Form, held: Held, table: Table, rows: int) -> "Store":
+        """A store of this one's type that holds these tensors."""
+        part = copy.copy(self)
+        part._form, part._held, part._groups = form, GrowingTensors.of(held), len(next(iter(held.values())))
+        part.table, part.rows = table, rows
+        return part
 
 
-def kv_bytes(groups: int, head_dim: int, dtype: torch.dtype) -> int:
+def kv_bytes(groups: int, head_dim: int, dtype: torch.dtype, kv_bits: int = WHOLE_BITS) -> int:
     """Bytes of the keys and values of one entry of one layer, over all ``groups`` KV heads."""
-    return 2 * groups * head_dim * dtype.itemsize
+    vector = head_dim * dtype.itemsize
+    if kv_bits < WHOLE_BITS:
+        vector = sum(part.itemsize * width for part, width in parts_of(kv_bits, head_dim).values())
+    return 2 * groups * vector
 
 
 def norms(x: Tensor) -> Tensor:

@@ -46,11 +46,11 @@ def test_eight_bits_take_one_scale_and_four_bits_two_numbers_per_32_coordinates(
     assert [group_size(dim) for dim in DIMS] == [16, 32, 24, 20, 32]
 
 
-@pytest.mark.parametrize(("bits", "most"), [(8, 0.01), (4, 0.09)])
+@pytest.mark.parametrize(("bits", "most"), [(8, 0.0066), (4, 0.082)])
 def test_normal_vectors_lose_little(bits, most):
     x = torch.randn(500, 128, generator=torch.Generator().manual_seed(1))
     error = (dequantize(quantize(x, bits), bits) - x).norm() / x.norm()
-    assert most / 3 < error < most
+    assert 0.9 * most < error < most
 
 
 @pytest.mark.parametrize("bits", BITS)

@@ -10,7 +10,7 @@ from omnimem_cli.memory import store as module
 from omnimem_cli.memory.store import Store
 
 PACKAGE = Path(omnimem_cli.__file__).parent
-INSIDE = {"_buffer", "_length", "_keys", "_values"}
+INSIDE = {"_held", "_form", "_waiting", "_keys", "_values"}
 
 
 def reads_of_a_store(source: str) -> list[str]:
@@ -43,5 +43,10 @@ def test_only_the_store_touches_kept_keys_and_values():
 
 def test_a_store_shows_no_tensor_of_keys_or_values():
     store = Store(2, 16, torch.float32, "cpu")
-    tensors = [name for name in vars(store) if isinstance(getattr(store, name), torch.Tensor)]
-    assert tensors == ["_buffer"] and not {"keys", "values"} & set(dir(store))
+    assert {name for name in vars(store) if name.startswith("_")} == {"_groups", "_dim"} | INSIDE - {"_keys", "_values"}
+    assert not {"keys", "values"} & set(dir(store))
+
+
+def test_only_the_store_knows_the_forms_of_keys_and_values():
+    users = [path.name for path in PACKAGE.rglob("*.py") if "omnimem_cli.memory.forms import" in path.read_text()]
+    assert users == ["store.py"]

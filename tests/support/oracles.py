@@ -127,10 +127,10 @@ def decoder():
     return omni_decoder()
 
 
-def memory_of(policy: str, piece: TokenChunk, entries: int) -> Memory:
+def memory_of(policy: str, piece: TokenChunk, entries: int, kv_bits: int = 16) -> Memory:
     has_video, has_audio = (bool((piece.kind == k).any()) for k in (VISUAL, AUDIO))
     budgets = even_budgets(4, entries, 0.7, has_video, has_audio)
-    return Memory(decoder(), make_policy(policy), budgets, dtype=torch.float32, prompts=prompts)
+    return Memory(decoder(), make_policy(policy), budgets, dtype=torch.float32, prompts=prompts, kv_bits=kv_bits)
 
 
 def cuts(piece: TokenChunk, sizes):
@@ -141,8 +141,8 @@ def cuts(piece: TokenChunk, sizes):
         start, i = stop, i + 1
 
 
-def watched(policy: str, piece: TokenChunk, sizes=EVERY, entries=40) -> Memory:
-    memory = memory_of(policy, piece, entries)
+def watched(policy: str, piece: TokenChunk, sizes=EVERY, entries=40, kv_bits=16) -> Memory:
+    memory = memory_of(policy, piece, entries, kv_bits)
     for chunk in cuts(piece, sizes):
         memory.absorb(chunk)
     return memory

@@ -38,6 +38,7 @@ def with_pools(name: str) -> list[str]:
 
 EACH = [text for name in POLICIES for text in with_pools(name)]
 BOUNDED = [text for text in (*EACH, *VARIANTS) if make_policy(text).bounded]
+BITS = (16, 8, 4)
 
 
 SHAPES = {  # stream, sizes of chunks (repeated), budget
@@ -66,16 +67,17 @@ def places(budget: LayerBudget, pool: str) -> list[int]:
 
 
 def cases():
-    """Every policy on every shape; of the variants, the shapes that are hardest on the code."""
+    """Every policy on every shape; of the variants and with fewer bits, the shapes that are hardest on the code."""
     hard = ("with text", "all equal", "cut at any token", "a budget of two")
-    return [(p, s) for p in BOUNDED for s in SHAPES if p not in VARIANTS or s in hard]
+    whole = [(p, s, 16) for p in BOUNDED for s in SHAPES if p not in VARIANTS or s in hard]
+    return whole + [(p, s, b) for p in BOUNDED for s in hard for b in (8, 4)]
 
 
-@pytest.mark.parametrize(("policy", "shape"), cases())
-def test_every_contest_is_full_and_never_over_at_any_chunks_end(policy, shape):
+@pytest.mark.parametrize(("policy", "shape", "kv_bits"), cases())
+def test_every_contest_is_full_and_never_over_at_any_chunks_end(policy, shape, kv_bits):
     make, sizes, entries = SHAPES[shape]
     tokens = make()
-    memory, pool = memory_of(policy, tokens, entries), make_policy(policy).pool
+    memory, pool = memory_of(policy, tokens, entries, kv_bits), make_policy(policy).pool
     seen = 0
     for chunk in cuts(tokens, sizes):
         memory.absorb(chunk)
@@ -106,9 +108,10 @@ def test_a_budget_as_long_as_the_stream_equals_full(policy):
     assert (ask(watched(policy, tokens, entries=1000)) - ask(watched("full", tokens))).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("kv_bits", BITS)
 @pytest.mark.parametrize("policy", [*EACH, *VARIANTS])
-def test_asking_changes_nothing(policy):
-    memory = watched(policy, stream(6))
+def test_asking_changes_nothing(policy, kv_bits):
+    memory = watched(policy, stream(6), kv_bits=kv_bits)
     before = copy.deepcopy(memory.state())
     first = ask(memory)
     ask(memory, n=4, seed=3)
@@ -117,12 +120,13 @@ def test_asking_changes_nothing(policy):
     assert_same(before, memory.state())
 
 
+@pytest.mark.parametrize("kv_bits", BITS)
 @pytest.mark.parametrize("policy", [*EACH, *VARIANTS])
-def test_a_restored_memory_goes_on_bit_for_bit(policy):
+def test_a_restored_memory_goes_on_bit_for_bit(policy, kv_bits):
     tokens = stream(9, text=True)
-    whole = watched(policy, tokens)
+    whole = watched(policy, tokens, kv_bits=kv_bits)
     chunks = list(cuts(tokens, EVERY))
-    first, second = (memory_of(policy, tokens, 40) for _ in range(2))
+    first, second = (memory_of(policy, tokens, 40, kv_bits) for _ in range(2))
     for chunk in chunks[:2]:
         first.absorb(chunk)
     second.load_state(copy.deepcopy(first.state()))
@@ -131,10 +135,11 @@ def test_a_restored_memory_goes_on_bit_for_bit(policy):
     assert_same(whole.state()["layers"], second.state()["layers"])
 
 
+@pytest.mark.parametrize("kv_bits", BITS)
 @pytest.mark.parametrize("policy", BOUNDED)
-def test_bytes_are_flat_once_the_budget_is_full(policy):
+def test_bytes_are_flat_once_the_budget_is_full(policy, kv_bits):
     tokens = stream(40)
-    memory, sizes = memory_of(policy, tokens, 40), []
+    memory, sizes = memory_of(policy, tokens, 40, kv_bits), []
     for chunk in cuts(tokens, (64,)):
         memory.absorb(chunk)
         sizes.append((memory.nbytes, memory.peak_bytes if len(chunk) == 64 else sizes[-1][1]))
