@@ -1,8 +1,8 @@
 """The forms in which a store holds keys and values: whole, or quantized to 8 or 4 bits. Only the store uses them.
 
 Whole keys are post-rotary, and a move of positions rotates them. A quantized key is held as the layer's projection made
-it without its bias (`memory.key_transform`): trained keys have channels of large bias (Qwen2.5), which would widen every
-step of the codes, and which the rotation would spread over other channels. On reading the bias is put back and the
+it, without its bias (`memory.key_transform`): trained keys have channels of large bias (Qwen2.5), which would widen
+the steps of the codes, and which a rotation would spread over other channels. On reading the bias is put back and the
 key is rotated to the place that the position map gives it now, so that a move changes nothing that is held. Values are
 quantized unchanged. Knows the tensors of one layer; knows no policy.
 """
@@ -79,9 +79,8 @@ class Quantized:
     def held(self, keys: Tensor, values: Tensor, raw: Tensor | None) -> Held:
         """Quantized, once for all: what is held is never quantized again."""
         assert raw is not None, "a key's place must be known to turn it back"
-        vectors = {"key": self._transform.undone(keys[0], raw), "value": values[0].float()}
-        made = {kind: quantize(x, self._bits) for kind, x in vectors.items()}
-        return {f"{kind}_{name}": part for kind, parts in made.items() for name, part in parts.items()}
+        made = self._made("key", self._transform.undone(keys[0], raw))
+        return made | self._made("value", values[0].float())
 
     def keys(self, held: Held, raw: Tensor | None) -> Tensor:
         """Dequantized and rotated to their present places."""
@@ -95,6 +94,9 @@ class Quantized:
     def of_head(self, head: int) -> "Quantized":
         """With the head's own bias."""
         return Quantized(self._bits, self._dim, self._dtype, self._transform.of_head(head))
+
+    def _made(self, kind: str, vectors: Tensor) -> Held:
+        return {f"{kind}_{name}": part for name, part in quantize(vectors, self._bits).items()}
 
     def _read(self, held: Held, kind: str) -> Tensor:
         own = {name.removeprefix(f"{kind}_"): part for name, part in held.items() if name.startswith(kind)}

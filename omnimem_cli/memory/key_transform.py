@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from omnimem_cli.memory.rotary import Rotary, apply_rotary
+from omnimem_cli.memory.rotary import Rotary, rotate_halves
 
 if TYPE_CHECKING:
     from omnimem_cli.memory.repositioning import PositionMap
@@ -35,14 +35,14 @@ class KeyTransform:
 
     def undone(self, keys: Tensor, raw: Tensor) -> Tensor:
         """Post-rotary keys [G, m, d] at place 0, without the bias: fp32."""
-        cos, sin = self._angles(raw)
-        product = apply_rotary(keys.float(), cos, -sin)
-        return product if self.bias is None else product - self.bias
+        product = rotate_halves(keys.float(), *self._angles(raw), back=True)
+        return product if self.bias is None else product.sub_(self.bias)
 
     def done(self, product: Tensor, raw: Tensor) -> Tensor:
-        """Post-rotary keys [G, m, d] of what ``undone`` gave: fp32."""
-        cos, sin = self._angles(raw)
-        return apply_rotary(product if self.bias is None else product + self.bias, cos, sin)
+        """Post-rotary keys [G, m, d] of what ``undone`` gave, which is overwritten: fp32."""
+        if self.bias is not None:
+            product.add_(self.bias)
+        return rotate_halves(product, *self._angles(raw))
 
     def of_head(self, head: int) -> "KeyTransform":
         """The transform of one KV head."""
@@ -50,4 +50,4 @@ class KeyTransform:
         return KeyTransform(self.layer, self.position_map, self.rotary, bias)
 
     def _angles(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return self.rotary.angles(self.position_map.place(self.layer, raw))
+        return self.rotary.half_angles(self.position_map.place(self.layer, raw))

@@ -1,7 +1,7 @@
 """The newest chunk and the seconds before it, whole: what is asked about a window sees all of it, evicted or not.
 
-Knows keys, values and their positions; all are held whole, whatever --kv-bits. No chunk attends to what is held here, so that holding it changes nothing in
-the memory.
+Knows keys, values and their positions, all whole, whatever the bits of the memory. No chunk attends to what is held
+here, so that holding it changes nothing in the memory.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,9 @@
-"""Rotation of keys and queries by differences of rotary positions.
+"""Rotation of keys and queries to rotary positions, and by differences of them.
 
 Knows a decoder's rotary embedding. Knows no store and no rule of positions.
 """
+
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,7 @@ class Rotary:
 
     def angles(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """cos, sin fp32 [B, n, d] of position differences [3, B, n]; no attention scaling in them."""
-        kind = getattr(self._embedding, "rope_type", "default")
-        assert kind not in ("dynamic", "longrope"), f"keys under {kind} rotary positions cannot be moved exactly"
+        self._check()
         cos, sin = self._embedding(torch.zeros(1, dtype=torch.float32, device=delta.device), delta)
         scaling = getattr(self._embedding, "attention_scaling", 1.0)
         return self._by_section(cos) / scaling, self._by_section(sin) / scaling
@@ -25,6 +26,28 @@ class Rotary:
         """Rotated vectors x [B, H, n, d], moved by ``delta`` [3, B, n]; B of ``delta`` may be 1."""
         cos, sin = self.angles(delta)
         return apply_rotary(x, cos[:, None], sin[:, None])
+
+    def half_angles(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``angles`` of positions [3, B, n], for the first half of the channels: the second half's are the same.
+
+        fp32 [B, n, d / 2], in a third of the work.
+        """
+        self._check()
+        axis, frequency = self._channels
+        angle = place.movedim(0, -1).float()[..., axis].mul_(frequency)
+        return angle.cos(), angle.sin_()
+
+    @cached_property
+    def _channels(self) -> tuple[Tensor, Tensor]:
+        """Of the first half of the channels: the axis of positions that turns each, found by trying, and how fast."""
+        frequency = self._embedding.inv_freq.float()
+        alone = torch.eye(3, device=frequency.device)[:, :, None]
+        _, sin = self.angles(alone)
+        return sin[:, 0, : len(frequency)].abs().argmax(0), frequency
+
+    def _check(self) -> None:
+        kind = getattr(self._embedding, "rope_type", "default")
+        assert kind not in ("dynamic", "longrope"), f"keys under {kind} rotary positions cannot be moved exactly"
 
     def _by_section(self, angles: Tensor) -> Tensor:
         """[3, B, n, d], one row per axis as some versions return it, to [B, n, d]."""
@@ -40,3 +63,12 @@ def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     wide = x.float()
     crossed = torch.cat([-wide[..., half:], wide[..., :half]], dim=-1)
     return (wide * cos + crossed * sin).to(x.dtype)
+
+
+def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
+    """fp32 [..., d] rotated by ``half_angles`` that broadcast to its halves, or ``back`` by them; a new tensor."""
+    (first, second), out, sign = x.chunk(2, dim=-1), torch.empty_like(x), -1 if back else 1
+    one, other = out.chunk(2, dim=-1)
+    torch.mul(first, cos, out=one).addcmul_(second, sin, value=-sign)
+    torch.mul(second, cos, out=other).addcmul_(first, sin, value=sign)
+    return out

@@ -1,9 +1,9 @@
 """The kept keys and values of one layer, and the table of what is known of each entry.
 
 The only file that reads or writes kept keys and values: whoever else needs something of them calls a method here. How
-they are held, whole or quantized, is the business of a form (`memory.forms`), which only this file uses. Knows no policy
-and no budget. Entries are in stream order. With ``rows`` = 1 all KV heads keep the same entries; with ``rows`` = G every
-KV head keeps its own, equally many.
+they are held, whole or quantized, is the business of a form (`memory.forms`), which only this file uses. Knows no
+policy and no budget. Entries are in stream order. With ``rows`` = 1 all KV heads keep the same entries; with ``rows`` =
+G every KV head keeps its own, equally many.
 
 A quantized store holds what was appended whole until ``keep`` decides which of it stays; what stays is quantized then,
 once. From there on only codes are moved.
@@ -208,7 +208,7 @@ class Store:
         return self._keys[:, :, index], self._values[:, :, index]
 
     def move(self, rotary: Rotary, delta: Tensor) -> None:
-        """Rotate every key by position differences [3, rows, m], in fp32; a quantized key is rotated when it is read."""
+        """Rotate every key by position differences [3, rows, m], in fp32; quantized ones are rotated when read."""
         if self._form.whole:
             keys = self._keys[0]
             keys.copy_(apply_rotary(keys, *rotary.angles(delta)))

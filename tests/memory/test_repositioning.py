@@ -89,6 +89,14 @@ def test_angles_come_without_the_attention_scaling_and_in_either_shape():
         assert torch.allclose(ours, reference, atol=1e-6)
 
 
+@pytest.mark.parametrize("family", DECODERS)
+def test_half_angles_are_the_first_half_of_the_angles(family):
+    rotary = Rotary(DECODERS[family]())
+    place = torch.randint(0, 40_000, (3, 2, 50), generator=torch.Generator().manual_seed(2)) + 0.25
+    for half, whole in zip(rotary.half_angles(place), rotary.angles(place), strict=True):
+        assert torch.equal(half, whole[..., :8]) and torch.equal(half, whole[..., 8:])
+
+
 @pytest.mark.parametrize("mode", ["lazy", "eager", "retime"])
 def test_moving_nothing_equals_keep(mode):
     tokens = stream(9)
