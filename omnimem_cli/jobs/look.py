@@ -4,6 +4,7 @@ Knows inputs, media and sessions; knows no task and no answer.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -31,13 +32,16 @@ def give_look(watched: Watched, memory_file: str | None = None) -> None:
     settings, session = watched.settings, watched.session
     plan = look_plan(media.within(settings.start_s, settings.end_s), settings, session.adapter)
     most_s = settings.look_span_s or most_seconds(session.end_s - (session.start_s or 0.0), session.plan, plan)
-    reading = {"start_s": settings.start_s, "end_s": settings.end_s, "stall_s": stall_s(settings)}
+    begin_s = settings.start_s or 0.0
 
     def read(first: int, count: int) -> Iterator[Segment]:
-        with Source(media, plan.format, first_segment=first, **reading) as source:
-            yield from islice(source, count)
+        """From ``start_s`` on: sound before a ``first_segment`` would be decoded too, from the beginning."""
+        start_s = begin_s + first * plan.format.segment_s
+        with Source(media, plan.format, start_s=start_s, end_s=settings.end_s, stall_s=stall_s(settings)) as source:
+            for segment in islice(source, count):
+                yield replace(segment, index=first + segment.index)
 
-    session.look = SecondLook(session, plan, most_s, settings.start_s or 0.0, read, session.chunk_tokens)
+    session.look = SecondLook(session, plan, most_s, begin_s, read, session.chunk_tokens)
 
 
 def _media_again(watched: Watched, memory_file: str | None) -> Media:

@@ -28,7 +28,7 @@ ROUNDS = (0.2, 1.0)
 """Shares of what a question may look at: first at the strongest moments; at all where these show nothing."""
 FOUND, SURE = 0.45, 0.9  # score of evidence where was looked, and confidence, that end the looking
 MARGIN_S = 1.0  # before and after a moment
-BRIDGE = 2  # segments that are decoded without need, to spare a new start of the decoder
+BRIDGE_S = 10.0  # of video are decoded without need, to spare a new start of the decoder
 
 Stretch = tuple[int, int]
 """First and last segment, of the look's own form."""
@@ -135,7 +135,7 @@ class SecondLook:
         return detail
 
     def _decoded(self, indices: set[int]) -> dict[int, Segment]:
-        runs = _runs(indices, BRIDGE)
+        runs = _runs(indices, int(BRIDGE_S / self._plan.format.segment_s))
         return {s.index: s for first, last in runs for s in self._read(first, last - first + 1) if s.index in indices}
 
     def _spans(self, stretches: Sequence[Stretch]) -> list[tuple[float, float]]:

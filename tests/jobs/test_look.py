@@ -6,12 +6,15 @@ from pathlib import Path
 
 import footage
 import jsonschema
+import numpy as np
 import pytest
 from kept import loaded, saved, watched
 
 from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.look import give_look
+from omnimem_cli.media.decode import Source
+from omnimem_cli.media.probe import probe
 from omnimem_cli.models.catalogue import row
 from omnimem_cli.results.result import schema
 from omnimem_cli.tasks.ask import Ask
@@ -99,3 +102,16 @@ def test_a_budget_in_bytes_holds_memory_and_look(size, clip, tiny_adapter):
     result = answers_of(one, settings)
     assert result["answers"][0]["look"]["spans"]
     assert result["memory"]["peak_bytes"] <= settings.budget.bytes
+
+
+def test_what_is_looked_at_is_what_was_watched(clip, tiny_adapter):
+    """Segments that are read again show the same frames and hold the same sound, at the same time."""
+    tiny_adapter.row = replace(row("qwen2.5-omni-3b"), look_detail=1.0)
+    one = watched(clip, replace(SETTINGS, start_s=3.0), tiny_adapter)
+    give_look(one)
+    with Source(probe(str(clip)), one.session.plan.format, start_s=3.0) as source:
+        before = list(source)
+    for again, first in zip(one.session.look._read(4, 2), before[4:6], strict=True):
+        assert (again.index, again.start_s) == (first.index, first.start_s)
+        assert np.array_equal(again.frames, first.frames) and np.array_equal(again.frame_times, first.frame_times)
+        assert np.corrcoef(again.audio, first.audio)[0, 1] > 0.99  # a decoder's first samples are its own
