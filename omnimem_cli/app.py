@@ -18,6 +18,7 @@ from omnimem_cli.commands import (
     calibrate,
     demo,
     doctor,
+    finetune,
     memory,
     models,
     presets,
@@ -46,6 +47,7 @@ ask.register(app)
 report.register(app)
 search.register(app)
 calibrate.register(app)
+finetune.register(app)
 demo.register(app)
 doctor.register(app)
 app.add_typer(memory.app, name="memory")

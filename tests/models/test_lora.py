@@ -5,22 +5,14 @@ import json
 import pytest
 import torch
 from fake_run import omnimem
+from families import MAKERS
 from safetensors.torch import save_file
-from salmonn_tiny import FAMILIES, tiny_salmonn
-from tiny import tiny_omni
-from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.base.errors import MissingError, UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.jobs.recall import check_model
 from omnimem_cli.models.loader import load
-
-MAKERS = {
-    "qwen2.5-omni": tiny_omni,
-    "qwen3-omni": tiny_qwen3_omni,
-    **{family: lambda path, family=family: tiny_salmonn(path, family) for family in FAMILIES},
-}
 
 
 def lora_folder(path, model, rank=4, seed=1, **config):

@@ -1,0 +1,1 @@
+"""Budget-aware fine-tuning of any model: `omnimem finetune`."""
