@@ -97,6 +97,13 @@ def sampled_rows(n: int, stride: int, device) -> Tensor:
     return torch.arange(n - 1, -1, -stride, device=device).flip(0)
 
 
+def seeing_share(n: int, stride: int, device) -> Tensor:
+    """Of a chunk's queries that are looked at, the share that sees each of its n keys: fp32 [n], above 0."""
+    rows = sampled_rows(n, stride, device)
+    before = torch.searchsorted(rows, torch.arange(n, device=device))
+    return 1 - before / len(rows)
+
+
 def _blocks(memory: Tensor, chunk: Tensor):
     for past, keys in ((True, memory), (False, chunk)):
         for start in range(0, keys.shape[2], BLOCK):

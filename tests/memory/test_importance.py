@@ -8,10 +8,12 @@ from decoders import WIDTH, omni_decoder, stream
 
 from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.attention_kernels import best_kernel, merge, reference_kernel
-from omnimem_cli.memory.importance import column_sums, head_averaged_sums, running_mean, sampled_rows
+from omnimem_cli.memory.importance import column_sums, head_averaged_sums, running_mean, sampled_rows, seeing_share
+from omnimem_cli.memory.policies.policy import LayerView
 from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, neighbour_order, redundancy
 from omnimem_cli.memory.selection import top
-from omnimem_cli.memory.table import table_of
+from omnimem_cli.memory.store import Store
+from omnimem_cli.memory.table import Table, table_of
 from omnimem_cli.memory.tokens import VISUAL
 
 
@@ -72,6 +74,32 @@ def test_importance_from_every_nth_query_counts_those_queries():
     rows = sampled_rows(70, 8, "cpu")
     naive = softmax_weights(q, k, m, 0.25)[:, rows].sum(1).mean(0) * 70 / len(rows)
     assert rows[-1] == 69 and (ours - naive).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("stride", [1, 8, 200])
+def test_the_share_of_queries_that_see_a_key_is_counted_of_those_looked_at(stride):
+    rows = sampled_rows(70, stride, "cpu")
+    naive = torch.tensor([float((rows >= key).float().mean()) for key in range(70)])
+    ours = seeing_share(70, stride, "cpu")
+    assert (
+        torch.allclose(ours, naive)
+        and float(ours[0]) == 1.0
+        and float(ours[-1]) == pytest.approx(1 / len(rows), rel=1e-5)
+    )
+
+
+@pytest.mark.parametrize("stride", [1, 8])
+def test_importance_per_query_is_a_mean_over_the_queries_that_see_the_key(stride):
+    q, k, v, m = heads()
+    _, lse = two_parts(q, k, v, m)
+    store = Store(2, 16, torch.float32, "cpu")
+    store.append(k[:, :, :m], v[:, :, :m], Table({"index": torch.arange(m)[None]}))
+    view = LayerView(0, store, k[:, :, m:], v[:, :, m:], q, lse, None, None, None, 0.25)
+    rows = sampled_rows(70, stride, "cpu")
+    weights = softmax_weights(q, k, m, 0.25)[:, rows].mean(0)  # [r, m + n]
+    seen = torch.arange(m + 70) <= m + rows[:, None]
+    naive = weights.sum(0) / seen.sum(0)
+    assert (view.importance_per_query(stride) - naive).abs().max() < 1e-6
 
 
 def test_head_averaged_importance_is_a_softmax_of_mean_logits():

@@ -9,6 +9,7 @@ from omnimem_cli.memory.policies.infinipot_v import InfiniPotV
 from omnimem_cli.memory.policies.key_norm import KeyNorm
 from omnimem_cli.memory.policies.omnimem import OmniMem
 from omnimem_cli.memory.policies.policy import Policy
+from omnimem_cli.memory.policies.salience import Salience
 from omnimem_cli.memory.policies.sliding_window import SlidingWindow
 from omnimem_cli.memory.policies.snapkv import SnapKV
 from omnimem_cli.memory.policies.streammem import StreamMem
@@ -16,6 +17,7 @@ from omnimem_cli.memory.policies.uniform import Uniform
 
 POLICIES: dict[str, type] = {
     "omnimem": OmniMem,
+    "salience": Salience,
     "uniform": Uniform,
     "sliding-window": SlidingWindow,
     "key-norm": KeyNorm,

@@ -78,11 +78,15 @@ class OmniMem(BoundedPolicy):
             novelty = novelty.sqrt()
         return novelty * importance.clamp(min=0) ** self.exponent if self.exponent else novelty
 
+    def received(self, view: LayerView) -> Tensor:
+        """Attention that each entry of memory and chunk received from the chunk, fp32 [N] (equation 8)."""
+        return view.importance(self.stride, self.heads)
+
     def _importance(self, view: LayerView) -> Tensor:
         """Running importance [1, N]; also remembered for the next chunk."""
         if not self.exponent:
             return torch.ones_like(view.table["time"])
-        received = view.importance(self.stride, self.heads)[None]
+        received = self.received(view)[None]
         if view.held:
             received = running_mean(received, view.store.table["importance"])
         view.table["importance"] = received

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.budget import LayerBudget
+from omnimem_cli.memory.importance import seeing_share
 from omnimem_cli.memory.proxy_query import ProxyQuery
 from omnimem_cli.memory.selection import Kept, candidate_pools, kept_indices, top
 from omnimem_cli.memory.store import Store, norms, unit
@@ -63,6 +64,13 @@ class LayerView:
         if heads == "averaged":
             return self.store.head_averaged_attention(self.queries, self.chunk_keys, self.scaling, stride)
         return self.store.attention_received(self.queries, self.lse, self.chunk_keys, self.scaling, stride)
+
+    def importance_per_query(self, stride: int = 1, heads: str = "exact") -> Tensor:
+        """``importance`` divided by how many of the chunk's queries see the key: their mean, fp32 [N]."""
+        count = self.chunk_keys.shape[2]
+        seeing = torch.ones(self.held + count, device=self.chunk_keys.device)
+        seeing[self.held :] = seeing_share(count, stride, seeing.device)
+        return self.importance(stride, heads) / (count * seeing)
 
     def last_queries_importance(self, window: int) -> Tensor:
         """Softmax attention every key received from the chunk's last ``window`` queries, by KV head: fp32 [G, N]."""

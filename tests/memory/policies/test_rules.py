@@ -12,7 +12,8 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.memory.fork import left_padded
 from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.memory.policies.hermes import DEEP, GLOBAL, LOCAL, MIDDLE, PROMPTS, SHALLOW, Depth
-from omnimem_cli.memory.selection import WHOLE_STEP
+from omnimem_cli.memory.redundancy import redundancy
+from omnimem_cli.memory.selection import WHOLE_STEP, Kept, keep_media, kept_indices
 from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, VISUAL, text_chunk
 
@@ -298,3 +299,26 @@ def test_text_only_pieces_are_watched_as_well():
     tokens = text_chunk(question(60)[0], 0, AUDIO)
     tokens.kind[:4] = PREFIX
     assert kept(watched("sliding-window", tokens, (20,), 10)) == list(range(50, 60))
+
+
+@pytest.mark.parametrize(("name", "per_query"), [("salience", True), ("omnimem:exponent=0.2:carry=0.0625", False)])
+def test_salience_ranks_by_importance_per_query_and_the_papers_rule_by_the_sum(name, per_query):
+    """What a layer keeps of one chunk, from the scores written out."""
+    policy, decided = make_policy(name), []
+
+    class Spy(type(policy)):
+        def on_layer(self, view):
+            received = view.importance_per_query(8) if per_query else view.importance(8)
+            decided.append((received, view.hidden, view.table, view.budget, super().on_layer(view).indices))
+            return Kept(decided[-1][-1])
+
+    tokens = stream(9)
+    memory = memory_of("full", tokens, 40)
+    memory.policy = Spy(**vars(policy))
+    memory.absorb(tokens)
+    for received, hidden, table, budget, indices in decided:
+        unit = torch.nn.functional.normalize(hidden.float(), dim=-1)
+        cosines = (unit[1:] * unit[:-1]).sum(-1)
+        scores = (1 - redundancy(cosines, torch.arange(len(tokens)))).clamp(min=0) * received**0.2
+        media = keep_media(table, scores[None], budget, "split")
+        assert torch.equal(indices, kept_indices(table, media).indices)
