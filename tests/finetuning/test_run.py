@@ -178,3 +178,11 @@ def test_exit_codes_of_videos_that_cannot_be_watched(clips, tmp_path, capsys):
     assert omnimem("finetune", str(tmp_path / "gone.json"), "-o", str(tmp_path / "c"), *short) == 2
     assert omnimem("finetune", str(some), "-o", str(tmp_path / "d"), *short, "--targets", "mlp") == 2
     assert "q_proj" in capsys.readouterr().err
+
+
+def test_dropout_is_on_only_while_weights_are_taught(tiny_folder, examples, tmp_path):
+    run = run_of(load(str(tiny_folder), device="cpu"), examples, tmp_path, dataclasses.replace(TRAINING, dropout=0.3))
+    drops = [module for module in run.adapter.decoder.modules() if isinstance(module, torch.nn.Dropout)]
+    with run.lora.teaching():
+        assert drops and all(module.training for module in drops)
+    assert not any(module.training for module in run.adapter.model.modules())
