@@ -43,7 +43,7 @@ class Training:
     accumulate: int = flag(1, ADVANCED, "--accumulate N", "Videos per step.", read=positive)
     decay: float = flag(0.0, ADVANCED, "--weight-decay W", "Weight decay.", read=not_negative)
     clip: float = flag(1.0, ADVANCED, "--clip-norm N", "Largest norm of the gradient.", read=positive)
-    seed: int = flag(0, ADVANCED, "--shuffle-seed N", "Seed of the order, the split, dropout and the first weights.")
+    seed: int = flag(0, ADVANCED, "--seed N", "Seed of order, split, dropout, first weights.", has_variable=False)
     validate: float = flag(
         0.0, MODEL, "--validate SHARE", "Share of the videos to validate with after each epoch.", read=_part
     )
