@@ -116,7 +116,7 @@ class Settings:
         None,
         ADVANCED,
         "--plan FILE",
-        "Budget allocation: a file written by `omnimem calibrate`, or nano for the built-in one.",
+        "Budgets per layer and heads for evidence: a file of `omnimem calibrate`, or nano for the built-in one.",
         shown="every layer alike",
     )
     av_ratio: float | None = flag(

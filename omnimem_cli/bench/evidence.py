@@ -26,7 +26,7 @@ from omnimem_cli.tasks.evidence import paragraphs_of
 from omnimem_cli.tasks.prompts import SUMMARY
 from omnimem_cli.tasks.reply import says_absent
 from omnimem_cli.world.questions import Question
-from omnimem_cli.world.scoring import parse_summary, score
+from omnimem_cli.world.scoring import is_right, parse_summary
 from omnimem_cli.world.video import Event, Video, make_video
 
 LINE, LINE_TOKENS = "line of a summary", 24  # tokens per event
@@ -72,7 +72,7 @@ def bench_evidence(adapter: Adapter, bench: EvidenceBench, settings: Settings, r
         asked = asked_about(encoded)
         for budget, session in _sessions(encoded, bench, settings):
             answers = session.ask([question.text for question in asked], max_tokens=MAX_TOKENS, evidence=True)
-            judged = [*_judged(video, asked, answers), *_judged_lines(video, session, bench.events)]
+            judged = [*judged_answers(video, asked, answers), *_judged_lines(video, session, bench.events)]
             rows[budget].videos.append(judged)
             rows[budget].absent += [float(bool(a.evidence)) for a in answers if says_absent(a.text)]
     if len(rows) < len(bench.budgets):
@@ -124,11 +124,12 @@ def _sessions(encoded: Encoded, bench: EvidenceBench, settings: Settings) -> Ite
             yield budget, watched(encoded, replace(settings, policy=bench.policy, budget=Budget(entries)))
 
 
-def _judged(video: Video, asked: list[Question], answers: list[Answer]) -> Iterator[Judged]:
+def judged_answers(video: Video, asked: list[Question], answers: list[Answer]) -> Iterator[Judged]:
+    """The right answers about one event."""
     for question, answer in zip(asked, answers, strict=True):
         event = event_of(question, video)
-        if event is not None and score(question, answer.text) == 1.0:
-            yield _judge(question.kind, answer.evidence, event, video.duration_s)
+        if event is not None and is_right(question, answer.text):
+            yield judge(question.kind, answer.evidence, event, video.duration_s)
 
 
 def _judged_lines(video: Video, session: Session, events: int) -> Iterator[Judged]:
@@ -139,10 +140,11 @@ def _judged_lines(video: Video, session: Session, events: int) -> Iterator[Judge
     for paragraph in paragraphs_of(answer.text, answer):
         named, _ = parse_summary(lines[paragraph["line"]])
         if len(named) == 1 and named[0] in slides:
-            yield _judge(LINE, paragraph["evidence"], slides[named[0]], video.duration_s)
+            yield judge(LINE, paragraph["evidence"], slides[named[0]], video.duration_s)
 
 
-def _judge(kind: str, evidence: list[dict], event: Event, duration_s: float) -> Judged:
+def judge(kind: str, evidence: list[dict], event: Event, duration_s: float) -> Judged:
+    """Whether the first span of some evidence, which is the best, overlaps the event."""
     if not evidence:
         return Judged(kind, 0.0, 0.0, 0.0, 0.0)
     start_s, end_s = evidence[0]["start_s"], evidence[0]["end_s"]
@@ -162,12 +164,13 @@ def _chance(seconds: float, event: Event, duration_s: float) -> float:
 def _record(budget: str, row: Row) -> dict:
     answers = [[one for one in video if one.kind != LINE] for video in row.videos]
     kinds = dict.fromkeys(one.kind for video in row.videos for one in video)
-    by_kind = {kind: _figures([[one for one in video if one.kind == kind] for video in row.videos]) for kind in kinds}
+    by_kind = {kind: figures([[one for one in video if one.kind == kind] for video in row.videos]) for kind in kinds}
     absent = {"n": len(row.absent), "given": _mean(row.absent)}
-    return {"budget": budget, **_figures(answers), "absent": absent, "by_kind": by_kind}
+    return {"budget": budget, **figures(answers), "absent": absent, "by_kind": by_kind}
 
 
-def _figures(videos: list[list[Judged]]) -> dict:
+def figures(videos: list[list[Judged]]) -> dict:
+    """Shares and means over the answers about some videos; ``n``: how many these are."""
     right, low, high = interval([[one.right for one in video] for video in videos])
     judged = [one for video in videos for one in video]
     given = [one for one in judged if one.given]

@@ -169,7 +169,7 @@ def watched(encoded: Encoded, settings: Settings) -> Session:
     """A session that has watched the whole video, in chunks of at least CHUNK_TOKENS unless set otherwise."""
     chunk = settings.chunk or chunk_tokens(encoded)
     fitted = size_memory(replace(settings, chunk=chunk), encoded.adapter, encoded.plan, encoded.media)
-    session = Session(encoded.stream, fitted.memory(encoded.stream), chunk)
+    session = Session(encoded.stream, fitted.memory(encoded.stream), chunk, evidence_rule=fitted.evidence_rule)
     if settings.look_again:
         session.look = encoded.look(session, settings)
     for _ in session.watch(encoded.segments):

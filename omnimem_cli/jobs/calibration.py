@@ -13,9 +13,10 @@ from omnimem_cli.media.decode import Source
 from omnimem_cli.memory.allocation import Allocation, Calibrating
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.audio_scan import scan_audio
+from omnimem_cli.session.plan_file import PLAN_SCHEMA
 from omnimem_cli.session.preflight import prepare
 from omnimem_cli.session.session import Session
-from omnimem_cli.session.sizing import PLAN_SCHEMA, WatchConfig
+from omnimem_cli.session.sizing import WatchConfig
 
 
 def calibrate(

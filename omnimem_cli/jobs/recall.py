@@ -103,7 +103,7 @@ def recall(
     try:
         watched = _opened(adapter, watched_with, header)
         restore(watched.session, state)
-    except (FormError, TypeError) as error:
+    except (FormError, TypeError, ValueError) as error:
         raise damaged(path, str(error).splitlines()[0][:200]) from error
     if task is not None:
         watched.bring_up(task)
@@ -168,6 +168,7 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
     from omnimem_cli.memory.policies import make_policy
     from omnimem_cli.models.adapter import Plan
     from omnimem_cli.session.answering import Sampling
+    from omnimem_cli.session.plan_file import EvidenceRule
     from omnimem_cli.session.session import Session
     from omnimem_cli.session.sizing import new_memory
     from omnimem_cli.session.transients import question_tokens_in_flight
@@ -176,6 +177,7 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
     budgets = [LayerBudget(*pair) for pair in opening["budgets"]]
     if len(budgets) != len(adapter.decoder.layers):
         raise TypeError("its budgets are those of other layers")
+    rule = opening.get("evidence_rule")  # not in older files
     plan = Plan(**opening["plan"] | {"format": Format(**opening["plan"]["format"])})
     stream = adapter.open(media_of(opening["media"]), plan)
     session = Session(
@@ -184,6 +186,7 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
         opening["chunk_tokens"],
         sampling=Sampling(settings.temperature, settings.top_p, settings.seed),
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
+        evidence_rule=rule and EvidenceRule.read(rule, adapter),
     )
     facts = {name: value for name, value in header["facts"].items() if name != "timing"}
     facts["input"] = facts["input"] | {"watched": facts["input"].get("watched", facts["input"]["path"])}

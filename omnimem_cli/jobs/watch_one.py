@@ -117,6 +117,7 @@ class InputRun:
             prepared.config.chunk_tokens,
             sampling=Sampling(settings.temperature, settings.top_p, settings.seed),
             question_tokens_in_flight=prepared.config.question_tokens_in_flight,
+            evidence_rule=prepared.config.evidence_rule,
         )
 
     def rest(self, session: Session) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Watched:
             "plan": asdict(session.plan),
             "budgets": [[budget.visual, budget.audio] for budget in memory.budgets],
             "chunk_tokens": session.chunk_tokens,
+            "evidence_rule": session.evidence_rule and asdict(session.evidence_rule),
         }
 
 

@@ -29,9 +29,8 @@ class Row:
     ``layers``, ``kv_heads``, ``head_dim``: of the language model;
     ``trained_positions``: positions seen in training; None where unknown; ``window_s``: the longest stretch of
     speech that it transcribes at once; ``world``: the comment that marks the only files it understands,
-    None for a model of the world at large; ``evidence_heads``: (layer, query head) pairs whose attention tells where an
-    answer comes from, empty where nobody measured it; ``evidence_score``: the least score of evidence;
-    ``look_detail``: how many times the frames, and the pixels of each, of a watch a second look takes.
+    None for a model of the world at large; ``look_detail``: how many times the frames, and the pixels of each, of a
+    watch a second look takes.
     """
 
     name: str
@@ -53,8 +52,6 @@ class Row:
     trained_positions: int | None = None
     window_s: float = 30.0
     world: str | None = None
-    evidence_heads: tuple[tuple[int, int], ...] = ()
-    evidence_score: float = 0.1
     look_detail: float = 2.0
 
     def weights_gb(self, dtype: str) -> float:
@@ -225,8 +222,6 @@ ROWS = (
         trained_positions=1_550,  # 150 s of video and a question
         window_s=15.0,
         world="omnimem world",
-        evidence_heads=((3, 0), (3, 3)),
-        evidence_score=0.3,
         look_detail=1.0,
     ),
 )
@@ -256,7 +251,7 @@ def nearest_by_size(wanted: Row, parameters: int) -> Row:
 
 
 def shipped_plan(name: str) -> Path | None:
-    """The budget plan that comes with the model of that name, None where there is none."""
+    """The plan that comes with the model of that name, None where there is none."""
     file = Path(__file__).parent / name / "plan.json"
     return file if name in [r.name for r in ROWS] and file.exists() else None
 

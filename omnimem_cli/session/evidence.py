@@ -2,12 +2,11 @@
 
 Knows attention by time, token by token; knows no model, no task and no text. What a token pays a moment counts as far
 as it exceeds what the tokens of the question pay it on average: whatever every token attends to is no evidence. Which
-heads count, and which score is enough, was measured (bench/LOG.md) for models whose catalogue row says so; no other
-model is calibrated.
+heads count, and which score is enough, `omnimem calibrate` measures and writes into a plan.
 """
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +16,8 @@ from torch import Tensor
 
 from omnimem_cli.base.settings import MOST_SPANS
 from omnimem_cli.memory.attention_by_time import KINDS, Moments
+from omnimem_cli.models.catalogue import ROWS, shipped_plan
+from omnimem_cli.session.plan_file import EvidenceRule, read_plan, shape_of
 
 if TYPE_CHECKING:
     from omnimem_cli.models.adapter import Adapter
@@ -24,26 +25,19 @@ if TYPE_CHECKING:
 QUESTION_WEIGHT = 0.6  # a short answer often reads what the question's tokens have found
 LOOK_WEIGHT = 2.0  # the same, where it is asked what else may matter
 EDGE = 0.25  # a span holds the moments of at least this share of the highest
-EIGHTHS = (4, 5, 6, 7)  # of a model's depth, at which an unmeasured one is observed
+EIGHTHS = (4, 5, 6, 7)  # of a model's depth, at which one without a plan is observed
+GUESSED_SCORE = 0.1
 GAP = 1  # moments that a span may bridge
 
 
-@dataclass(frozen=True)
-class EvidenceRule:
-    """``heads``: (layer, query head) pairs whose attention counts; ``least_score``: below it there is no evidence."""
-
-    heads: tuple[tuple[int, int], ...]
-    least_score: float
-
-
 def rule_of(adapter: "Adapter") -> EvidenceRule:
-    """What the catalogue knows of a model; else all heads of four layers from the middle on."""
-    if adapter.row.evidence_heads:
-        return EvidenceRule(adapter.row.evidence_heads, adapter.row.evidence_score)
-    text = adapter.model.config.get_text_config()
-    layers = sorted({text.num_hidden_layers * eighths // 8 for eighths in EIGHTHS})
-    heads = tuple((layer, head) for layer in layers for head in range(text.num_attention_heads))
-    return EvidenceRule(heads, adapter.row.evidence_score)
+    """The rule of the plan that comes with a model; else a guess: all heads of four layers from the middle on."""
+    shipped = shipped_plan(adapter.name) if adapter.row in ROWS else None
+    if shipped is not None and (rule := read_plan(shipped, adapter).evidence):
+        return rule
+    layers, query_heads = shape_of(adapter)
+    chosen = sorted({layers * eighths // 8 for eighths in EIGHTHS})
+    return EvidenceRule(tuple((layer, head) for layer in chosen for head in range(query_heads)), GUESSED_SCORE)
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,11 @@ class AnswerAttention:
 
     def of_answer(self) -> list[dict]:
         """Evidence of the whole answer: {start_s, end_s, kind, score}, the best first, at most MOST_SPANS."""
-        return self._evidence(self._strongest(self.own) + QUESTION_WEIGHT * self.question**2)
+        return self._evidence(self.strength())
+
+    def strength(self) -> Tensor:
+        """[kinds, moments]: the most that one token of the answer or of the question paid beyond the usual, squared."""
+        return self._strongest(self.own) + QUESTION_WEIGHT * self.question**2
 
     def strongest(self) -> list[tuple[float, float]]:
         """Moments [start_s, end_s) to which the question or its answer paid more than usual, the most first."""
@@ -117,6 +115,15 @@ class AnswerAttention:
             list(KINDS)[int(by_kind.argmax())],
             round(paid / (paid + usual), 3),
         )
+
+
+def paid_in_row(paid: Tensor, row: int, lengths: Sequence[int], tokens: int) -> Tensor:
+    """Of a batch [B, n, ...] what one question, and the ``tokens`` of its answer, paid: without padding.
+
+    ``lengths``: tokens of each question, padded on the left.
+    """
+    longest = max(lengths)
+    return paid[row, longest - lengths[row] : longest + tokens]
 
 
 def attention_of(

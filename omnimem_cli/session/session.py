@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 
@@ -19,9 +19,10 @@ from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
 from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling, text_ends
-from omnimem_cli.session.evidence import EvidenceRule, attention_of, rule_of
+from omnimem_cli.session.evidence import attention_of, paid_in_row, rule_of
 from omnimem_cli.session.grammar import bound_answers
 from omnimem_cli.session.look import SecondLook, Stretches
+from omnimem_cli.session.plan_file import EvidenceRule
 from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
 
 Window = tuple[float, float]
@@ -53,7 +54,7 @@ class Session:
 
     ``questions`` and ``question_tokens_in_flight``: the most questions of one batch, and the tokens of its
     questions and answers. ``deaf_s``: bounds (start, end, start, ...) of the spans whose decoded sound gave no token.
-    ``evidence_rule``: whose attention tells the evidence of an answer (None: the model's own). ``look``: how moments
+    ``evidence_rule``: whose attention tells the evidence of an answer (None: see `rule_of`). ``look``: how moments
     are looked at again, where the video can be read.
     """
 
@@ -174,7 +175,7 @@ class Session:
         start_s, end_s = window or (self.start_s or 0.0, self.end_s)
         return AttentionByTime(self._rule.heads, Moments.of(start_s, min(end_s, self.end_s)))
 
-    @property
+    @cached_property
     def _rule(self) -> EvidenceRule:
         return self.evidence_rule or rule_of(self.adapter)
 
@@ -182,10 +183,9 @@ class Session:
         self, answers: list[Answer], asking: AnswerLoop, observed: AttentionByTime, lengths: list[int]
     ) -> list[Answer]:
         """The answers of a batch with what they attended to; ``lengths``: tokens of their questions."""
-        paid, longest = observed.tokens(), max(lengths)
-        found = []
+        paid, found = observed.tokens(), []
         for row, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
-            tokens = paid[row, longest - length : longest + answer.tokens]
+            tokens = paid_in_row(paid, row, lengths, answer.tokens)
             ends = partial(text_ends, self.adapter, asking.written[row])  # not the batch, which would live on with it
             attention = attention_of(tokens, length, observed.moments, self._rule.least_score, ends)
             found.append(replace(answer, attention=attention))

@@ -3,12 +3,10 @@
 Knows settings, a plan of the media and the decoder's geometry; loads nothing and decodes nothing.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from omnimem_cli.base.budget import Budget
-from omnimem_cli.base.errors import DoesNotFitError, UsageError
+from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.media.segment import Media
@@ -20,9 +18,8 @@ from omnimem_cli.memory.repositioning import make_position_map
 from omnimem_cli.models.adapter import Adapter, Plan, Stream, WatchOptions
 from omnimem_cli.models.device import free_bytes
 from omnimem_cli.session.footprint import AUTO_SHARE, MIN_ENTRIES, WatchFootprint, footprint_of
+from omnimem_cli.session.plan_file import CalibratedPlan, EvidenceRule, read_plan
 from omnimem_cli.session.transients import question_tokens_in_flight
-
-PLAN_SCHEMA = "omnimem/plan/1"
 
 
 def watch_options(settings: Settings) -> WatchOptions:
@@ -34,7 +31,8 @@ def watch_options(settings: Settings) -> WatchOptions:
 class WatchConfig:
     """How one input is watched. ``entries`` is None for an unbounded policy; ``recent_s``: seconds before the newest
     chunk that are held whole with it, 0 for neither; ``question_tokens_in_flight``: the most tokens of questions and
-    answers at once; ``needed``: bytes at the worst moment, weights aside."""
+    answers at once; ``needed``: bytes at the worst moment, weights aside; ``evidence_rule``: the plan's,
+    if it has one."""
 
     policy: Policy
     budget: Budget
@@ -46,6 +44,7 @@ class WatchConfig:
     question_tokens_in_flight: int
     needed: int
     positions: str = "keep"
+    evidence_rule: EvidenceRule | None = None
 
     def memory(self, stream: Stream) -> Memory:
         """An empty memory of this shape."""
@@ -84,7 +83,8 @@ def size_memory(
         )
     footprint = footprint_of(settings, policy, adapter, plan, media, recent_s)
     entries = _entries(budget, footprint, free_bytes(adapter.device) if free is None else free)
-    budgets = _layer_budgets(settings, adapter, plan, footprint.shape.layers, entries)
+    calibrated = None if settings.plan is None else read_plan(settings.plan, adapter)
+    budgets = _layer_budgets(settings, adapter, plan, footprint.shape.layers, entries, calibrated)
     return WatchConfig(
         policy=policy,
         budget=budget,
@@ -96,6 +96,7 @@ def size_memory(
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
         needed=footprint.peak_bytes_of_input(entries),
         positions=settings.positions,
+        evidence_rule=calibrated and calibrated.evidence,
     )
 
 
@@ -127,29 +128,13 @@ def _what_fits(footprint: WatchFootprint, free: int) -> str:
     return "Use a smaller model, --dtype int8 or int4, or a smaller --max-pixels or --chunk."
 
 
-def _layer_budgets(settings: Settings, adapter: Adapter, plan: Plan, layers: int, entries: int) -> list[LayerBudget]:
+def _layer_budgets(
+    settings: Settings, adapter: Adapter, plan: Plan, layers: int, entries: int, calibrated: CalibratedPlan | None
+) -> list[LayerBudget]:
     has_video, has_audio = plan.visual_tokens_per_segment > 0, plan.audio_tokens_per_segment > 0
-    if settings.plan is not None:
-        return fit_plan(read_plan(settings.plan, layers, adapter.name), entries, has_video, has_audio)
+    if calibrated is not None:
+        return fit_plan(calibrated.budgets, entries, has_video, has_audio)
     if has_video and has_audio and entries < MIN_ENTRIES:
         raise DoesNotFitError("A budget of 1 entry cannot hold picture and sound.", "Use --budget 2 or more.")
     ratio = settings.av_ratio if settings.av_ratio is not None else adapter.row.av_ratio
     return even_budgets(layers, entries, ratio, has_video, has_audio)
-
-
-def read_plan(path: str, layers: int, model: str) -> list[tuple[int, int]]:
-    """(audio, visual) per layer from a plan file. Raises UsageError when it is not a plan for this model."""
-    try:
-        content = json.loads(Path(path).read_text("utf-8"))
-        made_for, pairs = content["model"]["name"], content["budgets"]
-        plan = [(int(audio), int(visual)) for audio, visual in pairs]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is not a plan: {error}.", "`omnimem calibrate` writes one.") from error
-    if made_for != model or len(plan) != layers:
-        raise UsageError(
-            f"{path} is a plan for {made_for} with {len(plan)} layers; this is {model} with {layers}.",
-            "Calibrate with the model that you use.",
-        )
-    if any(min(pair) < 0 or sum(pair) < 1 for pair in plan):
-        raise UsageError(f"{path} gives a layer no entries.", "`omnimem calibrate` writes one that does.")
-    return plan

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from omnimem_cli.world.questions import Question
-from omnimem_cli.world.slides import SAYS
+from omnimem_cli.world.slides import COLOURS, DIGITS, SAYS, SHAPES, TITLES
 from omnimem_cli.world.words import WORDS
 
 _SLIDE = re.compile(r"\b" + " ".join(f"({'|'.join(names)})" for names in SAYS.values()) + r"\b")
+_SHOWN = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 _WHEN_TOLERANCE_S = 2
 
 
@@ -45,3 +46,23 @@ def score(question: Question, answer: str) -> float:
         said, true = (re.match(r"\d+", text.strip()) for text in (answer, question.answer))
         return float(said is not None and abs(int(said[0]) - int(true[0])) <= _WHEN_TOLERANCE_S)
     return float(answer.strip().lower() == question.answer.strip().lower())
+
+
+def is_right(question: Question, answer: str) -> bool:
+    """Whether a short answer is right: as it is, or in a sentence that names nothing else of the kind in question."""
+    if score(question, answer) == 1.0:
+        return True
+    named = _named(_choices(question.kind), answer) - _named(_choices(question.kind), question.text)
+    return named == {question.answer}
+
+
+def _choices(kind: str) -> tuple[str, ...]:
+    """What a question of that kind may have for an answer; nothing where that is no name."""
+    named = {"digit": DIGITS, "written": TITLES, "word_at": WORDS, "slide_at": _SHOWN}
+    return named.get(kind, WORDS if kind.endswith("_word") else _SHOWN if kind.endswith("_slide") else ())
+
+
+def _named(names: Sequence[str], text: str) -> set[str]:
+    """Those that occur in a text as whole words."""
+    words = f" {' '.join(re.findall(r'[a-z]+|[0-9]+', text.lower()))} "
+    return {name for name in names if f" {name} " in words}

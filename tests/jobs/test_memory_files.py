@@ -24,6 +24,7 @@ from omnimem_cli.memory.policies import POLICIES
 from omnimem_cli.models.loader import load
 from omnimem_cli.results.result import schema
 from omnimem_cli.session.memory_file import read_header, read_memory_file
+from omnimem_cli.session.plan_file import EvidenceRule
 from omnimem_cli.tasks.several import Part
 
 SETTINGS = Settings(budget=Budget(90), max_tokens=4, fps=1, max_pixels=56 * 56, chunk=100)
@@ -55,6 +56,24 @@ def check_same_answers(one: Watched, path: Path, adapter) -> None:
 def test_a_loaded_memory_answers_bit_for_bit_as_the_saved_one(policy, positions, clip, tiny_adapter, tmp_path):
     settings = replace(SETTINGS, policy=policy, positions=positions)
     check_same_answers(watched(clip, settings, tiny_adapter), tmp_path / "a.omnimem", tiny_adapter)
+
+
+def test_a_loaded_memory_has_the_evidence_rule_of_its_watch(clip, tiny_adapter, tmp_path):
+    plan = tmp_path / "plan.json"
+    rule = {"heads": [[1, 0], [3, 2]], "least_score": 0.0}
+    budgets = [[10, 30], [20, 20], [5, 55], [10, 10]]
+    plan.write_text(json.dumps({"model": {"name": tiny_adapter.name}, "budgets": budgets, "evidence": rule}))
+    one = watched(clip, replace(SETTINGS, plan=str(plan)), tiny_adapter)
+    again = loaded(saved(one, tmp_path / "a.omnimem"), tiny_adapter)
+    assert one.session.evidence_rule == again.session.evidence_rule == EvidenceRule(((1, 0), (3, 2)), 0.0)
+    assert again.session.ask(["What?"], max_tokens=4, evidence=True)[0].evidence
+
+
+def test_a_memory_with_an_evidence_rule_of_another_model_is_refused(clip, tiny_adapter, tmp_path):
+    one = watched(clip, SETTINGS, tiny_adapter)
+    one.session.evidence_rule = EvidenceRule(((99, 0),), 0.0)
+    with pytest.raises(InputError):
+        loaded(saved(one, tmp_path / "a.omnimem"), tiny_adapter)
 
 
 @pytest.mark.parametrize("positions", ["keep", "eager"])

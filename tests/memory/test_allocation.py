@@ -17,8 +17,12 @@ from omnimem_cli.memory.allocation import Allocation, Calibrating, Signal
 from omnimem_cli.memory.budget import even_budgets, fit_plan
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.models.adapter import WatchOptions
-from omnimem_cli.models.loader import NANO
-from omnimem_cli.session.sizing import read_plan, size_memory
+from omnimem_cli.models.loader import load
+from omnimem_cli.session.evidence import rule_of
+from omnimem_cli.session.plan_file import EvidenceRule, read_plan
+from omnimem_cli.session.sizing import size_memory
+
+FOUND = {"heads": [[2, 1]], "least_score": 0.5, "right": 0.9, "random": 0.1, "questions": 60, "videos": 1}
 
 
 def layer(visual=(4.0, 0.5, 5.0), audio=(4.0, 0.5, 5.0), both=(5.0, 0.5, 6.0)):
@@ -119,11 +123,55 @@ def test_a_plan_is_used_in_its_proportions(plan_file, tiny_adapter):
     assert [(b.audio, b.visual) for b in fitted.budgets] == [(20, 60), (40, 40), (10, 110), (20, 20)]
 
 
-def test_a_plan_of_another_model_is_refused(plan_file):
+def test_a_plan_of_another_model_is_refused(plan_file, tiny_adapter):
+    tiny_adapter.name = "another"
     with pytest.raises(UsageError, match="is a plan for"):
-        read_plan(str(plan_file), 4, "another")
-    with pytest.raises(UsageError, match="4 layers"):
-        read_plan(str(plan_file), 5, json.loads(plan_file.read_text())["model"]["name"])
+        read_plan(plan_file, tiny_adapter)
+
+
+def test_a_plan_of_other_layers_is_refused(plan_file, tiny_adapter):
+    content = json.loads(plan_file.read_text())
+    plan_file.write_text(json.dumps(content | {"budgets": content["budgets"][1:]}))
+    with pytest.raises(UsageError, match=r"with 3 layers; this is .* with 4"):
+        read_plan(plan_file, tiny_adapter)
+
+
+def with_evidence(plan_file, **evidence):
+    rule = {"heads": [[1, 0], [3, 2]], "least_score": 0.25} | evidence
+    plan_file.write_text(json.dumps(json.loads(plan_file.read_text()) | {"evidence": rule}))
+    return plan_file
+
+
+def test_the_rule_of_a_plan_is_the_rule_of_its_watches(plan_file, tiny_adapter):
+    media = media_of(4, 4)
+    plan = tiny_adapter.plan(media, WatchOptions(max_pixels=56 * 56))
+    settings = Settings(plan=str(with_evidence(plan_file)), budget=Budget(80))
+    config = size_memory(settings, tiny_adapter, plan, media)
+    assert config.evidence_rule == EvidenceRule(((1, 0), (3, 2)), 0.25)
+
+
+def test_a_plan_without_a_rule_is_still_a_plan(plan_file, tiny_adapter):
+    plan = read_plan(plan_file, tiny_adapter)
+    assert len(plan.budgets) == 4 and plan.evidence is None
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"heads": []},
+        {"heads": [[4, 0]]},
+        {"heads": [[0, 99]]},
+        {"heads": [[1, 0], [1, 0]]},
+        {"heads": [[0, 0, 0]]},
+        {"heads": None},
+        {"least_score": 2},
+        {"least_score": "much"},
+        {"least_score": float("nan")},
+    ],
+)
+def test_a_plan_with_a_rule_of_no_such_model_is_refused(plan_file, tiny_adapter, evidence):
+    with pytest.raises(UsageError, match="is not a plan"):
+        read_plan(with_evidence(plan_file, **evidence), tiny_adapter)
 
 
 def test_calibrate_writes_a_plan_that_the_tool_takes(tmp_path, tiny_folder, tiny_adapter, monkeypatch):
@@ -136,18 +184,37 @@ def test_calibrate_writes_a_plan_that_the_tool_takes(tmp_path, tiny_folder, tiny
     monkeypatch.setattr("omnimem_cli.session.audio_scan.sound_blocks", lambda *a, **k: iter([sound_of(14)]))
     monkeypatch.setattr("omnimem_cli.jobs.calibration.Source", lambda media, form: _Played(segments))
     monkeypatch.setattr(type(tiny_adapter), "plan", lambda self, media, options: plan)
+    calibrated = []
+    monkeypatch.setattr(
+        "omnimem_cli.bench.evidence_heads.calibrate_evidence",
+        lambda adapter, videos, settings, report: calibrated.append(videos) or FOUND,
+    )
     out = tmp_path / "plan.json"
     code = run_app(["calibrate", "a.mp4", "-m", str(tiny_folder), "--budget", "40", "--chunk", "54", "--skip", "2",
-                    "--av-ratio", "1", "-o", str(out), "-q"])  # fmt: skip
+                    "--av-ratio", "1", "--evidence-videos", "2", "-o", str(out), "-q"])  # fmt: skip
     content = json.loads(out.read_text())
     assert code == 0 and content["settings"]["entries"] == 40 and content["model"]["layers"] == 4
     assert sum(map(sum, content["budgets"])) == 160 and len(content["signals"]) == 4
-    assert len(read_plan(str(out), 4, tiny_adapter.name)) == 4
+    written = read_plan(out, tiny_adapter)
+    assert len(written.budgets) == 4 and written.evidence == EvidenceRule(((2, 1),), 0.5)
+    assert content["evidence"] == FOUND and calibrated == [2]
     assert run_app(["calibrate", "a.mp4", "-m", str(tiny_folder), "--skip", "9", "-o", str(out), "-q"]) == 4, (
         "too short"
     )
     out.write_text("mine")
     assert run_app(["calibrate", "a.mp4", "-m", str(tiny_folder), "-o", str(out), "-q"]) == 2
+
+
+def test_calibrate_without_evidence_videos_chooses_no_heads(tmp_path, monkeypatch):
+    monkeypatch.setattr("omnimem_cli.jobs.calibration.calibrate", lambda *a: {"schema": "omnimem/plan/1"})
+    out = tmp_path / "plan.json"
+    assert run_app(["calibrate", "a.mp4", "-m", "nano", "--evidence-videos", "0", "-o", str(out), "-q"]) == 0
+    assert "evidence" not in json.loads(out.read_text())
+
+
+@pytest.mark.parametrize("count", ["1", "-2"])
+def test_too_few_evidence_videos_to_halve_are_refused(count, tmp_path):
+    assert run_app(["calibrate", "a.mp4", "-m", "nano", "--evidence-videos", count, "-q"]) == 2
 
 
 class _Played(list):
@@ -159,8 +226,16 @@ class _Played(list):
 
 
 def test_nano_comes_with_a_plan_that_is_named_like_it():
-    layers = json.loads((NANO / "config.json").read_text())["text_config"]["num_hidden_layers"]
-    plan = read_plan(named_plan("nano"), layers, "nano")
-    assert min(min(pair) for pair in plan) >= 1
+    nano = load("nano", device="cpu")
+    plan = read_plan(named_plan("nano"), nano)
+    assert min(min(pair) for pair in plan.budgets) >= 1
+    assert plan.evidence == rule_of(nano)
     with pytest.raises(UsageError, match="is not a plan"):
         named_plan("qwen2.5-omni-7b")
+
+
+def test_a_model_without_a_plan_has_the_guess_even_if_its_folder_is_named_like_one_that_has(tiny_adapter):
+    guess = rule_of(tiny_adapter)
+    assert {layer for layer, _ in guess.heads} == {2, 3} and guess.least_score == 0.1
+    tiny_adapter.name = "nano"
+    assert rule_of(tiny_adapter) == guess

@@ -21,7 +21,7 @@ from omnimem_cli.memory.tokens import AUDIO, VISUAL, text_chunk
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.loader import load
 from omnimem_cli.session.answering import AnswerLoop, Sampling
-from omnimem_cli.session.evidence import EvidenceRule
+from omnimem_cli.session.plan_file import EvidenceRule
 from omnimem_cli.session.session import Session
 
 WATCHES = {  # fps, seconds of picture, seconds of sound

@@ -11,7 +11,7 @@ from omnimem_cli.tasks.prompts import NOT_IN_VIDEO
 from omnimem_cli.train.nano_tokenizer import build_tokenizer
 from omnimem_cli.world import words
 from omnimem_cli.world.questions import KINDS, WORDINGS, View, question, questions, window
-from omnimem_cli.world.scoring import parse_summary, score, slide_f1, word_error_rate
+from omnimem_cli.world.scoring import is_right, parse_summary, score, slide_f1, word_error_rate
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slide, draw
 from omnimem_cli.world.video import make_video
 from omnimem_cli.world.words import WORDS
@@ -154,6 +154,29 @@ def test_scores_know_right_from_wrong():
     assert slide_f1(["a", "b"], ["b", "c"]) == 0.5
     assert word_error_rate(["a", "x", "c", "d"], ["a", "b", "c"]) == pytest.approx(2 / 3)
     assert word_error_rate([], []) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "right"),
+    [
+        ("digit", "The digit is {}.", True),
+        ("digit", "It is 3 or {}.", False),
+        ("digit", "It is 1{}.", False),
+        ("written", 'The word "{}" is written below it.', True),
+        ("written", "It says something.", False),
+        ("word_at", "You hear {}!", True),
+        ("next_slide", "After the {known} comes the {}, I think.", True),
+        ("next_slide", "The {known}.", False),
+        ("first_slide", "First there is a {}.", True),
+        ("count_slides", "There are {} slides.", False),
+        ("absent", "Something.", False),
+    ],
+)
+def test_an_answer_in_a_sentence_is_right_where_it_names_nothing_else_of_its_kind(kind, said, right):
+    rng = np.random.default_rng(4)
+    asked = next(q for q in (question(kind, make_video(seed, 6), rng) for seed in range(99)) if q and q.answer != "3")
+    assert is_right(asked, asked.answer)
+    assert is_right(asked, said.format(asked.answer, known=" ".join(asked.names))) is right
 
 
 def test_every_name_is_one_token_and_answers_are_the_sum_of_their_parts():
