@@ -1,7 +1,8 @@
 """Which heads tell the evidence of a model's answers, measured on generated videos: for `omnimem calibrate`.
 
 Knows the world, sessions and evidence; knows no plan file. Heads and least score are chosen on the first half of the
-videos, and what they are worth is measured on the others. Only right answers count, so a model must answer some.
+videos, and what they are worth is measured on the others. Only right answers count, so a model must answer some. The
+attention of every head to every second is held apart: of a model of 784 heads about 0.2 GB of RAM per tuning video.
 """
 
 from collections.abc import Iterator, Sequence

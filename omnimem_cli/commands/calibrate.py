@@ -54,8 +54,8 @@ def calibrate(
 ) -> None:
     """Write a plan for a model: budgets per layer from your videos, heads for evidence from generated ones.
 
-    Each generated video is watched with the full memory and asked about 26 times. Half of them choose the heads, the
-    others measure how often evidence points right. On a GPU, 8 of them take a 7B model some minutes.
+    A generated video lasts about a minute, is watched with the full memory, and is asked about 22 times. Half of them
+    choose the heads; how often evidence points right is measured on the others.
     """
     choice(*SCORES)(score, "--score")
     if temperature <= 0 or (clip and score != "code"):
