@@ -44,7 +44,7 @@ def calibrate(
         option(
             MODEL,
             "--evidence-videos N",
-            "Generated videos of a minute by which the heads for evidence are chosen; 0: none are.",
+            "Generated videos by which the heads for evidence are chosen; 0: none are.",
             envvar=None,
         ),
     ] = 8,
@@ -54,8 +54,8 @@ def calibrate(
 ) -> None:
     """Write a plan for a model: budgets per layer from your videos, heads for evidence from generated ones.
 
-    A generated video lasts about a minute, is watched with the full memory, and is asked about 22 times. Half of them
-    choose the heads; how often evidence points right is measured on the others.
+    A generated video lasts half a minute or more, is watched with the full memory, and is asked about 22 times. Half of
+    them choose the heads; how often evidence points right is measured on the others.
     """
     choice(*SCORES)(score, "--score")
     if temperature <= 0 or (clip and score != "code"):

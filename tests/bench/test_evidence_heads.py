@@ -119,3 +119,9 @@ def test_a_model_that_answers_nothing_right_gets_no_rule_and_one_sentence(tiny_a
     monkeypatch.setattr(console, "warn", said.append)
     assert _evidence(tiny_adapter, 2, SMALL, lambda progress: None) == {}
     assert asked["questions"] > 3 and len(said) == 1 and "no heads for evidence were chosen" in said[0]
+
+
+def test_a_rule_that_could_not_be_measured_on_other_videos_is_none(tiny_adapter, short_videos, monkeypatch):
+    monkeypatch.setattr(evidence_heads, "is_right", lambda question, text: True)  # of the half that chooses alone
+    monkeypatch.setattr(evidence, "is_right", lambda question, text: False)
+    assert calibrate_evidence(tiny_adapter, 2, SMALL, lambda progress: None) is None
