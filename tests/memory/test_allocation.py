@@ -207,6 +207,7 @@ def test_calibrate_writes_a_plan_that_the_tool_takes(tmp_path, tiny_folder, tiny
 
 def test_calibrate_without_evidence_videos_chooses_no_heads(tmp_path, monkeypatch):
     monkeypatch.setattr("omnimem_cli.jobs.calibration.calibrate", lambda *a: {"schema": "omnimem/plan/1"})
+    monkeypatch.setattr("omnimem_cli.bench.evidence_heads.calibrate_evidence", lambda *a: FOUND)
     out = tmp_path / "plan.json"
     assert run_app(["calibrate", "a.mp4", "-m", "nano", "--evidence-videos", "0", "-o", str(out), "-q"]) == 0
     assert "evidence" not in json.loads(out.read_text())
