@@ -15,6 +15,7 @@ import torch
 from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.media.segment import Media, Segment, overlap_s
 from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
+from omnimem_cli.memory.fork import Observer
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
@@ -127,6 +128,7 @@ class Session:
         stop: Sequence[str] = (),
         penalty: float = 1.0,
         evidence: bool = False,
+        observer: Observer | None = None,
         detail: Stretches | None = None,
         grammars: Sequence[str | None] = (),
     ) -> list[Answer]:
@@ -135,9 +137,8 @@ class Session:
         ``window`` restricts what is read to video time [start, end). ``whole``: one window per text, read as it came
         in, evicted or not, from the newest chunk and the seconds before it that the memory holds. ``stop``: texts
         that end an answer and are cut off; ``penalty`` above 1 makes each answer repeat itself less. ``evidence``:
-        observe the attention of each answer. ``detail``: stretches for each text, read with all of the memory.
-        ``grammars``: one per text that binds its
-        answer (llguidance's form), None where it is free.
+        observe the attention of each answer, in place of ``observer``. ``detail``: stretches for each text, read with
+        all of the memory. ``grammars``: one per text that binds its answer (llguidance's form), None where it is free.
         """
         questions = self.stream.question(texts)
 
@@ -146,7 +147,7 @@ class Session:
             if detail is not None:
                 fork = detail[0].fork(detail[1][rows])
             bound = bound_answers(self.adapter.vocabulary, grammars[rows]) if any(grammars) else ()
-            observed = self._observed(window) if evidence else None
+            observed = self._observed(window) if evidence else observer
             asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observed, bound)
             if self.adapter.penalty != 1.0:
                 asking.prompts = [self.stream.prompt_ids(text) for text in texts[rows]]
