@@ -95,15 +95,17 @@ def test_gradients_equal_a_masked_run_where_entries_are_evicted(family, policy):
     assert_close(gradients(decoder, ours), expected)
 
 
+@pytest.mark.parametrize("kv_bits", [16, 8])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_pass_with_gradients_leaves_the_memory_that_any_pass_leaves(policy):
-    memory = memory_of(policy, stream(12), 40)
+def test_a_pass_with_gradients_leaves_the_memory_that_any_pass_leaves(policy, kv_bits):
+    memory = memory_of(policy, stream(12), 40, kv_bits)
     for chunk in cuts(stream(12), (61,)):
         last = memory.absorb(chunk, GradientPass)
-    other = watched(policy, stream(12), (61,))
+    other = watched(policy, stream(12), (61,), kv_bits=kv_bits)
+    near = 1e-4 if kv_bits == 16 else 5e-3  # a number between two codes may be rounded to either
     for here, there in zip(memory.stores, other.stores, strict=True):
         assert torch.equal(here.table["index"], there.table["index"])
-    assert (ask(memory) - ask(other)).abs().max() < 1e-4
+    assert (ask(memory) - ask(other)).abs().max() < near
     assert (answered(memory, last) - ask(memory)).abs().max() < 1e-4, "questions read what the memory holds"
 
 
