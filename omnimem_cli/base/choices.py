@@ -15,6 +15,9 @@ STYLES = ("brief", "detailed", "chapters")
 POSITIONS = ("keep", "lazy", "eager", "retime")
 """What becomes of the rotary positions of kept keys (`memory.repositioning`)."""
 
+KV_BITS = (16, 8, 4)
+"""Bits of kept keys and values; 16: nothing is quantized, whatever the type of the keys."""
+
 MROPE = ("released", "trained")
 """Rules of multimodal positions where a model's release has two."""
 

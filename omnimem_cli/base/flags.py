@@ -84,12 +84,12 @@ def from_typed(kind: type, typed: Mapping[str, Any]) -> Any:
     return kind(**values)
 
 
-def choice(*allowed: str) -> Read:
-    """One of these words."""
+def choice(*allowed: str | int) -> Read:
+    """One of these words or numbers."""
 
-    def read(text: str, flag: str) -> str:
+    def read(text: str | int, flag: str) -> str | int:
         if text not in allowed:
-            raise UsageError(f"{flag} {text} is unknown.", f"Choose from {', '.join(allowed)}.")
+            raise UsageError(f"{flag} {text} is unknown.", f"Choose from {', '.join(map(str, allowed))}.")
         return text
 
     return read

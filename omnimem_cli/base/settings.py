@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omnimem_cli.base import flags
 from omnimem_cli.base.budget import Budget, parse_budget
-from omnimem_cli.base.choices import DTYPES, MROPE, POSITIONS, SUBTITLES
+from omnimem_cli.base.choices import DTYPES, KV_BITS, MROPE, POSITIONS, SUBTITLES
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, choice, flag, not_negative, positive
 from omnimem_cli.base.texts import typed_text
@@ -18,7 +18,7 @@ from omnimem_cli.base.timecode import parse_span, parse_time
 
 SHAPING = (
     *("start_s", "end_s", "audio_track", "video_track", "no_audio", "no_video", "fps", "max_pixels", "mrope"),
-    *("budget", "policy", "plan", "av_ratio", "positions", "chunk"),
+    *("budget", "policy", "plan", "av_ratio", "positions", "chunk", "kv_bits"),
 )
 """The settings that shape a watch and its memory: a memory that was kept has them already."""
 
@@ -133,6 +133,13 @@ class Settings:
         "--positions RULE",
         "Rotary positions of kept keys: keep, lazy, eager or retime.",
         read=choice(*POSITIONS),
+    )
+    kv_bits: int = flag(
+        KV_BITS[0],
+        ADVANCED,
+        "--kv-bits N",
+        "Bits of kept keys and values: 16, 8 or 4. Fewer bits hold more entries in the same bytes.",
+        read=choice(*KV_BITS),
     )
     chunk: int | None = flag(
         None, ADVANCED, "--chunk TOKENS", "Tokens per forward pass.", read=positive, shown="twice the budget"

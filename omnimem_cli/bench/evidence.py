@@ -15,8 +15,9 @@ from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.intervals import interval
-from omnimem_cli.bench.needle import MAX_TOKENS, asked_about, entries_within, watched
+from omnimem_cli.bench.needle import FULL, MAX_TOKENS, asked_about, entries_within, watched
 from omnimem_cli.bench.replay import Encoded, encode
+from omnimem_cli.bench.variants import with_variant
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.footprint import MIN_ENTRIES
@@ -113,15 +114,15 @@ def _only(events: list[Event]) -> Event | None:
 
 def _sessions(encoded: Encoded, bench: EvidenceBench, settings: Settings) -> Iterator[tuple[str, Session]]:
     """A session per budget that has watched the video; budgets without room after the prompt are left out."""
-    full = watched(encoded, replace(settings, policy="full"))
+    full, chosen = watched(encoded, with_variant(settings, FULL)), with_variant(settings, bench.policy)
     for budget in bench.budgets:
         if Fraction(budget) == 1:
             yield budget, full
             continue
         allowed = int(full.memory.nbytes * Fraction(budget))
-        entries = entries_within(allowed, encoded, bench.policy, settings)
+        entries = entries_within(allowed, encoded, chosen)
         if entries >= MIN_ENTRIES:
-            yield budget, watched(encoded, replace(settings, policy=bench.policy, budget=Budget(entries)))
+            yield budget, watched(encoded, replace(chosen, budget=Budget(entries)))
 
 
 def judged_answers(video: Video, asked: list[Question], answers: list[Answer]) -> Iterator[Judged]:

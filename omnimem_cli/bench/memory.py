@@ -8,11 +8,12 @@ import ctypes
 import gc
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from omnimem_cli.base import process as host
 from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.generated_stream import facts_of, segments_of
+from omnimem_cli.bench.variants import with_variant
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.session import Session
@@ -41,7 +42,7 @@ def bench_memory(adapter: Adapter, policies: list[str], hours: float, settings: 
     began = time.monotonic()
     length_s = hours * 3600 * SLACK
     video = make_video(settings.seed, max(1, int(length_s / EVENT_S)), split="eval", duration_s=length_s)
-    runs = [_run(adapter, replace(settings, policy=policy), video, report) for policy in policies]
+    runs = [_run(adapter, with_variant(settings, policy), policy, video, report) for policy in policies]
     return {"hours": hours, "model": adapter.name, "policies": runs, "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -64,7 +65,7 @@ def side_bytes(memory: Memory, fitted: WatchConfig) -> int:
     return memory.nbytes - sum(map(len, memory.stores)) * fitted.geometry.kv_bytes
 
 
-def _run(adapter: Adapter, settings: Settings, video: Video, report: Report) -> dict:
+def _run(adapter: Adapter, settings: Settings, policy: str, video: Video, report: Report) -> dict:
     media = facts_of(video)
     plan = adapter.plan(media, watch_options(settings))
     fitted = size_memory(settings, adapter, plan, media)
@@ -75,10 +76,10 @@ def _run(adapter: Adapter, settings: Settings, video: Video, report: Report) -> 
     minutes = []
     for minute in _minutes(session, fitted, video):
         minutes.append(minute)
-        report(Progress(settings.policy, MINUTE_S * minute.minute, video.duration_s))
+        report(Progress(policy, MINUTE_S * minute.minute, video.duration_s))
     settled = [m for m in minutes if m.minute >= SETTLED_MINUTE] or minutes[-1:]
     return {
-        "policy": settings.policy,
+        "policy": policy,
         "budget_entries": fitted.entries,
         "chunk": session.segments_per_chunk * plan.tokens_per_segment,
         "tokens": session.memory.tokens_seen,

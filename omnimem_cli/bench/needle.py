@@ -17,6 +17,7 @@ from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.intervals import interval
 from omnimem_cli.bench.replay import Encoded, encode, encode_file
+from omnimem_cli.bench.variants import with_variant
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.models.adapter import Adapter
@@ -40,6 +41,8 @@ ABSENT, ABSENT_EACH = ("absent",), 3  # not part of "all": who forgets everythin
 FALSE = ("false_answers", "false_refusals")
 """Shares: of absent questions that are answered, and of the others that are not."""
 MAX_TOKENS = 10
+FULL = "full:bits=16"
+"""What budgets are shares of."""
 LOOK = "+look"
 """After the name of a policy: every question looks again."""
 
@@ -112,10 +115,10 @@ def asked_about(encoded: Encoded) -> list[Question]:
     return often + questions(video, 1, ONCE) + questions(video, 2, ABSENT, ABSENT_EACH)
 
 
-def entries_within(allowed: int, encoded: Encoded, policy: str, settings: Settings) -> int:
+def entries_within(allowed: int, encoded: Encoded, settings: Settings) -> int:
     """Visual + audio entries per layer that fit ``allowed`` bytes at a chunk's end, with prefix and text."""
-    plan, adapter, rule = encoded.plan, encoded.adapter, make_policy(policy)
-    shape = geometry(adapter.decoder, rule, adapter.dtype, settings.positions)
+    plan, adapter, rule = encoded.plan, encoded.adapter, make_policy(settings.policy)
+    shape = geometry(adapter.decoder, rule, adapter.dtype, settings.positions, settings.kv_bits)
     fixed = len(adapter.prefix_ids(plan)) + kept_text_tokens(rule, plan)
     return allowed // (shape.entry_bytes * shape.layers) - fixed
 
@@ -136,22 +139,24 @@ def _outcomes(
 
     A budget in which one of the policies has no room after the prompt counts for none of them on this video.
     """
-    full = watched(encoded, replace(settings, policy="full"))
+    full = watched(encoded, with_variant(settings, FULL))
     whole = full.memory.nbytes
-    bounded = [policy for policy in needle.policies if make_policy(rule_of(policy)).bounded]
+    chosen = {policy: _settings_of(policy, settings) for policy in needle.policies}
+    bounded = {policy: own for policy, own in chosen.items() if make_policy(own.policy).bounded}
     fits = {}
     for budget in needle.budgets:
-        entries = {p: entries_within(int(whole * Fraction(budget)), encoded, rule_of(p), settings) for p in bounded}
+        allowed = int(whole * Fraction(budget))
+        entries = {policy: entries_within(allowed, encoded, own) for policy, own in bounded.items()}
         if min(entries.values(), default=MIN_ENTRIES) >= MIN_ENTRIES:
             fits[budget] = entries
-    for policy in needle.policies:
+    for policy, own in chosen.items():
         if policy not in bounded:
-            session = full if policy == "full" else watched(encoded, _settings_of(policy, settings))
+            session = full if policy == "full" else watched(encoded, own)
             held, scores = session.memory.nbytes, _answers(session, asked)
             yield from (((policy, budget), Outcome(held, held, scores)) for budget in fits)
             continue
         for budget, entries in fits.items():
-            session = watched(encoded, replace(_settings_of(policy, settings), budget=Budget(entries[policy])))
+            session = watched(encoded, replace(own, budget=Budget(entries[policy])))
             outcome = Outcome(session.memory.nbytes, int(whole * Fraction(budget)), _answers(session, asked))
             yield (policy, budget), outcome
 
@@ -162,7 +167,7 @@ def rule_of(policy: str) -> str:
 
 
 def _settings_of(policy: str, settings: Settings) -> Settings:
-    return replace(settings, policy=rule_of(policy), look_again=policy.endswith(LOOK))
+    return replace(with_variant(settings, rule_of(policy)), look_again=policy.endswith(LOOK))
 
 
 def watched(encoded: Encoded, settings: Settings) -> Session:

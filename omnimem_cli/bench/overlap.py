@@ -12,6 +12,7 @@ from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.needle import watched
 from omnimem_cli.bench.replay import Encoded, encode
+from omnimem_cli.bench.variants import with_variant
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import AUDIO, VISUAL
 from omnimem_cli.models.adapter import Adapter
@@ -38,7 +39,7 @@ def bench_overlap(adapter: Adapter, overlap: Overlap, settings: Settings, report
         video = make_video(overlap.seed + i, overlap.events, "skew", split="eval")
         encoded = encode(adapter, video, watch_options(settings))
         chosen = replace(settings, budget=_entries(encoded, overlap.share))
-        session = watched(encoded, replace(chosen, policy=overlap.reference))
+        session = watched(encoded, with_variant(chosen, overlap.reference))
         reference = kept(session.memory)
         chunks.append(session.chunks_seen)
         for number, policy in enumerate(overlap.policies):
@@ -47,7 +48,7 @@ def bench_overlap(adapter: Adapter, overlap: Overlap, settings: Settings, report
                     policy, video.duration_s * (i + number / len(overlap.policies)), video.duration_s * overlap.videos
                 )
             )
-            memory = watched(encoded, replace(chosen, policy=policy)).memory
+            memory = watched(encoded, with_variant(chosen, policy)).memory
             found[policy].append(shared(reference, kept(memory)))
             side[policy] = memory.nbytes
     return {

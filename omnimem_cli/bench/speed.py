@@ -16,6 +16,7 @@ from omnimem_cli.bench.machine import machine, timed
 from omnimem_cli.bench.memory import side_bytes
 from omnimem_cli.bench.needle import chunk_tokens
 from omnimem_cli.bench.replay import Encoded, encode
+from omnimem_cli.bench.variants import with_variant
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import size_memory, watch_options
@@ -46,8 +47,9 @@ def bench_speed(adapter: Adapter, speed: Speed, settings: Settings, report: Repo
     rows = []
     for number, policy in enumerate(speed.policies):
         report(Progress(policy, video.duration_s * number / len(speed.policies), video.duration_s))
-        chosen = replace(settings, policy=policy, budget=Budget(entries), chunk=settings.chunk or chunk_tokens(encoded))
-        rows.append(_row(encoded, chosen, speed.repeats, encode_s))
+        chunk = settings.chunk or chunk_tokens(encoded)
+        chosen = replace(with_variant(settings, policy), budget=Budget(entries), chunk=chunk)
+        rows.append(_row(encoded, chosen, speed.repeats, encode_s) | {"policy": policy})
     whole = next((row["watch_s"] for row in rows if row["policy"] == "full"), None)
     return {
         "rows": [row | {"watch_to_full": whole and round(row["watch_s"] / whole, 3)} for row in rows],

@@ -6,7 +6,7 @@ stage waits for the device, so that a stage's seconds are its own. Knows no answ
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 
 import torch
@@ -18,6 +18,7 @@ from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops
 from omnimem_cli.bench.machine import device_peak, machine, reset_peak, timed
 from omnimem_cli.bench.released_carry import CarryMemory
 from omnimem_cli.bench.timing_clip import Clip, make_clip
+from omnimem_cli.bench.variants import with_variant
 from omnimem_cli.bench.wrapped_stream import WrappedStream
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.memory import Memory
@@ -51,7 +52,7 @@ def bench_throughput(adapter: Adapter, lengths: Lengths, settings: Settings, rep
     rate = matmul_rate(adapter.device, adapter.dtype)
     rows, stopped = [], []
     for policy in lengths.policies:
-        chosen = replace(settings, policy="omnimem" if policy == CARRY else policy)
+        chosen = with_variant(settings, "omnimem" if policy == CARRY else policy)
         try:
             _Watch(policy, adapter, clip, chosen, rate).warm_up()
             watch = _Watch(policy, adapter, clip, chosen, rate)

@@ -23,6 +23,7 @@ from omnimem_cli.jobs.pipes import saved
 from omnimem_cli.media.ffmpeg import ffmpeg_path, ffmpeg_version
 from omnimem_cli.media.segment import Media
 from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.store import WHOLE_BITS, kv_bytes
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.catalogue import ROWS, Row
 from omnimem_cli.models.device import dtype_name, find_device, total_memory
@@ -152,12 +153,15 @@ def _budget(named: Named, settings: Settings) -> Finding:
 
 
 def _entry_bytes(named: Named, settings: Settings) -> int | None:
-    """Keys and values of one entry in all layers; None where there is no such device."""
+    """Keys and values of one entry in all layers; None where there is no such device, or the shape is unknown."""
     row = named.row if named.found is None else row_from_folder(named.found)
     try:
-        return row.entry_bytes(dtype_name(settings.dtype, find_device(settings.device)))
+        whole = row.entry_bytes(dtype_name(settings.dtype, find_device(settings.device)))
     except MissingError:
         return None
+    if whole is None or row.head_dim is None or settings.kv_bits == WHOLE_BITS:
+        return whole
+    return row.layers * kv_bytes(row.kv_heads, row.head_dim, torch.bfloat16, settings.kv_bits)
 
 
 def _input(source: str, settings: Settings, named: Named | None) -> Iterator[Finding]:

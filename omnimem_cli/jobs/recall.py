@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnimem_cli.base.budget import parse_budget
+from omnimem_cli.base.choices import KV_BITS
 from omnimem_cli.base.errors import InputError, OutputError, UsageError, UserError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import SHAPING, Settings
@@ -157,7 +158,7 @@ def _checked(path: str | Path, header: dict) -> dict:
     except (jsonschema.ValidationError, RecursionError) as error:
         where = "/".join(map(str, getattr(error, "absolute_path", ()))) or "its header"
         raise damaged(path, f"{where} is not what it should be") from error
-    return facts
+    return facts | {"settings": {"kv_bits": KV_BITS[0], **facts["settings"]}}  # older files name none
 
 
 def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
@@ -182,7 +183,7 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
     stream = adapter.open(media_of(opening["media"]), plan)
     session = Session(
         stream,
-        new_memory(stream, make_policy(settings.policy), budgets, settings.positions),
+        new_memory(stream, make_policy(settings.policy), budgets, settings.positions, settings.kv_bits),
         opening["chunk_tokens"],
         sampling=Sampling(settings.temperature, settings.top_p, settings.seed),
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),

@@ -1,6 +1,8 @@
 """A fork of the memory: a batch of questions and their answers, all rows over one memory that is never copied.
 
-Knows the memory's stores (batch 1, shared by all rows) and a tail of text per row. Never changes the memory.
+Knows the memory's stores (batch 1, shared by all rows) and a tail of text per row. Never changes the memory. Quantized
+stores are read layer by layer; from the second pass on, when an answer is written token by token, a fork holds as many
+of them dequantized as READ_BYTES allow.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +22,9 @@ Observer = Callable[[int, Tensor, Tensor, Entries, float], None]
 
 TAIL_STEP = 32
 """A tail's buffers grow by so many tokens at a time, so that most tokens of an answer copy nothing."""
+
+READ_BYTES = 2**28
+"""The most that a fork holds of dequantized entries."""
 
 
 class Readable(Protocol):
@@ -42,7 +47,8 @@ class Fork:
 
     def __init__(self, memory: Readable, stores: Sequence[Entries], starts: Tensor | None = None):
         self._memory, self._version = memory, memory.version
-        self._stores, self._starts = stores, starts
+        self._stores, self._starts = list(stores), starts
+        self._room = READ_BYTES
         self._tails = [_Tail() for _ in stores]
         self._real: Tensor | None = None  # bool [B, t]: tail tokens that are not padding
         self._visible: Tensor | None = None  # bool [B, n, t]: which of them the queries of this pass see
@@ -75,12 +81,21 @@ class Fork:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Output [B, H, n, d] over memory and tail; called by the registered attention function."""
         q, k = self._placement.rotate(layer, q, k)
+        is_first = self._tails[layer].is_empty
         keys, values = self._tails[layer].append(k, v)
-        store = self._stores[layer]
+        store = self._stores[layer] if is_first else self._held_whole(layer)
         out, lse = merge([attend_masked(q, keys, values, scaling, self._visible), store.attend(q, scaling)])
         if self._observer is not None:
             self._observer(layer, q, lse, store, scaling)
         return out
+
+    def _held_whole(self, layer: int) -> Entries:
+        """The layer's entries, dequantized for all that is still to be read where there is room."""
+        store = self._stores[layer]
+        if store.dequantized_bytes and store.dequantized_bytes <= self._room:
+            self._room -= store.dequantized_bytes
+            self._stores[layer] = store.dequantized()
+        return self._stores[layer]
 
     def _placed(self, positions: Tensor) -> Placement:
         if self._starts is None:
@@ -94,6 +109,11 @@ class _Tail:
     def __init__(self):
         self._buffer: Tensor | None = None  # [2, B, G, capacity, d]
         self._length = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was appended yet."""
+        return not self._length
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add [B, G, n, d]. Returns all keys and values so far, [B, G, t, d], uncopied."""

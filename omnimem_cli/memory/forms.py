@@ -7,13 +7,14 @@ key is rotated to the place that the position map gives it now, so that a move c
 quantized unchanged. Knows the tensors of one layer; knows no policy.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from omnimem_cli.memory.key_transform import KeyTransform
-from omnimem_cli.memory.quantized import dequantize, parts_of, quantize
+from omnimem_cli.memory.quantized import AT_ONCE, MOST_AT_ONCE, dequantize, parts_of, quantize
 
 Held = dict[str, Tensor]
 """The tensors [G, m, width] in which keys and values of m entries are held, by name."""
@@ -85,11 +86,11 @@ class Quantized:
     def keys(self, held: Held, raw: Tensor | None) -> Tensor:
         """Dequantized and rotated to their present places."""
         assert raw is not None, "a key's place must be known to rotate it there"
-        return self._transform.done(self._read(held, "key"), raw).to(self._dtype)[None]
+        return self._read(held, "key", lambda product, part: self._transform.done(product, raw[:, :, part]))
 
     def values(self, held: Held) -> Tensor:
         """Dequantized."""
-        return self._read(held, "value").to(self._dtype)[None]
+        return self._read(held, "value", lambda values, _part: values)
 
     def of_head(self, head: int) -> "Quantized":
         """With the head's own bias."""
@@ -98,6 +99,12 @@ class Quantized:
     def _made(self, kind: str, vectors: Tensor) -> Held:
         return {f"{kind}_{name}": part for name, part in quantize(vectors, self._bits).items()}
 
-    def _read(self, held: Held, kind: str) -> Tensor:
-        own = {name.removeprefix(f"{kind}_"): part for name, part in held.items() if name.startswith(kind)}
-        return dequantize(own, self._bits)
+    def _read(self, held: Held, kind: str, finished: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """[1, G, m, d], a block of entries after the other, so that what is worked out in fp32 stays small."""
+        codes = held[f"{kind}_codes"]
+        out = torch.empty(1, len(codes), codes.shape[1], self._dim, dtype=self._dtype, device=codes.device)
+        size = AT_ONCE.get(codes.device.type, MOST_AT_ONCE)
+        for part in (slice(start, start + size) for start in range(0, codes.shape[1], size)):
+            parts = {name: held[f"{kind}_{name}"][:, part] for name in parts_of(self._bits, self._dim)}
+            out[0, :, part] = finished(dequantize(parts, self._bits), part)
+        return out

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 GROUP = 32  # coordinates of a 4-bit vector that share a scale, at most
+MOST_AT_ONCE = 8192
+AT_ONCE = {"cpu": 512}
+"""Vectors of a head to dequantize at once: on CPUs as many as caches hold; elsewhere a launch costs more than room."""
 _MOST = torch.finfo(torch.float16).max
 
 Parts = dict[str, tuple[torch.dtype, int]]

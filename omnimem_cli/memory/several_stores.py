@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 class Entries(Protocol):
     """What a fork reads of one layer: a store, or several together."""
 
+    @property
+    def dequantized_bytes(self) -> int:
+        """As ``Store.dequantized_bytes``."""
+
+    def dequantized(self) -> "Entries":
+        """As ``Store.dequantized``."""
+
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``."""
 
@@ -30,6 +37,15 @@ class JoinedStores:
     def __init__(self, parts: Sequence[Entries]):
         assert parts, "there must be a store to read"
         self._parts = parts
+
+    @property
+    def dequantized_bytes(self) -> int:
+        """As ``Store.dequantized_bytes``."""
+        return sum(part.dequantized_bytes for part in self._parts)
+
+    def dequantized(self) -> "JoinedStores":
+        """As ``Store.dequantized``."""
+        return JoinedStores([part.dequantized() for part in self._parts])
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``."""
@@ -47,6 +63,15 @@ class RowStores:
 
     def __init__(self, rows: Sequence[Entries]):
         self.rows = rows
+
+    @property
+    def dequantized_bytes(self) -> int:
+        """As ``Store.dequantized_bytes``."""
+        return sum(row.dequantized_bytes for row in self.rows)
+
+    def dequantized(self) -> "RowStores":
+        """As ``Store.dequantized``."""
+        return RowStores([row.dequantized() for row in self.rows])
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``, row by row: q [B, H, n, d]."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from omnimem_cli.base.choices import KV_BITS
 from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.forms import Form, Held, Quantized, Whole
 from omnimem_cli.memory.growing import GrowingTensors
@@ -28,8 +29,7 @@ from omnimem_cli.memory.table import COLUMNS, Table
 if TYPE_CHECKING:
     from omnimem_cli.memory.attention_by_time import Moments
 
-WHOLE_BITS = 16
-"""What ``kv_bits`` is where nothing is quantized, whatever the type of the keys."""
+WHOLE_BITS = KV_BITS[0]
 
 
 class Store:
@@ -213,6 +213,16 @@ class Store:
             keys = self._keys[0]
             keys.copy_(apply_rotary(keys, *rotary.angles(delta)))
 
+    @property
+    def dequantized_bytes(self) -> int:
+        """Bytes of the keys and values of ``dequantized``; 0 where entries are held whole."""
+        return 0 if self._form.whole else len(self) * kv_bytes(self._groups, self._dim, self.dtype)
+
+    def dequantized(self) -> "Store":
+        """A store of the same entries that holds them whole, with the same table."""
+        form = Whole(self._dim, self.dtype)
+        return self._part(form, form.held(self._keys, self._values, None), self.table, self.rows)
+
     def select(self, index: Tensor) -> "Store":
         """A new store with copies of the entries ``index`` [rows, k]."""
         assert self._waiting is None, "what was appended has no form yet"
@@ -285,6 +295,15 @@ class HeadStores:
 
     def __init__(self, parts: list[Store]):
         self._parts = parts
+
+    @property
+    def dequantized_bytes(self) -> int:
+        """As ``Store.dequantized_bytes``."""
+        return sum(part.dequantized_bytes for part in self._parts)
+
+    def dequantized(self) -> "HeadStores":
+        """As ``Store.dequantized``."""
+        return HeadStores([part.dequantized() for part in self._parts])
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``."""

@@ -7,6 +7,7 @@ import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
@@ -16,6 +17,7 @@ from omnimem_cli.memory.attention_by_time import LEAST_STEP_S, MOST_MOMENTS, Mom
 from omnimem_cli.memory.budget import Geometry
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies.policy import Policy
+from omnimem_cli.memory.store import WHOLE_BITS
 from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.session.look import look_plan
 from omnimem_cli.session.transients import (
@@ -23,6 +25,7 @@ from omnimem_cli.session.transients import (
     observed_bytes,
     question_bytes_in_flight,
     question_tokens_in_flight,
+    requantized_bytes,
     transient_bytes,
     widths,
 )
@@ -40,7 +43,8 @@ class WatchFootprint:
     ``prefix`` and ``text``: tokens that every layer keeps in addition to its entries; ``layers`` hold a chunk in
     flight; ``chunk``: tokens of --chunk; ``window``: of the prefix and the longest window that is read
     whole, 0 where none is; ``look``: of a segment of a second look, 0 without one; ``transient_bytes``: tokens of a
-    chunk to bytes that are no entries (encoders, activations, questions).
+    chunk to bytes that are no entries (encoders, activations, questions); ``requantized_bytes``: kept entries of a
+    layer and tokens of a chunk to those that quantizing and reading take.
     """
 
     shape: Geometry
@@ -50,6 +54,7 @@ class WatchFootprint:
     layers: int
     chunk: int | None
     transient_bytes: Callable[[int], int]
+    requantized_bytes: Callable[[int, int], int]
     window: int = 0
     look: int = 0
     whole: int | None = None  # tokens of all of the input
@@ -89,10 +94,10 @@ class WatchFootprint:
         return self._bytes(self.resident_entries(entries), chunk if self.whole is None else min(chunk, self.whole))
 
     def _bytes(self, entries: int, chunk: int) -> int:
-        stored = self.shape.layers * (self.fixed + entries) + self.layers * self.plan.late_tokens
-        chunk = max(chunk, self.look)
-        stored += self.chunk_copies * chunk + self.shape.layers * self.window
-        return self.shape.entry_bytes * stored + self.transient_bytes(chunk)
+        kept, chunk = self.fixed + entries, max(chunk, self.look)
+        whole = self.layers * self.plan.late_tokens + self.chunk_copies * chunk + self.shape.layers * self.window
+        stored = self.shape.layers * self.shape.entry_bytes * kept + self.shape.whole_entry_bytes * whole
+        return stored + self.transient_bytes(chunk) + self.requantized_bytes(kept, chunk)
 
     def entries(self, budget: Budget, free: int) -> int:
         """Entries per layer that a budget means where ``free`` bytes are free; 0 where it holds none."""
@@ -112,7 +117,7 @@ def footprint_of(
     prefix = len(adapter.prefix_ids(plan))
     segments = math.ceil(recent_s / plan.format.segment_s + 1)
     window = prefix + segments * plan.tokens_per_segment if recent_s else 0
-    shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions)
+    shape = geometry(adapter.decoder, policy, adapter.dtype, settings.positions, settings.kv_bits)
     look = look_plan(media, settings, adapter) if settings.look_again else None
     return WatchFootprint(
         shape,
@@ -124,6 +129,7 @@ def footprint_of(
         transient_bytes=_transient_bytes_of(
             settings, policy, adapter, [plan, *([look] if look else [])], media, shape, window
         ),
+        requantized_bytes=_requantized_bytes_of(settings, adapter),
         window=window,
         look=look.tokens_per_segment if look else 0,
         whole=_tokens(media, plan),
@@ -166,13 +172,19 @@ def _transient_bytes_of(
     observed = observed_bytes(sizes, _moments(media), itemsize, tokens)
 
     def asked(chunk: int) -> int:
-        windows = shape.layers * shape.kv_bytes * (chunk + window) if window else 0
+        windows = shape.layers * shape.whole_kv_bytes * (chunk + window) if window else 0
         return asking + max(windows, observed)  # evidence of windows is not observed
 
     def encoded(chunk: int) -> int:
         return max(transient_bytes(sizes, plan, chunk, itemsize, stride) for plan in plans)
 
     return lambda chunk: max(encoded(chunk), asked(chunk)) + held
+
+
+def _requantized_bytes_of(settings: Settings, adapter: Adapter) -> Callable[[int, int], int]:
+    if settings.kv_bits == WHOLE_BITS:
+        return lambda kept, chunk: 0
+    return partial(requantized_bytes, widths(adapter.model.config), adapter.dtype.itemsize)
 
 
 def _moments(media: Media) -> Moments:
@@ -182,17 +194,18 @@ def _moments(media: Media) -> Moments:
 
 def _entries_within(size: int, footprint: WatchFootprint) -> int:
     """Entries per layer of which ``size`` bytes hold at every moment. Raises DoesNotFitError naming the least."""
-    shape, copies = footprint.shape, footprint.chunk_copies
-    fixed = shape.layers * (footprint.fixed + footprint.window) + footprint.layers * footprint.plan.late_tokens
+    shape = footprint.shape
+    kept, whole = shape.layers * shape.entry_bytes, footprint.chunk_copies * shape.whole_entry_bytes
+    late = shape.layers * footprint.window + footprint.layers * footprint.plan.late_tokens
+    fixed = kept * footprint.fixed + shape.whole_entry_bytes * late
     chunk_tokens = max(footprint.chunk or 0, footprint.plan.tokens_per_segment, footprint.look)
-    tokens = size // shape.entry_bytes - fixed  # of entries and of chunks in flight, over all layers
-    entries = (tokens - copies * chunk_tokens) // shape.layers
+    entries = (size - fixed - whole * chunk_tokens) // kept
     if (
         footprint.chunk is None and CHUNK_FACTOR * entries > chunk_tokens
     ):  # a larger chunk is the tool's own wish: it shares
-        entries = max(tokens // (shape.layers + CHUNK_FACTOR * copies), chunk_tokens // CHUNK_FACTOR)
+        entries = max((size - fixed) // (kept + CHUNK_FACTOR * whole), chunk_tokens // CHUNK_FACTOR)
     if entries < MIN_ENTRIES:
-        least = shape.entry_bytes * (fixed + shape.layers * MIN_ENTRIES + copies * chunk_tokens)
+        least = fixed + kept * MIN_ENTRIES + whole * chunk_tokens
         raise DoesNotFitError(
             f"A budget of {size} bytes is smaller than the prompt and one chunk in flight.",
             f"The least that works here is --budget {-(-least // 1024)}KiB.",

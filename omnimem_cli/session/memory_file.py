@@ -57,7 +57,7 @@ def part_sizes(path: str | Path) -> dict[str, int]:
     sizes = {"keys and values": 0, "tables": 0}
     with _opened(path, "np") as file:
         for name in file.keys():  # noqa: SIM118
-            part = "keys and values" if name.endswith((".key", ".value")) else "tables" if ".side." in name else None
+            part = "tables" if ".side." in name else "keys and values" if ".layers." in name else None
             if part is not None:
                 held = file.get_slice(name)
                 sizes[part] += math.prod(held.get_shape()) * _DTYPE_BYTES[held.get_dtype()]

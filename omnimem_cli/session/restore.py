@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.tokens import AUDIO, QUESTION
 from omnimem_cli.session.session import Session
 
@@ -88,29 +89,35 @@ def _check_memory(memory: Memory, state: Any) -> None:
         whole = isinstance(layer, dict) and layer.keys() == columns
         if not whole or not all(isinstance(tensor, Tensor) for tensor in layer.values()):
             raise FormError(f"layer {number} of its memory lacks a part")
-        _check_layer(store.form, layer, f"layer {number}")
+        _check_layer(store, layer, f"layer {number}")
     _check_counts(state)
     _check_position_map(memory.position_map.state(), state["position_map"])
 
 
-def _check_layer(form: tuple[int, int, int], layer: dict, place: str) -> None:
-    """One layer: ``form`` is rows, KV heads and head dimension."""
-    rows, groups, head_dim = form
-    key = layer.get("key")
-    length = key.shape[1] if isinstance(key, Tensor) and key.dim() == 3 else 0
-    for name in ("key", "value"):
-        _check_tensor(layer.get(name), layer["key"].dtype if length else None, (groups, length, head_dim), place)
-    if not key.is_floating_point():
-        raise FormError(f"the keys of {place} are no fractions")
+def _check_layer(store: Store, layer: dict, place: str) -> None:
+    """One layer: keys and values in the form of ``store``, and its table."""
+    length = _check_entries(store.forms, layer, place)
     for name, (dtype, width) in ENGINE_COLUMNS.items():
-        _check_tensor(layer.get(f"side.{name}"), dtype, (rows, length, *width), place)
+        _check_tensor(layer.get(f"side.{name}"), dtype, (store.rows, length, *width), place)
     for name, column in layer.items():
-        if name.startswith("side.") and column.shape[:2] != (rows, length):
+        if name.startswith("side.") and column.shape[:2] != (store.rows, length):
             raise FormError(f"{name} of {place} has another length")
     if length and (int(layer["side.kind"].max()) > AUDIO or int(layer["side.position"].amin()) < 0):
         raise FormError(f"{place} holds kinds or positions that there are not")
     if length > 1 and bool((layer["side.index"].diff(dim=1) < 0).any()):
         raise FormError(f"{place} is out of order")
+
+
+def _check_entries(forms: dict[str, tuple[torch.dtype, tuple[int, int]]], layer: dict, place: str) -> int:
+    """Keys and values of one layer. Returns how many; whole ones may be of another type, all of one."""
+    first = layer.get(next(iter(forms)))
+    if not isinstance(first, Tensor) or first.dim() != 3 or not first.shape[1]:
+        raise FormError(f"{place} holds no entries")
+    length, whole = first.shape[1], first.is_floating_point()
+    for name, (dtype, (groups, width)) in forms.items():
+        own = first.dtype if whole and dtype.is_floating_point else dtype
+        _check_tensor(layer.get(name), own, (groups, length, width), place)
+    return length
 
 
 def _check_tensor(tensor: Any, dtype: torch.dtype | None, shape: tuple[int, ...], place: str) -> None:

@@ -15,6 +15,7 @@ from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.repositioning import make_position_map
+from omnimem_cli.memory.store import WHOLE_BITS
 from omnimem_cli.models.adapter import Adapter, Plan, Stream, WatchOptions
 from omnimem_cli.models.device import free_bytes
 from omnimem_cli.session.footprint import AUTO_SHARE, MIN_ENTRIES, WatchFootprint, footprint_of
@@ -45,13 +46,16 @@ class WatchConfig:
     needed: int
     positions: str = "keep"
     evidence_rule: EvidenceRule | None = None
+    kv_bits: int = WHOLE_BITS
 
     def memory(self, stream: Stream) -> Memory:
         """An empty memory of this shape."""
-        return new_memory(stream, self.policy, self.budgets, self.positions)
+        return new_memory(stream, self.policy, self.budgets, self.positions, self.kv_bits)
 
 
-def new_memory(stream: Stream, policy: Policy, budgets: list[LayerBudget], positions: str) -> Memory:
+def new_memory(
+    stream: Stream, policy: Policy, budgets: list[LayerBudget], positions: str, kv_bits: int = WHOLE_BITS
+) -> Memory:
     """An empty memory of a stream's model; a policy that asks the model something asks by ``stream``."""
     adapter = stream.adapter
     return Memory(
@@ -62,6 +66,7 @@ def new_memory(stream: Stream, policy: Policy, budgets: list[LayerBudget], posit
         device=adapter.device,
         position_map=make_position_map(positions, adapter.decoder, adapter.row.trained_positions),
         prompts=stream.question,
+        kv_bits=kv_bits,
     )
 
 
@@ -97,6 +102,7 @@ def size_memory(
         needed=footprint.peak_bytes_of_input(entries),
         positions=settings.positions,
         evidence_rule=calibrated and calibrated.evidence,
+        kv_bits=settings.kv_bits,
     )
 
 

@@ -13,7 +13,8 @@ from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.memory.attention import ROWS
 from omnimem_cli.memory.attention_by_time import AT_ONCE, Moments
 from omnimem_cli.memory.attention_kernels import BLOCK
-from omnimem_cli.memory.fork import TAIL_STEP
+from omnimem_cli.memory.fork import READ_BYTES, TAIL_STEP
+from omnimem_cli.memory.quantized import MOST_AT_ONCE
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.towers.vision import PAIRS_AT_ONCE
 from omnimem_cli.session.evidence import EIGHTHS
@@ -105,6 +106,16 @@ def observed_bytes(w: Widths, moments: Moments, itemsize: int, tokens: int) -> i
     summed. The work on them is less than the scores of a layer, which are gone by then."""
     waiting = AT_ONCE * QUESTIONS * min(w.layers, len(EIGHTHS)) * w.queries * itemsize
     return 2 * HALF * tokens * moments.places + waiting
+
+
+def requantized_bytes(w: Widths, itemsize: int, kept: int, chunk: int) -> int:
+    """Of one layer at a time: ``kept`` entries dequantized to be read, a ``chunk`` turned back and quantized; or, while
+    an answer is written, the entries of as many layers as a fork holds dequantized."""
+    pair = 2 * w.keys * itemsize
+    block = 5 * w.keys * WIDE  # keys in fp32 and rotated, codes taken apart, angles of each head
+    reading = kept * pair + min(kept, MOST_AT_ONCE) * block
+    quantizing = chunk * (pair + 5 * w.keys * WIDE)  # what stays, in fp32, over its steps, and angles
+    return reading + max(quantizing, min(READ_BYTES, w.layers * kept * pair))
 
 
 def _pictures(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from omnimem_cli.base.budget import Budget
+from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench.generated_stream import facts_of, open_video, segments_of
 from omnimem_cli.bench.intervals import design_effect, interval, wilson
-from omnimem_cli.bench.needle import Needle, asked_about, bench_needle
+from omnimem_cli.bench.needle import Needle, asked_about, bench_needle, entries_within
 from omnimem_cli.bench.plot import needle_svg
 from omnimem_cli.bench.replay import encode
 from omnimem_cli.bench.tables import needle_table
+from omnimem_cli.bench.variants import with_variant
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.session.answering import Answer
@@ -50,6 +52,25 @@ def test_every_policy_and_budget_has_its_row_within_its_share_of_the_bytes(tiny_
     assert 0.7 * whole / 8 < rows["omnimem", "1/8"]["bytes"] <= whole / 8
     assert json.loads(json.dumps(result))["videos"] == 2
     assert "omnimem" in needle_table(result)
+
+
+def test_bits_of_a_policy_hold_more_entries_in_the_same_bytes(tiny_adapter):
+    names = ["uniform", "uniform:bits=8", "uniform:bits=4", "full:bits=4", "full"]
+    result = bench_needle(tiny_adapter, replace(NEEDLE, policies=names, budgets=["1/4"]), SMALL, lambda _: None)
+    rows = {row["policy"]: row["bytes"] for row in result["rows"]}
+    assert list(rows) == names and result["over"] == []
+    assert all(0.8 * rows["full"] / 4 < rows[name] <= rows["full"] / 4 for name in names[:3])
+    assert rows["full:bits=4"] < 0.5 * rows["full"]
+    video = make_video(60_000, 6, "skew", split="eval")
+    encoded = encode(tiny_adapter, video, OPTIONS)
+    entries = [entries_within(100_000, encoded, with_variant(SMALL, name)) for name in names[:3]]
+    assert entries[1] > 2 * entries[0] and entries[2] > 1.2 * entries[1]
+
+
+@pytest.mark.parametrize("name", ["omnimem:bits=5", "omnimem:bits=", "omnimem:bits=8:bits=4", "none:bits=8"])
+def test_bits_that_there_are_not_are_refused(name):
+    with pytest.raises(UsageError):
+        with_variant(SMALL, name)
 
 
 def test_right_answers_count_by_kind_and_absent_things_are_not_in_the_total(tiny_adapter, know_it_all):

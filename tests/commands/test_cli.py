@@ -127,6 +127,16 @@ def test_the_rule_of_positions_reaches_the_watch(fake: FakeRun):
     assert [settings.mrope for settings in fake.settings] == ["released", "trained"], "and is work of its own"
 
 
+def test_the_bits_of_the_memory_reach_the_watch_from_flag_and_config(fake: FakeRun, capsys):
+    media("a.mp4")
+    assert omnimem("summarize", "a.mp4") == 0 and omnimem("summarize", "a.mp4", "--kv-bits", "8") == 0
+    Path("omnimem.yaml").write_text("kv_bits: 4\n")
+    assert omnimem("summarize", "a.mp4") == 0 and omnimem("summarize", "a.mp4") == 0
+    assert [settings.kv_bits for settings in fake.settings] == [16, 8, 4], "and is work of its own"
+    assert omnimem("summarize", "a.mp4", "--kv-bits", "5") == 2
+    assert "Choose from 16, 8, 4" in capsys.readouterr().err
+
+
 def test_no_input_is_2_so_that_an_empty_variable_in_a_script_is_noticed(fake: FakeRun, capsys):
     assert omnimem("summarize") == 2
     assert "omnimem summarize lecture.mp4" in capsys.readouterr().err

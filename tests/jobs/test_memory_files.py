@@ -23,7 +23,7 @@ from omnimem_cli.jobs.watched import Watched
 from omnimem_cli.memory.policies import POLICIES
 from omnimem_cli.models.loader import load
 from omnimem_cli.results.result import schema
-from omnimem_cli.session.memory_file import read_header, read_memory_file
+from omnimem_cli.session.memory_file import part_sizes, read_header, read_memory_file, write_memory_file
 from omnimem_cli.session.plan_file import EvidenceRule
 from omnimem_cli.tasks.several import Part
 
@@ -74,6 +74,29 @@ def test_a_memory_with_an_evidence_rule_of_another_model_is_refused(clip, tiny_a
     one.session.evidence_rule = EvidenceRule(((99, 0),), 0.0)
     with pytest.raises(InputError):
         loaded(saved(one, tmp_path / "a.omnimem"), tiny_adapter)
+
+
+@pytest.mark.parametrize("policy", ["omnimem", "snapkv", "streammem"])
+@pytest.mark.parametrize("kv_bits", [8, 4])
+def test_a_quantized_memory_is_saved_as_codes_and_loaded_bit_for_bit(kv_bits, policy, clip, tiny_adapter, tmp_path):
+    one = watched(clip, replace(SETTINGS, policy=policy, kv_bits=kv_bits, positions="eager"), tiny_adapter)
+    check_same_answers(one, tmp_path / "a.omnimem", tiny_adapter)
+    assert one.facts["memory"]["kv_bits"] == kv_bits
+    sizes, stores = part_sizes(tmp_path / "a.omnimem"), one.session.memory.stores
+    assert sizes["keys and values"] == sum(len(store) * store.kv_bytes for store in stores)
+    assert sizes["tables"] == sum(store.table.nbytes for store in stores)
+    with pytest.raises(UsageError, match="another --kv-bits"):
+        loaded(tmp_path / "a.omnimem", tiny_adapter, Settings(kv_bits=12 - kv_bits))
+
+
+def test_a_file_without_bits_is_of_whole_entries(clip, tiny_adapter, tmp_path):
+    one = watched(clip, SETTINGS, tiny_adapter)
+    path = saved(one, tmp_path / "a.omnimem")
+    header, state = read_memory_file(path)
+    del header["settings"]["kv_bits"], header["facts"]["memory"]["kv_bits"]
+    write_memory_file(path, {k: v for k, v in header.items() if k not in ("schema", "state", "checksums")}, state)
+    assert recall.read_facts(path)["settings"] == SETTINGS.shaping
+    assert same_state(one, loaded(path, tiny_adapter))
 
 
 @pytest.mark.parametrize("positions", ["keep", "eager"])

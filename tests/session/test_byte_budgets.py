@@ -11,6 +11,7 @@ from tiny import tiny_omni
 from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.base.budget import Budget
+from omnimem_cli.base.choices import KV_BITS
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.segment import Media
@@ -55,12 +56,14 @@ def watch_at_random(adapters, seed: int, family: str | None = None) -> str:
     settings = Settings(
         policy=draw.choice(POLICY_SETTINGS),
         positions=draw.choice(POSITIONS),
+        kv_bits=draw.choice(KV_BITS),
         fps=draw.choice([None, 2.0]),
         chunk=draw.choice([None, None, 64, 900]),
         max_pixels=draw.choice([None, 64 * 64]),
     )
     recent_s = draw.choice([0.0, 0.0, 4.0, 30.0])
     what = f"{seed}: {family} {adapter.dtype} {video_s}/{audio_s} s {settings.policy} {settings.positions} {recent_s}"
+    what += f" {settings.kv_bits} bits"
     least = least_bytes(settings, adapter, media, recent_s)
     config = sized(settings, adapter, media, least * draw.uniform(1.0, 3.0), recent_s)
     for memory in chunk_ends(adapter, settings, media, config):

@@ -4,9 +4,11 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from decoders import omni_decoder
 from peak import Peak
 from salmonn_tiny import FAMILIES, tiny_salmonn
 from streams import frames_of, media_of, segments_of, sound_of
@@ -14,8 +16,14 @@ from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.settings import ANSWER_TOKENS, Settings
+from omnimem_cli.memory import forms
 from omnimem_cli.memory.attention_by_time import Moments
+from omnimem_cli.memory.key_transform import KeyTransform
 from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.repositioning import KeepPositions
+from omnimem_cli.memory.rotary import Rotary
+from omnimem_cli.memory.store import Store
+from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import concat
 from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.device import free_bytes
@@ -32,6 +40,7 @@ from omnimem_cli.session.transients import (
     observed_bytes,
     question_bytes_in_flight,
     question_tokens_in_flight,
+    requantized_bytes,
     transient_bytes,
     widths,
 )
@@ -67,6 +76,42 @@ def assert_estimated(adapter, seconds: float, width: int, height: int, policy: s
 @pytest.mark.parametrize(("seconds", "width", "height"), [(20, 112, 84), (8, 448, 364)])
 def test_no_more_is_alive_than_was_estimated(tiny_adapter, policy, seconds, width, height):
     assert_estimated(tiny_adapter, seconds, width, height, policy)
+
+
+@pytest.mark.parametrize("rows", [1, 4], ids=["heads keep the same", "heads keep their own"])
+@pytest.mark.parametrize("kv_bits", [8, 4])
+def test_quantizing_and_reading_a_layer_are_estimated(monkeypatch, kv_bits, rows):
+    monkeypatch.setattr(forms, "AT_ONCE", {})  # as on a GPU, where most is dequantized at once
+    monkeypatch.setattr(footprint, "READ_BYTES", 0)
+    sizes, count, decoder = SimpleNamespace(keys=4 * 16, layers=1), 3000, omni_decoder()
+    way = KeyTransform(0, KeepPositions(), Rotary(decoder), torch.ones(4, 1, 16))
+    store = Store(4, 16, torch.bfloat16, "cpu", rows, kv_bits, way)
+    keys, positions = torch.randn(1, 4, count, 16).bfloat16(), torch.zeros(rows, count, 3, dtype=torch.int32)
+    table, every = Table({"index": positions[..., 0], "position": positions}), torch.arange(count).expand(rows, -1)
+    with Peak() as quantizing:
+        store.admit(every, keys, keys, table)
+    query = torch.randn(1, 4, 1, 16).bfloat16()
+    store.attend(query, 0.25)  # kernels are chosen
+    with Peak() as reading:
+        store.attend(query, 0.25)
+    for peak, estimated in (
+        (quantizing, requantized_bytes(sizes, 2, 0, count) + store.nbytes),
+        (reading, requantized_bytes(sizes, 2, count, 0)),
+    ):
+        assert estimated / 3 < peak.most <= estimated
+
+
+def test_what_a_fork_holds_dequantized_is_estimated(tiny_adapter, monkeypatch):
+    monkeypatch.setattr(footprint, "QUESTION_TOKENS", 15)
+    monkeypatch.setattr(footprint, "QUESTIONS", 1)
+    session, segments, needed = begun(
+        tiny_adapter, 120, 56, 56, budget=Budget(3000), chunk=50, max_tokens=2, policy="sliding-window", kv_bits=4
+    )
+    list(session.watch(segments))
+    held, kept = session.memory.nbytes, sum(map(len, session.memory.stores))
+    with Peak() as peak:
+        session.ask(["x"], max_tokens=2)
+    assert kept * 2 * 2 * 16 * 4 < peak.most <= needed - held, "all layers are dequantized for the second token"
 
 
 def tiny_folder_of(family: str, path: Path) -> Path:

@@ -20,7 +20,7 @@ from omnimem_cli.commands.options import Group, examples, option, takes
 EXAMPLES = ("omnimem bench evidence", "omnimem bench evidence --budgets 1,1/4,1/8,1/16 --videos 40 -f json")
 
 
-@takes(settings=bench_settings("plan", "av_ratio", "positions"), options=Group(BenchOptions))
+@takes(settings=bench_settings("plan", "av_ratio", "positions", "kv_bits"), options=Group(BenchOptions))
 def evidence(
     budgets: Annotated[
         str, option(MODEL, "--budgets SHARE,...", "Shares of the full memory's bytes; 1 evicts nothing: 1,1/8.")

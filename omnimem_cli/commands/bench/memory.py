@@ -21,7 +21,7 @@ from omnimem_cli.commands.options import Group, examples, option, takes
 EXAMPLES = ("omnimem bench memory --hours 3", "omnimem bench memory --policies omnimem,full --hours 0.5")
 
 
-@takes(settings=bench_settings("budget"), options=Group(BenchOptions))
+@takes(settings=bench_settings("budget", "kv_bits"), options=Group(BenchOptions))
 def memory(
     policies: Policies = "omnimem",
     hours: Annotated[float, option(MODEL, "--hours H", "Length of the generated stream.")] = 3.0,

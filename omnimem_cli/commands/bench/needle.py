@@ -28,7 +28,7 @@ EXAMPLES = (
 )
 
 
-@takes(settings=bench_settings("plan", "av_ratio", "positions"), options=Group(BenchOptions))
+@takes(settings=bench_settings("plan", "av_ratio", "positions", "kv_bits"), options=Group(BenchOptions))
 def needle(
     policies: Policies = "omnimem,full",
     budgets: Annotated[

@@ -1,6 +1,5 @@
 """``omnimem bench recall``: the three jobs on files."""
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -14,7 +13,6 @@ from omnimem_cli.commands.bench.shared import (
     Seed,
     bench_settings,
     load_model,
-    policy_names,
 )
 from omnimem_cli.commands.options import Group, examples, option, takes
 
@@ -36,9 +34,9 @@ def recall(
     """Summarize, transcribe and question generated mp4 files; print how much of it is right."""
     from omnimem_cli.bench.recall import Recall, bench_recall
     from omnimem_cli.bench.tables import recall_table
+    from omnimem_cli.bench.variants import with_variant
 
-    policy_names(policy)
-    settings = replace(settings, policy=policy)
+    settings = with_variant(settings, policy)
     wanted = Recall(_ranges(events), videos, seed)
     adapter = load_model(settings)
     options.measure("recall", lambda report: bench_recall(adapter, wanted, settings, report), recall_table)

@@ -16,7 +16,9 @@ from omnimem_cli.commands.options import Group, as_json, option
 
 EVALUATION_SEED = 60_000
 
-Policies = Annotated[str, option(MODEL, "--policies NAME[:KEY=VALUE]...,...", "Comma-separated policies.")]
+Policies = Annotated[
+    str, option(MODEL, "--policies NAME[:KEY=VALUE]...,...", "Comma-separated policies; bits=8 keeps 8 bits.")
+]
 Share = Annotated[str, option(MODEL, "--share SHARE", "Entries per layer as a share of the tokens: 1/4.")]
 Seed = Annotated[int, option(MODEL, "--seed N", "Seed of the first generated video.", envvar=None)]
 
@@ -63,13 +65,13 @@ def load_model(settings: Settings) -> Any:
 
 def policy_names(text: str, ending: str = "") -> list[str]:
     """Policies as typed, some maybe with an ``ending``. UsageError for one that cannot be made, before any work."""
-    from omnimem_cli.memory.policies import make_policy
+    from omnimem_cli.bench.variants import with_variant
 
     names = split(text)
     if not names:
         raise UsageError("--policies names none.", "Write, for example, --policies omnimem,full.")
     for name in names:
-        make_policy(name.removesuffix(ending))
+        with_variant(Settings(), name.removesuffix(ending))
     return names
 
 
