@@ -22,8 +22,8 @@ LEAST_VECTOR = 8  # bytes
 class OmniMem(BoundedPolicy):
     """Settings: ``score`` paper|code; ``exponent`` is the paper's lambda, 0 skips importance; ``heads`` exact|averaged;
     ``stride``: importance from every stride-th query; ``neighbours`` sequence|time; ``carry``: bytes of the vector kept
-    per entry as a share of its keys and values (as soon as they suffice the whole hidden state in fp32), ``vector``
-    int8|bfloat16: of what; ``pool`` split|one.
+    per entry as a share of its keys and values as kept (as soon as they suffice the whole hidden state in fp32),
+    ``vector`` int8|bfloat16: of what; ``pool`` split|one.
     """
 
     score: str = "paper"
