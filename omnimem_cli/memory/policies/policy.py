@@ -122,7 +122,7 @@ class Policy:
                 raise ValueError(f"{name} is one of {', '.join(allowed)}")
 
     def side_bytes(self, kv_bytes: int) -> int:
-        """Bytes per entry and layer that the policy keeps in addition to the ``kv_bytes`` of keys and values as kept."""
+        """Bytes per entry and layer that the policy keeps in addition to the ``kv_bytes`` of its keys and values."""
         return 0
 
     def on_layer(self, view: LayerView) -> Kept:
