@@ -22,8 +22,8 @@ DATA is a JSON list in LLaVA's layout: {"id": "a1", "video": "a.mp4", "conversat
 "What is shown?"}, {"from": "gpt", "value": "A red circle."}]}. Paths are relative to its folder.
 """
 WATCHING = (
-    *("model", "device", "dtype", "budget", "policy", "plan", "av_ratio", "chunk", "fps", "max_pixels", "mrope"),
-    *("no_audio", "no_video"),
+    *("model", "device", "dtype", "budget", "policy", "plan", "av_ratio", "kv_bits", "chunk"),
+    *("fps", "max_pixels", "mrope", "no_audio", "no_video"),
 )
 
 
