@@ -14,6 +14,7 @@ from torch import Tensor
 from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import TEXT
 
+ROWS = 1024  # entries that are compared with all others at once
 WIDEST = 4.0  # a coordinate of a projected unit vector is about normal: nothing to speak of lies beyond
 
 
@@ -133,3 +134,19 @@ def redundancy(cosines: Tensor, order: Tensor) -> Tensor:
     one = cosines.new_ones(1)
     mean = (torch.cat([one, cosines]) + torch.cat([cosines, one])) / 2
     return torch.empty_like(mean).scatter_(0, order, mean)
+
+
+def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor) -> Tensor:
+    """How alike each entry is to the one most like it of those of its kind that score more: fp32 [N], from 0 to 1.
+
+    vectors [N, r] as carried, kinds [N], scores [N]. Neighbours in the list are left out. ``ROWS`` entries at a time.
+    """
+    unit, place = (
+        torch.nn.functional.normalize(vectors.float(), dim=-1),
+        torch.arange(len(scores), device=scores.device),
+    )
+    found = []
+    for rows in place.split(ROWS):
+        better = (scores > scores[rows, None]) & (kinds == kinds[rows, None]) & ((place - rows[:, None]).abs() > 1)
+        found.append((unit[rows] @ unit.T).masked_fill_(~better, 0.0).amax(1).clamp(min=0))
+    return torch.cat(found)

@@ -10,7 +10,7 @@ from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.attention_kernels import best_kernel, merge, reference_kernel
 from omnimem_cli.memory.importance import column_sums, head_averaged_sums, running_mean, sampled_rows, seeing_share
 from omnimem_cli.memory.policies.policy import LayerView
-from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, neighbour_order, redundancy
+from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, neighbour_order, redundancy, twin_cosines
 from omnimem_cli.memory.selection import top
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.table import Table, table_of
@@ -209,3 +209,16 @@ def test_identical_neighbours_score_zero_never_nan():
     for score in ("paper", "code"):
         psi = OmniMem(score=score).combine(torch.tensor([[0.0, 3.0, 2.0]]), redundant)
         assert psi.isfinite().all() and psi[0, 0] == psi[0, 1] == 0 < psi[0, 2]
+
+
+def test_a_twin_is_the_most_alike_of_its_kind_that_scores_more_and_no_neighbour():
+    vectors = torch.nn.functional.normalize(torch.randn(40, 8, generator=torch.Generator().manual_seed(1)), dim=-1)
+    vectors[30] = vectors[3]
+    kinds, scores = torch.arange(40) % 2, torch.linspace(0, 1, 40).flip(0)
+    ours = twin_cosines(vectors, kinds, scores)
+    for i in range(40):
+        others = [j for j in range(40) if scores[j] > scores[i] and kinds[j] == kinds[i] and abs(i - j) > 1]
+        naive = max([float(vectors[i] @ vectors[j]) for j in others] + [0.0])
+        assert abs(float(ours[i]) - naive) < 1e-5
+    assert float(twin_cosines(vectors, torch.zeros(40), scores)[30]) == pytest.approx(1.0)
+    assert float(ours[0]) == 0.0, "the best has no better twin"

@@ -59,8 +59,12 @@ class OmniMem(BoundedPolicy):
 
     def on_layer(self, view: LayerView) -> Kept:
         """Score memory and chunk together, keep the best of each kind."""
-        media = keep_media(view.table, self.combine(*self.scored(view)), view.budget, self.pool)
+        media = keep_media(view.table, self.scores(view), view.budget, self.pool)
         return kept_indices(view.table, media, text="all" if self.keeps_all_text else "grouped")
+
+    def scores(self, view: LayerView) -> Tensor:
+        """psi of memory and chunk [1, N]."""
+        return self.combine(*self.scored(view))
 
     def scored(self, view: LayerView) -> tuple[Tensor, Tensor]:
         """Importance and redundancy [1, N] of memory and chunk; what the next chunk needs of them goes to the table."""

@@ -1,10 +1,15 @@
-"""Salience: OmniMem's rule, with importance as a mean over the queries that could see an entry.
+"""Salience: OmniMem's rule, with importance per query, and redundancy against more than two neighbours.
 
-The paper sums attention over all queries of a chunk (equation 8). Few of them see the chunk's last tokens, so that
-these count as less important whatever they show, and where chunks end decides what stays. Divided by the number of
-queries that see it, an entry's importance is its own, whatever its place in the chunk and however long the chunk is.
-So it may weigh more in the score: its exponent is 0.2 instead of 0.02. The vector carried per entry takes half of the
-bytes, which hold more entries. All else is the paper's. What was tried besides is in bench/LOG.md.
+- Importance is a mean over the queries that could see an entry. The paper sums over all queries of a chunk (equation
+  8): few of them see the chunk's last tokens, so that these count as less important whatever they show, and where
+  chunks end decides what stays. An entry's mean is its own, whatever its place in the chunk and however long that is.
+  So it may weigh more in the score: its exponent is 0.2 instead of 0.02.
+- The score of an entry falls with its likeness to any other of its kind that scores more. The paper compares
+  neighbours in the list alone (equation 9): what is shown again an hour later is kept twice. Of two that are alike the
+  better one keeps its score. The vectors that are carried anyway are compared.
+- The vector carried per entry takes half of the bytes, which hold more entries.
+
+All else is the paper's. What else was tried is in bench/LOG.md.
 """
 
 from dataclasses import dataclass
@@ -13,15 +18,30 @@ from torch import Tensor
 
 from omnimem_cli.memory.policies.omnimem import OmniMem
 from omnimem_cli.memory.policies.policy import LayerView
+from omnimem_cli.memory.redundancy import twin_cosines
 
 
 @dataclass
 class Salience(OmniMem):
-    """Settings: those of ``OmniMem``."""
+    """Settings: those of ``OmniMem``, and ``twins``: by how much a score falls with likeness to a better entry."""
 
     exponent: float = 0.2
     carry: float = 0.0625
+    twins: float = 0.8
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.twins <= 1:
+            raise ValueError("twins is from 0 to 1")
 
     def received(self, view: LayerView) -> Tensor:
         """Attention that each entry received, mean over the chunk's queries that see it: fp32 [N]."""
         return view.importance_per_query(self.stride, self.heads)
+
+    def scores(self, view: LayerView) -> Tensor:
+        """psi, lowered where a better entry is alike: [1, N]."""
+        psi = super().scores(view)
+        if not self.twins:
+            return psi
+        alike = twin_cosines(view.table["vector"][0], view.table["kind"][0], psi[0])
+        return psi * (1 - self.twins * alike)

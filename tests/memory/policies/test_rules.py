@@ -12,7 +12,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.memory.fork import left_padded
 from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.memory.policies.hermes import DEEP, GLOBAL, LOCAL, MIDDLE, PROMPTS, SHALLOW, Depth
-from omnimem_cli.memory.redundancy import redundancy
+from omnimem_cli.memory.redundancy import redundancy, twin_cosines
 from omnimem_cli.memory.selection import WHOLE_STEP, Kept, keep_media, kept_indices
 from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, VISUAL, text_chunk
@@ -288,6 +288,7 @@ def test_a_policy_that_asks_needs_prompts():
         "streammem:merge=x",
         "hermes:align=x",
         "hermes:pool=x",
+        "salience:twins=2",
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(text):
@@ -301,8 +302,11 @@ def test_text_only_pieces_are_watched_as_well():
     assert kept(watched("sliding-window", tokens, (20,), 10)) == list(range(50, 60))
 
 
-@pytest.mark.parametrize(("name", "per_query"), [("salience", True), ("omnimem:exponent=0.2:carry=0.0625", False)])
-def test_salience_ranks_by_importance_per_query_and_the_papers_rule_by_the_sum(name, per_query):
+@pytest.mark.parametrize(
+    ("name", "per_query", "twins"),
+    [("salience", True, 0.8), ("salience:twins=0", True, 0.0), ("omnimem:exponent=0.2:carry=0.0625", False, 0.0)],
+)
+def test_salience_ranks_by_importance_per_query_and_twins_and_the_papers_rule_by_the_sum(name, per_query, twins):
     """What a layer keeps of one chunk, from the scores written out."""
     policy, decided = make_policy(name), []
 
@@ -320,5 +324,6 @@ def test_salience_ranks_by_importance_per_query_and_the_papers_rule_by_the_sum(n
         unit = torch.nn.functional.normalize(hidden.float(), dim=-1)
         cosines = (unit[1:] * unit[:-1]).sum(-1)
         scores = (1 - redundancy(cosines, torch.arange(len(tokens)))).clamp(min=0) * received**0.2
+        scores = scores * (1 - twins * twin_cosines(table["vector"][0], table["kind"][0], scores))
         media = keep_media(table, scores[None], budget, "split")
         assert torch.equal(indices, kept_indices(table, media).indices)
