@@ -4,6 +4,7 @@ import json
 import random
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import footage
@@ -157,6 +158,18 @@ def try_each(seeds, whole: Path, adapter, folder: Path) -> dict[str, int]:
 def test_damaged_files_end_in_a_sentence(whole, tiny_adapter, tmp_path):
     ends = try_each(range(150), whole, tiny_adapter, tmp_path)
     assert ends["memory_damaged"] > 75
+
+
+def test_damaged_files_of_codes_end_in_a_sentence(tiny_adapter, tmp_path):
+    clip, settings = footage.av(tmp_path, video_s=6, audio_s=6), replace(SETTINGS, kv_bits=4)
+    whole = saved(watched(clip, settings, tiny_adapter), tmp_path / "codes.omnimem")
+    assert try_each(range(60), whole, tiny_adapter, tmp_path)["memory_damaged"] > 30
+    header, tensors = read(whole)
+    for name, changed in (("key_codes", torch.int8), ("value_scale", torch.float32)):
+        place = f"memory.layers.0.{name}"
+        write(tmp_path / "a.omnimem", header, tensors | {place: tensors[place].to(changed)})
+        with pytest.raises(InputError, match="another type"):
+            loaded(tmp_path / "a.omnimem", tiny_adapter)
 
 
 @pytest.mark.slow
