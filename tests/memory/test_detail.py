@@ -15,13 +15,12 @@ from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.memory.repositioning import make_position_map
 
 
-def watched(tokens, policy="omnimem", positions="keep", chunk=37) -> Memory:
+def watched(tokens, policy="omnimem", positions="keep", chunk=37, kv_bits=16) -> Memory:
     decoder = omni_decoder()
     budgets = even_budgets(len(decoder.layers), 40, 0.7, True, True)
     position_map = make_position_map(positions, decoder, 64)
-    memory = Memory(
-        decoder, make_policy(policy), budgets, dtype=torch.float32, position_map=position_map, prompts=prompts
-    )
+    form = {"dtype": torch.float32, "kv_bits": kv_bits}
+    memory = Memory(decoder, make_policy(policy), budgets, **form, position_map=position_map, prompts=prompts)
     for piece in cuts(tokens, (chunk,)):
         memory.absorb(piece)
     return memory
@@ -54,11 +53,12 @@ def test_a_stretch_is_read_as_if_it_had_entered_a_memory_that_evicts_nothing():
     assert (ask(detail.fork([[]])) - ask(whole.fork())).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("kv_bits", [16, 4])
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("policy", POLICIES)
-def test_looking_again_changes_nothing_in_the_memory(policy, positions):
+def test_looking_again_changes_nothing_in_the_memory(policy, positions, kv_bits):
     tokens = stream(9)
-    memory = watched(tokens, policy, positions)
+    memory = watched(tokens, policy, positions, kv_bits=kv_bits)
     before, said = plain(memory), ask(memory.fork())
     detail = Detail(memory)
     detail.absorb("early", part(tokens, 2.0, 4.0))
