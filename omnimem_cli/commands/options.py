@@ -67,7 +67,7 @@ class RunOptions:
 
     recursive: bool = flag(False, INPUT, "-r --recursive", "Search folders recursively.")
     files_from: str | None = flag(
-        None, INPUT, "--files-from LIST", "Read input paths from a file, one per line (- for stdin)."
+        None, ADVANCED, "--files-from LIST", "Read input paths from a file, one per line (- for stdin)."
     )
     null: bool = flag(False, ADVANCED, "-0 --null", "The list of --files-from is NUL-separated (find -print0).")
     include: list[str] | None = flag(
