@@ -107,10 +107,10 @@ class Memory:
         self.recent = None
 
     @torch.no_grad()
-    def absorb(self, chunk: TokenChunk, kind: "type[ChunkPass] | None" = None) -> "ChunkPass | None":
+    def absorb(self, chunk: TokenChunk, pass_type: "type[ChunkPass] | None" = None) -> "ChunkPass | None":
         """One forward pass of a chunk of any length; scores it with the memory and evicts.
 
-        Tokens that are not finite are left out, and counted in ``dropped``. Returns the pass, of another ``kind`` where
+        Tokens that are not finite are left out, and counted in ``dropped``. Returns the pass, of ``pass_type`` where
         one is given; None where no token was finite.
         """
         given, chunk = len(chunk), chunk.finite()
@@ -120,7 +120,7 @@ class Memory:
         self.position_map.before_chunk(self.stores, chunk)
         if self.recent is not None:
             self.recent.before_chunk(chunk)
-        chunk_pass = (kind or ChunkPass)(self, chunk)
+        chunk_pass = (pass_type or ChunkPass)(self, chunk)
         chunk_pass.run()
         for kind in self.seen:
             self.seen[kind] += int((chunk.kind == kind).sum())

@@ -14,7 +14,7 @@ from torch import Tensor
 from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import TEXT
 
-ROWS = 1024  # entries that are compared with all others at once
+ROWS = 128  # entries that are compared with all others at once: their bytes are below those of a block of scores
 WIDEST = 4.0  # a coordinate of a projected unit vector is about normal: nothing to speak of lies beyond
 
 
@@ -141,11 +141,8 @@ def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor) -> Tensor:
 
     vectors [N, r] as carried, kinds [N], scores [N]. Neighbours in the list are left out. ``ROWS`` entries at a time.
     """
-    unit, place = (
-        torch.nn.functional.normalize(vectors.float(), dim=-1),
-        torch.arange(len(scores), device=scores.device),
-    )
-    found = []
+    unit = torch.nn.functional.normalize(vectors.float(), dim=-1)
+    place, found = torch.arange(len(scores), dtype=torch.int32, device=scores.device), []
     for rows in place.split(ROWS):
         better = (scores > scores[rows, None]) & (kinds == kinds[rows, None]) & ((place - rows[:, None]).abs() > 1)
         found.append((unit[rows] @ unit.T).masked_fill_(~better, 0.0).amax(1).clamp(min=0))

@@ -1,7 +1,7 @@
 """A second look: the moments that an answer may rest on are encoded once more, and its question is put again.
 
-Knows a session, the attention of its answers, and segments of the video that can be read again; knows no file and no
-task. The memory stays as it is.
+Knows a session, the attention of its answers, the forms that a model takes, and segments that can be read again; knows
+no file and no task. The memory stays as it is.
 """
 
 import math

@@ -72,7 +72,7 @@ def assert_estimated(adapter, seconds: float, width: int, height: int, policy: s
     assert estimated / 6 < peak.most <= estimated
 
 
-@pytest.mark.parametrize("policy", ["omnimem", "omnimem:stride=1", "full"])
+@pytest.mark.parametrize("policy", ["omnimem", "omnimem:stride=1", "salience", "full"])
 @pytest.mark.parametrize(("seconds", "width", "height"), [(20, 112, 84), (8, 448, 364)])
 def test_no_more_is_alive_than_was_estimated(tiny_adapter, policy, seconds, width, height):
     assert_estimated(tiny_adapter, seconds, width, height, policy)
