@@ -161,13 +161,9 @@ def _outcomes(
             yield (policy, budget), outcome
 
 
-def rule_of(policy: str) -> str:
-    """The policy of a row, which may look again as well."""
-    return policy.removesuffix(LOOK)
-
-
 def _settings_of(policy: str, settings: Settings) -> Settings:
-    return replace(with_variant(settings, rule_of(policy)), look_again=policy.endswith(LOOK))
+    """Those of a row's policy, which may look again as well."""
+    return replace(with_variant(settings, policy.removesuffix(LOOK)), look_again=policy.endswith(LOOK))
 
 
 def watched(encoded: Encoded, settings: Settings) -> Session:

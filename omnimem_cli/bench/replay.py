@@ -16,7 +16,7 @@ from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import Media, Segment
 from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.adapter import Adapter, Plan, Stream, WatchOptions
-from omnimem_cli.session.audio_scan import scan_audio
+from omnimem_cli.session.audio_scan import open_scanned
 from omnimem_cli.session.look import SecondLook, look_plan, most_seconds
 from omnimem_cli.session.session import Session
 from omnimem_cli.world.mp4 import write_mp4
@@ -84,9 +84,7 @@ def encode_file(adapter: Adapter, video: Video, options: WatchOptions) -> Encode
         path = Path(folder) / f"{video.seed}.mp4"
         write_mp4(video, path)
         media = probe(str(path))
-        stream = adapter.open(media, adapter.plan(media, options))
-        for _ in scan_audio(media, stream, start_s=None, end_s=None):
-            pass
+        stream = open_scanned(adapter, media, adapter.plan(media, options))
         with Source(media, stream.plan.format) as source:
             return _encoded(video, stream, list(source))
 

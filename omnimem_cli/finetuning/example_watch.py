@@ -23,7 +23,7 @@ from omnimem_cli.memory.gradient import GradientFork, GradientPass
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import QUESTION, TokenChunk, concat, text_chunk
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.session.audio_scan import scan_audio
+from omnimem_cli.session.audio_scan import open_scanned
 from omnimem_cli.session.preflight import prepare
 from omnimem_cli.session.session import Session
 
@@ -80,10 +80,7 @@ def watch_example(example: Example, settings: Settings, adapter: Adapter) -> Exa
     prepared = prepare(str(example.video), settings, adapter)
     if example.has_sound_file and prepared.media.audio is None:
         raise InputError(f"{example.video} has no sound; its sound is in a file of its own.", "Mux both into one file.")
-    stream = adapter.open(prepared.media, prepared.plan)
-    if adapter.needs_audio_scan:
-        for _ in scan_audio(prepared.media, stream, start_s=None, end_s=None):
-            pass
+    stream = open_scanned(adapter, prepared.media, prepared.plan)
     memory = prepared.config.memory(stream)
     held = HeldBack(memory)
     session = Session(stream, held, prepared.config.chunk_tokens)

@@ -12,7 +12,7 @@ from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.media.decode import Source
 from omnimem_cli.memory.allocation import Allocation, Calibrating
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.session.audio_scan import scan_audio
+from omnimem_cli.session.audio_scan import open_scanned
 from omnimem_cli.session.plan_file import PLAN_SCHEMA
 from omnimem_cli.session.preflight import prepare
 from omnimem_cli.session.session import Session
@@ -49,10 +49,7 @@ def _watch(path: str, settings: Settings, adapter: Adapter, policy: Calibrating)
     policy.start()
     prepared = prepare(path, settings, adapter)
     media, plan, config = prepared.media, prepared.plan, replace(prepared.config, policy=policy)
-    stream = adapter.open(media, plan)
-    if adapter.needs_audio_scan:
-        for _ in scan_audio(media, stream, start_s=None, end_s=None):
-            pass
+    stream = open_scanned(adapter, media, plan)
     session = Session(stream, config.memory(stream), config.chunk_tokens)
     with Source(media, plan.format) as source:
         for _ in session.watch(source):

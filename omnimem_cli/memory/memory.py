@@ -22,7 +22,8 @@ from omnimem_cli.memory.recent import Recent
 from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.selection import Kept
-from omnimem_cli.memory.store import WHOLE_BITS, HeadStores, Store, kv_bytes
+from omnimem_cli.memory.several_stores import HeadStores
+from omnimem_cli.memory.store import WHOLE_BITS, Store, kv_bytes
 from omnimem_cli.memory.table import Table, table_of
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL, TokenChunk
 

@@ -56,15 +56,15 @@ class Recent:
         """Raw [3, ...] to the places held here."""
         return torch.where(raw > self._map.anchor, raw - self._shift, raw) if self._shift else raw
 
-    def windows(self, layer: int, windows: Sequence[tuple[float, float]]) -> "RowStores":
+    def windows(self, layer: int, windows: Sequence[tuple[float, float]]) -> RowStores:
         """Copies of a layer's entries of video time [start, end) of each window."""
         store = self.stores[layer]
         inside = (store.table.inside(*window).nonzero()[None, :, 1] for window in windows)
         return RowStores([store.select(index) for index in inside])
 
-    def ends(self, windows: "RowStores") -> Tensor:
+    def ends(self, windows: RowStores) -> Tensor:
         """int64 [3, B]: the place after the last entry of each window; of an empty one, after the prefix."""
-        lasts = [int(store.table["position"].amax()) for store in windows.rows]
+        lasts = [int(store.table["position"].amax()) for store in windows.parts]
         raw = torch.tensor(lasts, device=self.stores[0].device)
         return self.place(raw.expand(3, -1)) + 1
 

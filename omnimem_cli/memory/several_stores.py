@@ -1,7 +1,10 @@
-"""Several stores of one layer that are read together: as one, or one per row of a fork. Copies no entry."""
+"""Several stores of one layer that are read together: as one, one per row of a fork, or one per KV head.
+
+Copies no entry. Knows what a store can be asked for; knows no store.
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -31,51 +34,43 @@ class Entries(Protocol):
         """As ``Store.attention_by_time``."""
 
 
-class JoinedStores:
-    """One after the other: every row sees all of them."""
+class SeveralStores:
+    """What stores that are read together share; how they are read is the business of what derives from it."""
 
     def __init__(self, parts: Sequence[Entries]):
         assert parts, "there must be a store to read"
-        self._parts = parts
+        self.parts = parts
 
     @property
     def dequantized_bytes(self) -> int:
         """As ``Store.dequantized_bytes``."""
-        return sum(part.dequantized_bytes for part in self._parts)
+        return sum(part.dequantized_bytes for part in self.parts)
 
-    def dequantized(self) -> "JoinedStores":
+    def dequantized(self) -> Self:
         """As ``Store.dequantized``."""
-        return JoinedStores([part.dequantized() for part in self._parts])
+        return type(self)([part.dequantized() for part in self.parts])
+
+
+class JoinedStores(SeveralStores):
+    """One after the other: every row sees all of them."""
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``."""
-        return merge([part.attend(q, scaling) for part in self._parts])
+        return merge([part.attend(q, scaling) for part in self.parts])
 
     def attention_by_time(
         self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments"
     ) -> Tensor:
         """As ``Store.attention_by_time``; ``lse`` is that over all parts."""
-        return sum(part.attention_by_time(q, lse, heads, of, scaling, moments) for part in self._parts)
+        return sum(part.attention_by_time(q, lse, heads, of, scaling, moments) for part in self.parts)
 
 
-class RowStores:
-    """What each row of a fork sees."""
-
-    def __init__(self, rows: Sequence[Entries]):
-        self.rows = rows
-
-    @property
-    def dequantized_bytes(self) -> int:
-        """As ``Store.dequantized_bytes``."""
-        return sum(row.dequantized_bytes for row in self.rows)
-
-    def dequantized(self) -> "RowStores":
-        """As ``Store.dequantized``."""
-        return RowStores([row.dequantized() for row in self.rows])
+class RowStores(SeveralStores):
+    """What each row of a fork sees, a part per row."""
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``, row by row: q [B, H, n, d]."""
-        rows = zip(q.split(1), self.rows, strict=True)
+        rows = zip(q.split(1), self.parts, strict=True)
         out, lse = zip(*(store.attend(row, scaling) for row, store in rows), strict=True)
         return torch.cat(out), torch.cat(lse)
 
@@ -83,5 +78,23 @@ class RowStores:
         self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments"
     ) -> Tensor:
         """As ``Store.attention_by_time``, row by row."""
-        rows = zip(q.split(1), lse.split(1), self.rows, strict=True)
+        rows = zip(q.split(1), lse.split(1), self.parts, strict=True)
         return torch.cat([one.attention_by_time(row, level, heads, of, scaling, moments) for row, level, one in rows])
+
+
+class HeadStores(SeveralStores):
+    """A window of a memory whose KV heads keep different entries: one store per head, of differing lengths."""
+
+    def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+        """As ``Store.attend``."""
+        heads = q.chunk(len(self.parts), dim=1)
+        outs, lses = zip(*(part.attend(h, scaling) for part, h in zip(self.parts, heads, strict=True)), strict=True)
+        return torch.cat(outs, dim=1), torch.cat(lses, dim=1)
+
+    def attention_by_time(
+        self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments"
+    ) -> Tensor:
+        """As ``Store.attention_by_time``."""
+        parts = [self.parts[head * len(self.parts) // of] for head in heads]
+        by_head = zip(parts, q.split(1, dim=1), lse.split(1, dim=1), strict=True)
+        return sum(part.attention_by_time(rows, level, [0], 1, scaling, moments) for part, rows, level in by_head)

@@ -24,6 +24,7 @@ from omnimem_cli.memory.importance import column_sums, head_averaged_sums, place
 from omnimem_cli.memory.key_transform import KeyTransform
 from omnimem_cli.memory.quantized import parts_of
 from omnimem_cli.memory.rotary import Rotary, apply_rotary
+from omnimem_cli.memory.several_stores import HeadStores
 from omnimem_cli.memory.table import COLUMNS, Table
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class Store:
         assert self._waiting is None, "what was appended has no form yet"
         return self._part(self._form, self._held.picked(index), self.table.take(index), self.rows)
 
-    def by_head(self, inside: Tensor) -> "HeadStores":
+    def by_head(self, inside: Tensor) -> HeadStores:
         """New stores, one per KV head, with copies of the entries marked in ``inside`` [rows = G, m]."""
         assert self._waiting is None, "what was appended has no form yet"
         views, parts = self._held.views(), []
@@ -288,33 +289,3 @@ def norms(x: Tensor) -> Tensor:
 def unit(x: Tensor) -> Tensor:
     """Keys [1, G, m, d] scaled to length 1, fp32 [G, m, d]."""
     return torch.nn.functional.normalize(x[0].float(), dim=-1)
-
-
-class HeadStores:
-    """A window of a memory whose KV heads keep different entries: one store per head, of differing lengths."""
-
-    def __init__(self, parts: list[Store]):
-        self._parts = parts
-
-    @property
-    def dequantized_bytes(self) -> int:
-        """As ``Store.dequantized_bytes``."""
-        return sum(part.dequantized_bytes for part in self._parts)
-
-    def dequantized(self) -> "HeadStores":
-        """As ``Store.dequantized``."""
-        return HeadStores([part.dequantized() for part in self._parts])
-
-    def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-        """As ``Store.attend``."""
-        heads = q.chunk(len(self._parts), dim=1)
-        outs, lses = zip(*(part.attend(h, scaling) for part, h in zip(self._parts, heads, strict=True)), strict=True)
-        return torch.cat(outs, dim=1), torch.cat(lses, dim=1)
-
-    def attention_by_time(
-        self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments"
-    ) -> Tensor:
-        """As ``Store.attention_by_time``."""
-        parts = [self._parts[head * len(self._parts) // of] for head in heads]
-        by_head = zip(parts, q.split(1, dim=1), lse.split(1, dim=1), strict=True)
-        return sum(part.attention_by_time(rows, level, [0], 1, scaling, moments) for part, rows, level in by_head)

@@ -7,7 +7,7 @@ import torch
 
 from omnimem_cli.media.segment import Media
 from omnimem_cli.media.sound import sound_blocks
-from omnimem_cli.models.adapter import Stream
+from omnimem_cli.models.adapter import Adapter, Plan, Stream
 
 
 def scan_audio(media: Media, stream: Stream, **reading: float | None) -> Iterator[np.ndarray]:
@@ -21,3 +21,12 @@ def scan_audio(media: Media, stream: Stream, **reading: float | None) -> Iterato
         if stream.adapter.needs_audio_scan:
             stream.scan_audio(torch.from_numpy(block))
         yield block
+
+
+def open_scanned(adapter: Adapter, media: Media, plan: Plan) -> Stream:
+    """A new stream of all of an input, which has heard its sound where its model needs that."""
+    stream = adapter.open(media, plan)
+    if adapter.needs_audio_scan:
+        for _ in scan_audio(media, stream, start_s=None, end_s=None):
+            pass
+    return stream

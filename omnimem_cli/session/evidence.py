@@ -101,7 +101,7 @@ class AnswerAttention:
         return (tokens - self.usual).clamp(min=0).amax(0) ** 2
 
     def _evidence(self, strength: Tensor) -> list[dict]:
-        spans = [self._span(strength, first, last) for first, last in _runs(strength.sum(0))]
+        spans = [self._span(strength, first, last) for first, last in runs(_strong(strength.sum(0)), GAP)]
         enough = [span for span in spans if span.score >= self.least_score]
         return [asdict(span) for span in sorted(enough, key=lambda span: -span.score)[:MOST_SPANS]]
 
@@ -137,14 +137,19 @@ def attention_of(
     return AnswerAttention(own, most, usual, moments, least_score, text_ends)
 
 
-def _runs(strength: Tensor) -> list[tuple[int, int]]:
-    """First and last moment of every run that is strong enough; runs at most GAP moments apart are one."""
+def _strong(strength: Tensor) -> list[int]:
+    """The moments that are strong enough, in order."""
     if not float(strength.max()) > 0:
         return []
-    strong = (strength >= EDGE * strength.max()).nonzero()[:, 0].tolist()
-    runs = [[strong[0], strong[0]]]
-    for moment in strong[1:]:
-        if moment - runs[-1][1] > GAP + 1:
-            runs.append([moment, moment])
-        runs[-1][1] = moment
-    return [(first, last) for first, last in runs]
+    return (strength >= EDGE * strength.max()).nonzero()[:, 0].tolist()
+
+
+def runs(numbers: Sequence[int], bridge: int = 0) -> list[tuple[int, int]]:
+    """First and last of every run of ascending numbers; runs at most ``bridge`` numbers apart are one."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and number - found[-1][1] <= bridge + 1:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
+    return found

@@ -17,7 +17,7 @@ from omnimem_cli.memory.detail import Detail
 from omnimem_cli.memory.tokens import concat
 from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
 from omnimem_cli.session.answering import Answer
-from omnimem_cli.session.evidence import AnswerAttention
+from omnimem_cli.session.evidence import AnswerAttention, runs
 
 if TYPE_CHECKING:
     from omnimem_cli.session.session import Session
@@ -79,9 +79,9 @@ class SecondLook:
         """One per answer. ``ask``: puts the questions of some rows over a detail and the stretches of each."""
         looked = [Looked(answer, []) for answer in answers]
         for share in ROUNDS:
-            stretches = {row: self._stretches(one.attention, share) for row, one in enumerate(answers)}
-            open_rows = [row for row, runs in stretches.items() if runs and not _found(looked[row])]
-            for rows in self._groups(open_rows, stretches):
+            open_rows = [row for row, one in enumerate(looked) if not _found(one)]
+            stretches = {row: self._stretches(answers[row].attention, share) for row in open_rows}
+            for rows in self._groups([row for row in open_rows if stretches[row]], stretches):
                 detail = self._detail({run for row in rows for run in stretches[row]})
                 for row, answer in zip(rows, ask(rows, detail, [stretches[row] for row in rows]), strict=True):
                     looked[row] = Looked(answer, self._spans(stretches[row]))
@@ -96,7 +96,7 @@ class SecondLook:
             if taken and len(both) > most:
                 break
             taken = both
-        return _runs(taken)
+        return runs(sorted(taken))
 
     def _segments(self, start_s: float, end_s: float) -> set[int]:
         """Those that overlap video time [start_s, end_s)."""
@@ -135,15 +135,15 @@ class SecondLook:
         return detail
 
     def _decoded(self, indices: set[int]) -> dict[int, Segment]:
-        runs = _runs(indices, int(BRIDGE_S / self._plan.format.segment_s))
-        return {s.index: s for first, last in runs for s in self._read(first, last - first + 1) if s.index in indices}
+        parts = runs(sorted(indices), int(BRIDGE_S / self._plan.format.segment_s))
+        return {s.index: s for first, last in parts for s in self._read(first, last - first + 1) if s.index in indices}
 
     def _spans(self, stretches: Sequence[Stretch]) -> list[tuple[float, float]]:
         """Seconds of video, in order; neighbours are one."""
         start_s, segment_s = self._begin_s, self._plan.format.segment_s
-        runs = _runs({index for first, last in stretches for index in range(first, last + 1)})
+        parts = runs([index for first, last in stretches for index in range(first, last + 1)])
         end_s = self._session.end_s
-        return [(start_s + first * segment_s, min(start_s + (last + 1) * segment_s, end_s)) for first, last in runs]
+        return [(start_s + first * segment_s, min(start_s + (last + 1) * segment_s, end_s)) for first, last in parts]
 
 
 def _found(looked: Looked) -> bool:
@@ -156,15 +156,3 @@ def _found(looked: Looked) -> bool:
 
 def _length(stretch: Stretch) -> int:
     return stretch[1] - stretch[0] + 1
-
-
-def _runs(indices: set[int], bridge: int = 0) -> list[Stretch]:
-    """Runs of indices in order; those at most ``bridge`` apart are one."""
-    runs: list[Stretch] = []
-    for index in sorted(indices):
-        near = runs and index - runs[-1][1] <= bridge + 1
-        if near:
-            runs[-1] = (runs[-1][0], index)
-        else:
-            runs.append((index, index))
-    return runs

@@ -15,7 +15,7 @@ import torch
 from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.media.segment import Media, Segment, overlap_s
 from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
-from omnimem_cli.memory.fork import Observer
+from omnimem_cli.memory.fork import Fork, Observer
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
@@ -143,9 +143,7 @@ class Session:
         questions = self.stream.question(texts)
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
-            fork = self.memory.fork(window) if whole is None else self.memory.fork_windows(whole[rows])
-            if detail is not None:
-                fork = detail[0].fork(detail[1][rows])
+            fork = self._fork(rows, window, whole, detail)
             bound = bound_answers(self.adapter.vocabulary, grammars[rows]) if any(grammars) else ()
             observed = self._observed(window) if evidence else observer
             asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observed, bound)
@@ -191,6 +189,15 @@ class Session:
             attention = attention_of(tokens, length, observed.moments, self._rule.least_score, ends)
             found.append(replace(answer, attention=attention))
         return found
+
+    def _fork(
+        self, rows: slice, window: Window | None, whole: Sequence[Window] | None, detail: Stretches | None
+    ) -> Fork:
+        """What some rows of ``ask`` read."""
+        if detail is not None:
+            held, stretches = detail
+            return held.fork(stretches[rows])
+        return self.memory.fork(window) if whole is None else self.memory.fork_windows(whole[rows])
 
     def _question_batches(self, questions: list[TokenChunk], max_tokens: int) -> Iterator[slice]:
         """Neighbouring questions that may be asked at once; a question that is too long alone."""
