@@ -74,7 +74,7 @@ class Memory:
         self.stores = [Store(groups, head_dim, dtype, device, rows, kv_bits, way) for way in ways]
         self.recent: Recent | None = None
         self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
-        self.dropped = 0  # tokens that were not finite
+        self.dropped = 0  # tokens that were not finite, from the start or in some layer
         self.next_position = 0
         self.version = 0  # a fork of an older version is refused: stores are compacted in place
         self.peak_bytes = 0
@@ -111,8 +111,8 @@ class Memory:
     def absorb(self, chunk: TokenChunk, pass_type: "type[ChunkPass] | None" = None) -> "ChunkPass | None":
         """One forward pass of a chunk of any length; scores it with the memory and evicts.
 
-        Tokens that are not finite are left out, and counted in ``dropped``. Returns the pass, of ``pass_type`` where
-        one is given; None where no token was finite.
+        Tokens that are not finite are left out; those that become so in a layer stay in none of that kind. Both are
+        counted in ``dropped``. Returns the pass, of ``pass_type`` where one is given; None where no token was finite.
         """
         given, chunk = len(chunk), chunk.finite()
         self.dropped += given - len(chunk)
@@ -123,6 +123,7 @@ class Memory:
             self.recent.before_chunk(chunk)
         chunk_pass = (pass_type or ChunkPass)(self, chunk)
         chunk_pass.run()
+        self.dropped += 0 if chunk_pass.lost is None else int(chunk_pass.lost.sum())
         for kind in self.seen:
             self.seen[kind] += int((chunk.kind == kind).sum())
         self.next_position = max(self.next_position, int(chunk.positions.max()) + 1)
@@ -219,6 +220,7 @@ class ChunkPass:
         self.table = table_of(chunk, memory.tokens_seen, memory.stores[0].rows)
         self.placement = Placement(memory.position_map, chunk.positions[:, None])
         self.hidden: Tensor | None = None
+        self.lost: Tensor | None = None  # bool [n]: tokens that were not finite in some layer
         self.waiting: list[LayerState] = []  # layers that wait for the decision per chunk
 
     def run(self) -> None:
@@ -249,18 +251,34 @@ class ChunkPass:
         """Output [1, H, n, d] of memory and chunk together; then this layer's eviction."""
         store = self.memory.stores[layer]
         q, k = self.placement.rotate(layer, q, k)
+        q, k, v, own = self._finite(q, k, v)
         parts = [attend(q, k, v, scaling, causal=True)]
         if len(store):
             parts.append(store.attend(q, scaling))
         out, lse = merge(parts)
         if self.memory.recent is not None:
-            self.memory.recent.add(layer, k, v, self.table)
+            self.memory.recent.add(layer, k, v, own)
         if self.memory.policy.per_chunk:
-            self._wait(layer, store, k, v)
+            self._wait(layer, store, k, v, own)
         else:
-            table, budget = self._table(store), self.memory.budgets[layer]
+            table, budget = self._table(store, own), self.memory.budgets[layer]
             self._admit(LayerView(layer, store, k, v, q, lse, self.hidden, table, budget, scaling))
         return out
+
+    def _finite(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Table]:
+        """The layer's queries, keys and values with zeros for tokens that are not finite in it, and the chunk's table.
+
+        One such token would reach every later one. They are rare: where there is none, nothing is copied.
+        """
+        sums = sum(part.sum((1, 3), dtype=torch.float32) for part in (q, k, v))
+        lost = ~sums[0].isfinite()
+        if not bool(lost.any()):
+            return q, k, v, self.table
+        self.lost = lost if self.lost is None else self.lost | lost
+        if self.hidden is not None:
+            self.hidden = self.hidden.masked_fill(lost[:, None], 0.0)
+        q, k, v = (part.masked_fill(lost[:, None], 0.0) for part in (q, k, v))
+        return q, k, v, self.table.without(lost)
 
     def _admit(self, view: LayerView) -> None:
         kept = self.memory.decided(self.memory.policy.on_layer, view)
@@ -268,18 +286,18 @@ class ChunkPass:
         view.store.admit(kept.indices, view.chunk_keys, view.chunk_values, view.table)
         _add_merged(view.store, kept)
 
-    def _wait(self, layer: int, store: Store, keys: Tensor, values: Tensor) -> None:
+    def _wait(self, layer: int, store: Store, keys: Tensor, values: Tensor, own: Table) -> None:
         held = len(store)
-        store.append(keys, values, self.table)
+        store.append(keys, values, own)
         move = functools.partial(self.memory.move, layer)
         self.waiting.append(LayerState(layer, store, held, self.memory.budgets[layer], move))
 
-    def _table(self, store: Store) -> Table:
+    def _table(self, store: Store, own: Table) -> Table:
         """The table of [memory; chunk] with the engine's columns; a policy adds its own."""
         if not len(store):
-            return Table(dict(self.table.columns))
-        held = Table({name: store.table[name] for name in self.table.columns})
-        return held.extend(self.table)
+            return Table(dict(own.columns))
+        held = Table({name: store.table[name] for name in own.columns})
+        return held.extend(own)
 
     def _note_peak(self, view: LayerView) -> None:
         """Retained bytes at this moment, with the chunk's keys and values and the longer table."""

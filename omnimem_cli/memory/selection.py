@@ -48,11 +48,14 @@ class Kept:
 
 
 def top(scores: Tensor, candidates: Tensor, k: int) -> Tensor:
-    """Mask [rows, N] of the k best candidates of every row (all of them when there are no more than k)."""
-    ranked = scores.float().nan_to_num(nan=-torch.inf).masked_fill(~candidates, -torch.inf)
-    order = ranked.argsort(dim=1, descending=True, stable=True)
-    chosen = torch.zeros_like(candidates).scatter_(1, order[:, :k], True)
-    return chosen & candidates & ~scores.isnan()
+    """Mask [rows, N] of the k best candidates of every row (all of them when there are no more than k).
+
+    Of a row with fewer than k scores that are numbers, all of these; of every other row then as many.
+    """
+    allowed = candidates & ~scores.isnan()
+    order = scores.float().masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    places = torch.arange(k, device=scores.device)[: order.shape[1]] < allowed.sum(1).min()
+    return torch.zeros_like(candidates).scatter_(1, order[:, :k], places.expand(len(order), -1)) & allowed
 
 
 def latest(mask: Tensor, k: int) -> Tensor:

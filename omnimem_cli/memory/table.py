@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.tokens import PREFIX, TokenChunk
+from omnimem_cli.memory.tokens import NOT_FINITE, PREFIX, TokenChunk
 
 COLUMNS = ("index", "position", "kind", "step", "patch", "group", "time")
 """The engine's own; a policy may add others."""
@@ -36,7 +36,13 @@ class Table:
 
     def inside(self, start_s: float, end_s: float) -> Tensor:
         """Mask [rows, m] of the prefix and the entries of video time [start_s, end_s)."""
-        return (self["kind"] == PREFIX) | ((self["time"] >= start_s) & (self["time"] < end_s))
+        in_time = (self["time"] >= start_s) & (self["time"] < end_s)
+        return (self["kind"] == PREFIX) | (in_time & (self["kind"] != NOT_FINITE))
+
+    def without(self, lost: Tensor) -> "Table":
+        """This table with the entries ``lost`` [m] marked as not finite, the prefix aside, which stays."""
+        kind = self["kind"].masked_fill(lost & (self["kind"] != PREFIX), NOT_FINITE)
+        return Table({**self.columns, "kind": kind})
 
     @property
     def raw_positions(self) -> Tensor:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-PREFIX, TEXT, VISUAL, AUDIO, QUESTION = range(5)
-"""Kinds of tokens: prefix (never evicted), media text (timestamps, marks), visual, audio, question (forks only)."""
+PREFIX, TEXT, VISUAL, AUDIO, QUESTION, NOT_FINITE = range(6)
+"""Kinds of tokens: prefix (never evicted), media text (timestamps, marks), visual, audio, question (forks only); of a
+layer's entries also those whose queries, keys or values are not finite numbers there, which never stay."""
 
 
 @dataclass

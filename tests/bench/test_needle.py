@@ -18,6 +18,7 @@ from omnimem_cli.bench.plot import needle_svg
 from omnimem_cli.bench.replay import encode
 from omnimem_cli.bench.tables import needle_table
 from omnimem_cli.bench.variants import with_variant
+from omnimem_cli.memory.policies import POLICIES
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.session.answering import Answer
@@ -65,6 +66,17 @@ def test_bits_of_a_policy_hold_more_entries_in_the_same_bytes(tiny_adapter):
     encoded = encode(tiny_adapter, video, OPTIONS)
     entries = [entries_within(100_000, encoded, with_variant(SMALL, name)) for name in names[:3]]
     assert entries[1] > 2 * entries[0] and entries[2] > 1.2 * entries[1]
+
+
+def test_bits_hold_for_every_policy_of_a_table(tiny_adapter):
+    names = [f"{name}:bits=4" for name in POLICIES if name != "full"]
+    wanted = replace(NEEDLE, policies=["uniform", *names], budgets=["1/4"], videos=1)
+    rows = {row["policy"]: row for row in bench_needle(tiny_adapter, wanted, SMALL, lambda _: None)["rows"]}
+    assert list(rows) == wanted.policies
+    video = encode(tiny_adapter, make_video(60_000, 6, "skew", split="eval"), OPTIONS)
+    for name in names:
+        entries = [entries_within(100_000, video, with_variant(SMALL, each)) for each in (name, name.split(":")[0])]
+        assert entries[0] > 1.5 * entries[1] and rows[name]["bytes"] <= rows["uniform"]["bytes"] * 1.2
 
 
 @pytest.mark.parametrize("name", ["omnimem:bits=5", "omnimem:bits=", "omnimem:bits=8:bits=4", "none:bits=8"])

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from omnimem_cli.memory.policies.policy import LayerView, Policy
 from omnimem_cli.memory.selection import Kept
+from omnimem_cli.memory.tokens import NOT_FINITE
 
 
 @dataclass
@@ -16,5 +15,5 @@ class Full(Policy):
     bounded: ClassVar[bool] = False
 
     def on_layer(self, view: LayerView) -> Kept:
-        """All of it."""
-        return Kept(torch.arange(len(view.table), device=view.queries.device)[None])
+        """All that is finite."""
+        return Kept((view.table["kind"][0] != NOT_FINITE).nonzero()[None, :, 0])

@@ -6,10 +6,12 @@ the deepest layer up, and the best stay; in deep layers what was evicted leaves 
 inside the budget and from then on scored like any other.
 
 ``variant`` paper|code: the middle layers' weights of recency differ; the decay of recency is the code's in both (the
-paper names none). ``align``: smoothing compares entries by place in the cache, as released (after the first eviction
-that is another token), or by token (ours). ``lazy`` or ``eager`` positions are the engine's (``--positions``). Not
-offered: the code's shortcut that reads the prompts' embeddings in every layer without a forward pass. The prompts'
-words are ours: the paper finds little difference, and prefixes the last question and answer where there are any.
+paper names none). ``smoothing`` code|paper: a layer takes its share of the next deeper layer's scores as smoothed
+already, so that the deepest reach all above them, or of that layer's own scores (equation 5). ``align``: smoothing
+compares entries by place in the cache, as released (after the first eviction that is another token), or by token
+(ours). ``lazy`` or ``eager`` positions are the engine's (``--positions``). Not offered: the code's shortcut that reads
+the prompts' embeddings in every layer without a forward pass. The prompts' words are ours: the paper finds little
+difference, and prefixes the last question and answer where there are any.
 """
 
 from dataclasses import dataclass
@@ -41,14 +43,16 @@ SMOOTHING = {SHALLOW: 0.1, MIDDLE: 0.3, DEEP: 0.4}
 
 @dataclass
 class Hermes(BoundedPolicy):
-    """Settings: ``variant`` paper|code; ``align`` place|token; ``summary`` whether deep layers keep one."""
+    """Settings: ``variant`` paper|code; ``smoothing`` code|paper; ``align`` place|token; ``summary``: whether deep
+    layers keep one."""
 
     variant: str = "paper"
+    smoothing: str = "code"
     align: str = "place"
     summary: bool = True
 
     per_chunk: ClassVar[bool] = True
-    choices: ClassVar = {"variant": ("paper", "code"), "align": ("place", "token")}
+    choices: ClassVar = {"variant": ("paper", "code"), "smoothing": ("code", "paper"), "align": ("place", "token")}
 
     def on_chunk_end(self, layers: list[LayerState], proxy_query: ProxyQuery) -> list[Kept]:
         """Score all layers, smooth from the deepest up, keep the best of each."""
@@ -58,10 +62,9 @@ class Hermes(BoundedPolicy):
             self._score(layer, depth, weights[depth.band])
             for layer, depth, weights in zip(layers, depths, received, strict=True)
         ]
-        for i in reversed(range(len(layers) - 1)):
-            share = SMOOTHING[depths[i].band]
-            scores[i] = (1 - share) * scores[i] + share * self._aligned(scores[i + 1], layers[i + 1], layers[i])
-        return [self._decide(*parts) for parts in zip(layers, depths, scores, strict=True)]
+        return [
+            self._decide(*parts) for parts in zip(layers, depths, self._smoothed(layers, depths, scores), strict=True)
+        ]
 
     def _score(self, layer: LayerState, depth: "Depth", received: Tensor) -> Tensor:
         """fp32 [media entries]: attention [N] and recency, each over its range, by the layer's weight of recency."""
@@ -70,6 +73,16 @@ class Hermes(BoundedPolicy):
         count = len(attention)
         age = torch.arange(count - 1, -1, -1, device=attention.device) / max(count - 1, 1)
         return (1 - weight) * _over_range(attention) + weight * _over_range((-decay * age).exp())
+
+    def _smoothed(self, layers: list[LayerState], depths: list["Depth"], scores: list[Tensor]) -> list[Tensor]:
+        """Each layer's scores with a share of those of the next deeper one, where these are numbers."""
+        smoothed = list(scores)
+        for i in reversed(range(len(layers) - 1)):
+            deeper = (smoothed if self.smoothing == "code" else scores)[i + 1]
+            near = self._aligned(deeper, layers[i + 1], layers[i])
+            share = SMOOTHING[depths[i].band]
+            smoothed[i] = (1 - share) * scores[i] + share * torch.where(near.isnan(), scores[i], near)
+        return smoothed
 
     def _aligned(self, scores: Tensor, source: LayerState, target: LayerState) -> Tensor:
         """The deeper layer's scores for the entries of the layer above it."""
@@ -140,5 +153,6 @@ def _media(layer: LayerState) -> Tensor:
 
 
 def _over_range(x: Tensor) -> Tensor:
-    """Min-max to [0, 1]; empty stays empty."""
-    return (x - x.min()) / (x.max() - x.min() + 1e-6) if len(x) else x
+    """Min-max to [0, 1] over all that are numbers; without any, unchanged."""
+    known = x[~x.isnan()]
+    return (x - known.min()) / (known.max() - known.min() + 1e-6) if len(known) else x

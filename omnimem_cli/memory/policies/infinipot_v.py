@@ -5,9 +5,9 @@ entries and the best of TaR take ``alpha`` of the budget, VaN fills the rest. De
 
 Differences and unknowns: the code compresses when a cache of M is full, down to C, so that a question meets M entries;
 here every chunk's end leaves C. After its first compression it compares by place in the cache as if that were still a
-frame grid (``grid=pseudo``); ``grid=true`` compares equal patches only (ours). Pooling by layer is off in its scripts
-and absent here; the thresholds in the paper are unknown. Sound is undefined there: here every audio token is compared
-with the mean of the recent ones.
+frame grid, and so does this by default (``grid=pseudo``); ``grid=true`` compares equal patches only (ours). Pooling by
+layer is off in its scripts and absent here; the thresholds in the paper are unknown. Sound is undefined there: here
+every audio token is compared with the mean of the recent ones.
 """
 
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class InfiniPotV(RankingPolicy):
 
     alpha: float = 0.5
     rho: float = 0.25
-    grid: str = "true"
+    grid: str = "pseudo"
 
     per_head: ClassVar[bool] = True
-    choices: ClassVar = {"grid": ("true", "pseudo")}
+    choices: ClassVar = {"grid": ("pseudo", "true")}
 
     def __post_init__(self):
         super().__post_init__()
@@ -41,7 +41,9 @@ class InfiniPotV(RankingPolicy):
     def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """Norms of values; what TaR chose ranks above them."""
         norms = view.value_norms()
-        return norms.masked_fill(self._by_novelty(view, candidates, k), float(norms.max()) + 1)
+        unknown = norms.isnan()
+        first = self._by_novelty(view, candidates, k) & ~unknown
+        return norms.masked_fill(first, float(norms.masked_fill(unknown, 0.0).max()) + 1)
 
     def _by_novelty(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """Mask [G, N] of the entries that TaR gives a place: the recent ones, as many as fit, then the most novel."""

@@ -35,13 +35,18 @@ class SnapKV(RankingPolicy):
     def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
         """Pooled attention from the window's queries; the window above all others, later ones higher."""
         window = min(self.window, view.queries.shape[2])
-        before = self._pooled(view.last_queries_importance(window)[:, :-window])
-        ceiling = before.amax(1, keepdim=True) if before.shape[1] else before.new_zeros(len(before), 1)
-        return torch.cat([before, ceiling + torch.arange(1, window + 1, device=before.device)], dim=1)
+        received = view.last_queries_importance(window)
+        before, own = self._pooled(received[:, :-window]), received[:, -window:]
+        ceiling = before.nan_to_num(0.0).amax(1, keepdim=True) if before.shape[1] else before.new_zeros(len(before), 1)
+        last = ceiling + torch.arange(1, window + 1, device=before.device)
+        return torch.cat([before, last.masked_fill(own.isnan(), torch.nan)], dim=1)
 
     def _pooled(self, received: Tensor) -> Tensor:
-        """[G, N] smoothed along the cache."""
+        """[G, N] smoothed along the cache; what is NaN stays so alone."""
         if not received.shape[1]:
             return received
+        unknown = received.isnan()
+        received = received.masked_fill(unknown, 0.0)
         pool = torch.nn.functional.avg_pool1d if self.pooling == "avg" else torch.nn.functional.max_pool1d
-        return pool(received[None], self.kernel, stride=1, padding=self.kernel // 2)[0]
+        pooled = pool(received[None], self.kernel, stride=1, padding=self.kernel // 2)[0]
+        return pooled.masked_fill(unknown, torch.nan)

@@ -84,7 +84,7 @@ class StreamMem(BoundedPolicy):
 
     def _prototypes(self, layer: LayerState, frames: "_Frames", scores: Tensor) -> Merged:
         """One entry per frame, at the position of the frame's last token."""
-        weights = scores[frames.members].clamp(min=1e-30) if self.merge == "weighted" else None
+        weights = scores[frames.members].nan_to_num(0.0).clamp(min=1e-30) if self.merge == "weighted" else None
         keys, values = layer.store.gather(frames.members)
         if self.keys == "aligned":
             position = layer.table["position"][0]

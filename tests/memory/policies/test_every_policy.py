@@ -23,11 +23,11 @@ VARIANTS = (
     "omnimem:neighbours=time",
     "uniform:variant=stride",
     "snapkv:window=5:pooling=max",
-    "infinipot-v:grid=pseudo",
+    "infinipot-v:grid=true",
     "streammem:merge=mean:keys=raw",
     "streammem:merge=none:reduce=max",
     "hermes:variant=code:align=token",
-    "hermes:summary=no",
+    "hermes:summary=no:smoothing=paper",
 )
 
 

@@ -125,6 +125,13 @@ def test_infinipot_keeps_recent_steps_then_novel_keys_then_large_values():
         assert set(row.tolist()) == {*range(5), *recent, *novel, *large}
 
 
+def test_infinipot_as_published_compares_by_place_in_the_cache():
+    """After an eviction, what is at the same place of a row is not the same patch; only ``grid=true`` looks for it."""
+    tokens = stream(16, slots=0)
+    published, own = (watched(f"infinipot-v{grid}", tokens, (24,), 40) for grid in ("", ":grid=true"))
+    assert kept(published) == kept(watched("infinipot-v:grid=pseudo", tokens, (24,), 40)) != kept(own)
+
+
 def test_infinipots_recent_steps_never_take_more_than_their_share():
     memory = watched("infinipot-v:rho=1:alpha=0.5", stream(16, slots=0), (1000,), 20)
     old = [i for i in kept(memory) if i < 5 + 96 - 10]
@@ -215,7 +222,7 @@ def test_hermes_reads_each_band_of_layers_with_its_own_prompt():
     assert Depth.of(0, 20).recency("paper") == (1.0, 20.0) and Depth.of(19, 20).recency("paper")[0] == 0.0
 
 
-def naive_hermes(whole):
+def naive_hermes(whole, smoothing):
     """Smoothed scores of the media entries per layer, for four layers (two middle, two deep)."""
     texts = probe_weights(whole, list(PROMPTS))
     scores = []
@@ -227,15 +234,18 @@ def naive_hermes(whole):
         recency = torch.tensor([math.exp(-decay * (count - 1 - j) / (count - 1)) for j in range(count)])
         parts = [(x - x.min()) / (x.max() - x.min() + 1e-6) for x in (received, recency)]
         scores.append((1 - weight) * parts[0] + weight * parts[1])
+    own = list(scores)
     for layer, share in ((2, 0.4), (1, 0.3), (0, 0.3)):
-        scores[layer] = (1 - share) * scores[layer] + share * scores[layer + 1]
+        deeper = scores[layer + 1] if smoothing == "code" else own[layer + 1]
+        scores[layer] = (1 - share) * own[layer] + share * deeper
     return scores
 
 
-def test_hermes_weighs_attention_and_recency_by_depth_and_smooths_from_the_deepest():
+@pytest.mark.parametrize("smoothing", ["code", "paper"])
+def test_hermes_weighs_attention_and_recency_by_depth_and_smooths_from_the_deepest(smoothing):
     tokens = stream(9)
-    whole, memory = watched("full", tokens, (1000,)), watched("hermes", tokens, (1000,), 40)
-    for layer, (store, scores) in enumerate(zip(memory.stores, naive_hermes(whole), strict=True)):
+    whole, memory = watched("full", tokens, (1000,)), watched(f"hermes:smoothing={smoothing}", tokens, (1000,), 40)
+    for layer, (store, scores) in enumerate(zip(memory.stores, naive_hermes(whole, smoothing), strict=True)):
         deep = layer >= 2
         merged = (store.table["patch"][0] == WHOLE_STEP) & (store.table["kind"][0] >= VISUAL)
         assert int(merged.sum()) == deep
@@ -287,6 +297,7 @@ def test_a_policy_that_asks_needs_prompts():
         "infinipot-v:rho=2",
         "streammem:merge=x",
         "hermes:align=x",
+        "hermes:smoothing=x",
         "hermes:pool=x",
         "salience:twins=2",
     ],
