@@ -38,16 +38,14 @@ def column_sums(
 
 def blockwise(q: Tensor, lse: Tensor, memory: Tensor, chunk: Tensor, scaling: float, stride: int) -> Tensor:
     """What each key received from the queries looked at, summed over them and its group's heads: fp32 [G, m + n]."""
-    groups, heads = chunk.shape[1], q.shape[1]
-    rows = sampled_rows(q.shape[2], stride, q.device)
+    groups, rows = chunk.shape[1], sampled_rows(q.shape[2], stride, q.device)
     folded = fold_groups(q[:, :, rows], groups)[0].float() * (scaling * LOG2_E)  # [G, H / G * r, d]
     level = lse[:, :, rows].reshape(groups, -1, 1) * LOG2_E
     sums = []
     for past, keys, start in _blocks(memory, chunk):
         weights = torch.baddbmm(level, folded, keys[0].float().transpose(-1, -2), beta=-1).exp2_()
         if not past:
-            later = _later(rows, start, keys.shape[2]).repeat(heads // groups, 1)
-            weights.masked_fill_(later, 0.0)
+            weights.unflatten(1, (-1, len(rows))).masked_fill_(_later(rows, start, keys.shape[2]), 0.0)
         sums.append(weights.sum(1))
     return torch.cat(sums, dim=-1)
 
@@ -99,9 +97,8 @@ def sampled_rows(n: int, stride: int, device) -> Tensor:
 
 def seeing_share(n: int, stride: int, device) -> Tensor:
     """Of a chunk's queries that are looked at, the share that sees each of its n keys: fp32 [n], above 0."""
-    rows = sampled_rows(n, stride, device)
-    before = torch.searchsorted(rows, torch.arange(n, device=device))
-    return 1 - before / len(rows)
+    after = torch.arange(n - 1, -1, -1, device=device)  # queries, of which every stride-th counts, and the key's own
+    return (after // stride + 1) / ((n - 1) // stride + 1)
 
 
 def _blocks(memory: Tensor, chunk: Tensor):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.table import Table
-from omnimem_cli.memory.tokens import TEXT
+from omnimem_cli.memory.tokens import QUESTION, TEXT
 
 ROWS = 128  # entries that are compared with all others at once: their bytes are below those of a block of scores
 WIDEST = 4.0  # a coordinate of a projected unit vector is about normal: nothing to speak of lies beyond
@@ -139,11 +139,22 @@ def redundancy(cosines: Tensor, order: Tensor) -> Tensor:
 def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor) -> Tensor:
     """How alike each entry is to the one most like it of those of its kind that score more: fp32 [N], from 0 to 1.
 
-    vectors [N, r] as carried, kinds [N], scores [N]. Neighbours in the list are left out. ``ROWS`` entries at a time.
+    vectors [N, r] as carried, kinds [N], scores [N]; of equal scores the earlier counts as more, NaN as least.
+    Neighbours in the list are left out. Entries are compared in order of score, ``ROWS`` at a time, each with those
+    before it.
     """
-    unit = torch.nn.functional.normalize(vectors.float(), dim=-1)
-    place, found = torch.arange(len(scores), dtype=torch.int32, device=scores.device), []
-    for rows in place.split(ROWS):
-        better = (scores > scores[rows, None]) & (kinds == kinds[rows, None]) & ((place - rows[:, None]).abs() > 1)
-        found.append((unit[rows] @ unit.T).masked_fill_(~better, 0.0).amax(1).clamp(min=0))
-    return torch.cat(found)
+    count, ranked = len(scores), scores.nan_to_num(nan=-torch.inf).argsort(descending=True, stable=True)
+    place, rank = torch.arange(count, device=scores.device), torch.empty_like(ranked)
+    rank[ranked] = place
+    neighbours = rank[torch.stack([ranked - 1, ranked + 1], 1).clamp_(0, count - 1)]
+    unit = torch.nn.functional.normalize(vectors.index_select(0, ranked).float(), dim=-1)
+    member = (kinds[ranked, None] == torch.arange(QUESTION, device=scores.device)).float()
+    rows, columns = torch.cat([unit, member], 1), torch.cat([unit, 2 * member - 2], 1).T  # another kind: below -1
+    found = []
+    for start in range(0, count, ROWS):
+        end = min(start + ROWS, count)
+        cosines = rows[start:end] @ columns[:, :end]
+        cosines[:, start:].tril_(-1)
+        cosines.scatter_(1, neighbours[start:end].clamp(max=end - 1), 0.0)
+        found.append(cosines.amax(1))
+    return torch.cat(found).clamp_(min=0)[rank]

@@ -10,7 +10,14 @@ from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.attention_kernels import best_kernel, merge, reference_kernel
 from omnimem_cli.memory.importance import column_sums, head_averaged_sums, running_mean, sampled_rows, seeing_share
 from omnimem_cli.memory.policies.policy import LayerView
-from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, neighbour_order, redundancy, twin_cosines
+from omnimem_cli.memory.redundancy import (
+    ROWS,
+    HiddenSketch,
+    NeighbourCosines,
+    neighbour_order,
+    redundancy,
+    twin_cosines,
+)
 from omnimem_cli.memory.selection import top
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.table import Table, table_of
@@ -211,14 +218,36 @@ def test_identical_neighbours_score_zero_never_nan():
         assert psi.isfinite().all() and psi[0, 0] == psi[0, 1] == 0 < psi[0, 2]
 
 
-def test_a_twin_is_the_most_alike_of_its_kind_that_scores_more_and_no_neighbour():
-    vectors = torch.nn.functional.normalize(torch.randn(40, 8, generator=torch.Generator().manual_seed(1)), dim=-1)
-    vectors[30] = vectors[3]
-    kinds, scores = torch.arange(40) % 2, torch.linspace(0, 1, 40).flip(0)
+def naive_twin_cosines(vectors, kinds, scores):
+    """Every pair at once: a twin is of the same kind, no neighbour, and scores more, or as much and comes before."""
+    place = torch.arange(len(scores))
+    level = scores.nan_to_num(nan=-torch.inf)
+    better = (level > level[:, None]) | ((level == level[:, None]) & (place < place[:, None]))
+    twins = better & (kinds == kinds[:, None]) & ((place - place[:, None]).abs() > 1)
+    return torch.where(twins, vectors @ vectors.T, 0.0).amax(1).clamp(min=0)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, ROWS, 2 * ROWS + 50])
+def test_a_twin_is_the_most_alike_of_its_kind_that_scores_more_and_no_neighbour(count):
+    generator = torch.Generator().manual_seed(count)
+    vectors = torch.nn.functional.normalize(torch.randn(count, 8, generator=generator), dim=-1)
+    kinds = torch.randint(0, 4, (count,), generator=generator).to(torch.uint8)
+    scores = torch.randint(0, max(count // 3, 1), (count,), generator=generator) / 7  # many are equal
+    scores[count // 2 + 1 :: 17] = torch.nan
     ours = twin_cosines(vectors, kinds, scores)
-    for i in range(40):
-        others = [j for j in range(40) if scores[j] > scores[i] and kinds[j] == kinds[i] and abs(i - j) > 1]
-        naive = max([float(vectors[i] @ vectors[j]) for j in others] + [0.0])
-        assert abs(float(ours[i]) - naive) < 1e-5
-    assert float(twin_cosines(vectors, torch.zeros(40), scores)[30]) == pytest.approx(1.0)
-    assert float(ours[0]) == 0.0, "the best has no better twin"
+    assert torch.allclose(ours, naive_twin_cosines(vectors, kinds, scores), rtol=0, atol=1e-5)
+
+
+def test_of_two_that_are_the_same_the_better_has_no_twin():
+    vectors = torch.eye(40)
+    vectors[30] = vectors[3]
+    for scores in (torch.linspace(1, 0, 40), torch.ones(40)):
+        ours = twin_cosines(vectors, torch.zeros(40, dtype=torch.uint8), scores)
+        assert float(ours[30]) == pytest.approx(1.0) and float(ours.sum()) == pytest.approx(1.0)
+
+
+def test_an_entry_that_is_no_number_is_nobodys_twin():
+    vectors, scores = torch.randn(9, 8, generator=torch.Generator().manual_seed(1)), torch.linspace(1, 0, 9)
+    vectors[4] = scores[4] = torch.nan
+    others = torch.arange(9) != 4
+    assert twin_cosines(vectors, torch.zeros(9, dtype=torch.uint8), scores)[others].isfinite().all()

@@ -68,9 +68,9 @@ class LayerView:
     def importance_per_query(self, stride: int = 1, heads: str = "exact") -> Tensor:
         """``importance`` divided by how many of the chunk's queries see the key: their mean, fp32 [N]."""
         count = self.chunk_keys.shape[2]
-        seeing = torch.ones(self.held + count, device=self.chunk_keys.device)
-        seeing[self.held :] = seeing_share(count, stride, seeing.device)
-        return self.importance(stride, heads) / (count * seeing)
+        received = self.importance(stride, heads) / count
+        received[self.held :] /= seeing_share(count, stride, received.device)
+        return received
 
     def last_queries_importance(self, window: int) -> Tensor:
         """Softmax attention every key received from the chunk's last ``window`` queries, by KV head: fp32 [G, N]."""
