@@ -22,7 +22,6 @@ from omnimem_cli.memory.recent import Recent
 from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.selection import Kept
-from omnimem_cli.memory.several_stores import HeadStores
 from omnimem_cli.memory.store import WHOLE_BITS, Store, kv_bytes
 from omnimem_cli.memory.table import Table, table_of
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL, TokenChunk
@@ -160,8 +159,9 @@ class Memory:
 
     def fork(self, window: tuple[float, float] | None = None) -> "Fork":
         """A reader of the memory. With ``window`` it sees only the prefix and entries of video time [start, end)."""
-        stores = self.stores if window is None else [_window(store, *window) for store in self.stores]
-        return Fork(self, stores)
+        if window is None:
+            return Fork(self, self.stores)
+        return Fork(self, [store.marked(store.table.inside(*window)) for store in self.stores])
 
     def fork_windows(self, windows: Sequence[tuple[float, float]]) -> "Fork":
         """A reader whose row b sees the prefix and all that came in video time [start, end) of ``windows[b]``.
@@ -174,8 +174,7 @@ class Memory:
 
     def holds(self, start_s: float, end_s: float) -> bool:
         """Whether any layer holds an entry of video time [start_s, end_s), the prefix aside."""
-        times = [store.table["time"][store.table["kind"] != PREFIX] for store in self.stores if len(store)]
-        return any(bool(((time >= start_s) & (time < end_s)).any()) for time in times)
+        return any(bool(store.table.within(start_s, end_s).any()) for store in self.stores if len(store))
 
     def counts(self) -> dict[int, float]:
         """Entries held by kind, mean over layers."""
@@ -335,8 +334,3 @@ def kv_heads(decoder: nn.Module) -> tuple[int, int]:
     config = decoder.config
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return config.num_key_value_heads, head_dim
-
-
-def _window(store: Store, start: float, end: float) -> Store | HeadStores:
-    inside = store.table.inside(start, end)
-    return store.select(inside.nonzero()[None, :, 1]) if store.rows == 1 else store.by_head(inside)

@@ -217,7 +217,11 @@ class Store:
     @property
     def dequantized_bytes(self) -> int:
         """Bytes of the keys and values of ``dequantized``; 0 where entries are held whole."""
-        return 0 if self._form.whole else len(self) * kv_bytes(self._groups, self._dim, self.dtype)
+        return 0 if self._form.whole else self.whole_bytes(len(self))
+
+    def whole_bytes(self, entries: int) -> int:
+        """Bytes of the keys and values of so many entries, held whole."""
+        return entries * kv_bytes(self._groups, self._dim, self.dtype)
 
     def dequantized(self) -> "Store":
         """A store of the same entries that holds them whole, with the same table."""
@@ -229,8 +233,11 @@ class Store:
         assert self._waiting is None, "what was appended has no form yet"
         return self._part(self._form, self._held.picked(index), self.table.take(index), self.rows)
 
-    def by_head(self, inside: Tensor) -> HeadStores:
-        """New stores, one per KV head, with copies of the entries marked in ``inside`` [rows = G, m]."""
+    def marked(self, inside: Tensor) -> "Store | HeadStores":
+        """Copies of the entries marked in ``inside`` [rows, m]: one store per KV head where each keeps its own."""
+        return self.select(inside.nonzero()[None, :, 1]) if self.rows == 1 else self._by_head(inside)
+
+    def _by_head(self, inside: Tensor) -> HeadStores:
         assert self._waiting is None, "what was appended has no form yet"
         views, parts = self._held.views(), []
         for head, mask in enumerate(inside):

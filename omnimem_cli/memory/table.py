@@ -36,8 +36,12 @@ class Table:
 
     def inside(self, start_s: float, end_s: float) -> Tensor:
         """Mask [rows, m] of the prefix and the entries of video time [start_s, end_s)."""
+        return (self["kind"] == PREFIX) | self.within(start_s, end_s)
+
+    def within(self, start_s: float, end_s: float) -> Tensor:
+        """Mask [rows, m] of the entries of video time [start_s, end_s), without the prefix."""
         in_time = (self["time"] >= start_s) & (self["time"] < end_s)
-        return (self["kind"] == PREFIX) | (in_time & (self["kind"] != NOT_FINITE))
+        return in_time & (self["kind"] != PREFIX) & (self["kind"] != NOT_FINITE)
 
     def without(self, lost: Tensor) -> "Table":
         """This table with the entries ``lost`` [m] marked as not finite, the prefix aside, which stays."""

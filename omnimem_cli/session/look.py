@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.segment import Media, Segment
-from omnimem_cli.memory.detail import Detail
+from omnimem_cli.memory.detail import Detail, Span
 from omnimem_cli.memory.tokens import concat
 from omnimem_cli.models.adapter import Adapter, Plan, WatchOptions
 from omnimem_cli.session.answering import Answer
@@ -131,7 +131,7 @@ class SecondLook:
                 stream = session.stream.again(self._plan, max(0.0, after_s))
                 chunk = concat(stream.encode(held) if held else [stream.prefix.take(slice(0))])
             with session.timed("prefill_s"):
-                detail.absorb((first, last), chunk)
+                detail.absorb((first, last), chunk, self._span(first, last))
         return detail
 
     def _decoded(self, indices: set[int]) -> dict[int, Segment]:
@@ -140,10 +140,14 @@ class SecondLook:
 
     def _spans(self, stretches: Sequence[Stretch]) -> list[tuple[float, float]]:
         """Seconds of video, in order; neighbours are one."""
-        start_s, segment_s = self._begin_s, self._plan.format.segment_s
         parts = runs([index for first, last in stretches for index in range(first, last + 1)])
-        end_s = self._session.end_s
-        return [(start_s + first * segment_s, min(start_s + (last + 1) * segment_s, end_s)) for first, last in parts]
+        spans = (self._span(first, last) for first, last in parts)
+        return [(start_s, min(end_s, self._session.end_s)) for start_s, end_s in spans]
+
+    def _span(self, first: int, last: int) -> Span:
+        """Video time from the first to the end of the last segment."""
+        segment_s = self._plan.format.segment_s
+        return self._begin_s + first * segment_s, self._begin_s + (last + 1) * segment_s
 
 
 def _found(looked: Looked) -> bool:
