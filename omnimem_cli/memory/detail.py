@@ -65,10 +65,8 @@ class Detail:
         looked = [self._looked_at(memory, names) for names in rows]
         by_any = torch.stack(looked).any(0)
         rests = [_Marked(memory, by_any & ~own) for own in looked]
-        stretches = [
-            [self._stretches[name][layer] for name in names if len(self._stretches[name][layer])] for names in rows
-        ]
-        own = [JoinedStores([rest, *parts]) for rest, parts in zip(rests, stretches, strict=True)]
+        stretches = ([self._stretches[name][layer] for name in names] for names in rows)
+        own = [JoinedStores([rest, *filter(len, parts)]) for rest, parts in zip(rests, stretches, strict=True)]
         return JoinedStores([_Marked(memory, ~by_any), RowStores(own)])
 
     def _looked_at(self, memory: Store, names: Sequence[Hashable]) -> Tensor:

@@ -7,7 +7,6 @@ import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
@@ -22,6 +21,7 @@ from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.session.look import look_plan
 from omnimem_cli.session.transients import (
     asking_bytes,
+    copied_bytes,
     observed_bytes,
     question_bytes_in_flight,
     question_tokens_in_flight,
@@ -43,8 +43,8 @@ class WatchFootprint:
     ``prefix`` and ``text``: tokens that every layer keeps in addition to its entries; ``layers`` hold a chunk in
     flight; ``chunk``: tokens of --chunk; ``window``: of the prefix and the longest window that is read
     whole, 0 where none is; ``look``: of a segment of a second look, 0 without one; ``transient_bytes``: tokens of a
-    chunk to bytes that are no entries (encoders, activations, questions); ``requantized_bytes``: kept entries of a
-    layer and tokens of a chunk to those that quantizing and reading take.
+    chunk to bytes that are no entries (encoders, activations, questions); ``reading_bytes``: kept entries of a layer
+    and tokens of a chunk to those that quantizing and reading what is held take.
     """
 
     shape: Geometry
@@ -54,7 +54,7 @@ class WatchFootprint:
     layers: int
     chunk: int | None
     transient_bytes: Callable[[int], int]
-    requantized_bytes: Callable[[int, int], int]
+    reading_bytes: Callable[[int, int], int]
     window: int = 0
     look: int = 0
     whole: int | None = None  # tokens of all of the input
@@ -97,7 +97,7 @@ class WatchFootprint:
         kept, chunk = self.fixed + entries, max(chunk, self.look)
         whole = self.layers * self.plan.late_tokens + self.chunk_copies * chunk + self.shape.layers * self.window
         stored = self.shape.layers * self.shape.entry_bytes * kept + self.shape.whole_entry_bytes * whole
-        return stored + self.transient_bytes(chunk) + self.requantized_bytes(kept, chunk)
+        return stored + self.transient_bytes(chunk) + self.reading_bytes(kept, chunk)
 
     def entries(self, budget: Budget, free: int) -> int:
         """Entries per layer that a budget means where ``free`` bytes are free; 0 where it holds none."""
@@ -129,7 +129,7 @@ def footprint_of(
         transient_bytes=_transient_bytes_of(
             settings, policy, adapter, [plan, *([look] if look else [])], media, shape, window
         ),
-        requantized_bytes=_requantized_bytes_of(settings, adapter),
+        reading_bytes=_reading_bytes_of(settings, adapter),
         window=window,
         look=look.tokens_per_segment if look else 0,
         whole=_tokens(media, plan),
@@ -181,10 +181,14 @@ def _transient_bytes_of(
     return lambda chunk: max(encoded(chunk), asked(chunk)) + held
 
 
-def _requantized_bytes_of(settings: Settings, adapter: Adapter) -> Callable[[int, int], int]:
-    if settings.kv_bits == WHOLE_BITS:
-        return lambda kept, chunk: 0
-    return partial(requantized_bytes, widths(adapter.model.config), adapter.dtype.itemsize)
+def _reading_bytes_of(settings: Settings, adapter: Adapter) -> Callable[[int, int], int]:
+    sizes, itemsize = widths(adapter.model.config), adapter.dtype.itemsize
+
+    def reading(kept: int, chunk: int) -> int:
+        quantized = 0 if settings.kv_bits == WHOLE_BITS else requantized_bytes(sizes, itemsize, kept, chunk)
+        return quantized + (copied_bytes(sizes, itemsize, kept) if settings.look_again else 0)
+
+    return reading
 
 
 def _moments(media: Media) -> Moments:

@@ -118,6 +118,13 @@ def requantized_bytes(w: Widths, itemsize: int, kept: int, chunk: int) -> int:
     return reading + max(quantizing, min(READ_BYTES, w.layers * kept * pair))
 
 
+def copied_bytes(w: Widths, itemsize: int, kept: int) -> int:
+    """While a second look is read, copies of the ``kept`` entries outside of it: of one layer at a time, or of as many
+    layers as a fork holds."""
+    layer = 2 * w.keys * itemsize * kept
+    return layer + min(READ_BYTES, w.layers * layer)
+
+
 def _pictures(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:
     """All frames as pixels and as rows of patches; of the tower what one pass over some pairs holds."""
     form = plan.format

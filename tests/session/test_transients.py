@@ -18,6 +18,7 @@ from omnimem_cli.base.budget import Budget, parse_budget
 from omnimem_cli.base.settings import ANSWER_TOKENS, Settings
 from omnimem_cli.memory import forms
 from omnimem_cli.memory.attention_by_time import Moments
+from omnimem_cli.memory.detail import Detail
 from omnimem_cli.memory.key_transform import KeyTransform
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.repositioning import KeepPositions
@@ -112,6 +113,19 @@ def test_what_a_fork_holds_dequantized_is_estimated(tiny_adapter, monkeypatch):
     with Peak() as peak:
         session.ask(["x"], max_tokens=2)
     assert kept * 2 * 2 * 16 * 4 < peak.most <= needed - held, "all layers are dequantized for the second token"
+
+
+def test_what_a_second_look_copies_of_the_memory_is_estimated(tiny_adapter, monkeypatch):
+    monkeypatch.setattr(footprint, "QUESTION_TOKENS", 15)
+    monkeypatch.setattr(footprint, "QUESTIONS", 1)
+    session, segments, needed = begun(
+        tiny_adapter, 120, 56, 56, budget=Budget(3000), chunk=50, max_tokens=2, policy="sliding-window", look_again=True
+    )
+    list(session.watch(segments))
+    held, kept = session.memory.nbytes, sum(map(len, session.memory.stores))
+    with Peak() as peak:
+        session.ask(["x"], max_tokens=2, detail=(Detail(session.memory), [[]]))
+    assert kept * 2 * 2 * 16 * 4 < peak.most <= needed - held, "all layers are copied for the second token"
 
 
 def tiny_folder_of(family: str, path: Path) -> Path:
