@@ -21,6 +21,9 @@ KV_BITS = (16, 8, 4)
 MROPE = ("released", "trained")
 """Rules of multimodal positions where a model's release has two."""
 
+STILLS = ("watch", "skip")
+"""What becomes of pictures that show nothing new (`media.stills`)."""
+
 SUBTITLES = ("use", "hint")
 """What becomes of the subtitles of an input: its transcript, or a part of each question for one."""
 

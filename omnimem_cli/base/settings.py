@@ -10,14 +10,15 @@ from pathlib import Path
 
 from omnimem_cli.base import flags
 from omnimem_cli.base.budget import Budget, parse_budget
-from omnimem_cli.base.choices import DTYPES, KV_BITS, MROPE, POSITIONS, SUBTITLES
+from omnimem_cli.base.choices import DTYPES, KV_BITS, MROPE, POSITIONS, STILLS, SUBTITLES
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, choice, flag, not_negative, positive
 from omnimem_cli.base.texts import typed_text
 from omnimem_cli.base.timecode import parse_span, parse_time
 
 SHAPING = (
-    *("start_s", "end_s", "audio_track", "video_track", "no_audio", "no_video", "fps", "max_pixels", "mrope"),
+    *("start_s", "end_s", "audio_track", "video_track", "no_audio", "no_video"),
+    *("fps", "max_pixels", "mrope", "stills"),
     *("budget", "policy", "plan", "av_ratio", "positions", "chunk", "kv_bits"),
 )
 """The settings that shape a watch and its memory: a memory that was kept has them already."""
@@ -67,6 +68,13 @@ class Settings:
     )
     max_pixels: int | None = flag(
         None, ADVANCED, "--max-pixels N", "Maximum pixels per frame.", read=positive, shown=BY_MODEL
+    )
+    stills: str = flag(
+        STILLS[0],
+        ADVANCED,
+        "--stills HOW",
+        "Pictures that show nothing new: watch them, or skip them (much faster). Sound is always heard.",
+        read=choice(*STILLS),
     )
     # model
     model: str = flag(

@@ -24,7 +24,7 @@ from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.footprint import MIN_ENTRIES, kept_text_tokens
 from omnimem_cli.session.session import Session
-from omnimem_cli.session.sizing import size_memory, watch_options
+from omnimem_cli.session.sizing import size_memory, stills_of, watch_options
 from omnimem_cli.tasks.reply import says_absent
 from omnimem_cli.world.questions import Question, questions
 from omnimem_cli.world.scoring import score
@@ -170,7 +170,13 @@ def watched(encoded: Encoded, settings: Settings) -> Session:
     """A session that has watched the whole video, in chunks of at least CHUNK_TOKENS unless set otherwise."""
     chunk = settings.chunk or chunk_tokens(encoded)
     fitted = size_memory(replace(settings, chunk=chunk), encoded.adapter, encoded.plan, encoded.media)
-    session = Session(encoded.stream, fitted.memory(encoded.stream), chunk, evidence_rule=fitted.evidence_rule)
+    session = Session(
+        encoded.stream,
+        fitted.memory(encoded.stream),
+        chunk,
+        evidence_rule=fitted.evidence_rule,
+        stills=stills_of(settings, encoded.plan),
+    )
     if settings.look_again:
         session.look = encoded.look(session, settings)
     for _ in session.watch(encoded.segments):

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench.generated_stream import open_video, segments_of
 from omnimem_cli.bench.wrapped_stream import WrappedStream
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import Media, Segment
-from omnimem_cli.memory.tokens import TokenChunk
+from omnimem_cli.memory.tokens import VISUAL, TokenChunk
 from omnimem_cli.models.adapter import Adapter, Plan, Stream, WatchOptions
 from omnimem_cli.session.audio_scan import open_scanned
 from omnimem_cli.session.look import SecondLook, look_plan, most_seconds
@@ -31,8 +33,8 @@ class Replay(WrappedStream):
         self.chunks = chunks
 
     def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
-        """The tokens of these segments."""
-        return [self.chunks[segment.index] for segment in segments]
+        """The tokens of these segments, without those of frame pairs that were left out."""
+        return [_fed(self.chunks[segment.index], segment) for segment in segments]
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,15 @@ def encode_file(adapter: Adapter, video: Video, options: WatchOptions) -> Encode
         stream = open_scanned(adapter, media, adapter.plan(media, options))
         with Source(media, stream.plan.format) as source:
             return _encoded(video, stream, list(source))
+
+
+def _fed(chunk: TokenChunk, segment: Segment) -> TokenChunk:
+    if segment.fed is None:
+        return chunk
+    kept, visual = torch.ones(len(chunk), dtype=torch.bool, device=chunk.kind.device), chunk.kind == VISUAL
+    steps = chunk.step[visual]
+    kept[visual] = torch.from_numpy(segment.fed).to(kept.device)[(steps - steps[0]).long()] if len(steps) else True
+    return chunk.take(kept)
 
 
 def _encoded(video: Video, stream: Stream, segments: list[Segment]) -> Encoded:

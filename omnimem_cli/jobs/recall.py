@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnimem_cli.base.budget import parse_budget
-from omnimem_cli.base.choices import KV_BITS
+from omnimem_cli.base.choices import KV_BITS, STILLS
 from omnimem_cli.base.errors import InputError, OutputError, UsageError, UserError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import SHAPING, Settings
@@ -158,7 +158,8 @@ def _checked(path: str | Path, header: dict) -> dict:
     except (jsonschema.ValidationError, RecursionError) as error:
         where = "/".join(map(str, getattr(error, "absolute_path", ()))) or "its header"
         raise damaged(path, f"{where} is not what it should be") from error
-    return facts | {"settings": {"kv_bits": KV_BITS[0], **facts["settings"]}}  # older files name none
+    older = {"kv_bits": KV_BITS[0], "stills": STILLS[0]}  # files of before these were settings
+    return facts | {"settings": older | facts["settings"]}
 
 
 def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
@@ -171,7 +172,7 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
     from omnimem_cli.session.answering import Sampling
     from omnimem_cli.session.plan_file import EvidenceRule
     from omnimem_cli.session.session import Session
-    from omnimem_cli.session.sizing import new_memory
+    from omnimem_cli.session.sizing import new_memory, stills_of
     from omnimem_cli.session.transients import question_tokens_in_flight
 
     opening = header["opening"]
@@ -188,6 +189,7 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
         sampling=Sampling(settings.temperature, settings.top_p, settings.seed),
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
         evidence_rule=rule and EvidenceRule.read(rule, adapter),
+        stills=stills_of(settings, plan),
     )
     facts = {name: value for name, value in header["facts"].items() if name != "timing"}
     facts["input"] = facts["input"] | {"watched": facts["input"].get("watched", facts["input"]["path"])}

@@ -25,6 +25,7 @@ from omnimem_cli.session.answering import Sampling
 from omnimem_cli.session.audio_scan import scan_audio
 from omnimem_cli.session.preflight import Prepared, stall_s
 from omnimem_cli.session.session import Session, StageTimes
+from omnimem_cli.session.sizing import stills_of
 from omnimem_cli.tasks.task import Task
 
 
@@ -118,6 +119,7 @@ class InputRun:
             sampling=Sampling(settings.temperature, settings.top_p, settings.seed),
             question_tokens_in_flight=prepared.config.question_tokens_in_flight,
             evidence_rule=prepared.config.evidence_rule,
+            stills=stills_of(settings, prepared.plan),
         )
 
     def rest(self, session: Session) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omnimem_cli.base.choices import KV_BITS
+from omnimem_cli.base.choices import KV_BITS, STILLS
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.inputs import Input
@@ -61,6 +61,8 @@ class Work:
             del settings["subtitles"]  # as before there were any
         if self.settings.kv_bits == KV_BITS[0]:
             del settings["kv_bits"]  # as before keys and values were quantized
+        if self.settings.stills == STILLS[0]:
+            del settings["stills"]  # as before pictures were skipped
         if not self.settings.look_again:
             del settings["look_again"], settings["look_span_s"]
         if self.settings.plan:

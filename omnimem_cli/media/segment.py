@@ -152,7 +152,8 @@ class Segment:
     ``frames``: uint8 [n, height, width, 3] RGB, n = fps * segment_s, fewer where the picture ends (or 0), black in
     its gaps;
     ``audio``: float32 [samples] mono in [-1, 1], fewer where the sound ends (or 0); ``audio_ahead``: the next
-    ``lookahead`` samples, zeros past the end of the sound; ``last``: nothing follows.
+    ``lookahead`` samples, zeros past the end of the sound; ``last``: nothing follows. ``fed``: bool, one per frame
+    pair of ``frame_times``, whether ``frames`` holds it (see `media.stills`); None: it holds all.
     """
 
     index: int
@@ -162,3 +163,4 @@ class Segment:
     audio: np.ndarray
     audio_ahead: np.ndarray
     last: bool = False
+    fed: np.ndarray | None = None

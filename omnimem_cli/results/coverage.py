@@ -23,13 +23,15 @@ def coverage(
     media: "Media",
     video_s: float,
     audio_s: float,
+    still_s: float | None = None,
     *,
     start_s: float | None = None,
     end_s: float | None = None,
 ) -> dict:
     """How much of the range ``[start_s, end_s)`` entered the model.
 
-    ``video_s`` and ``audio_s`` are the seconds of each stream that did. The ratio is the least over the
+    ``video_s`` and ``audio_s`` are the seconds of each stream that did, ``still_s`` those of the picture that were left
+    out as they show what the model had seen (None: nothing is left out). The ratio is the least over the
     chosen streams of those seconds over the stream's own seconds in the range, rounded down. A stream's own seconds
     count its gaps, but not where the clock of the whole file jumps. The ratio is 0 where a stream that would have been
     chosen cannot be decoded; None where a length is unknown, or bytes were left unread.
@@ -44,6 +46,7 @@ def coverage(
         "duration_s": _range_s(media.duration_s, start_s, end_s),
         "video_s": _round(video_s),
         "audio_s": _round(audio_s),
+        "still_s": _round(still_s),
         "ratio": None if ratio is None else math.floor(ratio * 1e4) / 1e4,
     }
 

@@ -63,7 +63,9 @@ def _subtitles(part: dict) -> str:
 
 
 def _coverage(part: dict) -> str:
-    seconds = f"picture {format_clock(part['video_s'])}, sound {format_clock(part['audio_s'])}"
+    still_s = part.get("still_s")
+    still = f", of which {format_clock(still_s)} still and skipped" if still_s else ""
+    seconds = f"picture {format_clock(part['video_s'])}{still}, sound {format_clock(part['audio_s'])}"
     return f"{seconds} (coverage unknown)" if part["ratio"] is None else f"{percent(part['ratio'])} ({seconds})"
 
 

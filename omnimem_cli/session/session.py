@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import islice
 
 import torch
 
 from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.media.segment import Media, Segment, overlap_s
+from omnimem_cli.media.stills import Stills
 from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
 from omnimem_cli.memory.fork import Fork, Observer
 from omnimem_cli.memory.memory import Memory
@@ -26,6 +28,7 @@ from omnimem_cli.session.look import SecondLook, Stretches
 from omnimem_cli.session.plan_file import EvidenceRule
 from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
 
+MOST_CHUNKS = 8  # whose time one chunk may span where pictures are left out
 Window = tuple[float, float]
 """Video time [start, end), seconds."""
 
@@ -56,7 +59,8 @@ class Session:
     ``questions`` and ``question_tokens_in_flight``: the most questions of one batch, and the tokens of its
     questions and answers. ``deaf_s``: bounds (start, end, start, ...) of the spans whose decoded sound gave no token.
     ``evidence_rule``: whose attention tells the evidence of an answer (None: see `rule_of`). ``look``: how moments
-    are looked at again, where the video can be read.
+    are looked at again, where the video can be read. ``stills``: leaves out pictures that show nothing new (None: all
+    are watched).
     """
 
     stream: Stream
@@ -67,6 +71,7 @@ class Session:
     question_tokens_in_flight: int = question_tokens_in_flight(ANSWER_TOKENS)
     evidence_rule: EvidenceRule | None = None
     look: SecondLook | None = None
+    stills: Stills | None = None
     stage_times: StageTimes = field(default_factory=StageTimes)
     video_s: float = 0.0
     audio_s: float = 0.0
@@ -98,12 +103,10 @@ class Session:
     def watch(self, source: Iterable[Segment]) -> Iterator[tuple[ChunkEnd, list[Segment]]]:
         """Take in all of ``source``; after each chunk yield its end and the segments that went in."""
         prefix = [] if self.chunks_seen else [self.stream.prefix]
-        for segments in _batches(source, self.segments_per_chunk):
-            with self.timed("encode_s"):
-                chunk = concat([*prefix, *self.stream.encode(segments)])
+        for segments, parts in self._chunks(source):
             sounds = self.memory.seen[AUDIO]
             with self.timed("prefill_s"):
-                self.memory.absorb(chunk)
+                self.memory.absorb(concat([*prefix, *parts]))
             prefix = []
             if self.memory.seen[AUDIO] == sounds:
                 self._note_deaf(segments)
@@ -114,8 +117,12 @@ class Session:
         return self.memory.holds(start_s, end_s)
 
     def coverage(self) -> dict[str, float]:
-        """Seconds of picture and of sound, each by its stream's own begin and end, that entered the model."""
-        return {"video_s": self.video_s, "audio_s": self.audio_s}
+        """Seconds of picture and of sound, each by its stream's own begin and end, that entered the model.
+
+        Pictures that were left out for showing nothing new count: what they show has entered. ``still_s``: theirs.
+        """
+        still_s = None if self.stills is None else self.stills.count / self.plan.format.fps
+        return {"video_s": self.video_s, "audio_s": self.audio_s, "still_s": still_s}
 
     @torch.no_grad()
     def ask(
@@ -161,14 +168,48 @@ class Session:
         """Plain tensors and numbers to continue from after the chunks seen so far."""
         numbers = ("video_s", "audio_s", "chunks_seen", "start_s", "end_s", "deaf_s")
         own = {name: getattr(self, name) for name in numbers}
+        if self.stills is not None:
+            stills = self.stills
+            shown = torch.from_numpy(stills.shown.reshape(-1))
+            own["stills"] = {"count": stills.count, "times": stills.times, "shown": shown}
         return {"memory": self.memory.state(), "stream": self.stream.state(), "session": own}
 
     def load_state(self, state: dict) -> None:
         """Continue where ``state`` was taken; the source must begin with the next segment."""
         self.stream.load_state(state["stream"])
         self.memory.load_state(state["memory"])
-        for name, value in state["session"].items():
+        own = dict(state["session"])
+        if self.stills is not None:
+            stills, form = own.pop("stills"), self.plan.format
+            self.stills.count, self.stills.times = stills["count"], stills["times"]
+            self.stills.shown = stills["shown"].numpy().reshape(-1, form.height, form.width, 3)
+        for name, value in own.items():
             setattr(self, name, value)
+
+    def _chunks(self, source: Iterable[Segment]) -> Iterator[tuple[list[Segment], list[TokenChunk]]]:
+        """Segments with their tokens: as many as a chunk has room for, more of them where pictures are left out."""
+        rest = iter(source)
+        held: list[Segment] = []
+        parts: list[TokenChunk] = []
+        while segments := list(islice(rest, self._room(held, parts))):
+            if self.stills is not None:
+                segments = list(map(self.stills.left_out, segments))
+            with self.timed("encode_s"):
+                parts += self.stream.encode(segments)
+            held += segments
+            if not self._room(held, parts):
+                yield held, parts
+                held, parts = [], []
+        if held:
+            yield held, parts
+
+    def _room(self, held: Sequence[Segment], parts: Sequence[TokenChunk]) -> int:
+        """How many whole segments a chunk takes besides these."""
+        usual = self.segments_per_chunk
+        if self.stills is None or not held:
+            return usual - len(held)
+        free = self.chunk_tokens - sum(map(len, parts))
+        return min(usual, free // max(self.plan.tokens_per_segment, 1), MOST_CHUNKS * usual - len(held))
 
     def _observed(self, window: tuple[float, float] | None) -> AttentionByTime:
         start_s, end_s = window or (self.start_s or 0.0, self.end_s)
@@ -243,18 +284,7 @@ class Session:
         return ChunkEnd(self.chunks_seen - 1, self.start_s, self.end_s, segments[-1].last)
 
 
-def _batches(source: Iterable[Segment], size: int) -> Iterator[list[Segment]]:
-    batch: list[Segment] = []
-    for segment in source:
-        batch.append(segment)
-        if len(batch) == size or segment.last:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def _lengths(segment: Segment, plan: Plan) -> tuple[float, float]:
     """Seconds of picture and of sound in the segment."""
     form = plan.format
-    return len(segment.frames) / form.fps if form.fps else 0.0, len(segment.audio) / form.sample_rate
+    return len(segment.frame_times) / form.fps if form.fps else 0.0, len(segment.audio) / form.sample_rate

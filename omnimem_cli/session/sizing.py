@@ -10,6 +10,7 @@ from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.media.segment import Media
+from omnimem_cli.media.stills import Stills
 from omnimem_cli.memory.budget import Geometry, LayerBudget, even_budgets, fit_plan
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
@@ -26,6 +27,11 @@ from omnimem_cli.session.transients import question_tokens_in_flight
 def watch_options(settings: Settings) -> WatchOptions:
     """The part of the settings that the encoding needs."""
     return WatchOptions(settings.fps, settings.max_pixels, settings.mrope)
+
+
+def stills_of(settings: Settings, plan: Plan) -> Stills | None:
+    """What leaves out pictures that show nothing new, if that is wanted."""
+    return Stills() if settings.stills == "skip" and plan.has_picture else None
 
 
 @dataclass(frozen=True)

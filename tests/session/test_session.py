@@ -114,7 +114,7 @@ def test_asking_midway_does_not_change_the_end(tiny_folder):
 
 def test_coverage_counts_what_entered_the_model(tiny_adapter):
     session, moments, _ = session_of(tiny_adapter, 9.0, 7.5)
-    assert session.coverage() == {"video_s": 9.0, "audio_s": 7.5}
+    assert session.coverage() == {"video_s": 9.0, "audio_s": 7.5, "still_s": None}
     assert moments[-1].last and moments[-1].end_s == 9.0
 
 
@@ -126,7 +126,7 @@ def test_dropped_segments_lower_the_coverage(tiny_adapter):
     session = Session(tiny_adapter.open(media, plan), memory, 100)
     for _ in session.watch([s for s in segments if s.index != 2]):
         pass
-    assert session.coverage() == {"video_s": 8.0, "audio_s": 8.0}
+    assert session.coverage() == {"video_s": 8.0, "audio_s": 8.0, "still_s": None}
 
 
 def test_a_chunk_takes_whole_segments_as_many_as_fit(tiny_adapter):
@@ -224,7 +224,7 @@ def test_padding_is_not_coverage(tiny_adapter):
     session = Session(tiny_adapter.open(late, plan), memory, 100)
     for _ in session.watch(segments_of(plan.format, frames_of(8.0, 2, 112, 84), sound_of(8.0))):
         pass
-    assert session.coverage() == {"video_s": 8.0, "audio_s": 5.0}
+    assert session.coverage() == {"video_s": 8.0, "audio_s": 5.0, "still_s": None}
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_each_stage_waits_for_the_gpu_before_its_time_ends(monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda where: events.append("waited"))
     events.clear()
     session = Session(stream, SimpleNamespace(seen={AUDIO: 0}, absorb=done("absorbed")), 1)
-    segment = SimpleNamespace(frames=[1], audio=[1], start_s=0.0, last=True)
+    segment = SimpleNamespace(frame_times=[0.0], audio=[1], start_s=0.0, last=True)
     assert len(list(session.watch([segment]))) == 1
     assert events == ["encoded", "waited", "absorbed", "waited"]
 

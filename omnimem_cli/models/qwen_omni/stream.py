@@ -111,15 +111,16 @@ class QwenOmniStream:
         grid, patches = self.plan.format, self.adapter.patches
         rows, columns = grid.height // patches.cell, grid.width // patches.cell
         cells = max(1, rows * columns)
-        pairs, first = len(embeds) // cells, self.positions.pairs
-        starts = torch.from_numpy(segment.frame_times)[:: patches.temporal_patch_size]
+        starts, first = torch.from_numpy(segment.frame_times)[:: patches.temporal_patch_size], self.positions.pairs
+        fed = torch.ones(len(starts), dtype=torch.bool) if segment.fed is None else torch.from_numpy(segment.fed)
+        positions = self.positions.visual(len(starts), rows, columns)  # those of pairs that are left out pass too
         return _media_tokens(
             embeds,
-            positions=self.positions.visual(pairs, rows, columns),
+            positions=positions[:, fed.repeat_interleave(cells)],
             kind=VISUAL,
-            step=torch.arange(first, first + pairs).repeat_interleave(cells),
-            patch=torch.arange(cells).repeat(pairs),
-            time=starts.repeat_interleave(cells),
+            step=(first + fed.nonzero()[:, 0]).repeat_interleave(cells),
+            patch=torch.arange(cells).repeat(int(fed.sum())),
+            time=starts[fed].repeat_interleave(cells),
         )
 
     def _audio_tokens(self, segment: Segment, embeds: Tensor) -> TokenChunk:

@@ -6,6 +6,7 @@ Knows segments, features and the order of tokens. Knows no tower and no tokenize
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,14 +28,15 @@ if TYPE_CHECKING:  # the adapter makes streams
 class Features:
     """One segment encoded.
 
-    ``visual`` [T, rows * columns, D]; ``deepstack``: any number of the same; ``audio`` [n, D]; ``times``: the
-    middles of the T frame pairs, seconds.
+    ``visual`` [F, rows * columns, D]; ``deepstack``: any number of the same; ``audio`` [n, D]; ``times``: the
+    middles of the T frame pairs, seconds; ``fed``: bool per pair, F of them true.
     """
 
     visual: Tensor
     deepstack: list[Tensor]
     audio: Tensor
     times: list[float]
+    fed: list[bool]
 
 
 class SalmonnStream:
@@ -63,7 +65,7 @@ class SalmonnStream:
                 self.start_s = self.due_s = segment.start_s
             self.start_s += segment.start_s - self.due_s
             self.due_s = segment.start_s + self.plan.format.segment_s
-            ended = segment.last or len(segment.frames) < self.frames or self.frames == 0
+            ended = segment.last or len(segment.frame_times) < self.frames or self.frames == 0
             chunks.append(self.emit_tokens(features, flush=ended))
         return chunks
 
@@ -72,10 +74,12 @@ class SalmonnStream:
         self.waiting = torch.cat([self.waiting, features.audio])
         first, seen = self.layout.sounds, self.layout.steps
         items = self.layout.extend(features.times, first + len(self.waiting), flush=flush)
+        rows = [0, *accumulate(features.fed)]
         parts = []
         for item in items:
             if isinstance(item, Step):
-                parts.append(self._step(item, features, item.index - seen))
+                own = slice(*rows[item.index - seen : item.index - seen + 2])
+                parts.append(self._step(item, features, own))
             else:
                 parts.append(self._other(item, self.positions, first))
         self.waiting = self.waiting[self.layout.sounds - first :]
@@ -121,10 +125,11 @@ class SalmonnStream:
         sound = [slices(segment.audio) for segment in segments]
         audio = self.adapter.hear_slices([part for parts in sound for part in parts])
         step = slot = 0
-        for (_, times), parts in zip(pairs, sound, strict=True):
-            steps, slots = slice(step, step + len(times)), slice(slot, slot + len(parts) * TOKENS_PER_SLICE)
+        for segment, (frames, times), parts in zip(segments, pairs, sound, strict=True):
+            steps, slots = slice(step, step + len(frames) // 2), slice(slot, slot + len(parts) * TOKENS_PER_SLICE)
             step, slot = steps.stop, slots.stop
-            yield Features(visual[steps], [feature[steps] for feature in deepstack], audio[slots], times)
+            fed = [True] * len(times) if segment.fed is None else segment.fed.tolist()
+            yield Features(visual[steps], [feature[steps] for feature in deepstack], audio[slots], times, fed)
 
     def _question(self, closing: Tensor) -> TokenChunk:
         """``closing`` [n, D]: marks, question and header."""
@@ -135,11 +140,12 @@ class SalmonnStream:
         chunk.kind.fill_(QUESTION)
         return on_device(chunk)
 
-    def _step(self, item: Step, features: Features, row: int) -> TokenChunk:
+    def _step(self, item: Step, features: Features, row: slice) -> TokenChunk:
+        """``row``: of the features, empty for a frame pair that was not fed. Its positions pass all the same."""
         positions = self.positions.visual(item.index, item.inside, self.rows, self.columns)
-        chunk = tokens(features.visual[row], positions, VISUAL, item.group, step=item.index, time=item.time)
-        patch = torch.arange(len(chunk), dtype=torch.int32)
-        return replace(chunk, patch=patch, deepstack=[feature[row] for feature in features.deepstack] or None)
+        embeds, *deepstack = (feature[row].flatten(0, 1) for feature in (features.visual, *features.deepstack))
+        chunk = tokens(embeds, positions[:, : len(embeds)], VISUAL, item.group, step=item.index, time=item.time)
+        return replace(chunk, patch=torch.arange(len(chunk), dtype=torch.int32), deepstack=deepstack or None)
 
     def _other(self, item: Item, positions: Positions, first: int) -> TokenChunk:
         """A mark, or sound; ``first``: stream index of the first waiting audio token. Advances ``positions``."""
@@ -155,10 +161,9 @@ class SalmonnStream:
 
 
 def _pairs(segment: Segment) -> tuple[np.ndarray, list[float]]:
-    """Frames, an odd last one doubled, and the middle of every pair in seconds."""
-    odd = len(segment.frames) % 2
-    frames = np.concatenate([segment.frames, segment.frames[-1:]]) if odd else segment.frames
-    times = np.append(segment.frame_times, segment.frame_times[-1:]) if odd else segment.frame_times
+    """Frames and times, an odd last one doubled; the middle of every pair in seconds."""
+    both = (segment.frames, segment.frame_times)
+    frames, times = (np.concatenate([each, each[-1:]]) if len(each) % 2 else each for each in both)
     return frames, times.reshape(-1, 2).mean(axis=1).tolist()
 
 

@@ -39,7 +39,7 @@ def stream(adapter, case) -> TokenChunk:
     opened = adapter.open(a_media(24.0, 24.0, width, height), Plan(Format(30.0, 1.0, width, height), 0, 0, 0))
     deepstack = [case[f"deepstack_{i}"] for i in range(3)]
     times = [0.5 + 2 * step for step in range(STEPS)]
-    features = Features(case["visual"], deepstack, case["audio"], times)
+    features = Features(case["visual"], deepstack, case["audio"], times, [True] * len(times))
     pieces = [opened.prefix, opened.emit_tokens(features, flush=True), *opened.question(["Answer in one word."])]
     whole = concat(pieces).cut(0, case["input_ids"].shape[1])
     closing = torch.arange(len(whole)) < ASKED_FROM

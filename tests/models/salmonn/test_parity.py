@@ -49,7 +49,9 @@ def features(adapter, case: dict, times: list[float]) -> Features:
     with torch.no_grad():
         patches = case["pixel_values_videos"].view(STEPS, 4 * ROWS * COLUMNS, -1)
         visual, deepstack = adapter.see(patches, ROWS, COLUMNS)
-        return Features(visual, deepstack, adapter.hear(case["audio_feature"]).flatten(0, 1), times)
+        return Features(
+            visual, deepstack, adapter.hear(case["audio_feature"]).flatten(0, 1), times, [True] * len(times)
+        )
 
 
 def pieces_of(adapter, case: dict, step_s: float, times: list[float], question: str, mrope: str = "released") -> list:

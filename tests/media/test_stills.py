@@ -1,0 +1,126 @@
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+from streams import frames_of, segments_of
+
+from omnimem_cli.media.decode import Source
+from omnimem_cli.media.ffmpeg import ffmpeg_path
+from omnimem_cli.media.probe import probe
+from omnimem_cli.media.segment import Format
+from omnimem_cli.media.stills import Stills, alike
+
+FORM = Format(2.0, 2.0, 112, 84)
+WIDTH, HEIGHT = 1280, 720
+SHOWN_THEN_LEFT_OUT = [True] * 3 + [False] * 2  # five pairs of one picture
+
+
+def fed(frames: np.ndarray, form: Format = FORM) -> list[bool]:
+    """Which frame pairs are not left out."""
+    stills = Stills()
+    return [bool(pair) for one in segments_of(form, frames, None) for pair in stills.left_out(one).fed]
+
+
+def slide(seed: int = 0) -> np.ndarray:
+    return np.kron(
+        np.random.default_rng(seed).integers(0, 256, (21, 28, 3), dtype=np.uint8), np.ones((4, 4, 1), np.uint8)
+    )
+
+
+def test_a_pair_that_shows_what_was_shown_is_left_out():
+    assert fed(np.stack([slide()] * 10 + [slide(1)] * 10)) == [*SHOWN_THEN_LEFT_OUT, *SHOWN_THEN_LEFT_OUT]
+
+
+def test_a_pair_that_holds_a_change_is_followed_by_one_that_is_shown():
+    assert fed(np.stack([slide()] * 9 + [slide(1)] * 11)) == [True] * 3 + [False, True] + SHOWN_THEN_LEFT_OUT
+
+
+def test_what_moves_is_always_shown():
+    assert all(fed(frames_of(10, 2, 112, 84)))
+
+
+def test_an_odd_last_frame_is_compared_alone():
+    assert fed(np.stack([slide()] * 9)) == SHOWN_THEN_LEFT_OUT
+    changed = np.stack([slide()] * 8 + [slide(1)])
+    assert fed(changed) == [True, True, True, False, True]
+    last = [Stills().left_out(one) for one in segments_of(FORM, changed, None)][-1]
+    assert (len(last.frames), len(last.frame_times)) == (1, 1)
+
+
+def test_frames_that_stay_and_their_times_are_unchanged():
+    whole = segments_of(FORM, np.stack([slide()] * 10 + [slide(1)] * 2), None)
+    stills = Stills()
+    for one, cut in zip(whole, map(stills.left_out, whole), strict=True):
+        assert np.array_equal(cut.frames, one.frames[cut.fed.repeat(2)]) and cut.frame_times is one.frame_times
+    assert stills.count == 4
+
+
+def test_a_slow_fade_adds_up_until_it_is_shown():
+    levels = np.repeat(np.arange(0, 40, 0.25), 2)  # an eighth of a level per frame
+    shown = fed(np.stack([np.full((84, 112, 3), 100 + level, np.uint8) for level in levels]))
+    assert shown[0] and 5 * 3 <= sum(shown) <= 10 * 3 < len(shown) / 2
+
+
+def test_a_change_at_the_border_counts_where_the_side_is_no_multiple():
+    black = np.zeros((86, 114, 3), np.uint8)
+    corner = black.copy()
+    corner[84:, 112:] = 255
+    assert not alike(black, corner) and alike(black, black)
+
+
+def test_a_segment_without_picture_passes():
+    (sound,) = segments_of(FORM, None, np.zeros(32_000, np.float32))
+    assert Stills().left_out(sound) is sound
+
+
+def lecture(extra=None) -> bytes:
+    """A slide of text in 1280 x 720, with what ``extra`` draws over it."""
+    picture = Image.new("RGB", (WIDTH, HEIGHT), (245, 245, 240))
+    draw = ImageDraw.Draw(picture)
+    for line in range(6):
+        draw.text(
+            (90, 60 + 90 * line), f"- point {line} of the plan for the year", (30, 30, 40), ImageFont.load_default(36)
+        )
+    if extra:
+        extra(draw)
+    return picture.tobytes()
+
+
+def pointer(draw: ImageDraw.ImageDraw) -> None:
+    shape = [(0, 0), (0, 17), (4, 13), (7, 19), (9, 18), (6, 12), (12, 12)]
+    draw.polygon([(900 + x, 400 + y) for x, y in shape], (255, 255, 255), (0, 0, 0))
+
+
+def grey_line(draw: ImageDraw.ImageDraw) -> None:
+    draw.text((90, 640), "one more line in light grey", (205, 205, 200), ImageFont.load_default(32))
+
+
+def page_number(draw: ImageDraw.ImageDraw) -> None:
+    draw.text((1180, 690), "12", (90, 90, 90), ImageFont.load_default(18))
+
+
+def subtitle(draw: ImageDraw.ImageDraw) -> None:
+    white, black = (255, 255, 255), (0, 0, 0)
+    draw.text((400, 650), "and so we begin", white, ImageFont.load_default(30), stroke_width=2, stroke_fill=black)
+
+
+def film(path: Path, pictures: list[bytes], crf: int) -> Path:
+    """Each picture for 5 s at 5 frames per second, in H.264 with a key frame per second."""
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", "5", "-i", "-"]
+    coded = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", str(crf), "-g", "5", "-pix_fmt", "yuv420p", str(path)]
+    frames = b"".join(picture * 25 for picture in pictures)
+    subprocess.run([ffmpeg_path(), "-v", "error", *raw, *coded], input=frames, check=True)
+    return path
+
+
+@pytest.mark.parametrize("crf", [23, 35])
+@pytest.mark.parametrize("extra", [pointer, grey_line, page_number, subtitle])
+def test_a_small_change_in_a_real_file_is_shown_and_nothing_else(extra, crf, tmp_path):
+    media = probe(str(film(tmp_path / "lecture.mp4", [lecture(), lecture(extra)], crf)))
+    form, stills = replace(FORM, width=644, height=364), Stills()
+    with Source(media, form) as source:
+        shown = [bool(pair) for one in source for pair in stills.left_out(one).fed]
+    assert shown == [*SHOWN_THEN_LEFT_OUT, *SHOWN_THEN_LEFT_OUT]
