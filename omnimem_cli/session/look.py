@@ -26,7 +26,7 @@ MOST_S = 60.0  # of video, for one question
 MOST_SHARE = 0.75  # of the tokens of the watch, for one question
 ROUNDS = (0.2, 1.0)
 """Shares of what a question may look at: first at the strongest moments; at all where these show nothing."""
-FOUND, SURE = 0.45, 0.9  # score of evidence where was looked, and confidence, that end the looking
+FOUND, SURE = 0.55, 0.9  # score of evidence where was looked, and confidence, that end the looking
 MARGIN_S = 1.0  # before and after a moment
 BRIDGE_S = 10.0  # of video are decoded without need, to spare a new start of the decoder
 
@@ -76,11 +76,14 @@ class SecondLook:
         self._most_tokens = max(most_tokens, plan.tokens_per_segment)
 
     def again(self, answers: Sequence[Answer], ask: Ask) -> list[Looked]:
-        """One per answer. ``ask``: puts the questions of some rows over a detail and the stretches of each."""
+        """One per answer. ``ask``: puts the questions of some rows over a detail and the stretches of each.
+
+        Every round looks where the last answer's attention went, which then was over what had been looked at too.
+        """
         looked = [Looked(answer, []) for answer in answers]
         for share in ROUNDS:
             open_rows = [row for row, one in enumerate(looked) if not _found(one)]
-            stretches = {row: self._stretches(answers[row].attention, share) for row in open_rows}
+            stretches = {row: self._stretches(looked[row].answer.attention, share) for row in open_rows}
             for rows in self._groups([row for row in open_rows if stretches[row]], stretches):
                 detail = self._detail({run for row in rows for run in stretches[row]})
                 for row, answer in zip(rows, ask(rows, detail, [stretches[row] for row in rows]), strict=True):

@@ -62,13 +62,12 @@ class Asking:
 
 
 def test_the_strongest_moments_come_first_and_the_rest_only_where_they_show_nothing():
-    found, nothing = answer([40]), answer([40], score=0.2)
+    found, nothing = answer([40]), answer([40, *range(0, 30, 3)], score=0.2)
     asking = Asking(found)
     (looked,) = looking().again([answer([40, 80])], asking)
     assert looked.spans == [(38.0, 42.0), (78.0, 82.0)] and len(asking.rounds) == 1
-    many = answer([40, *range(0, 30, 3)])
     asking = Asking(nothing, found)
-    (looked,) = looking().again([many], asking)
+    (looked,) = looking().again([nothing], asking)
     assert len(asking.rounds) == 2 and looked.answer is found
     first, second = (sum(last - start + 1 for start, last in stretches[0]) for _, stretches in asking.rounds)
     assert first <= 0.2 * 30 < second <= 30
@@ -102,6 +101,13 @@ def test_an_answer_that_the_model_is_not_sure_of_is_not_the_last_word():
     asking = Asking(guessed, sure)
     (looked,) = looking().again([answer([40, *range(0, 30, 3)])], asking)
     assert len(asking.rounds) == 2 and looked.answer is sure
+
+
+def test_the_second_round_looks_where_the_answer_after_the_first_points():
+    asking = Asking(answer([80, 40], score=0.2))
+    (looked,) = looking().again([answer([40])], asking)
+    assert [stretches[0] for _, stretches in asking.rounds] == [[(19, 20)], [(19, 20), (39, 40)]]
+    assert looked.spans == [(38.0, 42.0), (78.0, 82.0)]
 
 
 def test_an_answer_that_paid_nothing_beyond_the_usual_is_not_looked_at():
