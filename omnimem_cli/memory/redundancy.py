@@ -15,6 +15,7 @@ from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import QUESTION, TEXT
 
 ROWS = 128  # entries that are compared with all others at once: their bytes are below those of a block of scores
+TWIN_DIMS = 64  # coordinates of a carried vector that tell whether two entries are twins
 WIDEST = 4.0  # a coordinate of a projected unit vector is about normal: nothing to speak of lies beyond
 
 
@@ -139,22 +140,18 @@ def redundancy(cosines: Tensor, order: Tensor) -> Tensor:
 def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor) -> Tensor:
     """How alike each entry is to the one most like it of those of its kind that score more: fp32 [N], from 0 to 1.
 
-    vectors [N, r] as carried, kinds [N], scores [N]; of equal scores the earlier counts as more, NaN as least.
-    Neighbours in the list are left out. Entries are compared in order of score, ``ROWS`` at a time, each with those
+    vectors [N, r] as carried (the first ``TWIN_DIMS`` coordinates count), kinds [N], scores [N]; of equal scores the
+    earlier counts as more, NaN as least. Entries are compared in order of score, ``ROWS`` at a time, each with those
     before it.
     """
     count, ranked = len(scores), scores.nan_to_num(nan=-torch.inf).argsort(descending=True, stable=True)
-    place, rank = torch.arange(count, device=scores.device), torch.empty_like(ranked)
-    rank[ranked] = place
-    neighbours = rank[torch.stack([ranked - 1, ranked + 1], 1).clamp_(0, count - 1)]
-    unit = torch.nn.functional.normalize(vectors.index_select(0, ranked).float(), dim=-1)
+    unit = torch.nn.functional.normalize(vectors[:, :TWIN_DIMS].index_select(0, ranked).float(), dim=-1)
     member = (kinds[ranked, None] == torch.arange(QUESTION, device=scores.device)).float()
     rows, columns = torch.cat([unit, member], 1), torch.cat([unit, 2 * member - 2], 1).T  # another kind: below -1
-    found = []
+    likeness = torch.empty_like(scores)
     for start in range(0, count, ROWS):
         end = min(start + ROWS, count)
         cosines = rows[start:end] @ columns[:, :end]
         cosines[:, start:].tril_(-1)
-        cosines.scatter_(1, neighbours[start:end].clamp(max=end - 1), 0.0)
-        found.append(cosines.amax(1))
-    return torch.cat(found).clamp_(min=0)[rank]
+        likeness[ranked[start:end]] = cosines.amax(1)
+    return likeness.clamp_(min=0)

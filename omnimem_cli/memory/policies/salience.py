@@ -7,6 +7,8 @@
 - The score of an entry falls with its likeness to any other of its kind that scores more. The paper compares
   neighbours in the list alone (equation 9): what is shown again an hour later is kept twice. Of two that are alike the
   better one keeps its score. The vectors that are carried anyway are compared.
+- Likeness to neighbours counts by its root. New entries have the chunk's other entries as neighbours, most of which
+  are about to go; those that have been kept have distant ones. In full it costs the end of a video what it shows.
 - The vector carried per entry takes half of the bytes, which hold more entries.
 
 All else is the paper's. What else was tried is in bench/LOG.md.
@@ -23,20 +25,30 @@ from omnimem_cli.memory.redundancy import twin_cosines
 
 @dataclass
 class Salience(OmniMem):
-    """Settings: those of ``OmniMem``, and ``twins``: by how much a score falls with likeness to a better entry."""
+    """Settings: those of ``OmniMem``; ``novelty``: exponent of 1 - s; ``twins``: by how much a score falls with
+    likeness to a better entry.
+    """
 
     exponent: float = 0.2
+    stride: int = 16
     carry: float = 0.0625
+    novelty: float = 0.5
     twins: float = 0.8
 
     def __post_init__(self):
         super().__post_init__()
+        if self.novelty < 0:
+            raise ValueError("novelty is not negative")
         if not 0 <= self.twins <= 1:
             raise ValueError("twins is from 0 to 1")
 
     def received(self, view: LayerView) -> Tensor:
         """Attention that each entry received, mean over the chunk's queries that see it: fp32 [N]."""
         return view.importance_per_query(self.stride, self.heads)
+
+    def combine(self, importance: Tensor, redundant: Tensor) -> Tensor:
+        """psi, of a redundancy that counts less: fp32."""
+        return super().combine(importance, 1 - (1 - redundant).clamp(min=0) ** self.novelty)
 
     def scores(self, view: LayerView) -> Tensor:
         """psi, lowered where a better entry is alike: [1, N]."""

@@ -300,6 +300,7 @@ def test_a_policy_that_asks_needs_prompts():
         "hermes:smoothing=x",
         "hermes:pool=x",
         "salience:twins=2",
+        "salience:novelty=-1",
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(text):
@@ -314,16 +315,22 @@ def test_text_only_pieces_are_watched_as_well():
 
 
 @pytest.mark.parametrize(
-    ("name", "per_query", "twins"),
-    [("salience", True, 0.8), ("salience:twins=0", True, 0.0), ("omnimem:exponent=0.2:carry=0.0625", False, 0.0)],
+    ("name", "per_query", "novelty", "twins"),
+    [
+        ("salience", True, 0.5, 0.8),
+        ("salience:twins=0:novelty=1", True, 1.0, 0.0),
+        ("omnimem:exponent=0.2:carry=0.0625", False, 1.0, 0.0),
+    ],
 )
-def test_salience_ranks_by_importance_per_query_and_twins_and_the_papers_rule_by_the_sum(name, per_query, twins):
+def test_salience_ranks_by_importance_per_query_and_twins_and_the_papers_rule_by_the_sum(
+    name, per_query, novelty, twins
+):
     """What a layer keeps of one chunk, from the scores written out."""
     policy, decided = make_policy(name), []
 
     class Spy(type(policy)):
         def on_layer(self, view):
-            received = view.importance_per_query(8) if per_query else view.importance(8)
+            received = view.importance_per_query(16) if per_query else view.importance(8)
             decided.append((received, view.hidden, view.table, view.budget, super().on_layer(view).indices))
             return Kept(decided[-1][-1])
 
@@ -334,7 +341,7 @@ def test_salience_ranks_by_importance_per_query_and_twins_and_the_papers_rule_by
     for received, hidden, table, budget, indices in decided:
         unit = torch.nn.functional.normalize(hidden.float(), dim=-1)
         cosines = (unit[1:] * unit[:-1]).sum(-1)
-        scores = (1 - redundancy(cosines, torch.arange(len(tokens)))).clamp(min=0) * received**0.2
+        scores = (1 - redundancy(cosines, torch.arange(len(tokens)))).clamp(min=0) ** novelty * received**0.2
         scores = scores * (1 - twins * twin_cosines(table["vector"][0], table["kind"][0], scores))
         media = keep_media(table, scores[None], budget, "split")
         assert torch.equal(indices, kept_indices(table, media).indices)
