@@ -12,7 +12,7 @@ from typing import Any
 
 from omnimem_cli.base.choices import VAD
 from omnimem_cli.base.errors import MissingError, UsageError
-from omnimem_cli.base.texts import decode_text
+from omnimem_cli.base.texts import decode_text, typed_text
 
 INPUT, MODEL, ANSWER, OUTPUT, MESSAGES = "Input", "Model and memory", "Answer", "Output", "Messages"
 ADVANCED = "Advanced"
@@ -143,6 +143,11 @@ def lines_of(file: str, flag: str) -> tuple[str, ...]:
     except OSError as error:
         raise UsageError(f"{flag} {file} cannot be read.", "Name a text file with one term per line.") from error
     return tuple(line.strip() for line in decode_text(data, f"{flag} {file}").splitlines() if line.strip())
+
+
+def one_text(text: str, flag: str) -> tuple[str, ...]:
+    """A text, the only one."""
+    return (typed_text(text, flag),)
 
 
 def detector(text: str, flag: str) -> str:

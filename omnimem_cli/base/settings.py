@@ -19,7 +19,7 @@ from omnimem_cli.base.timecode import parse_span, parse_time
 SHAPING = (
     *("start_s", "end_s", "audio_track", "video_track", "no_audio", "no_video"),
     *("fps", "max_pixels", "mrope", "stills"),
-    *("budget", "policy", "plan", "av_ratio", "positions", "chunk", "kv_bits"),
+    *("budget", "policy", "plan", "av_ratio", "positions", "chunk", "kv_bits", "focus"),
 )
 """The settings that shape a watch and its memory: a memory that was kept has them already."""
 
@@ -149,6 +149,15 @@ class Settings:
         "Bits of kept keys and values: 16, 8 or 4. Fewer bits hold more entries in the same bytes.",
         read=choice(*KV_BITS),
     )
+    focus: tuple[str, ...] = flag(
+        (),
+        ADVANCED,
+        "--focus TEXT",
+        "What the watch is about: what this text attends to is kept rather than the rest.",
+        read=flags.one_text,
+        text=True,
+        shown="nothing",
+    )
     chunk: int | None = flag(
         None, ADVANCED, "--chunk TOKENS", "Tokens per forward pass.", read=positive, shown="twice the budget"
     )
@@ -259,7 +268,7 @@ class Settings:
         """The settings that shape a watch, as plain values."""
         values = {name: getattr(self, name) for name in SHAPING}
         named = {"budget": self.budget and str(self.budget), "plan": self.plan and Path(self.plan).name}
-        return values | named
+        return values | named | {"focus": list(self.focus)}
 
     @property
     def answer_tokens(self) -> int:

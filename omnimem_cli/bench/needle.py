@@ -50,7 +50,8 @@ LOOK = "+look"
 @dataclass(frozen=True)
 class Needle:
     """What to run. ``budgets``: shares of the full memory's bytes, as typed; ``seconds``: stretch the videos to about
-    this length, most of it by a few long slides and gaps (None: as they come)."""
+    this length, most of it by a few long slides and gaps (None: as they come). ``focus_questions``: under a bounded
+    policy every question has a watch of its own, which is about it."""
 
     policies: list[str]
     budgets: list[str]
@@ -59,6 +60,7 @@ class Needle:
     events: int = EVENTS
     seconds: float | None = None
     through_files: bool = False
+    focus_questions: bool = False
 
 
 @dataclass
@@ -104,6 +106,7 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
             "events": needle.events,
             "seconds": needle.seconds,
             "through_files": needle.through_files,
+            "focus_questions": needle.focus_questions,
         },
     }
 
@@ -156,9 +159,26 @@ def _outcomes(
             yield from (((policy, budget), Outcome(held, held, scores)) for budget in fits)
             continue
         for budget, entries in fits.items():
-            session = watched(encoded, replace(own, budget=Budget(entries[policy])))
-            outcome = Outcome(session.memory.nbytes, int(whole * Fraction(budget)), _answers(session, asked))
-            yield (policy, budget), outcome
+            watch = _about_each if needle.focus_questions else _once
+            held, scores = watch(encoded, asked, replace(own, budget=Budget(entries[policy])))
+            yield (policy, budget), Outcome(held, int(whole * Fraction(budget)), scores)
+
+
+def _once(encoded: Encoded, asked: list[Question], settings: Settings) -> tuple[int, dict[str, list[float]]]:
+    """The bytes of one watch, and the scores of all questions."""
+    session = watched(encoded, settings)
+    return session.memory.nbytes, _answers(session, asked)
+
+
+def _about_each(encoded: Encoded, asked: list[Question], settings: Settings) -> tuple[int, dict[str, list[float]]]:
+    """As ``_once``, with a watch for each question; the most bytes of any."""
+    scores, most = defaultdict(list), 0
+    for question in asked:
+        held, own = _once(encoded, [question], replace(settings, focus=(question.text,)))
+        most = max(most, held)
+        for kind, each in own.items():
+            scores[kind] += each
+    return most, scores
 
 
 def _settings_of(policy: str, settings: Settings) -> Settings:

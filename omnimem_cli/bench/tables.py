@@ -59,6 +59,8 @@ def needle_table(result: dict) -> str:
     whole = text_table(("policy", *budgets, f"bytes at {budgets[-1]}"), body)
     false = text_table(("false answers / refusals", *budgets), [_false(p, found, budgets) for p in policies])
     notes = [f"{result['videos']} videos, {rows[0]['n']} questions; 95 % intervals; {result['seconds']:.0f} s"]
+    if result["settings"]["focus_questions"]:
+        notes.append("every watch was about its question: not to be compared with watches that were about nothing")
     notes += [f"{name} at {budget} held more than its budget" for name, budget in result["over"]]
     return "\n\n".join([whole, false, _by_kind(result, policies, budgets[-1]), "\n".join(notes)])
 

@@ -9,7 +9,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
-from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, option, takes
+from omnimem_cli.commands.options import FocusQuestions, Group, Inputs, RunOptions, examples, focused_on, option, takes
 
 if TYPE_CHECKING:
     from omnimem_cli.tasks.presets.preset import Question
@@ -49,6 +49,7 @@ def ask(
     var: Annotated[
         list[str] | None, option(ADVANCED, "--var NAME=VALUE", "A variable of the preset (repeatable).")
     ] = None,
+    focus_questions: FocusQuestions = False,
     *,
     settings: Settings,
     options: RunOptions,
@@ -58,6 +59,8 @@ def ask(
     from omnimem_cli.tasks.ask import Ask
 
     name, asked = _questions(question or [], preset, questions, var or [])
+    if focus_questions:
+        settings = focused_on(settings, asked)
     run_task(inputs, settings, options, "ask", Ask, {"questions": asked}, preset=name)
 
 

@@ -25,7 +25,7 @@ WATCHING = (
     "policy",
     "offline",
 )
-WATCHING += ("plan", "av_ratio", "positions", "kv_bits", "chunk", "fps", "max_pixels", "max_tokens", "mrope")
+WATCHING += ("plan", "av_ratio", "positions", "kv_bits", "focus", "chunk", "fps", "max_pixels", "max_tokens", "mrope")
 """The settings that decide what fits."""
 
 

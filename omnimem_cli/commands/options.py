@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -22,6 +22,9 @@ from omnimem_cli.base.choices import FORMATS
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, INPUT, MESSAGES, OUTPUT, PANELS, Flag, flag, flag_of, from_typed
 from omnimem_cli.base.settings import Settings
+
+if TYPE_CHECKING:
+    from omnimem_cli.tasks.presets.preset import Question
 
 
 def option(panel: str, spec: str, help: str, **more: Any) -> Any:
@@ -47,6 +50,10 @@ def _model_names(incomplete: str) -> list[str]:
 
     return [name for name in ("auto", *(row.name for row in ROWS)) if name.startswith(incomplete)]
 
+
+FocusQuestions = Annotated[
+    bool, option(ADVANCED, "--focus-questions", "The questions are what the watch is about: keep what they attend to.")
+]
 
 COMPLETIONS = {"model": _model_names}
 """What the shell offers, by option."""
@@ -226,10 +233,21 @@ CONFIG = _parser_option(
 def _checked(settings: Settings) -> Settings:
     """What only upper rooms can check: that the policy has these settings, and that the plan is one. UsageError."""
     if settings.policy != Settings.policy:  # the default costs no import of torch
-        from omnimem_cli.memory.policies import make_policy
+        from omnimem_cli.memory.policies import check_focus, make_policy
 
-        make_policy(settings.policy)
+        policy = make_policy(settings.policy)
+        if settings.focus:
+            check_focus(policy)
     return settings if settings.plan is None else replace(settings, plan=plan_file(settings.plan))
+
+
+def focused_on(settings: Settings, questions: "Sequence[Question]") -> Settings:
+    """The settings of a watch that is about its questions. Raises UsageError."""
+    if settings.focus:
+        raise UsageError("--focus and --focus-questions are two ways to say what a watch is about.", "Use one of them.")
+    if not questions:
+        raise UsageError("--focus-questions needs questions.", "Add -Q TEXT or --preset NAME.")
+    return _checked(replace(settings, focus=tuple(question.text for question in questions)))
 
 
 def plan_file(named: str) -> str:

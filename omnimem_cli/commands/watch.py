@@ -9,7 +9,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ANSWER, split
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
-from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, option, takes
+from omnimem_cli.commands.options import FocusQuestions, Group, Inputs, RunOptions, examples, focused_on, option, takes
 
 if TYPE_CHECKING:
     from omnimem_cli.tasks.several import Part
@@ -48,6 +48,7 @@ def watch(
     question: Annotated[
         list[str] | None, option(ANSWER, "-Q --question TEXT", "A question to answer from the same watch. Repeatable.")
     ] = None,
+    focus_questions: FocusQuestions = False,
     *,
     settings: Settings,
     options: RunOptions,
@@ -59,6 +60,8 @@ def watch(
     if settings.output == "-":
         raise UsageError("A memory is a file, and cannot go to standard output.", "Name a folder with -o, or drop -o.")
     parts = _parts(made or [], preset or [], question or [])
+    if focus_questions:
+        settings = focused_on(settings, [each for part in parts.values() for each in part.options.get("questions", ())])
     run_task(inputs, replace(settings, keep_memory=True), options, "watch", Several, {"parts": parts})
 
 

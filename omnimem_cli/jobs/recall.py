@@ -144,7 +144,7 @@ def with_shaping(path: str | Path, settings: Settings, shaping: dict) -> Setting
             shown = readable_path(str(path))
             raise UsageError(f"{shown} was watched with another {flag}.", f"Drop {flag}, or watch the video again.")
     budget = None if shaping["budget"] is None else parse_budget(shaping["budget"])
-    return replace(settings, **shaping | {"budget": budget, "plan": None})
+    return replace(settings, **shaping | {"budget": budget, "plan": None, "focus": tuple(shaping["focus"])})
 
 
 def _checked(path: str | Path, header: dict) -> dict:
@@ -158,7 +158,7 @@ def _checked(path: str | Path, header: dict) -> dict:
     except (jsonschema.ValidationError, RecursionError) as error:
         where = "/".join(map(str, getattr(error, "absolute_path", ()))) or "its header"
         raise damaged(path, f"{where} is not what it should be") from error
-    older = {"kv_bits": KV_BITS[0], "stills": STILLS[0]}  # files of before these were settings
+    older = {"kv_bits": KV_BITS[0], "stills": STILLS[0], "focus": []}  # files of before these were settings
     return facts | {"settings": older | facts["settings"]}
 
 
@@ -184,7 +184,7 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
     stream = adapter.open(media_of(opening["media"]), plan)
     session = Session(
         stream,
-        new_memory(stream, make_policy(settings.policy), budgets, settings.positions, settings.kv_bits),
+        new_memory(stream, make_policy(settings.policy), budgets, settings.positions, settings.kv_bits, settings.focus),
         opening["chunk_tokens"],
         sampling=Sampling(settings.temperature, settings.top_p, settings.seed),
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),

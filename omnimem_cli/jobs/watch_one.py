@@ -222,7 +222,7 @@ def _memory_facts(prepared: Prepared, session: Session) -> dict:
         "peak_bytes": memory.peak_bytes,
         "device_peak_bytes": None,  # known once the answers are there
         "distribution": asdict(distribution(memory, session.start_s or 0.0, session.end_s)),
-    }
+    } | ({"focus": list(settings.focus)} if settings.focus else {})
 
 
 def _by_kind(counts: dict[int, float]) -> dict:

@@ -63,6 +63,10 @@ class Work:
             del settings["kv_bits"]  # as before keys and values were quantized
         if self.settings.stills == STILLS[0]:
             del settings["stills"]  # as before pictures were skipped
+        if self.settings.focus:
+            settings["focus"] = list(self.settings.focus)
+        else:
+            del settings["focus"]  # as before a watch could be about something
         if not self.settings.look_again:
             del settings["look_again"], settings["look_span_s"]
         if self.settings.plan:

@@ -67,7 +67,7 @@ class Fork:
         assert self._version == self._memory.version, "the memory moved on; ask a new fork"
         new = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device) if real is None else real
         self._real = new if self._real is None else torch.cat([self._real, new], dim=1)
-        self._visible = _visible(self._real, embeds.shape[1])
+        self._visible = visible_tokens(self._real, embeds.shape[1])
         self._observer = observer
         self._placement = self._placed(positions)
         return self._run(embeds)
@@ -134,7 +134,7 @@ class _Tail:
         self._buffer = grown
 
 
-def _visible(real: Tensor, n: int) -> Tensor:
+def visible_tokens(real: Tensor, n: int) -> Tensor:
     """bool [B, n, t]: of a row's tokens ``real`` [B, t], those that are real and not later than each of its last n."""
     length = real.shape[1]
     place = torch.arange(length, device=real.device)

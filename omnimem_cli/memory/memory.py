@@ -7,6 +7,7 @@ a policy. Knows no model family and no text. Answers come from forks, which neve
 import functools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -120,7 +121,7 @@ class Memory:
         self.position_map.before_chunk(self.stores, chunk)
         if self.recent is not None:
             self.recent.before_chunk(chunk)
-        chunk_pass = (pass_type or ChunkPass)(self, chunk)
+        chunk_pass = self.new_pass(chunk) if pass_type is None else pass_type(self, chunk)
         chunk_pass.run()
         self.dropped += 0 if chunk_pass.lost is None else int(chunk_pass.lost.sum())
         for kind in self.seen:
@@ -133,6 +134,10 @@ class Memory:
         self.note_peak()  # the map grows last
         self.version += 1
         return chunk_pass
+
+    def new_pass(self, chunk: TokenChunk) -> "ChunkPass":
+        """The pass of a chunk, where ``absorb`` is given no other."""
+        return ChunkPass(self, chunk)
 
     def note_peak(self, outside: int = 0) -> None:
         """Remember the most that was retained at once; ``outside``: bytes that are in no store yet."""
@@ -211,6 +216,16 @@ class Memory:
         self.version += 1
 
 
+@dataclass(frozen=True)
+class Brought:
+    """What a chunk brings to a layer: queries [1, H, n, d], keys and values [1, G, n, d], its table."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    table: Table
+
+
 class ChunkPass:
     """One forward pass of a chunk; the registered attention function calls ``attend`` per layer."""
 
@@ -219,6 +234,7 @@ class ChunkPass:
         self.table = table_of(chunk, memory.tokens_seen, memory.stores[0].rows)
         self.placement = Placement(memory.position_map, chunk.positions[:, None])
         self.hidden: Tensor | None = None
+        self.focus: Tensor | None = None  # fp32 [texts, m + n]: attention that texts pay to this layer's entries
         self.lost: Tensor | None = None  # bool [n]: tokens that were not finite in some layer
         self.waiting: list[LayerState] = []  # layers that wait for the decision per chunk
 
@@ -226,16 +242,15 @@ class ChunkPass:
         """The forward pass, with the decisions that are made layer by layer."""
         hooks = self._watch_layer_inputs() if self.memory.policy.needs_hidden else []
         try:
-            self.memory.decoder(
-                inputs_embeds=self.chunk.embeds[None],
-                position_ids=self.placement.base,
-                use_cache=False,
-                memory_pass=self,
-                **deepstack_arguments(self.chunk),
-            )
+            self.memory.decoder(use_cache=False, memory_pass=self, **self.inputs())
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def inputs(self) -> dict:
+        """What the decoder takes."""
+        own = {"inputs_embeds": self.chunk.embeds[None], "position_ids": self.placement.base}
+        return own | deepstack_arguments(self.chunk)
 
     def decide_per_chunk(self) -> None:
         """The decisions that are made for all layers together."""
@@ -248,36 +263,43 @@ class ChunkPass:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Output [1, H, n, d] of memory and chunk together; then this layer's eviction."""
+        return self.decide(layer, self.brought(layer, q, k, v), scaling)
+
+    def decide(self, layer: int, own: "Brought", scaling: float) -> Tensor:
+        """As ``attend``, of what the chunk brought to the layer."""
         store = self.memory.stores[layer]
-        q, k = self.placement.rotate(layer, q, k)
-        q, k, v, own = self._finite(q, k, v)
-        parts = [attend(q, k, v, scaling, causal=True)]
+        parts = [attend(own.queries, own.keys, own.values, scaling, causal=True)]
         if len(store):
-            parts.append(store.attend(q, scaling))
+            parts.append(store.attend(own.queries, scaling))
         out, lse = merge(parts)
         if self.memory.recent is not None:
-            self.memory.recent.add(layer, k, v, own)
+            self.memory.recent.add(layer, own.keys, own.values, own.table)
         if self.memory.policy.per_chunk:
-            self._wait(layer, store, k, v, own)
+            self._wait(layer, store, own)
         else:
-            table, budget = self._table(store, own), self.memory.budgets[layer]
-            self._admit(LayerView(layer, store, k, v, q, lse, self.hidden, table, budget, scaling))
+            self._admit(self._view(layer, own, lse, scaling))
         return out
 
-    def _finite(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Table]:
-        """The layer's queries, keys and values with zeros for tokens that are not finite in it, and the chunk's table.
+    def _view(self, layer: int, own: "Brought", lse: Tensor, scaling: float) -> LayerView:
+        store, budget = self.memory.stores[layer], self.memory.budgets[layer]
+        table, tensors = self._table(store, own.table), (own.keys, own.values, own.queries, lse)
+        return LayerView(layer, store, *tensors, self.hidden, table, budget, scaling, self.focus)
+
+    def brought(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> "Brought":
+        """The layer's queries, keys and values at their places, with zeros for tokens that are not finite in it.
 
         One such token would reach every later one. They are rare: where there is none, nothing is copied.
         """
+        q, k = self.placement.rotate(layer, q, k)
         sums = sum(part.sum((1, 3), dtype=torch.float32) for part in (q, k, v))
         lost = ~sums[0].isfinite()
         if not bool(lost.any()):
-            return q, k, v, self.table
+            return Brought(q, k, v, self.table)
         self.lost = lost if self.lost is None else self.lost | lost
         if self.hidden is not None:
             self.hidden = self.hidden.masked_fill(lost[:, None], 0.0)
         q, k, v = (part.masked_fill(lost[:, None], 0.0) for part in (q, k, v))
-        return q, k, v, self.table.without(lost)
+        return Brought(q, k, v, self.table.without(lost))
 
     def _admit(self, view: LayerView) -> None:
         kept = self.memory.decided(self.memory.policy.on_layer, view)
@@ -285,9 +307,9 @@ class ChunkPass:
         view.store.admit(kept.indices, view.chunk_keys, view.chunk_values, view.table)
         _add_merged(view.store, kept)
 
-    def _wait(self, layer: int, store: Store, keys: Tensor, values: Tensor, own: Table) -> None:
+    def _wait(self, layer: int, store: Store, own: "Brought") -> None:
         held = len(store)
-        store.append(keys, values, own)
+        store.append(own.keys, own.values, own.table)
         move = functools.partial(self.memory.move, layer)
         self.waiting.append(LayerState(layer, store, held, self.memory.budgets[layer], move))
 
@@ -307,7 +329,7 @@ class ChunkPass:
     def _watch_layer_inputs(self) -> list:
         def remember(_module, args, kwargs):
             hidden = args[0] if args else kwargs["hidden_states"]
-            self.hidden = hidden[0]
+            self.hidden = hidden[0, : len(self.chunk)]
 
         return [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in self.memory.decoder.layers]
 

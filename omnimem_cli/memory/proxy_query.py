@@ -25,7 +25,9 @@ class ProxyQuery:
     def attention(self, texts: Sequence[str], reduce: str = "mean") -> list[Tensor]:
         """Per layer fp32 [len(texts), m]: softmax weight of each entry, ``reduce``d (mean, max or sum) over a text's
         tokens and all heads. The softmax runs over the memory and the text itself."""
-        embeds, positions, real = left_padded([self._following(chunk) for chunk in self._prompts(texts)])
+        embeds, positions, real = left_padded(
+            [following(chunk, self._memory.next_position) for chunk in self._prompts(texts)]
+        )
         weights: list[Tensor] = []
 
         def observe(_layer: int, q: Tensor, lse: Tensor, store: Store, scaling: float) -> None:
@@ -34,7 +36,7 @@ class ProxyQuery:
         self._memory.fork().forward(embeds, positions, real, observe)
         return weights
 
-    def _following(self, chunk: TokenChunk) -> TokenChunk:
-        """The chunk with positions that follow the last token absorbed."""
-        shift = self._memory.next_position - chunk.positions[:, :1].max()
-        return replace(chunk, positions=chunk.positions + shift)
+
+def following(text: TokenChunk, position: int) -> TokenChunk:
+    """A text whose first token has this position."""
+    return replace(text, positions=text.positions + (position - text.positions[:, :1].max()))

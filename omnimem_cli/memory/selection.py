@@ -74,12 +74,23 @@ def candidate_pools(table: Table, budget: LayerBudget, pool: str) -> Iterator[tu
         yield kinds == AUDIO, budget.audio
 
 
-def keep_media(table: Table, scores: Tensor, budget: LayerBudget, pool: str) -> Tensor:
-    """Mask [rows, N] of the media entries that stay by scores [rows, N] that need no knowledge of the contest."""
+def keep_media(table: Table, scores: Tensor, budget: LayerBudget, pool: str, focus: Tensor | None = None) -> Tensor:
+    """Mask [rows, N] of the media entries that stay by scores [rows, N] that need no knowledge of the contest.
+
+    ``focus`` fp32 [B, N]: attention of B texts, which raises scores (`raised`).
+    """
     chosen = torch.zeros_like(table["kind"], dtype=torch.bool)
     for candidates, k in candidate_pools(table, budget, pool):
-        chosen |= top(scores, candidates, k)
+        chosen |= top(scores if focus is None else raised(scores, candidates, focus), candidates, k)
     return chosen
+
+
+def raised(scores: Tensor, candidates: Tensor, focus: Tensor) -> Tensor:
+    """Scores [rows, N], each times the attention of the text that attends most to the entry, as a multiple of that
+    text's mean over the candidates. ``focus`` [B, N]; NaN counts as no attention. What else was tried: bench/LOG.md."""
+    among = focus.nan_to_num(0.0).masked_fill(~candidates.any(0), 0.0)
+    mean = among.sum(1, keepdim=True) / candidates.any(0).sum().clamp(min=1)
+    return scores * (among / mean.clamp(min=1e-30)).amax(0)
 
 
 def kept_indices(

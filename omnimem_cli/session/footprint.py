@@ -22,6 +22,8 @@ from omnimem_cli.session.look import look_plan
 from omnimem_cli.session.transients import (
     asking_bytes,
     copied_bytes,
+    focus_bytes,
+    focus_tokens,
     observed_bytes,
     question_bytes_in_flight,
     question_tokens_in_flight,
@@ -175,8 +177,11 @@ def _transient_bytes_of(
         windows = shape.layers * shape.whole_kv_bytes * (chunk + window) if window else 0
         return asking + max(windows, observed)  # evidence of windows is not observed
 
+    focus = focus_tokens(settings.focus)
+
     def encoded(chunk: int) -> int:
-        return max(transient_bytes(sizes, plan, chunk, itemsize, stride) for plan in plans)
+        watching = max(transient_bytes(sizes, plan, chunk + focus, itemsize, stride) for plan in plans)
+        return watching + focus_bytes(sizes, focus)
 
     return lambda chunk: max(encoded(chunk), asked(chunk)) + held
 

@@ -4,6 +4,7 @@ Knows settings, a plan of the media and the decoder's geometry; loads nothing an
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
@@ -12,8 +13,9 @@ from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.media.segment import Media
 from omnimem_cli.media.stills import Stills
 from omnimem_cli.memory.budget import Geometry, LayerBudget, even_budgets, fit_plan
+from omnimem_cli.memory.focus import FocusedMemory
 from omnimem_cli.memory.memory import Memory
-from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.policies import check_focus, make_policy
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.repositioning import make_position_map
 from omnimem_cli.memory.store import WHOLE_BITS
@@ -53,18 +55,24 @@ class WatchConfig:
     positions: str = "keep"
     evidence_rule: EvidenceRule | None = None
     kv_bits: int = WHOLE_BITS
+    focus: tuple[str, ...] = ()
 
     def memory(self, stream: Stream) -> Memory:
         """An empty memory of this shape."""
-        return new_memory(stream, self.policy, self.budgets, self.positions, self.kv_bits)
+        return new_memory(stream, self.policy, self.budgets, self.positions, self.kv_bits, self.focus)
 
 
 def new_memory(
-    stream: Stream, policy: Policy, budgets: list[LayerBudget], positions: str, kv_bits: int = WHOLE_BITS
+    stream: Stream,
+    policy: Policy,
+    budgets: list[LayerBudget],
+    positions: str,
+    kv_bits: int = WHOLE_BITS,
+    focus: tuple[str, ...] = (),
 ) -> Memory:
-    """An empty memory of a stream's model; a policy that asks the model something asks by ``stream``."""
+    """An empty memory of a stream's model; a policy or a focus that asks the model something asks by ``stream``."""
     adapter = stream.adapter
-    return Memory(
+    return (partial(FocusedMemory, focus) if focus else Memory)(
         adapter.decoder,
         policy,
         budgets,
@@ -86,6 +94,8 @@ def size_memory(
     the prefix alone exceeds and for bytes that nothing would hold. No weight is read.
     """
     policy = make_policy(settings.policy)
+    if settings.focus:
+        check_focus(policy)
     budget = settings.budget or Budget(adapter.row.budget)
     if budget.entries is None and policy.keeps_all_text and plan.whole_text_tokens is None:
         raise DoesNotFitError(
@@ -109,6 +119,7 @@ def size_memory(
         positions=settings.positions,
         evidence_rule=calibrated and calibrated.evidence,
         kv_bits=settings.kv_bits,
+        focus=settings.focus,
     )
 
 

@@ -5,6 +5,7 @@ compare them with what is really alive. Knows configs and shapes; knows no budge
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedConfig
@@ -21,6 +22,9 @@ from omnimem_cli.session.evidence import EIGHTHS
 
 QUESTIONS, QUESTION_TOKENS = 16, 256
 """Most questions that are asked at once, and the tokens that one of a preset may take."""
+
+FRAME_TOKENS = 32
+"""Of the chat template around a question: closing marks, roles."""
 
 MEL_RATE, BINS = 100, 128  # mel frames per second, and values of each
 HALF = 2  # bytes of the float16 in which attention by time is held
@@ -80,6 +84,16 @@ def transient_bytes(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int, str
     scores = 2 * w.heads * BLOCK * WIDE // stride  # of one block of keys, while the last one's are still there
     fed = 2 + 3 * w.deepstack  # by segment and joined; features once more, those of the picture alone
     return fed * chunk_tokens * w.hidden * itemsize + max(encoders, _layer(w, chunk_tokens, itemsize, scores))
+
+
+def focus_tokens(texts: Sequence[str]) -> int:
+    """The most tokens of a focus, which go through the decoder with every chunk: a token is at least a byte."""
+    return len(texts) * (FRAME_TOKENS + max(len(text.encode()) for text in texts)) if texts else 0
+
+
+def focus_bytes(w: Widths, tokens: int) -> int:
+    """What the ``tokens`` of a focus pay to one block of entries, while that of the last one is still there."""
+    return 2 * tokens * w.heads * BLOCK * WIDE
 
 
 def question_tokens_in_flight(answer_tokens: int) -> int:

@@ -11,6 +11,7 @@ import torch
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.bench import needle
 from omnimem_cli.bench.generated_stream import facts_of, open_video, segments_of
 from omnimem_cli.bench.intervals import design_effect, interval, wilson
 from omnimem_cli.bench.needle import Needle, asked_about, bench_needle, entries_within
@@ -77,6 +78,19 @@ def test_bits_hold_for_every_policy_of_a_table(tiny_adapter):
     for name in names:
         entries = [entries_within(100_000, video, with_variant(SMALL, each)) for each in (name, name.split(":")[0])]
         assert entries[0] > 1.5 * entries[1] and rows[name]["bytes"] <= rows["uniform"]["bytes"] * 1.2
+
+
+def test_with_the_questions_as_focus_every_question_has_its_watch_and_the_table_says_so(tiny_adapter, monkeypatch):
+    focuses, size = [], needle.size_memory
+    monkeypatch.setattr(needle, "size_memory", lambda one, *more: focuses.append(one.focus) or size(one, *more))
+    wanted = replace(NEEDLE, policies=["omnimem", "full"], budgets=["1/4"], videos=1)
+    one = bench_needle(tiny_adapter, wanted, SMALL, lambda _: None)
+    assert set(focuses) == {()} and "was about" not in needle_table(one)
+    focuses.clear()
+    other = bench_needle(tiny_adapter, replace(wanted, focus_questions=True), SMALL, lambda _: None)
+    assert focuses[0] == () and all(focuses[1:]), "full is about nothing, then every watch about its question"
+    assert [row["n"] for row in one["rows"]] == [row["n"] for row in other["rows"]] and other["over"] == []
+    assert len(focuses) > other["rows"][0]["n"] and "every watch was about its question" in needle_table(other)
 
 
 @pytest.mark.parametrize("name", ["omnimem:bits=5", "omnimem:bits=", "omnimem:bits=8:bits=4", "none:bits=8"])

@@ -137,6 +137,36 @@ def test_the_bits_of_the_memory_reach_the_watch_from_flag_and_config(fake: FakeR
     assert "Choose from 16, 8, 4" in capsys.readouterr().err
 
 
+def test_a_focus_reaches_the_watch_and_is_work_of_its_own(fake: FakeRun):
+    media("a.mp4")
+    for more in ([], ["--focus", "budget decisions"], ["--focus", "budget decisions"], ["--focus", "cats"]):
+        assert omnimem("summarize", "a.mp4", *more) == 0
+    assert [settings.focus for settings in fake.settings] == [(), ("budget decisions",), ("cats",)]
+
+
+@pytest.mark.parametrize("command", ["ask", "watch"])
+def test_the_questions_can_be_what_a_watch_is_about(command, fake: FakeRun):
+    media("a.mp4")
+    omnimem(command, "a.mp4", "-Q", "Who speaks?", "-Q", "Why?", "--focus-questions")
+    assert [settings.focus for settings in fake.settings] == [("Who speaks?", "Why?")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["summarize", "a.mp4", "--focus", " "], "--focus is empty"),
+        (["summarize", "a.mp4", "--focus", "x", "--policy", "streammem"], "omnimem, salience"),
+        (["ask", "a.mp4", "-Q", "x", "--focus-questions", "--policy", "uniform"], "omnimem, salience"),
+        (["ask", "a.mp4", "-Q", "x", "--focus-questions", "--focus", "y"], "Use one of them"),
+        (["watch", "a.mp4", "--focus-questions"], "-Q TEXT or --preset"),
+    ],
+)
+def test_a_focus_that_cannot_be_is_2_before_any_work(arguments, said, fake: FakeRun, capsys):
+    media("a.mp4")
+    assert omnimem(*arguments) == 2
+    assert said in capsys.readouterr().err and fake.watched == []
+
+
 def test_no_input_is_2_so_that_an_empty_variable_in_a_script_is_noticed(fake: FakeRun, capsys):
     assert omnimem("summarize") == 2
     assert "omnimem summarize lecture.mp4" in capsys.readouterr().err

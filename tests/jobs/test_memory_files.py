@@ -58,6 +58,25 @@ def test_a_loaded_memory_answers_bit_for_bit_as_the_saved_one(policy, positions,
     check_same_answers(watched(clip, settings, tiny_adapter), tmp_path / "a.omnimem", tiny_adapter)
 
 
+def test_what_a_watch_was_about_is_in_its_facts_and_file_and_another_focus_is_another_memory(
+    clip, tiny_adapter, tmp_path
+):
+    settings = replace(SETTINGS, focus=("the budget", "who speaks"))
+    one = watched(clip, settings, tiny_adapter)
+    path = saved(one, tmp_path / "a.omnimem")
+    assert one.facts["memory"]["focus"] == read_header(path)["settings"]["focus"] == ["the budget", "who speaks"]
+    check_same_answers(one, path, tiny_adapter)
+    again = loaded(path, tiny_adapter)
+    assert again.settings.focus == again.session.memory.focus == settings.focus
+    assert loaded(path, tiny_adapter, settings).settings.focus == settings.focus
+    with pytest.raises(UsageError, match="--focus"):
+        loaded(path, tiny_adapter, replace(settings, focus=("cats",)))
+    digest = one.facts["input"]["digest"]
+    same = [recall.is_memory_of(path, digest, {"name": MODEL["name"]}, each) for each in (settings, SETTINGS)]
+    assert same == [True, False]
+    assert "focus" not in watched(clip, SETTINGS, tiny_adapter).facts["memory"]
+
+
 def test_a_loaded_memory_has_the_evidence_rule_of_its_watch(clip, tiny_adapter, tmp_path):
     plan = tmp_path / "plan.json"
     rule = {"heads": [[1, 0], [3, 2]], "least_score": 0.0}

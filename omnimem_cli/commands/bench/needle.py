@@ -40,6 +40,10 @@ def needle(
         float | None, option(MODEL, "--seconds S", "Stretch the videos to this length with a few long slides and gaps.")
     ] = None,
     mp4: Annotated[bool, option(ADVANCED, "--mp4", "Write, probe and decode real files on the way.")] = False,
+    focus_questions: Annotated[
+        bool,
+        option(ADVANCED, "--focus-questions", "Watch once per question, about it: no figure to set beside others."),
+    ] = False,
     plot: Annotated[str, option(OUTPUT, "--plot FILE", "Where the plot goes; '' for none.")] = "needle.svg",
     seed: Seed = EVALUATION_SEED,
     *,
@@ -52,7 +56,7 @@ def needle(
     from omnimem_cli.bench.tables import needle_table
 
     _check_plot(plot)
-    wanted = Needle(policy_names(policies, LOOK), shares(budgets), videos, seed, events, seconds, mp4)
+    wanted = Needle(policy_names(policies, LOOK), shares(budgets), videos, seed, events, seconds, mp4, focus_questions)
     adapter = load_model(settings)
     result = options.measure("needle", lambda report: bench_needle(adapter, wanted, settings, report), needle_table)
     if plot:

@@ -50,6 +50,14 @@ def make_policy(text: str) -> Policy:
         raise UsageError(f"Policy {name}: {error}.") from None
 
 
+def check_focus(policy: Policy) -> None:
+    """Raise UsageError for a policy that has no use for a focus."""
+    if not policy.takes_focus:
+        able = ", ".join(name for name, kind in POLICIES.items() if kind.takes_focus)
+        name = next(name for name, kind in POLICIES.items() if kind is type(policy))
+        raise UsageError(f"Policy {name} cannot follow a focus.", f"Drop the focus, or use one of: {able}.")
+
+
 def _convert(name: str, key: str, value: str, kind: type):
     try:
         if kind is bool:

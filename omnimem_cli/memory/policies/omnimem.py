@@ -36,6 +36,7 @@ class OmniMem(BoundedPolicy):
     pool: str = "split"
 
     needs_hidden: ClassVar[bool] = True
+    takes_focus: ClassVar[bool] = True
     choices: ClassVar = {
         "score": ("paper", "code"),
         "heads": ("exact", "averaged"),
@@ -59,7 +60,7 @@ class OmniMem(BoundedPolicy):
 
     def on_layer(self, view: LayerView) -> Kept:
         """Score memory and chunk together, keep the best of each kind."""
-        media = keep_media(view.table, self.scores(view), view.budget, self.pool)
+        media = keep_media(view.table, self.scores(view), view.budget, self.pool, view.focus)
         return kept_indices(view.table, media, text="all" if self.keeps_all_text else "grouped")
 
     def scores(self, view: LayerView) -> Tensor:

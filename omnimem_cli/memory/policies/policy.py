@@ -25,7 +25,7 @@ class LayerView:
     """One layer right after its attention. Keys are post-rotary; ``table`` covers [memory; chunk], N = m + n rows.
 
     queries [1, H, n, d]; lse fp32 [1, H, n]; chunk_keys, chunk_values [1, G, n, d]; hidden [n, D] is the layer's input
-    (None unless required).
+    (None unless required). focus fp32 [B, N]: attention that each text of the user's focus pays (None without one).
     """
 
     layer: int
@@ -38,6 +38,7 @@ class LayerView:
     table: Table
     budget: LayerBudget
     scaling: float
+    focus: Tensor | None = None
 
     @property
     def held(self) -> int:
@@ -109,6 +110,7 @@ class Policy:
     per_head: ClassVar[bool] = False  # entries are chosen per KV head
     needs_hidden: ClassVar[bool] = False  # the policy reads LayerView.hidden
     per_chunk: ClassVar[bool] = False
+    takes_focus: ClassVar[bool] = False  # the policy counts LayerView.focus
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     @property
