@@ -14,7 +14,7 @@ from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.jobs.watched import Watched, taken_by
-from omnimem_cli.media.decode import Source
+from omnimem_cli.media.decode import Source, segments_ahead
 from omnimem_cli.memory.distribution import distribution
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Stream
@@ -56,7 +56,9 @@ def watch_one(
     reading = run.reading | ({} if before is None else run.rest(session))
     if saved is not None:
         reading["first_segment"] = run.resume(session, saved)
-    with Source(prepared.media, prepared.plan.format, **reading) as source:
+    form = prepared.plan.format
+    ahead = segments_ahead(form, session.segments_per_chunk)
+    with Source(prepared.media, form, queue=ahead, **reading) as source:
         for chunk_end, segments in session.watch(source):
             task.on_chunk(session, chunk_end, segments)
             if checkpoint is not None and not chunk_end.last and checkpoint.due():

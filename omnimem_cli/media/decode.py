@@ -13,6 +13,19 @@ from types import TracebackType
 from omnimem_cli.media.decoder_thread import DecoderThread
 from omnimem_cli.media.segment import Format, Media, Segment
 
+AHEAD_BYTES = 256 << 20
+"""The most bytes of host memory that decoded segments may take while they wait: two chunks of 16,384 visual tokens take
+about 200 MiB, at the 4,700 to 6,100 bytes of pixels that a token stands for."""
+LEAST_AHEAD = 3  # segments, however large they are
+
+
+def segments_ahead(format: Format, per_chunk: int) -> int:
+    """Segments to decode ahead of a consumer that takes ``per_chunk`` at once: two chunks, within `AHEAD_BYTES`.
+
+    While the model works on one chunk the next one is decoded; the second evens out what takes longer than usual.
+    """
+    return max(LEAST_AHEAD, min(2 * per_chunk, AHEAD_BYTES // format.segment_bytes))
+
 
 class Source:
     """Iterates over the segments of a range. A context manager; leaving it ends ffmpeg and the thread.
@@ -22,7 +35,8 @@ class Source:
     the range, equal to the k-th of an unbroken run. Iterating raises InputError when the source stalls or
     nothing could be decoded.
 
-    ``decode_s``: seconds the consumer waited for segments. ``warnings``: {"code", "message"} dicts, complete when
+    ``decode_s``: seconds the consumer waited for segments; ``busy_s``: seconds that decoding took, whether anyone
+    waited or not; final when the iteration has ended. ``warnings``: {"code", "message"} dicts, complete when
     the iteration has ended.
     """
 
@@ -33,7 +47,7 @@ class Source:
         *,
         start_s: float | None = None,
         end_s: float | None = None,
-        queue: int = 3,
+        queue: int = LEAST_AHEAD,
         stall_s: float = 60.0,
         first_segment: int = 0,
     ):
@@ -70,6 +84,11 @@ class Source:
             raise item
         self.warnings += self._decoder.warnings
         raise StopIteration
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the decoding thread has worked, waiting for ffmpeg included and for room in the queue not."""
+        return self._decoder.busy_s
 
     def close(self) -> None:
         """End decoding and reap everything. Harmless when called again."""

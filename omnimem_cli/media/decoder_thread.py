@@ -6,6 +6,7 @@ Knows how long a segment is, what is in it, and what of it was missing. Knows no
 import math
 import queue as queues
 import threading
+import time
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import TypeVar
@@ -30,7 +31,8 @@ class DecoderThread:
     long ffmpeg may deliver nothing. ``first_segment``: index of the first segment. ``ahead``: length of the queue.
 
     ``queue``: segments, then None, or the exception that ended the thread. ``warnings``: {"code", "message"} dicts,
-    complete when None is on the queue. The consumer shares nothing else with the thread.
+    complete when None is on the queue. ``busy_s``: seconds until then in which it did not wait for room in the queue.
+    The consumer shares nothing else with the thread.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class DecoderThread:
     ):
         self.queue: queues.Queue[Segment | Exception | None] = queues.Queue(maxsize=ahead)
         self.warnings: list[dict] = []
+        self.busy_s = 0.0
+        self._resumed = 0.0  # when it last began to work, on the clock of time.monotonic
         self._media = media
         self._layout = layout
         self._start_s = start_s
@@ -65,6 +69,7 @@ class DecoderThread:
 
     def run(self) -> None:
         """Decode to the end of the range, until ``stop``, or until an error: the body of the thread."""
+        self._resumed = time.monotonic()
         try:
             with self._stack:
                 self._produce(*self._open())
@@ -73,11 +78,14 @@ class DecoderThread:
             self._put(error)
 
     def _put(self, item: Segment | Exception | None) -> None:
+        self.busy_s += time.monotonic() - self._resumed
         while not self._stopped.is_set():
             try:
-                return self.queue.put(item, timeout=0.1)
+                self.queue.put(item, timeout=0.1)
+                break
             except queues.Full:
                 continue
+        self._resumed = time.monotonic()
 
     def _open(self) -> tuple[FrameReader | None, SampleReader | None]:
         if self._media.origin_s is None:

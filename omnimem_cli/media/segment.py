@@ -4,6 +4,7 @@ Knows numpy arrays and seconds; knows no model and no ffmpeg. All times are seco
 of the file (the container's start time is subtracted, so the first stream to start begins at about 0).
 """
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -143,6 +144,12 @@ class Format:
     height: int
     sample_rate: int = SAMPLE_RATE
     lookahead: int = 0
+
+    @property
+    def segment_bytes(self) -> int:
+        """The most bytes of a segment: its frames, its samples and those after its end."""
+        frames = math.ceil(self.fps * self.segment_s) * self.height * self.width * 3
+        return frames + 4 * (round(self.segment_s * self.sample_rate) + self.lookahead)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.media.decode import segments_ahead
 from omnimem_cli.media.segment import Media
 from omnimem_cli.memory.attention_by_time import LEAST_STEP_S, MOST_MOMENTS, Moments
 from omnimem_cli.memory.budget import Geometry
@@ -18,6 +19,7 @@ from omnimem_cli.memory.memory import geometry
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.store import WHOLE_BITS
 from omnimem_cli.models.adapter import Adapter, Plan
+from omnimem_cli.models.device import find_device
 from omnimem_cli.session.look import look_plan
 from omnimem_cli.session.transients import (
     asking_bytes,
@@ -183,7 +185,15 @@ def _transient_bytes_of(
         watching = max(transient_bytes(sizes, plan, chunk + focus, itemsize, stride) for plan in plans)
         return watching + focus_bytes(sizes, focus)
 
-    return lambda chunk: max(encoded(chunk), asked(chunk)) + held
+    def decoded(chunk: int) -> int:
+        """Segments of the watch that wait behind a chunk, where the model runs in the same memory."""
+        if find_device(settings.device).type != "cpu":  # an outline's own device says nothing
+            return 0
+        form, each, whole = plans[0].format, max(plans[0].tokens_per_segment, 1), _tokens(media, plans[0])
+        left = math.inf if whole is None else max(0, whole - chunk) // each
+        return min(segments_ahead(form, chunk // each), left) * form.segment_bytes
+
+    return lambda chunk: max(encoded(chunk) + decoded(chunk), asked(chunk)) + held
 
 
 def _reading_bytes_of(settings: Settings, adapter: Adapter) -> Callable[[int, int], int]:
