@@ -6,7 +6,7 @@ from fractions import Fraction
 from omnimem_cli.base.sizes import format_bytes
 
 MINUTES_SHOWN = (1, 2, 5, 10, 20, 30, 60, 90, 120, 180)
-_RATES = ("video_seconds_per_second", "with_decoding", "tokens_per_second")
+_RATES = ("video_seconds_per_second", "tokens_per_second")
 _SIZES = {
     "bytes": "memory",
     "peak_bytes": "peak in a chunk",
@@ -163,10 +163,11 @@ def throughput_table(result: dict) -> str:
     shares = [(*_named(r), *(f"{share:.1%}" for share in r["shares"].values())) for r in rows]
     sizes = [(*_named(r), *(format_bytes(r[name]) if r[name] else "" for name in _SIZES if name in r)) for r in rows]
     parts = [
-        text_table(("policy", "minutes", "video s/s", "with decoding", "tokens/s", "of matmul rate"), rates),
+        text_table(("policy", "minutes", "video s/s", "tokens/s", "of matmul rate"), rates),
         text_table(("policy", "minutes", "decode", "encoders", "prefill", "scoring"), shares),
         text_table(("policy", "minutes", *(_SIZES[name] for name in _SIZES if name in rows[0])), sizes) if rows else "",
         text_table(("policy", "minutes", "first token", "tokens/s of 1", "of 32"), [_answering(r) for r in rows]),
+        text_table(("from a file", "video s/s", "decoding", "model", "both", "hidden"), _from_files(rows)),
     ]
     ended = [f"{s['policy']} stopped after {s['at_s']:g} s of video: {s['why']}" for s in result["stopped"]]
     place = f"{result['model']} with random weights, {result['dtype']}, {result['device_name']}"
@@ -181,6 +182,16 @@ def _named(row: dict) -> tuple[str, str]:
 def _answering(row: dict) -> tuple[str, ...]:
     rates = (f"{row[f'answer_tokens_per_second_{count}']:g}" for count in (1, 32))
     return (*_named(row), f"{row['first_token_s']:.3f} s", *rates)
+
+
+def _from_files(rows: Sequence[dict]) -> list[tuple[str, ...]]:
+    """One line per policy: a watch that decodes on the way."""
+    found = {row["policy"]: row["decoded_watch"] for row in rows}
+    stages = ("decode_s", "model_s", "wall_s")
+    return [
+        (policy, f"{d['video_s'] / d['wall_s']:.3g}", *(f"{d[stage]:.2f} s" for stage in stages), f"{d['hidden']:.0%}")
+        for policy, d in found.items()
+    ]
 
 
 def _sizes(row: dict, *names: str) -> tuple[str, ...]:

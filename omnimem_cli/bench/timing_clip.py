@@ -58,7 +58,7 @@ def make_clip(adapter: Adapter, length_s: float, options: WatchOptions) -> Clip:
     """Write and decode a clip for a video of ``length_s``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        _write(path, min(CLIP_S, length_s))
+        write_clip(path, min(CLIP_S, length_s))
         file = probe(str(path))
         media = _lasting(file, length_s)
         plan = adapter.plan(media, options)
@@ -68,7 +68,7 @@ def make_clip(adapter: Adapter, length_s: float, options: WatchOptions) -> Clip:
     return Clip(media, plan, segments, length_s, whole_s / min(seconds for _, seconds in runs))
 
 
-def _write(path: Path, seconds: float) -> None:
+def write_clip(path: Path, seconds: float) -> None:
     """H.264 of a moving test picture, AAC of noise. Raises subprocess.CalledProcessError where ffmpeg fails."""
     command = [ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", "-i", f"testsrc2=size={SIZE}:rate={FPS}"]
     command += ["-f", "lavfi", "-i", f"anoisesrc=sample_rate={SAMPLE_RATE}:amplitude=0.3:seed=1", "-t", f"{seconds:g}"]

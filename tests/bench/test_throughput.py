@@ -22,6 +22,8 @@ from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops
 from omnimem_cli.bench.tables import throughput_table
 from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
 from omnimem_cli.bench.timing_clip import make_clip
+from omnimem_cli.media.decode import Source
+from omnimem_cli.media.decoder_thread import DecoderThread
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.dummy import random_adapter
@@ -73,7 +75,10 @@ def test_a_policy_is_read_at_every_length(adapter, same_clip, clip):
     for row in rows:
         assert list(row["shares"]) == STAGES and sum(row["shares"].values()) == pytest.approx(1, abs=1e-3)
         assert 60 * row["minutes"] <= row["video_s"] < 60 * row["minutes"] + 8 and row["first_token_s"] > 0
-        assert row["with_decoding"] <= row["video_seconds_per_second"] and row["rss_peak_bytes"] > 2**20
+        assert row["rss_peak_bytes"] > 2**20
+        decoded = row["decoded_watch"]
+        assert max(decoded["decode_s"], decoded["model_s"]) <= decoded["wall_s"] and 0 <= decoded["hidden"] <= 1
+        assert 10 <= decoded["video_s"] <= 24.5
     bounded, whole, carried = rows[1::2]
     assert bounded["tokens"] == whole["tokens"] > rows[0]["tokens"]
     assert bounded["bytes"] < whole["bytes"] and whole["shares"]["scoring"] < bounded["shares"]["scoring"]
@@ -96,6 +101,24 @@ def test_every_family_is_read(tmp_path, monkeypatch, family, make):
     assert [r["policy"] for r in result["rows"]] == ["omnimem", CARRY] and result["stopped"] == []
     for row in result["rows"]:
         assert row["video_s"] >= 20 and row["flops"] > 0 and row["shares"]["encode"] > 0
+
+
+class TakingTurns(Source):
+    """Decodes all of its input before it hands out the first segment."""
+
+    def __iter__(self):
+        yield from list(iter(super().__next__, None))
+
+
+def test_decoding_and_model_that_take_turns_are_told_as_not_hidden(adapter, same_clip, monkeypatch):
+    encode, segment = QwenOmniStream.encode, DecoderThread._segment
+    monkeypatch.setattr(QwenOmniStream, "encode", lambda self, s: (time.sleep(0.1 * len(s)), encode(self, s))[1])
+    monkeypatch.setattr(DecoderThread, "_segment", lambda *args: (time.sleep(0.1), segment(*args))[1])
+    hidden = []
+    for source in (Source, TakingTurns):
+        monkeypatch.setattr("omnimem_cli.bench.decoded_watch.Source", source)
+        hidden.append(bench(adapter, ["full"], [0.4])["rows"][0]["decoded_watch"]["hidden"])
+    assert hidden[1] < 0.1 < 0.3 < hidden[0]
 
 
 def test_time_in_an_encoder_is_the_encoders(adapter, same_clip, monkeypatch):
@@ -159,7 +182,7 @@ def test_no_policys_memory_stands_beside_the_next_ones(adapter, same_clip, monke
         bench(adapter, ["full", "omnimem", CARRY], [0.1])
     finally:
         gc.enable()
-    assert standing == [0] * 6
+    assert standing == [0] * 9
 
 
 def test_the_command_needs_no_weights_and_refuses_a_wrong_length(tiny_folder, same_clip):
