@@ -235,6 +235,13 @@ def _share_right(row: dict, kind: str) -> str:
     return f"{found['right']:.0%} of {found['n']}" if found else "-"
 
 
+def text_bits_table(result: dict) -> str:
+    """One line per number of bits."""
+    rows = [(str(r["bits"]), f"{r['perplexity']:.3f}", f"{r['found']} of {r['needles']}") for r in result["rows"]]
+    note = f"{result['model']}, {result['windows']} windows of {result['tokens']} tokens"
+    return text_table(("bits", "perplexity", "hidden numbers found"), rows) + "\n\n" + note
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in plain text: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

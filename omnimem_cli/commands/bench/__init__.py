@@ -2,8 +2,8 @@
 
 import typer
 
-from omnimem_cli.commands.bench import evidence, fuzz, memory, needle, overlap, recall, speed
+from omnimem_cli.commands.bench import evidence, fuzz, memory, needle, overlap, recall, speed, text_bits
 
 app = typer.Typer(help="Measure policies: accuracy, speed, memory.", no_args_is_help=True)
-for command in (memory, needle, recall, evidence, speed, overlap, fuzz):
+for command in (memory, needle, recall, evidence, speed, overlap, fuzz, text_bits):
     command.register(app)
