@@ -96,17 +96,30 @@ class SecondLook:
         taken: set[int] = set()
         for start_s, end_s in attention.strongest():
             both = taken | self._segments(start_s - MARGIN_S, end_s + MARGIN_S)
-            if taken and len(both) > most:
-                break
-            taken = both
+            if not taken or len(both) <= most:
+                taken = both
+        if taken and share == ROUNDS[-1]:
+            taken |= self._newest(most - len(taken), taken)
         return runs(sorted(taken))
+
+    def _newest(self, count: int, taken: set[int]) -> set[int]:
+        """The last ``count`` segments that are not taken.
+
+        The fewest tokens have attended to them, so that what the memory keeps of the end is chosen with the least care.
+        """
+        return set([index for index in reversed(range(self._end)) if index not in taken][: max(count, 0)])
+
+    @property
+    def _end(self) -> int:
+        """The segment after the last that was watched."""
+        return math.ceil((self._session.end_s - self._begin_s) / self._plan.format.segment_s)
 
     def _segments(self, start_s: float, end_s: float) -> set[int]:
         """Those that overlap video time [start_s, end_s)."""
         segment_s = self._plan.format.segment_s
         first = max(0, math.floor((start_s - self._begin_s) / segment_s))
-        end = math.ceil((min(end_s, self._session.end_s) - self._begin_s) / segment_s)
-        return set(range(first, end)[: self._most])
+        end = math.ceil((end_s - self._begin_s) / segment_s)
+        return set(range(first, min(end, self._end))[: self._most])
 
     def _groups(self, rows: Sequence[int], stretches: dict[int, list[Stretch]]) -> Iterator[list[int]]:
         """Neighbouring rows whose stretches may be held at once."""

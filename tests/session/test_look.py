@@ -61,6 +61,10 @@ class Asking:
         return [reply for _ in rows]
 
 
+def segments_in(stretches) -> set[int]:
+    return {index for first, last in stretches for index in range(first, last + 1)}
+
+
 def test_the_strongest_moments_come_first_and_the_rest_only_where_they_show_nothing():
     found, nothing = answer([40]), answer([40, *range(0, 30, 3)], score=0.2)
     asking = Asking(found)
@@ -105,9 +109,15 @@ def test_an_answer_that_the_model_is_not_sure_of_is_not_the_last_word():
 
 def test_the_second_round_looks_where_the_answer_after_the_first_points():
     asking = Asking(answer([80, 40], score=0.2))
-    (looked,) = looking().again([answer([40])], asking)
-    assert [stretches[0] for _, stretches in asking.rounds] == [[(19, 20)], [(19, 20), (39, 40)]]
-    assert looked.spans == [(38.0, 42.0), (78.0, 82.0)]
+    looking().again([answer([40])], asking)
+    (first,), (second,) = (stretches for _, stretches in asking.rounds)
+    assert first == [(19, 20)] and {19, 20, 39, 40} <= segments_in(second)
+
+
+def test_what_the_second_round_has_left_goes_to_the_end_of_the_video():
+    asking = Asking(answer([40], score=0.2))
+    looking(most_s=20.0).again([answer([40])], asking)
+    assert segments_in(asking.rounds[1][1][0]) == {19, 20, *range(42, 50)}
 
 
 def test_an_answer_that_paid_nothing_beyond_the_usual_is_not_looked_at():
@@ -119,7 +129,7 @@ def test_an_answer_that_paid_nothing_beyond_the_usual_is_not_looked_at():
 def test_nothing_is_looked_at_beyond_the_end():
     asking = Asking(answer([98], score=0.2))
     (looked,) = looking(end_s=99.0).again([answer([98])], asking)
-    assert looked.spans == [(96.0, 99.0)]
+    assert looked.spans[-1] == (40.0, 99.0), "the half minute at the end, and no second more"
 
 
 def test_neighbouring_stretches_are_decoded_in_one_go():
