@@ -7,7 +7,6 @@ attention of every head to every second is held apart: of a model of 784 heads a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -168,7 +167,7 @@ def _observed(video: Video, session: Session, asked: list[Question]) -> Iterator
     for start in range(0, len(asked), QUESTIONS):
         batch = texts[start : start + QUESTIONS]
         each = [AttentionByTime([pair], moments) for pair in _pairs(session.adapter)]
-        answers = session.ask(batch, max_tokens=MAX_TOKENS, observer=partial(_show, each))
+        answers = session.ask(batch, max_tokens=MAX_TOKENS, observer=_Together(each))
         paid = torch.stack([head.tokens().cpu() for head in each], dim=2)
         lengths = [len(question) for question in session.stream.question(batch)]
         for row, (question, answer) in enumerate(zip(asked[start : start + QUESTIONS], answers, strict=True)):
@@ -178,10 +177,21 @@ def _observed(video: Video, session: Session, asked: list[Question]) -> Iterator
                 yield Observed(tokens, lengths[row], moments, event, video.duration_s)
 
 
-def _show(each: Sequence[AttentionByTime], *seen: object) -> None:
-    """One observer that is as many (`Observer`)."""
-    for observer in each:
-        observer(*seen)
+class _Together:
+    """One observer that is as many."""
+
+    def __init__(self, each: Sequence[AttentionByTime]):
+        self._each = each
+
+    def __call__(self, *seen: object) -> None:
+        """As `Observer`."""
+        for observer in self._each:
+            observer(*seen)
+
+    def took(self, tokens: int) -> None:
+        """As ``AttentionByTime.took``."""
+        for observer in self._each:
+            observer.took(tokens)
 
 
 def _checked(video: Video, session: Session, asked: list[Question], rule: EvidenceRule) -> list[Judged]:

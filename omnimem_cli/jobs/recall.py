@@ -169,7 +169,7 @@ def _opened(adapter: "Adapter", settings: Settings, header: dict) -> "Watched":
     from omnimem_cli.memory.budget import LayerBudget
     from omnimem_cli.memory.policies import make_policy
     from omnimem_cli.models.adapter import Plan
-    from omnimem_cli.session.answering import Sampling
+    from omnimem_cli.session.choice import Sampling
     from omnimem_cli.session.plan_file import EvidenceRule
     from omnimem_cli.session.session import Session
     from omnimem_cli.session.sizing import new_memory, stills_of

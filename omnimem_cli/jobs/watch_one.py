@@ -21,8 +21,8 @@ from omnimem_cli.models.adapter import Adapter, Stream
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.coverage import coverage, media_warnings
 from omnimem_cli.results.result import deaf_warnings, dropped_warnings, input_facts, position_warnings
-from omnimem_cli.session.answering import Sampling
 from omnimem_cli.session.audio_scan import scan_audio
+from omnimem_cli.session.choice import Sampling
 from omnimem_cli.session.preflight import Prepared, stall_s
 from omnimem_cli.session.session import Session, StageTimes
 from omnimem_cli.session.sizing import stills_of

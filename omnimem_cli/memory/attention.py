@@ -8,7 +8,7 @@ first query (a square causal block). So no kernel ever needs a lower-right causa
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.attention_kernels import best_kernel, merge, softmax_values
+from omnimem_cli.memory.attention_kernels import best_biased_kernel, best_kernel, merge, softmax_values
 
 NAME = "omnimem"
 ROWS = 256  # queries per block of a masked tail; bounds its scores to B * H * ROWS * m
@@ -39,6 +39,14 @@ def attend_masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tens
     parts = [_masked(rows, keys, values, scaling, seen) for rows, seen in blocks]
     out, lse = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
     return out.to(q.dtype), lse
+
+
+def attend_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``attend`` of one query [B, H, 1, d] per row, with ``bias`` [B, 1, 1, m]: 0, or -inf at what a row does not
+    see. Every row sees at least one key."""
+    kernel = best_biased_kernel(q.device, q.dtype, q.shape[-1])
+    folded, lse = kernel(fold_groups(q, k.shape[1]), k, v, scaling, bias)
+    return folded.reshape(q.shape), lse.reshape(q.shape[:3])
 
 
 def _masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tensor) -> tuple[Tensor, Tensor]:

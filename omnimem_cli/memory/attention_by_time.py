@@ -18,7 +18,7 @@ from omnimem_cli.memory.tokens import AUDIO, VISUAL
 
 KINDS = {"visual": VISUAL, "audio": AUDIO}
 MOST_MOMENTS, LEAST_STEP_S = 512, 1.0
-AT_ONCE = 32  # tokens of an answer: on a GPU a token alone would cost as many launches
+AT_ONCE = 32  # tokens of an answer: on a GPU a token alone would cost as many launches to be summed
 
 
 @dataclass(frozen=True)
@@ -49,44 +49,86 @@ class Moments:
         return place
 
 
+@dataclass
+class _Waiting:
+    """What a layer's tokens of an answer need to be summed later: queries [B, h, AT_ONCE, d], lse [B, h, AT_ONCE]."""
+
+    q: Tensor
+    lse: Tensor
+    store: Entries
+    scaling: float
+
+
 class AttentionByTime:
-    """Mean over ``heads``, pairs of layer and query head, of the attention that each token pays to each moment."""
+    """Mean over ``heads``, pairs of layer and query head, of the attention that each token pays to each moment.
+
+    A text is summed at once. The tokens of an answer wait in buffers of a fixed size, so that seeing one is the same
+    operations every time; ``took`` says how many have come, and sums them when the buffers are full.
+    """
 
     def __init__(self, heads: Iterable[tuple[int, int]], moments: Moments):
         self.moments, self.heads = moments, defaultdict(list)
         for layer, head in heads:
             self.heads[layer].append(head)
-        self._waiting: dict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        self._work: dict[int, tuple[Entries, int, float]] = {}
-        self._summed: dict[int, int] = defaultdict(int)  # blocks of tokens that a layer has added to ``_blocks``
-        self._blocks: list[Tensor] = []
+        self._last = max(self.heads)
+        self._index: dict[int, Tensor] = {}  # heads on the device
+        self._waiting: dict[int, _Waiting] = {}
+        self._of = 0  # query heads of a layer
+        self._slot: Tensor | None = None  # int64 [1]: where the next token waits
+        self._count = 0  # tokens that wait
+        self._blocks: list[Tensor] = []  # of tokens [B, n, places]
 
     def __call__(self, layer: int, q: Tensor, lse: Tensor, store: Entries, scaling: float) -> None:
         """The next tokens of a layer (`Observer`)."""
         if layer not in self.heads:
             return
-        heads = self.heads[layer]
-        self._waiting[layer].append((q[:, heads], lse[:, heads]))
-        self._work[layer] = store, q.shape[1], scaling
-        if sum(part.shape[2] for part, _ in self._waiting[layer]) >= AT_ONCE:
-            self._sum(layer)
+        if layer not in self._index:
+            self._index[layer] = torch.tensor(self.heads[layer], device=q.device)
+            self._of, self._slot = q.shape[1], torch.zeros(1, dtype=torch.long, device=q.device)
+        q, lse = q.index_select(1, self._index[layer]), lse.index_select(1, self._index[layer])
+        if q.shape[2] == 1:
+            self._wait(layer, q, lse, store, scaling)
+        else:
+            self._add(layer, _Waiting(q, lse, store, scaling))
+
+    def took(self, tokens: int) -> None:
+        """So many tokens of every answer have come since the last time."""
+        self._count += tokens
+        if self._count + tokens > AT_ONCE:
+            self._sum()
 
     def tokens(self) -> Tensor:
         """What every token so far paid: fp16 [B, n, kinds, moments], kinds in the order of KINDS."""
-        for layer in self.heads:
-            self._sum(layer)
+        self._sum()
         return torch.cat(self._blocks, dim=1).unflatten(2, (len(KINDS), self.moments.count))
 
-    def _sum(self, layer: int) -> None:
-        """Add a layer's waiting tokens. All layers see the same tokens, so their blocks are equally long."""
-        if not self._waiting[layer]:
+    def _wait(self, layer: int, q: Tensor, lse: Tensor, store: Entries, scaling: float) -> None:
+        if layer not in self._waiting:
+            rows, heads, _, dim = q.shape
+            buffers = q.new_empty(rows, heads, AT_ONCE, dim), lse.new_empty(rows, heads, AT_ONCE)
+            self._waiting[layer] = _Waiting(*buffers, store, scaling)
+        waiting = self._waiting[layer]
+        waiting.q.index_copy_(2, self._slot, q)
+        waiting.lse.index_copy_(2, self._slot, lse)
+        if layer == self._last:
+            self._slot.add_(1)
+
+    def _sum(self) -> None:
+        """Add the tokens that wait."""
+        if not self._count:
             return
-        q, lse = (torch.cat(parts, dim=2) for parts in zip(*self._waiting.pop(layer), strict=True))
-        store, of, scaling = self._work[layer]
-        paid = store.attention_by_time(q, lse, self.heads[layer], of, scaling, self.moments)
+        for layer, all_of in self._waiting.items():
+            q, lse = all_of.q[:, :, : self._count], all_of.lse[:, :, : self._count]
+            self._add(layer, _Waiting(q, lse, all_of.store, all_of.scaling))
+        self._count = 0
+        self._slot.zero_()
+
+    def _add(self, layer: int, tokens: _Waiting) -> None:
+        """Add a layer's share of a block of tokens, which begins with the first layer that counts."""
+        heads = self.heads[layer]
+        paid = tokens.store.attention_by_time(tokens.q, tokens.lse, heads, self._of, tokens.scaling, self.moments)
         share = (paid / sum(map(len, self.heads.values()))).half()
-        block, self._summed[layer] = self._summed[layer], self._summed[layer] + 1
-        if block == len(self._blocks):
+        if layer == min(self.heads):
             self._blocks.append(share)
         else:
-            self._blocks[block] += share
+            self._blocks[-1] += share

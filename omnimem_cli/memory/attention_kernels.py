@@ -19,6 +19,8 @@ from torch.nn.attention import (
 )
 
 Kernel = Callable[[Tensor, Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
+BiasedKernel = Callable[[Tensor, Tensor, Tensor, float, Tensor], tuple[Tensor, Tensor]]
+"""As a kernel, with a bias [B, 1, 1, m] on the scores in place of an order: 0, or -inf where a key is not seen."""
 
 
 BLOCK = 1024  # keys per block of scores in plain torch: H * n * BLOCK of them at once
@@ -39,12 +41,17 @@ HEAD_DIMS = (64, 72, 80, 128)
 
 
 def merge(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """One attention from parts over disjoint keys: outputs weighted by exp(lse - total), in fp32."""
-    if len(parts) == 1:
-        return parts[0]
-    total = torch.stack([lse for _, lse in parts]).logsumexp(0)
-    out = sum(o.float() * (lse - total).exp()[..., None] for o, lse in parts)
-    return out.to(parts[0][0].dtype), total
+    """One attention from parts over disjoint keys, outputs weighted by exp(lse - total) in fp32: in the first's type.
+
+    Where no part has a key, what they hold (zeros and -inf).
+    """
+    out, lse = functools.reduce(_merge_two, parts)
+    return out.to(parts[0][0].dtype), lse
+
+
+def _merge_two(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    share = (one[1] - other[1]).nan_to_num_().sigmoid_()[..., None]
+    return torch.lerp(other[0].float(), one[0].float(), share), torch.logaddexp(one[1], other[1])
 
 
 def softmax_values(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,20 +102,58 @@ def _cuda_efficient(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: boo
 _FAST: dict[str, tuple[Kernel, ...]] = {"cpu": (_cpu_flash,), "cuda": (_cuda_flash, _cuda_efficient)}
 
 
-@functools.cache
+def reference_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """With ``bias`` [B, 1, 1, m] on the scores, of all queries at once, in plain torch, in fp32."""
+    scores = (q.float() * scaling) @ k.float().transpose(-1, -2) + bias.float()
+    out, lse = softmax_values(scores, v.float())
+    return out.to(q.dtype), lse
+
+
+def _cpu_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor) -> tuple[Tensor, Tensor]:
+    op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    out, lse = op(q, k, v, attn_mask=bias, scale=scaling)
+    return out, lse.float()
+
+
+def _cuda_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor) -> tuple[Tensor, Tensor]:
+    op = torch.ops.aten._scaled_dot_product_efficient_attention
+    out, lse, *_ = op(q, k, v, bias.expand(*q.shape[:3], -1), True, scale=scaling)
+    return out, lse[..., : q.shape[2]].float()
+
+
+_FAST_BIASED = {"cpu": (_cpu_biased,), "cuda": (_cuda_biased,)}
+
+
 def best_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> Kernel:
     """The first fast kernel that agrees with the portable one here. These are torch's private operators:
     their signature or the base of their logarithm may change with a version, so each is tried before it is trusted.
     """
+    return (*_FAST.get(device.type, ()), reference_kernel)[_fastest(device, dtype, head_dim, biased=False)]
+
+
+def best_biased_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> BiasedKernel:
+    """As ``best_kernel``, of the kernels that take a bias."""
+    return (*_FAST_BIASED.get(device.type, ()), reference_biased)[_fastest(device, dtype, head_dim, biased=True)]
+
+
+@torch.compiler.assume_constant_result
+def _fastest(device: torch.device, dtype: torch.dtype, head_dim: int, biased: bool) -> int:
+    return _proven(device, dtype, head_dim, biased)
+
+
+@functools.cache
+def _proven(device: torch.device, dtype: torch.dtype, head_dim: int, biased: bool) -> int:
+    """The place of the first kernel that proves right; that after the last where none does."""
     if device.type == "cuda":
         use_installed_flash(device)
-    kernels = _FAST.get(device.type, ())
-    for kernel in kernels:
-        if _matches_reference(kernel, device, dtype, head_dim):
-            return kernel
-    if kernels:
-        warnings.warn(f"no fast attention for {dtype} on {device}; the portable kernel is slower", stacklevel=3)
-    return reference_kernel
+    kernels, proof = (_FAST_BIASED, _matches_biased) if biased else (_FAST, _matches_reference)
+    tried = kernels.get(device.type, ())
+    for place, kernel in enumerate(tried):
+        if proof(kernel, device, dtype, head_dim):
+            return place
+    if tried:
+        warnings.warn(f"no fast attention for {dtype} on {device}; the portable kernel is slower", stacklevel=5)
+    return len(tried)
 
 
 @functools.cache
@@ -144,17 +189,27 @@ def _activates(name: str) -> bool:
 
 
 def _matches_reference(kernel: Kernel, device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    return all(_agree(kernel, reference_kernel, causal, device, dtype, head_dim) for causal in (False, True))
+
+
+def _matches_biased(kernel: BiasedKernel, device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    bias = torch.zeros(1, 1, 1, 40, dtype=dtype, device=device)
+    bias[..., ::3] = -torch.inf
+    return _agree(kernel, reference_biased, bias, device, dtype, head_dim)
+
+
+def _agree(
+    kernel: Callable, reference: Callable, last: bool | Tensor, device: torch.device, dtype: torch.dtype, head_dim: int
+) -> bool:
+    """Whether two kernels give the same of random tensors, ``last`` being their last argument."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = torch.randn(3, 1, 2, 40, head_dim, generator=generator).to(device, dtype)
     tolerance = 1e-4 if dtype == torch.float32 else 3e-2
     try:
-        for causal in (False, True):
-            ours, reference = kernel(q, k, v, 0.3, causal), reference_kernel(q, k, v, 0.3, causal)
-            if any((a.float() - b.float()).abs().max() > tolerance for a, b in zip(ours, reference, strict=True)):
-                return False
+        pairs = zip(kernel(q, k, v, 0.3, last), reference(q, k, v, 0.3, last), strict=True)
+        return all((a.float() - b.float()).abs().max() <= tolerance for a, b in pairs)
     except (RuntimeError, TypeError, ValueError, AssertionError):  # not built for this device, type or signature
         return False
-    return True
 
 
 LOG2_E = math.log2(math.e)  # powers of 2 are some three times as fast as powers of e on CPUs

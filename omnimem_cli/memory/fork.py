@@ -1,8 +1,8 @@
 """A fork of the memory: a batch of questions and their answers, all rows over one memory that is never copied.
 
-Knows the memory's stores (batch 1, shared by all rows) and a tail of text per row. Never changes the memory. Quantized
-stores are read layer by layer; from the second pass on, when an answer is written token by token, a fork holds as many
-of them dequantized as READ_BYTES allow.
+Knows the memory's stores (batch 1, shared by all rows) and a tail of text per row. Never changes the memory. A text
+enters by ``forward``, the tokens of an answer one by one by ``step``. Quantized stores are read layer by layer; for the
+steps a fork holds as many of them dequantized as READ_BYTES allow.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,17 +11,15 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from omnimem_cli.memory.attention import attend_masked
+from omnimem_cli.memory.attention import attend_biased, attend_masked
 from omnimem_cli.memory.attention_kernels import merge
-from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
+from omnimem_cli.memory.repositioning import PositionMap, TextPlacement
 from omnimem_cli.memory.several_stores import Entries
+from omnimem_cli.memory.tail import Tail
 from omnimem_cli.memory.tokens import TokenChunk
 
 Observer = Callable[[int, Tensor, Tensor, Entries, float], None]
 """Called per layer with (layer, queries [B, H, n, d], lse fp32 [B, H, n] over memory and tail, store, scaling)."""
-
-TAIL_STEP = 32
-"""A tail's buffers grow by so many tokens at a time, so that most tokens of an answer copy nothing."""
 
 READ_BYTES = 2**28
 """The most that a fork holds of dequantized entries."""
@@ -48,12 +46,12 @@ class Fork:
     def __init__(self, memory: Readable, stores: Sequence[Entries], starts: Tensor | None = None):
         self._memory, self._version = memory, memory.version
         self._stores, self._starts = list(stores), starts
-        self._room = READ_BYTES
-        self._tails = [_Tail() for _ in stores]
-        self._real: Tensor | None = None  # bool [B, t]: tail tokens that are not padding
-        self._visible: Tensor | None = None  # bool [B, n, t]: which of them the queries of this pass see
+        self._tail: Tail | None = None
+        self._placement: TextPlacement | None = None
+        self._visible: Tensor | None = None  # bool [B, n, t]: what the tokens of a text see of it; None: a step
         self._observer: Observer | None = None
-        self._placement: Placement | None = None
+        self._start = 0  # of a text, in the tail
+        self._reads_whole = False
 
     @torch.no_grad()
     def forward(
@@ -62,76 +60,78 @@ class Fork:
         """Hidden states [B, n, D] of the next n tokens of every row.
 
         embeds [B, n, D]; positions int64 [3, B, n] as the model's own rule counts them; real bool [B, n], False at
-        padding (default: all real).
+        padding (default: all real). ``observer``: of this pass and of the steps after it.
         """
         assert self._version == self._memory.version, "the memory moved on; ask a new fork"
-        new = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device) if real is None else real
-        self._real = new if self._real is None else torch.cat([self._real, new], dim=1)
-        self._visible = visible_tokens(self._real, embeds.shape[1])
+        rows, tokens, _ = embeds.shape
+        if self._tail is None:
+            self._tail = Tail(len(self._stores), rows, embeds.dtype, embeds.device)
+            self._placement = self._placed(embeds.device)
+        elif tokens == 1:
+            self.reserve(1)
+            self._observer = observer
+            return self.step(embeds, positions)
+        new = torch.ones(rows, tokens, dtype=torch.bool, device=embeds.device) if real is None else real
+        self._start = self._tail.reserve(tokens)
+        self._visible = visible_tokens(self._tail.open_text(new, self._start), tokens)
         self._observer = observer
-        self._placement = self._placed(positions)
-        return self._run(embeds)
+        return self._run(embeds, positions)
 
-    def _run(self, embeds: Tensor) -> Tensor:
-        out = self._memory.decoder(
-            inputs_embeds=embeds, position_ids=self._placement.base, use_cache=False, memory_pass=self
-        )
+    def reserve(self, steps: int) -> bool:
+        """Make ready for so many steps: room for their tokens, and entries dequantized as far as there is room.
+
+        Returns whether the steps work on other tensors than those before.
+        """
+        before = self._tail.bias
+        self._tail.reserve(steps)
+        self._visible = None
+        if not self._reads_whole:
+            self._stores, self._reads_whole = _dequantized(self._stores), True
+        return self._tail.bias is not before
+
+    @torch.no_grad()
+    def step(self, embeds: Tensor, positions: Tensor) -> Tensor:
+        """As ``forward`` for one token [B, 1, D] of every row after ``reserve``, always by the same operations: nothing
+        is allocated for good, and nothing waits for the device."""
+        self._tail.open_token()
+        hidden = self._run(embeds, positions)
+        self._tail.close_token()
+        return hidden
+
+    def _run(self, embeds: Tensor, positions: Tensor) -> Tensor:
+        places = self._placement.base(positions)
+        out = self._memory.decoder(inputs_embeds=embeds, position_ids=places, use_cache=False, memory_pass=self)
         return out.last_hidden_state
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Output [B, H, n, d] over memory and tail; called by the registered attention function."""
         q, k = self._placement.rotate(layer, q, k)
-        is_first = self._tails[layer].is_empty
-        keys, values = self._tails[layer].append(k, v)
-        store = self._stores[layer] if is_first else self._held_whole(layer)
-        out, lse = merge([attend_masked(q, keys, values, scaling, self._visible), store.attend(q, scaling)])
+        store = self._stores[layer]
+        out, lse = merge([self._attend_tail(layer, q, k, v, scaling), store.attend(q, scaling)])
         if self._observer is not None:
             self._observer(layer, q, lse, store, scaling)
         return out
 
-    def _held_whole(self, layer: int) -> Entries:
-        """The layer's entries, dequantized for all that is still to be read where there is room."""
-        store = self._stores[layer]
-        if store.dequantized_bytes and store.dequantized_bytes <= self._room:
-            self._room -= store.dequantized_bytes
-            self._stores[layer] = store.dequantized()
-        return self._stores[layer]
+    def _attend_tail(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+        if self._visible is None:
+            return attend_biased(q, *self._tail.write_token(layer, k, v), scaling, self._tail.bias)
+        return attend_masked(q, *self._tail.write_text(layer, k, v, self._start), scaling, self._visible)
 
-    def _placed(self, positions: Tensor) -> Placement:
+    def _placed(self, device: torch.device) -> TextPlacement:
+        memory, after = self._memory, self._memory.next_position
         if self._starts is None:
-            return Placement(self._memory.position_map, positions, after=self._memory.next_position)
-        return Placement(KeepPositions(), positions - self._memory.next_position + self._starts[..., None])
+            return TextPlacement.after_memory(memory.position_map, len(self._stores), after, device)
+        return TextPlacement(self._starts[..., None] - after)
 
 
-class _Tail:
-    """Keys and values of the text so far in one layer, in one growing buffer."""
-
-    def __init__(self):
-        self._buffer: Tensor | None = None  # [2, B, G, capacity, d]
-        self._length = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was appended yet."""
-        return not self._length
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add [B, G, n, d]. Returns all keys and values so far, [B, G, t, d], uncopied."""
-        start, self._length = self._length, self._length + keys.shape[2]
-        if self._buffer is None or self._length > self._buffer.shape[3]:
-            self._grow(keys, start)
-        self._buffer[0, :, :, start : self._length] = keys
-        self._buffer[1, :, :, start : self._length] = values
-        if not start:
-            return keys, values  # the same numbers, in the layout in which the decoder made them
-        return self._buffer[0, :, :, : self._length], self._buffer[1, :, :, : self._length]
-
-    def _grow(self, like: Tensor, held: int) -> None:
-        rows, groups, _, head_dim = like.shape
-        grown = like.new_empty(2, rows, groups, -(-self._length // TAIL_STEP) * TAIL_STEP, head_dim)
-        if held:
-            grown[:, :, :, :held] = self._buffer[:, :, :, :held]
-        self._buffer = grown
+def _dequantized(stores: list[Entries]) -> list[Entries]:
+    """The same entries, of as many layers dequantized as READ_BYTES hold."""
+    room, read = READ_BYTES, []
+    for store in stores:
+        fits = 0 < store.dequantized_bytes <= room
+        room -= store.dequantized_bytes if fits else 0
+        read.append(store.dequantized() if fits else store)
+    return read
 
 
 def visible_tokens(real: Tensor, n: int) -> Tensor:

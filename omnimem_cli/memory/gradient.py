@@ -87,9 +87,9 @@ class GradientFork(Fork):
             q, repeat_heads(keys, q.shape[1]), repeat_heads(values, q.shape[1]), mask, scale=scaling
         )
 
-    def _run(self, embeds: Tensor) -> Tensor:
+    def _run(self, embeds: Tensor, positions: Tensor) -> Tensor:
         with torch.enable_grad():
-            return super()._run(embeds)
+            return super()._run(embeds, positions)
 
 
 def copies(store: Store) -> tuple[Tensor, Tensor]:

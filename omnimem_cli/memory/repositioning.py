@@ -14,13 +14,14 @@ A move is exact but for one more rounding of the stored keys to their type: eage
 Quantized keys are rotated when they are read, so that moves cost them nothing.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from omnimem_cli.base.choices import POSITIONS
-from omnimem_cli.memory.rotary import Rotary
+from omnimem_cli.memory.rotary import Rotary, apply_rotary
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.tokens import PREFIX, VISUAL, TokenChunk
 
@@ -55,29 +56,60 @@ class PositionMap(Protocol):
 
 class Placement:
     """Places of the tokens of one forward pass: ``base`` [3, B, n] for the decoder, which rotates all layers alike;
-    ``rotate`` corrects the layers whose map differs from the first one's.
-
-    raw [3, B, n]; ``after``: these are texts that follow the memory one by one, raw ``after`` being the next position.
+    ``rotate`` corrects the layers whose map differs from the first one's. raw [3, B, n].
     """
 
-    def __init__(self, position_map: PositionMap, raw: Tensor, after: int | None = None):
-        self._map, self._raw, self._after = position_map, raw, after
-        self.base = self._place(0)
+    def __init__(self, position_map: PositionMap, raw: Tensor):
+        self._map, self._raw = position_map, raw
+        self.base = position_map.place(0, raw)
 
     def rotate(self, layer: int, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys [B, H, n, d] of a layer, from ``base`` to where the layer wants them."""
         if not self._map.per_layer:
             return q, k
-        delta = self._place(layer) - self.base
+        delta = self._map.place(layer, self._raw) - self.base
         if not bool(delta.any()):
             return q, k
         return self._map.rotary.rotate(q, delta), self._map.rotary.rotate(k, delta)
 
-    def _place(self, layer: int) -> Tensor:
-        if self._after is None:
-            return self._map.place(layer, self._raw)
-        first = self._raw.new_full((3, 1, 1), self._after)
-        return self._map.place(layer, first) + (self._raw - first)
+
+class TextPlacement:
+    """Places of texts that follow the memory one by one: their own positions and a ``shift`` [3, B or 1, 1].
+
+    ``turns``: by layer cos and sin [1, 1, 1, d] from the decoder's places to the layer's, None where these are the
+    same. All is known before the first token, so that no token waits for the device.
+    """
+
+    def __init__(self, shift: Tensor, turns: Sequence[tuple[Tensor, Tensor] | None] | None = None):
+        self._shift, self._turns = shift, turns
+
+    @classmethod
+    def after_memory(
+        cls, position_map: PositionMap, layers: int, next_position: int, device: torch.device
+    ) -> "TextPlacement":
+        """Of texts whose first raw position is ``next_position``."""
+        first = torch.full((3, 1, 1), next_position, device=device)
+        base = position_map.place(0, first)
+        if not position_map.per_layer:
+            return cls(base - first)
+        deltas = (position_map.place(layer, first) - base for layer in range(layers))
+        return cls(base - first, [_turn(position_map.rotary, delta) for delta in deltas])
+
+    def base(self, raw: Tensor) -> Tensor:
+        """Raw [3, B, n] to the decoder's places."""
+        return raw + self._shift
+
+    def rotate(self, layer: int, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``Placement.rotate``."""
+        turn = None if self._turns is None else self._turns[layer]
+        return (q, k) if turn is None else (apply_rotary(q, *turn), apply_rotary(k, *turn))
+
+
+def _turn(rotary: Rotary, delta: Tensor) -> tuple[Tensor, Tensor] | None:
+    if not bool(delta.any()):
+        return None
+    cos, sin = rotary.angles(delta)
+    return cos[:, None], sin[:, None]
 
 
 def make_position_map(mode: str, decoder: nn.Module, trained: int | None = None) -> PositionMap:

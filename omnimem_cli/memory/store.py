@@ -154,7 +154,7 @@ class Store:
         b, h, n, d = q.shape
         rows = q.transpose(0, 1).reshape(1, h, b * n, d)
         out, lse = attend(rows, self._keys, self._values, scaling, causal=False)
-        return out.reshape(h, b, n, d).transpose(0, 1), lse.reshape(h, b, n).transpose(0, 1)
+        return out.view(h, b, n, d).transpose(0, 1), lse.view(h, b, n).transpose(0, 1)
 
     def attention_received(
         self, q: Tensor, lse: Tensor, chunk_keys: Tensor, scaling: float, stride: int = 1, per_group: bool = False

@@ -1,6 +1,7 @@
-"""The answer loop: one batch of questions to a fork of the memory, token by token.
+"""The answer loop: one batch of questions to a fork of the memory, a few tokens at a time.
 
-Knows no task, no schema and no text of its own."""
+Knows no task, no schema and no text of its own, and no logits: what the device does for a token is the step's matter.
+"""
 
 import math
 import statistics
@@ -8,26 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from omnimem_cli.memory.fork import Fork, Observer, left_padded
+from omnimem_cli.memory.attention_by_time import AttentionByTime
+from omnimem_cli.memory.fork import Fork, left_padded
 from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.adapter import Adapter
+from omnimem_cli.session.answer_step import READ_EVERY, AnswerStep, one_launch
+from omnimem_cli.session.choice import GREEDY, NO_PENALTIES, Choice, Penalties, Sampling
 from omnimem_cli.session.evidence import AnswerAttention
 from omnimem_cli.session.grammar import BoundAnswer
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a token is chosen: greedy at temperature 0, else from the nucleus ``top_p``.
-
-    ``seed``: of every answer's own draws, so that an answer does not depend on the questions of its batch.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 0.9
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,74 +53,65 @@ class AnswerLoop:
         adapter: Adapter,
         fork: Fork,
         questions: list[TokenChunk],
-        sampling: Sampling,
-        penalty: float,
-        observer: Observer | None,
+        sampling: Sampling = GREEDY,
+        penalties: Penalties = NO_PENALTIES,
+        observer: AttentionByTime | None = None,
         bound: Sequence[BoundAnswer | None] = (),
     ):
-        self.adapter, self.fork, self.penalty, self.observer = adapter, fork, penalty, observer
-        self.sampling = sampling
-        self.generators = [torch.Generator().manual_seed(sampling.seed) for _ in questions]  # a row's draws are its own
+        self.adapter, self.fork, self.observer = adapter, fork, observer
         self.bound = bound or [None] * len(questions)
-        self.positions = torch.stack([question.positions[:, -1] for question in questions], dim=1)  # [3, B]
-        self.prompts: list[list[int]] = [[] for _ in questions]
         self.written: list[list[int]] = [[] for _ in questions]
         self.open = [True] * len(questions)
         self.chosen_logs: list[list[float]] = [[] for _ in questions]  # log-probabilities of what was chosen
-        self.logits = self._step(*left_padded(questions))
+        embeds, positions, real = left_padded(questions)
+        self._logits: Tensor | None = adapter.head(fork.forward(embeds, positions, real, observer)[:, -1])
+        self.choice = Choice(self._logits, sampling, penalties, any(self.bound))
+        self.step = AnswerStep(adapter, fork, self.choice, positions[:, :, -1])
+        self._run_step = one_launch(self.step, adapter.device)
 
     def run(self, max_tokens: int, stop: Sequence[str]) -> list[Answer]:
-        """Tokens until every row has ended or holds ``max_tokens``."""
-        for step in range(max_tokens):
-            chosen = self._choose()
-            self._note_logs(chosen)
-            for row, token in enumerate(chosen.tolist()):
-                chosen[row] = self._write(row, token, max_tokens - step - 1, stop)
-            if not any(self.open) or step + 1 == max_tokens:
-                break
-            self.positions = self.positions + 1
-            embeds = self.adapter.embed(chosen[:, None].to(self.adapter.device))
-            self.logits = self._step(embeds, self.positions[..., None], None)
+        """Tokens until every row has ended or holds ``max_tokens``; a row that ends is not read any further."""
+        at_once, chosen = 1 if any(self.bound) else READ_EVERY, 0
+        while any(self.open) and chosen < max_tokens:
+            count = min(at_once, max_tokens - chosen)
+            self._choose(count)
+            tokens, logs = self.step.read(count)
+            for i in range(count):
+                left = max_tokens - chosen - i - 1
+                taken = [self._take(row, tokens[row][i], logs[row][i], left, stop) for row in range(len(tokens))]
+            if any(self.bound):
+                self.step.replace(taken)
+            chosen += count
         return [self._answer(row, stop) for row in range(len(self.written))]
 
-    def _step(self, embeds: Tensor, positions: Tensor, real: Tensor | None) -> Tensor:
-        hidden = self.fork.forward(embeds, positions, real, self.observer)
-        return self.adapter.head(hidden[:, -1])
+    def _choose(self, count: int) -> None:
+        """The next ``count`` tokens of every row; the first one is chosen from what the question gave."""
+        if self.fork.reserve(count):
+            self._run_step = one_launch(self.step, self.adapter.device)
+        steps = count
+        for _ in range(count):
+            self.choice.prepare(self._allowed())
+            if self._logits is None:
+                self._run_step()
+            else:
+                self.step.take(self._logits)
+                self._logits, steps = None, count - 1
+        if self.observer is not None:
+            self.observer.took(steps)
 
-    def _choose(self) -> Tensor:
-        """Token ids [B] on the CPU."""
-        logits = self._allowed(self._penalised(self._checkpoint_penalty(self.logits.float())))
-        if not self.sampling.temperature:
-            return logits.argmax(-1).cpu()
-        below = logits - logits.amax(-1, keepdim=True)  # finite at any temperature
-        shares = nucleus((below / self.sampling.temperature).softmax(-1), self.sampling.top_p).cpu()
-        rows = zip(shares, self.generators, strict=True)  # the generators draw on the CPU
-        return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
-
-    def _note_logs(self, chosen: Tensor) -> None:
-        """Remember how likely the model itself took the tokens [B] to be, in rows that are still open."""
-        logs = self.logits.float().log_softmax(-1).gather(-1, chosen[:, None].to(self.logits.device))
-        for row, log in enumerate(logs[:, 0].tolist()):
-            if self.open[row]:
-                self.chosen_logs[row].append(log)
-
-    def _penalised(self, logits: Tensor) -> Tensor:
-        """Logits [B, V] with those of tokens that the row has written lowered."""
-        return apply_repetition_penalty(logits, self.written, self.penalty)
-
-    def _checkpoint_penalty(self, logits: Tensor) -> Tensor:
-        """The checkpoint's own penalty counts the prompt too, as the library's ``generate`` does."""
-        rows = [prompt + written for prompt, written in zip(self.prompts, self.written, strict=True)]
-        return apply_repetition_penalty(logits, rows, self.adapter.penalty)
-
-    def _allowed(self, logits: Tensor) -> Tensor:
-        """Logits [B, V] without the tokens that a row's grammar does not allow."""
+    def _allowed(self) -> np.ndarray | None:
+        """Tokens that the rows' grammars allow, bool [B, V]; None where no row is bound."""
         if not any(self.bound):
-            return logits
-        free = np.ones(logits.shape[-1], bool)
+            return None
+        free = np.ones(self.choice.vocabulary, bool)
         rows = zip(self.bound, self.open, strict=True)
-        allowed = np.stack([bound.allowed() if bound and still else free for bound, still in rows])
-        return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
+        return np.stack([bound.allowed() if bound and still else free for bound, still in rows])
+
+    def _take(self, row: int, token: int, log: float, left: int, stop: Sequence[str]) -> int:
+        """As ``_write``, with how likely the model itself took the token to be."""
+        if self.open[row]:
+            self.chosen_logs[row].append(log)
+        return self._write(row, token, left, stop)
 
     def _write(self, row: int, token: int, left: int, stop: Sequence[str]) -> int:
         """Take a token into an answer that has room for ``left`` more; returns the one that was taken."""
@@ -162,26 +144,6 @@ def text_ends(adapter: Adapter, written: Sequence[int]) -> list[int]:
     text = adapter.decode(written)
     lead = len(text) - len(text.lstrip())
     return [len(adapter.decode(written[: count + 1])) - lead for count in range(len(written))]
-
-
-def nucleus(shares: Tensor, top_p: float) -> Tensor:
-    """Shares [B, V] with 0 outside of the fewest tokens that make up ``top_p`` of a row (arXiv 1904.09751).
-
-    Tokens keep their places: a draw then turns on no order among shares that are almost equal.
-    """
-    ranked, order = shares.sort(dim=-1, descending=True, stable=True)
-    outside = ranked.cumsum(-1) - ranked > top_p
-    return shares.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), 0.0)
-
-
-def apply_repetition_penalty(logits: Tensor, rows: Sequence[Sequence[int]], penalty: float) -> Tensor:
-    """Logits [B, V] with those of every row's tokens lowered (arXiv 1909.05858, section 4.1)."""
-    if penalty == 1.0:
-        return logits
-    held = torch.zeros_like(logits, dtype=torch.bool)
-    for row, tokens in enumerate(rows):
-        held[row, list(tokens)] = True
-    return torch.where(held, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def _cut(text: str, stop: Sequence[str]) -> int | None:

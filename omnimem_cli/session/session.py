@@ -17,11 +17,12 @@ from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.media.segment import Media, Segment, overlap_s
 from omnimem_cli.media.stills import Stills
 from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
-from omnimem_cli.memory.fork import Fork, Observer
+from omnimem_cli.memory.fork import Fork
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
-from omnimem_cli.session.answering import Answer, AnswerLoop, Sampling, text_ends
+from omnimem_cli.session.answering import Answer, AnswerLoop, text_ends
+from omnimem_cli.session.choice import Penalties, Sampling
 from omnimem_cli.session.evidence import attention_of, paid_in_row, rule_of
 from omnimem_cli.session.grammar import bound_answers
 from omnimem_cli.session.look import SecondLook, Stretches
@@ -135,7 +136,7 @@ class Session:
         stop: Sequence[str] = (),
         penalty: float = 1.0,
         evidence: bool = False,
-        observer: Observer | None = None,
+        observer: AttentionByTime | None = None,
         detail: Stretches | None = None,
         grammars: Sequence[str | None] = (),
     ) -> list[Answer]:
@@ -153,9 +154,9 @@ class Session:
             fork = self._fork(rows, window, whole, detail)
             bound = bound_answers(self.adapter.vocabulary, grammars[rows]) if any(grammars) else ()
             observed = self._observed(window) if evidence else observer
-            asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalty, observed, bound)
-            if self.adapter.penalty != 1.0:
-                asking.prompts = [self.stream.prompt_ids(text) for text in texts[rows]]
+            prompts = [self.stream.prompt_ids(text) for text in texts[rows]] if self.adapter.penalty != 1.0 else ()
+            penalties = Penalties(penalty, self.adapter.penalty, prompts)
+            asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalties, observed, bound)
             answers = asking.run(max_tokens, stop)
             if not evidence:
                 return answers

@@ -14,8 +14,9 @@ from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.memory.attention import ROWS
 from omnimem_cli.memory.attention_by_time import AT_ONCE, Moments
 from omnimem_cli.memory.attention_kernels import BLOCK
-from omnimem_cli.memory.fork import READ_BYTES, TAIL_STEP
+from omnimem_cli.memory.fork import READ_BYTES
 from omnimem_cli.memory.quantized import MOST_AT_ONCE
+from omnimem_cli.memory.tail import TAIL_STEP
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.towers.vision import PAIRS_AT_ONCE
 from omnimem_cli.session.evidence import EIGHTHS

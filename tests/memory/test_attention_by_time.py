@@ -73,6 +73,7 @@ def test_tokens_come_in_order_however_many_come_at_once():
     for token in range(q.shape[2]):
         for layer in (0, 3):
             single(layer, q[:, :, token : token + 1], lse[:, :, token : token + 1], store, 0.5)
+        single.took(1)
     for observed in (whole, single):
         paid = observed.tokens().float()
         torch.testing.assert_close(paid, expected(store, q, [1, 2], moments), atol=1e-3, rtol=1e-3)

@@ -5,6 +5,7 @@ import torch
 from torch.nn import attention
 
 from omnimem_cli.memory import attention_kernels as kernels
+from omnimem_cli.memory.attention import attend_biased, attend_masked
 
 HOPPER = torch.device("cuda", 0)
 
@@ -86,6 +87,33 @@ def test_a_kernel_that_gives_other_numbers_is_not_used(monkeypatch):
         out, lse = kernels.reference_kernel(q, k, v, scaling, causal)
         return out / 2, lse
 
+    def halved_biased(q, k, v, scaling, bias):
+        out, lse = kernels.reference_biased(q, k, v, scaling, bias)
+        return out / 2, lse
+
     monkeypatch.setattr(kernels, "_FAST", {"cpu": (halved,)})
+    monkeypatch.setattr(kernels, "_FAST_BIASED", {"cpu": (halved_biased,)})
+    monkeypatch.setattr(kernels, "_proven", kernels._proven.__wrapped__)
+    where = torch.device("cpu"), torch.float32, 24
     with pytest.warns(UserWarning, match="portable kernel is slower"):
-        assert kernels.best_kernel.__wrapped__(torch.device("cpu"), torch.float32, 24) is kernels.reference_kernel
+        assert kernels.best_kernel(*where) is kernels.reference_kernel
+    with pytest.warns(UserWarning, match="portable kernel is slower"):
+        assert kernels.best_biased_kernel(*where) is kernels.reference_biased
+
+
+def test_a_bias_hides_keys_from_every_query_of_its_row():
+    q, k, v = torch.randn(3, 2, 4, 1, 16), torch.randn(2, 2, 9, 16), torch.randn(2, 2, 9, 16)
+    bias = torch.zeros(2, 1, 1, 9)
+    bias[0, ..., 5:], bias[1, ..., ::2] = -torch.inf, -torch.inf
+    ours = attend_biased(q[0], k, v, 0.3, bias)
+    theirs = attend_masked(q[0], k, v, 0.3, bias[:, 0] == 0)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_parts_without_keys_merge_to_nothing():
+    none = torch.zeros(1, 2, 3, 8), torch.full((1, 2, 3), -torch.inf)
+    some = torch.randn(1, 2, 3, 8), torch.randn(1, 2, 3)
+    for parts in ([none, some], [some, none, none]):
+        assert all(torch.equal(a, b) for a, b in zip(kernels.merge(parts), some, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(kernels.merge([none, none]), none, strict=True))

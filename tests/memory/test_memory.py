@@ -10,9 +10,9 @@ from oracles import ask, eviction_masks, one_shot
 from peak import Peak
 
 from omnimem_cli.memory.budget import even_budgets
-from omnimem_cli.memory.fork import TAIL_STEP
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.tail import TAIL_STEP
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 
 

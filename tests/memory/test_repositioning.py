@@ -10,7 +10,13 @@ from oracles import ask, one_shot
 from omnimem_cli.memory.budget import even_budgets
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
-from omnimem_cli.memory.repositioning import CompactPositions, Placement, RetimePositions, make_position_map
+from omnimem_cli.memory.repositioning import (
+    CompactPositions,
+    Placement,
+    RetimePositions,
+    TextPlacement,
+    make_position_map,
+)
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.tokens import AUDIO, VISUAL, text_chunk
 
@@ -165,7 +171,13 @@ def test_layers_with_maps_of_their_own_are_asked_at_their_own_places():
     assert torch.allclose(
         apply_rotary, position_map.rotary.rotate(x, position_map.place(1, raw) - Placement(position_map, raw).base)
     )
-    assert Placement(position_map, raw + 10, after=31).base[0, 0].tolist() == [9 - 18, 9 - 14, 9 + 9, 9 + 12]
+    text = TextPlacement.after_memory(position_map, 2, 31, raw.device)
+    assert text.base(raw + 10)[0, 0].tolist() == [9 - 18, 9 - 14, 9 + 9, 9 + 12]
+    first = torch.full((3, 1, 1), 31)
+    delta = position_map.place(1, first) - position_map.place(0, first)
+    for layer, moved in enumerate((x, position_map.rotary.rotate(x, delta))):
+        assert all(torch.equal(ours, moved) for ours in text.rotate(layer, x, x))
+    assert not torch.equal(x, moved)
 
 
 def test_hermes_deep_layers_have_maps_of_their_own():

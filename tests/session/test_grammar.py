@@ -1,7 +1,6 @@
 """Answers bound to a grammar, by tiny random models of every family: whatever they write parses and fits."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.loader import NANO, load
-from omnimem_cli.session.answering import AnswerLoop, Sampling, nucleus
+from omnimem_cli.session.choice import NO_PENALTIES, Choice, Sampling, nucleus
 from omnimem_cli.session.grammar import BoundAnswer
 from omnimem_cli.session.session import Session
 from omnimem_cli.tasks.presets.answer_schema import grammar, problems, value
@@ -164,10 +163,10 @@ def test_stop_texts_and_penalties_do_not_break_a_grammar(nano):
 
 
 def test_what_a_grammar_does_not_allow_is_never_drawn():
-    logits, allowed = torch.tensor([[9.0, 1.0, 8.0, 0.5]] * 2), np.array([False, True, False, True])
-    bound = SimpleNamespace(allowed=lambda: allowed)
-    loop = SimpleNamespace(bound=[bound, None], open=[True, True])
-    masked = AnswerLoop._allowed(loop, logits)
+    logits, allowed = torch.tensor([[9.0, 1.0, 8.0, 0.5]] * 2), np.array([[False, True, False, True], [True] * 4])
+    choice = Choice(logits, Sampling(), NO_PENALTIES, bound=True)
+    choice.prepare(allowed)
+    masked = choice._permitted(logits)
     assert masked.argmax(-1).tolist() == [1, 0] and masked[0].isinf().tolist() == [True, False, True, False]
 
 
@@ -178,16 +177,30 @@ def test_the_nucleus_is_the_fewest_tokens_that_make_up_the_share():
     assert nucleus(shares, 1.0).equal(shares)
 
 
+@pytest.mark.parametrize("size", [7, 400, 20_011])
+def test_a_draw_is_the_one_of_multinomial(size):
+    """The same generator on the CPU gives the same tokens, row by row."""
+    logits = torch.randn(3, size, generator=torch.Generator().manual_seed(0))
+    choice = Choice(logits, Sampling(0.8, 0.9, 7), NO_PENALTIES, bound=False)
+    generators = [torch.Generator().manual_seed(7) for _ in logits]
+    shares = nucleus(((logits - logits.amax(-1, keepdim=True)) / 0.8).softmax(-1), 0.9)
+    for _ in range(20):
+        choice.prepare()
+        rows = zip(shares, generators, strict=True)
+        expected = torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
+        assert torch.equal(choice(logits)[0], expected)
+
+
 def test_a_draw_turns_on_no_order_of_almost_equal_tokens():
     """The floats of one question in a batch differ in the last bits from those of the question alone."""
     logits = torch.randn(1, 400, generator=torch.Generator().manual_seed(0)).round()
 
     def drawn(logits):
-        loop = AnswerLoop.__new__(AnswerLoop)
-        loop.logits, loop.sampling, loop.bound = logits, Sampling(1.0, 1.0, 0), [None]
-        loop.prompts, loop.written, loop.penalty, loop.adapter = [[]], [[]], 1.0, SimpleNamespace(penalty=1.0)
-        loop.generators = [torch.Generator().manual_seed(7)]
-        return [int(loop._choose()) for _ in range(200)]
+        choice, tokens = Choice(logits, Sampling(1.0, 1.0, 7), NO_PENALTIES, bound=False), []
+        for _ in range(200):
+            choice.prepare()
+            tokens.append(int(choice(logits)[0]))
+        return tokens
 
     noise = 1e-6 * torch.randn(1, 400, generator=torch.Generator().manual_seed(1))
     assert drawn(logits) == drawn(logits + noise)

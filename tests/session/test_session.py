@@ -20,7 +20,7 @@ from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.tokens import AUDIO, VISUAL, text_chunk
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.loader import load
-from omnimem_cli.session.answering import AnswerLoop, Sampling
+from omnimem_cli.session.choice import Choice, Penalties, Sampling
 from omnimem_cli.session.plan_file import EvidenceRule
 from omnimem_cli.session.session import Session
 
@@ -158,9 +158,12 @@ def test_a_penalty_keeps_an_answer_from_repeating_itself(tiny_adapter):
 def test_the_penalty_is_the_librarys():
     logits, written = torch.randn(2, 50), [[3, 3, 7, 49], []]
     theirs = RepetitionPenaltyLogitsProcessor(1.2)(torch.tensor([written[0]]), logits[:1].clone())
-    ours = AnswerLoop._penalised(SimpleNamespace(penalty=1.2, written=written), logits)
+    choice = Choice(logits, Sampling(), Penalties(written=1.2), bound=False)
+    for token in written[0]:
+        choice.note(torch.tensor([token, 0]))
+    ours = choice._permitted(logits)
     torch.testing.assert_close(ours[:1], theirs, atol=1e-6, rtol=0)
-    assert torch.equal(ours[1], logits[1])
+    assert torch.equal(ours[1, 1:], logits[1, 1:])
 
 
 def test_a_checkpoints_own_penalty_is_that_of_generate(tiny_folder, tmp_path):

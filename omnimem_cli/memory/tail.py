@@ -1,0 +1,75 @@
+"""The text after a memory: keys and values of a batch of questions and their answers, in buffers of a fixed size.
+
+Knows rows, layers and places; knows no memory, no position and no token. Where the next token goes is a tensor, so that
+adding one is the same operations on the same tensors for every token of an answer: a compiler or a CUDA graph can hold
+them. Only ``reserve`` makes buffers larger.
+"""
+
+import torch
+from torch import Tensor
+
+TAIL_STEP = 256
+"""Buffers grow by so many places at a time, and attention reads all of them."""
+
+
+class Tail:
+    """``keys`` and ``values`` by layer, each [B, G, places, d]; ``bias`` [B, 1, 1, places]: 0 at tokens, else -inf.
+
+    ``place`` int64 [1]: where the next token goes.
+    """
+
+    def __init__(self, layers: int, rows: int, dtype: torch.dtype, device: torch.device):
+        self.keys: list[Tensor | None] = [None] * layers
+        self.values: list[Tensor | None] = [None] * layers
+        self.bias = torch.empty(rows, 1, 1, 0, dtype=dtype, device=device)
+        self.place = torch.zeros(1, dtype=torch.long, device=device)
+        self._used = 0  # places that are written, or reserved
+
+    def reserve(self, tokens: int) -> int:
+        """Make room for so many more tokens. Returns the first of their places."""
+        start, self._used = self._used, self._used + tokens
+        if self._used > self.bias.shape[3]:
+            places = -(-self._used // TAIL_STEP) * TAIL_STEP
+            self.bias = _grown(self.bias, 3, places, -torch.inf)
+            for buffers in (self.keys, self.values):
+                buffers[:] = (held if held is None else _grown(held, 2, places, 0.0) for held in buffers)
+        return start
+
+    def write_text(self, layer: int, k: Tensor, v: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Put a text's tokens [B, G, n, d] at ``start``. Returns all keys and values so far, [B, G, t, d], uncopied."""
+        end = start + k.shape[2]
+        for buffers, new in ((self.keys, k), (self.values, v)):
+            if buffers[layer] is None:
+                buffers[layer] = new.new_zeros(*new.shape[:2], self.bias.shape[3], new.shape[3])
+            buffers[layer][:, :, start:end] = new
+        if not start:
+            return k, v  # the same numbers, in the layout in which the decoder made them
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+
+    def write_token(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Put a token of every row [B, G, 1, d] at ``place``. Returns the buffers; ``bias`` says what counts."""
+        keys, values = self.keys[layer], self.values[layer]
+        return keys.index_copy_(2, self.place, k), values.index_copy_(2, self.place, v)
+
+    def open_text(self, real: Tensor, start: int) -> Tensor:
+        """Count tokens ``real`` bool [B, n] from ``start`` on. Returns which tokens so far are real, bool [B, t]."""
+        end = start + real.shape[1]
+        self.bias[:, 0, 0, start:end].masked_fill_(real, 0.0)
+        self.place.fill_(end)
+        return self.bias[:, 0, 0, :end] == 0.0
+
+    def open_token(self) -> None:
+        """Count the token of every row that is about to be written."""
+        self.bias.index_fill_(3, self.place, 0.0)
+
+    def close_token(self) -> None:
+        """Go on to the next place."""
+        self.place.add_(1)
+
+
+def _grown(held: Tensor, dim: int, places: int, fill: float) -> Tensor:
+    """A copy with ``places`` along one dimension, the new ones ``fill``ed."""
+    shape = (*held.shape[:dim], places, *held.shape[dim + 1 :])
+    grown = held.new_full(shape, fill)
+    grown.narrow(dim, 0, held.shape[dim]).copy_(held)
+    return grown

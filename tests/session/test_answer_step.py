@@ -1,0 +1,157 @@
+"""The step of an answer: one graph, few operators, and a host that seldom looks."""
+
+from collections import Counter
+
+import pytest
+import torch
+from sessions import session_of
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import StaticCache
+
+from omnimem_cli.memory import tail
+from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
+from omnimem_cli.models.loader import load
+from omnimem_cli.session import answering
+from omnimem_cli.session.answer_step import READ_EVERY, CapturedStep
+from omnimem_cli.session.answering import AnswerLoop
+from omnimem_cli.session.choice import GREEDY, NO_PENALTIES, Penalties, Sampling
+
+TEXTS = ["Why?", "What is said at the very end of the recording?", "Who?"]
+READS = {"item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__", "nonzero", "equal"}
+
+
+class Operators(TorchDispatchMode):
+    """Counts what is dispatched."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class Reads(TorchFunctionMode):
+    """Counts calls that would wait for a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count += getattr(func, "__name__", "") in READS
+        return func(*args, **(kwargs or {}))
+
+
+def loop_of(session, sampling=GREEDY, penalties=NO_PENALTIES, observer=None):
+    """A batch of questions whose answers never end."""
+    session.adapter.eos_ids = ()
+    questions = session.stream.question(TEXTS)
+    return AnswerLoop(session.adapter, session.memory.fork(), questions, sampling, penalties, observer)
+
+
+def written(loop, tokens):
+    loop.run(tokens, ())
+    return loop.written
+
+
+@pytest.fixture
+def session(tiny_adapter):
+    return session_of(tiny_adapter, 9.0, 9.0, policy="omnimem", entries=60)[0]
+
+
+WAYS = {
+    "greedy": {},
+    "drawn": {"sampling": Sampling(1.0, 0.9, 3)},
+    "penalised": {"penalties": Penalties(1.3, 1.1, [[5], [6, 7], []])},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_step_is_one_graph_for_all_tokens_of_an_answer(session, monkeypatch, way):
+    tokens = 256 if way == "greedy" else 40
+    expected = written(loop_of(session, **WAYS[way]), tokens)
+
+    def compiled(step, _device):
+        return torch.compile(step, fullgraph=True, backend="aot_eager")
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(answering, "one_launch", compiled)
+    monkeypatch.setattr(tail, "TAIL_STEP", 512)  # no larger buffers on the way
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        assert written(loop_of(session, **WAYS[way]), tokens) == expected
+
+
+def test_the_step_is_one_graph_while_evidence_is_observed(session, monkeypatch):
+    observers = [AttentionByTime([(1, 0), (3, 2)], Moments(0.0, 1.0, 9)) for _ in range(2)]
+    expected = written(loop_of(session, observer=observers[0]), 40)
+    torch._dynamo.reset()
+    ran = []
+
+    def after_the_first(step, _device):
+        compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+        return lambda: compiled() if ran else ran.append(step())
+
+    monkeypatch.setattr(answering, "one_launch", after_the_first)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        assert written(loop_of(session, observer=observers[1]), 40) == expected
+    torch.testing.assert_close(*(observer.tokens() for observer in observers))
+
+
+def test_a_layer_takes_few_more_operators_than_the_librarys_with_a_static_cache(session, tiny_folder):
+    decoder = load(str(tiny_folder), device="cpu").decoder
+    cache = StaticCache(config=decoder.config, max_cache_len=64)
+
+    def theirs(length):
+        at = torch.arange(length).expand(3, len(TEXTS), length)
+        embeds = torch.zeros(len(TEXTS), length, decoder.config.hidden_size)
+        decoder(inputs_embeds=embeds, position_ids=at, past_key_values=cache, use_cache=True)
+
+    theirs(9)
+    loop = loop_of(session)
+    loop.run(4, ())
+    counts = [per_layer(decoder, lambda: theirs(1)), per_layer(session.adapter.decoder, loop.step)]
+    assert counts[0] > 50 and counts[1] <= 1.3 * counts[0], counts
+
+
+def per_layer(decoder, step):
+    """Operators of one layer of the decoder in a step."""
+    found = []
+
+    def count(_module, _args, _kwargs, mode=None):
+        found.append(Operators())
+        found[-1].__enter__()
+
+    hooks = [
+        decoder.layers[1].register_forward_pre_hook(count, with_kwargs=True),
+        decoder.layers[1].register_forward_hook(lambda *_: found[-1].__exit__(None, None, None)),
+    ]
+    with torch.no_grad():
+        step()
+    for hook in hooks:
+        hook.remove()
+    return sum(found[0].count.values())
+
+
+@pytest.mark.parametrize("positions", ["keep", "eager", "retime"])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_host_looks_once_in_eight_tokens(tiny_adapter, way, positions):
+    session, _, _ = session_of(tiny_adapter, 9.0, 9.0, policy="omnimem", entries=60, positions=positions)
+    observer = AttentionByTime([(1, 0)], Moments(0.0, 1.0, 9))
+    loop = loop_of(session, observer=observer, **WAYS[way])
+    with Reads() as reads, Operators() as operators:
+        loop.run(64, ())
+    assert reads.count == 64 / READ_EVERY
+    assert not {"_local_scalar_dense", "nonzero", "is_nonzero"} & operators.count.keys()
+
+
+def test_a_step_that_cannot_be_captured_runs_as_written():
+    ran = []
+    step = CapturedStep(lambda: ran.append(1))
+    step()
+    with pytest.warns(UserWarning, match="without a CUDA graph"):
+        step()
+    step()
+    assert len(ran) == 3
