@@ -20,7 +20,7 @@ from omnimem_cli.memory.importance import reduced_attention
 from omnimem_cli.memory.memory import ChunkPass, Memory
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.proxy_query import Prompts, following
-from omnimem_cli.memory.repositioning import Placement
+from omnimem_cli.memory.repositioning import TextPlacement
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.tokens import TokenChunk
 
@@ -35,14 +35,15 @@ class FocusPass(ChunkPass):
         embeds, positions, self._real = left_padded(texts)  # [B, T, D], [3, B, T], [B, T]
         self._visible = visible_tokens(self._real, embeds.shape[1])
         self._embeds = embeds.flatten(0, 1)
-        self._placed = Placement(memory.position_map, positions.flatten(1)[:, None], after)
+        self._placed = TextPlacement.after_memory(memory.position_map, len(memory.stores), after, embeds.device)
+        self._places = self._placed.base(positions.flatten(1)[:, None])
 
     def inputs(self) -> dict:
         """Those of the chunk, with the texts after it."""
         inputs, count = super().inputs(), len(self._embeds)
         if "visual_pos_masks" in inputs:
             inputs["visual_pos_masks"] = torch.nn.functional.pad(inputs["visual_pos_masks"], (0, count))
-        embeds, places = self._embeds[None].to(self.chunk.embeds), self._placed.base
+        embeds, places = self._embeds[None].to(self.chunk.embeds), self._places
         return inputs | {
             "inputs_embeds": torch.cat([inputs["inputs_embeds"], embeds], dim=1),
             "position_ids": torch.cat([inputs["position_ids"], places], dim=2),

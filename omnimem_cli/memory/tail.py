@@ -8,7 +8,7 @@ them. Only ``reserve`` makes buffers larger.
 import torch
 from torch import Tensor
 
-TAIL_STEP = 256
+TAIL_STEP = 32
 """Buffers grow by so many places at a time, and attention reads all of them."""
 
 

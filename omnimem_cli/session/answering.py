@@ -20,6 +20,9 @@ from omnimem_cli.session.choice import GREEDY, NO_PENALTIES, Choice, Penalties, 
 from omnimem_cli.session.evidence import AnswerAttention
 from omnimem_cli.session.grammar import BoundAnswer
 
+RESERVED = 32 * READ_EVERY
+"""Tokens of an answer that the fork gets room for at a time."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -73,6 +76,8 @@ class AnswerLoop:
         """Tokens until every row has ended or holds ``max_tokens``; a row that ends is not read any further."""
         at_once, chosen = 1 if any(self.bound) else READ_EVERY, 0
         while any(self.open) and chosen < max_tokens:
+            if chosen % RESERVED == 0:
+                self._reserve(min(RESERVED, max_tokens - chosen))
             count = min(at_once, max_tokens - chosen)
             self._choose(count)
             tokens, logs = self.step.read(count)
@@ -86,8 +91,6 @@ class AnswerLoop:
 
     def _choose(self, count: int) -> None:
         """The next ``count`` tokens of every row; the first one is chosen from what the question gave."""
-        if self.fork.reserve(count):
-            self._run_step = one_launch(self.step, self.adapter.device)
         steps = count
         for _ in range(count):
             self.choice.prepare(self._allowed())
@@ -98,6 +101,10 @@ class AnswerLoop:
                 self._logits, steps = None, count - 1
         if self.observer is not None:
             self.observer.took(steps)
+
+    def _reserve(self, tokens: int) -> None:
+        if self.fork.reserve(tokens):  # a launch works on the tensors that it was made for
+            self._run_step = one_launch(self.step, self.adapter.device)
 
     def _allowed(self) -> np.ndarray | None:
         """Tokens that the rows' grammars allow, bool [B, V]; None where no row is bound."""

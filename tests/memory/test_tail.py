@@ -21,7 +21,7 @@ def test_a_step_of_every_family_is_one_graph(family):
         fork, found = memory.fork(), []
         fork.forward(embeds[None], positions[:, None])
         fork.reserve(12)
-        step, hidden = made(fork.step), embeds[None, -1:]
+        step, hidden = made(fork.step), embeds[-1].clone()[None, None]
         for token in range(12):
             hidden = step(hidden, positions[:, None, -1:] + 1 + token).clone()
             found.append(hidden)

@@ -9,7 +9,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import StaticCache
 
-from omnimem_cli.memory import tail
 from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
 from omnimem_cli.models.loader import load
 from omnimem_cli.session import answering
@@ -79,7 +78,6 @@ def test_the_step_is_one_graph_for_all_tokens_of_an_answer(session, monkeypatch,
 
     torch._dynamo.reset()
     monkeypatch.setattr(answering, "one_launch", compiled)
-    monkeypatch.setattr(tail, "TAIL_STEP", 512)  # no larger buffers on the way
     with torch._dynamo.config.patch(error_on_recompile=True):
         assert written(loop_of(session, **WAYS[way]), tokens) == expected
 
