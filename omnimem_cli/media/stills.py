@@ -11,8 +11,11 @@ from omnimem_cli.media.segment import Segment
 
 PAIR = 2
 """Frames that a model takes as one picture."""
-SHOWN = 3
-"""Pairs in a row in which a picture is shown before it is left out: models are used to see a thing more than once."""
+SHOWN, AGAIN = 3, 8
+"""A picture is shown in so many pairs in a row before it is left out, and once more every so many pairs.
+
+Models are used to see a thing more than once, and look for what was seen near what was heard.
+"""
 SPOT, SPOT_LEVELS = 4, 14.0
 """Side of the smallest part that is compared, in pixels, and by how much its mean may differ, of 255.
 
@@ -24,7 +27,7 @@ AREA, AREA_LEVELS = 16, 5.0
 
 
 class Stills:
-    """Leaves out frame pairs in which nothing is new, from the fourth that show the same picture on.
+    """Leaves out frame pairs in which nothing is new, from the fourth that show the same picture on; every eighth stays.
 
     What differs a little from frame to frame adds up, as the comparison is with what was shown last, not with the frame
     before. A pair whose own frames differ is a picture of both, so the next pair is always shown.
@@ -53,7 +56,7 @@ class Stills:
         else:
             still = alike(pair[0], pair[-1])
             self.shown, self.times = (pair[-1:].copy(), 1) if still else (pair[:0], 0)
-        return self.times <= SHOWN
+        return self.times <= SHOWN or self.times % AGAIN == 0
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> bool:
