@@ -27,7 +27,7 @@ AREA, AREA_LEVELS = 16, 5.0
 
 
 class Stills:
-    """Leaves out frame pairs in which nothing is new, from the fourth that show the same picture on; every eighth stays.
+    """Leaves out frame pairs in which nothing is new, from the fourth of the same picture on; every eighth stays.
 
     What differs a little from frame to frame adds up, as the comparison is with what was shown last, not with the frame
     before. A pair whose own frames differ is a picture of both, so the next pair is always shown.

@@ -161,6 +161,6 @@ def test_a_result_says_how_much_was_skipped_and_covers_it(clip, tiny_adapter):
 
 def test_skipping_is_work_of_its_own_and_the_default_is_what_it_was(fake):
     media("a.mp4")
-    for stills in ([], ["--stills", "skip"], ["--stills", "skip"], ["--stills", "watch"]):
-        assert omnimem("summarize", "a.mp4", "-o", "out", *stills) == 0
+    for typed in ([], ["--stills", "skip"], ["--stills", "skip"], ["--stills", "watch"]):
+        assert omnimem("summarize", "a.mp4", "-o", "out", *typed) == 0
     assert [settings.stills for settings in fake.settings] == ["watch", "skip", "watch"]
