@@ -1,10 +1,12 @@
 """Frames at exact times, scaled by ffmpeg to the grid a model wants.
 
 Knows filters and pixels; knows no sound. Frame i shows what is on screen at ``start_s + i / fps``: the latest
-frame whose presentation time is not later. A picture that begins later shows its first frame until then.
+frame whose presentation time is not later; of large pictures in H.264 the latest that others are decoded from, where it
+is earlier by at most half a step (see `skipped_s`). A picture that begins later shows its first frame until then.
 """
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from omnimem_cli.media.ffmpeg import Process, command, has_filter, source
 from omnimem_cli.media.packets import seek_point
+from omnimem_cli.media.references import skipped_s
 from omnimem_cli.media.segment import Format, Media, VideoStream
 
 # Containers round time stamps, to a millisecond at worst: a frame counts from half a millisecond before its own.
@@ -70,7 +73,8 @@ def open_picture(
     limit = frames_until(media.video, frame_rate(layout.fps), start_s, end_s)
     origin_s = start_s + float(first / frame_rate(layout.fps))
     seek_s = seek_point(media.path, media.video.specifier, origin_s, origin_s=media.origin_s, stall_s=stall_s)
-    process = Process(_picture_command(media, layout, origin_s, seek_s), media.path, stall_s=stall_s)
+    args = _picture_command(media, layout, origin_s, seek_s, skipped_s(media, layout, stall_s))
+    process = Process(args, media.path, stall_s=stall_s)
     return FrameReader(process, layout, None if limit is None else limit - first, sought=seek_s is not None)
 
 
@@ -81,14 +85,20 @@ def frames_until(video: VideoStream, rate: Fraction, start_s: float, end_s: floa
     return max(0, math.ceil((min(ends) - start_s - ROUNDING_S) * rate)) if ends else None
 
 
-def _picture_command(media: Media, layout: Format, origin_s: float, seek_s: float | None) -> list[str]:
+def _picture_command(
+    media: Media, layout: Format, origin_s: float, seek_s: float | None, skipped_s: float
+) -> list[str]:
     # reinit_filter: a picture that changes its size must not restart the clock.
     options: dict[str, object] = {"reinit_filter": 0, "copyts": None, **media.opening}
     if seek_s is not None:
         # accurate_seek would throw away the frame that is on screen at origin_s.
         options |= {"ss": f"{seek_s:.6f}", "noaccurate_seek": None}
-    node = source(media.path, **options)[media.video.specifier]
-    return command(picture_output(node, media.video, layout, origin_s + media.origin_s))
+    video = media.video
+    if skipped_s:
+        options["skip_frame"] = "noref"
+        video = replace(video, last_frame_s=video.last_frame_s + skipped_s)  # the last one decoded is shown for longer
+    node = source(media.path, **options)[video.specifier]
+    return command(picture_output(node, video, layout, origin_s + media.origin_s))
 
 
 def picture_output(
