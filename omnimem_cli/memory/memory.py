@@ -291,9 +291,8 @@ class ChunkPass:
         One such token would reach every later one. They are rare: where there is none, nothing is copied.
         """
         q, k = self.placement.rotate(layer, q, k)
-        sums = sum(part.sum((1, 3), dtype=torch.float32) for part in (q, k, v))
-        lost = ~sums[0].isfinite()
-        if not bool(lost.any()):
+        lost = lost_tokens(q, k, v)
+        if lost is None:
             return Brought(q, k, v, self.table)
         self.lost = lost if self.lost is None else self.lost | lost
         if self.hidden is not None:
@@ -332,6 +331,12 @@ class ChunkPass:
             self.hidden = hidden[0, : len(self.chunk)]
 
         return [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in self.memory.decoder.layers]
+
+
+def lost_tokens(*parts: Tensor) -> Tensor | None:
+    """Which tokens of queries, keys and values [1, ., n, d] hold a number that is not finite, bool [n]; None: none."""
+    lost = ~sum(part.sum((1, 3), dtype=torch.float32) for part in parts)[0].isfinite()
+    return lost if bool(lost.any()) else None
 
 
 def _add_merged(store: Store, kept: Kept) -> None:

@@ -164,3 +164,23 @@ def test_a_memory_that_moved_on_is_not_looked_at():
     memory.absorb(part(tokens, 8.0, 9.0))
     with pytest.raises(AssertionError, match="moved on"):
         detail.absorb("it", part(tokens, 0.0, 1.0), (0.0, 1.0))
+
+
+def test_a_token_that_is_not_finite_in_a_layer_reaches_no_question():
+    tokens = stream(9)
+    memory = watched(tokens)
+    piece, layer = part(tokens, 2.0, 4.0), memory.decoder.layers[1]
+
+    def spoil(_module, args, kwargs):
+        hidden = (args[0] if args else kwargs["hidden_states"]).clone()
+        hidden[:, 3] = float("nan")
+        return (hidden, *args[1:]), kwargs if args else kwargs | {"hidden_states": hidden}
+
+    detail, hook = Detail(memory), layer.register_forward_pre_hook(spoil, with_kwargs=True)
+    try:
+        detail.absorb("look", piece, (2.0, 4.0))
+    finally:
+        hook.remove()
+    assert bool(ask(detail.fork([["look"]])).isfinite().all())
+    kept = [len(store) for store in detail._stretches["look"]]
+    assert kept[0] == len(piece) and set(kept[1:]) == {len(piece) - 1}
