@@ -26,7 +26,7 @@ MOST_S = 60.0  # of video, for one question
 MOST_SHARE = 0.75  # of the tokens of the watch, for one question
 ROUNDS = (0.2, 1.0)
 """Shares of what a question may look at: first at the strongest moments; at all where these show nothing."""
-FOUND, SURE = 0.55, 0.9  # score of evidence where was looked, and confidence, that end the looking
+FOUND, SURE = 0.6, 0.9  # score of evidence where was looked, and confidence, that end the looking
 MARGIN_S = 1.0  # before and after a moment
 BRIDGE_S = 10.0  # of video are decoded without need, to spare a new start of the decoder
 
