@@ -57,7 +57,7 @@ def test_every_token_pays_each_moment_its_entries_weights(rows, heads):
 def test_stores_of_single_heads_give_what_their_store_gives():
     store, moments = store_of(GROUPS), Moments(0.0, 1.0, 10)
     q, lse = questions(store, 3)
-    apart = store.by_head(torch.ones(GROUPS, ENTRIES, dtype=torch.bool))
+    apart = store.marked(torch.ones(GROUPS, ENTRIES, dtype=torch.bool))
     paid = [
         each.attention_by_time(q[:, [0, 3]], lse[:, [0, 3]], [0, 3], HEADS, 0.5, moments) for each in (store, apart)
     ]
