@@ -66,7 +66,11 @@ def test_a_sound_field_is_heard(folder):
     assert np.abs(sound).max() > 0.05 and warnings == []
 
 
-@pytest.mark.parametrize("build", [zoo_sound.opposite_later, zoo_sound.unnamed(6, 4), zoo.surround], ids=str)
+@pytest.mark.parametrize(
+    "build",
+    [zoo_sound.opposite_later, zoo_sound.unnamed(6, 4), zoo.surround],
+    ids=["opposite later", "unnamed", "surround"],
+)
 def test_the_first_pass_and_decoding_mix_alike(build, folder):
     path = build(folder)
     first = np.concatenate(list(sound_blocks(probe(str(path)), block_s=0.7)))
