@@ -101,8 +101,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage(error: typer.exceptions.TyperException) -> int:
-    """A flag or command that the parser does not know: its own words, and where the help is."""
-    context = getattr(error, "ctx", None)
+    """A flag or command that the parser does not know: its own words, and where the help is.
+
+    Where nothing was typed after a command the parser has printed its help, and has no words.
+    """
+    context, words = getattr(error, "ctx", None), error.format_message()
+    if not words and hasattr(context.command, "commands"):
+        return 0
     where = context.command_path if context else "omnimem"
-    console.error(UsageError(error.format_message(), f"See `{where} --help`."))
+    console.error(UsageError(words or "Nothing is named to work on.", f"See `{where} --help`."))
     return error.exit_code

@@ -5,6 +5,8 @@ or cure is one of these.
 """
 
 import errno
+from difflib import get_close_matches
+from pathlib import Path
 
 from omnimem_cli.base.paths import hide_secrets
 
@@ -81,7 +83,7 @@ class OutputError(UserError):
 def unreadable_input(shown: str, error: OSError) -> UserError:
     """The user's error for an ``OSError`` that an input, called ``shown``, gave when it was read."""
     if isinstance(error, FileNotFoundError):
-        return InputError(f"{shown} does not exist.", "Check the name.", code="missing")
+        return _missing(shown)
     if isinstance(error, IsADirectoryError):
         return InputError(f"{shown} is a directory.", "Add -r to watch what it holds.", code="directory")
     if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -89,6 +91,19 @@ def unreadable_input(shown: str, error: OSError) -> UserError:
         return MissingError(message, "Raise the limit of open files, with: ulimit -n 4096", code="open_files")
     hint = "Check its permissions and its disk."
     return InputError(f"{shown} cannot be read: {error.strerror or error}.", hint, code="unreadable")
+
+
+def _missing(shown: str) -> InputError:
+    """What to do about a name that no file has: one like it beside it, or that a pattern matched nothing."""
+    place = Path(shown)
+    if set(place.name) & set("*?[") and not place.exists():
+        return InputError(f"{shown} matches no file.", "Check the pattern and the folder.", code="missing")
+    try:
+        near = get_close_matches(place.name, [path.name for path in place.parent.iterdir()], 1, cutoff=0.75)
+    except (OSError, ValueError):
+        near = []
+    hint = f"Did you mean {place.with_name(near[0])}?" if near else "Check the name."
+    return InputError(f"{shown} does not exist.", hint, code="missing")
 
 
 def explain(error: BaseException) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """``omnimem ask``: questions, typed or from a preset, to a task."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from omnimem_cli.tasks.presets.preset import Question
 
 EXAMPLES = (
-    'omnimem ask lecture.mp4 -Q "Which slides show a formula?"',
+    'omnimem ask lecture.mp4 "Which slides show a formula?"',
     "omnimem ask meetings/ -r --preset meeting -f json -o answers/",
     "omnimem ask match.mkv --questions questions.txt -o - -f md",
 )
@@ -58,7 +59,8 @@ def ask(
     from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.ask import Ask
 
-    name, asked = _questions(question or [], preset, questions, var or [])
+    inputs, said = _told_apart(inputs or [])
+    name, asked = _questions([*(question or []), *said], preset, questions, var or [])
     if focus_questions:
         settings = focused_on(settings, asked)
     run_task(inputs, settings, options, "ask", Ask, {"questions": asked}, preset=name)
@@ -71,7 +73,10 @@ def _questions(
     from omnimem_cli.tasks.presets import library as presets
 
     if bool(typed) + (preset is not None) + (file is not None) != 1:
-        raise UsageError("Say what to ask in one way.", "Use -Q TEXT (repeatable), --preset NAME, or --questions FILE.")
+        raise UsageError(
+            "Say what to ask in one way.",
+            "Type a question, or use -Q TEXT (repeatable), --preset NAME, or --questions FILE.",
+        )
     if variables and preset is None:
         raise UsageError("--var fills in a preset, and there is none.", "Add --preset NAME.")
     if preset is not None:
@@ -83,6 +88,19 @@ def _questions(
     if not asked:
         raise UsageError(f"{file} holds no question.", "Write one question per line.")
     return None, asked
+
+
+def _told_apart(typed: list[str]) -> tuple[list[str], list[str]]:
+    """What was typed without a flag, as inputs and as questions: after an input, words that name no file are one."""
+    from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, MEMORY_SUFFIX
+
+    names = {*MEDIA_SUFFIXES, MEMORY_SUFFIX}
+    questions = [
+        text
+        for text in typed[1:]
+        if " " in text and "://" not in text and Path(text).suffix.lower() not in names and not os.path.lexists(text)
+    ]
+    return [text for text in typed if text not in questions], questions
 
 
 def _pairs(variables: list[str]) -> dict[str, str]:

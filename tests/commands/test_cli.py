@@ -324,3 +324,32 @@ def test_a_download_is_offered_at_a_terminal_only_and_happens_with_yes(fake: Fak
     assert pulled == []
     omnimem("summarize", "a.mp4", "-m", name, "--yes")
     assert pulled == [name] and "11.9 GB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["models"], ["presets"], ["bench"], ["memory"]])
+def test_a_group_of_commands_alone_prints_its_help_and_ends_well(arguments, capsys):
+    assert omnimem(*arguments) == 0
+    shown = capsys.readouterr()
+    assert "Usage:" in shown.out and shown.err == ""
+
+
+def test_a_name_with_a_slip_is_answered_with_the_name_that_is_there(fake, capsys):
+    media("talks/lecture.mp4")
+    assert omnimem("summarize", "talks/lectre.mp4") == 4
+    assert f"Did you mean {Path('talks/lecture.mp4')}?" in capsys.readouterr().err
+    assert omnimem("summarize", "talks/other.mkv") == 4
+    assert "Check the name." in capsys.readouterr().err
+
+
+def test_a_pattern_that_matches_nothing_is_called_a_pattern(fake, capsys):
+    media("a.mp4")
+    assert omnimem("summarize", "*.mkv") == 4
+    assert "*.mkv matches no file." in capsys.readouterr().err
+
+
+def test_words_after_an_input_are_a_question(fake, capsys):
+    media("a.mp4", "b and c.mp4", "d e")
+    assert omnimem("ask", "a.mp4", "b and c.mp4", "d e", "what is shown?") == 0
+    assert fake.watched == ["a.mp4", "b and c.mp4", "d e"]
+    assert omnimem("ask", "a.mp4") == 2 and "Type a question" in capsys.readouterr().err
+    assert omnimem("ask", "gone and lost.mp4", "why is it so?") == 4
