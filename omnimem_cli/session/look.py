@@ -27,6 +27,7 @@ MOST_SHARE = 0.75  # of the tokens of the watch, for one question
 ROUNDS = (0.2, 1.0)
 """Shares of what a question may look at: first at the strongest moments; at all where these show nothing."""
 FOUND, SURE = 0.6, 0.9  # score of evidence where was looked, and confidence, that end the looking
+END_S = 4.0  # of the video, at its end, that every look holds
 MARGIN_S = 1.0  # before and after a moment
 BRIDGE_S = 10.0  # of video are decoded without need, to spare a new start of the decoder
 
@@ -91,15 +92,17 @@ class SecondLook:
         return looked
 
     def _stretches(self, attention: AnswerAttention, share: float) -> list[Stretch]:
-        """The moments that are paid most, as many as make up ``share`` of what may be looked at."""
-        most = max(1, int(share * min(self._most, self._most_tokens // max(self._plan.tokens_per_segment, 1))))
+        """The moments that are paid most, as many as make up ``share`` of what may be looked at, and the end."""
+        allowed = min(self._most, self._most_tokens // max(self._plan.tokens_per_segment, 1))
+        most = max(1, int(share * allowed))
         taken: set[int] = set()
         for start_s, end_s in attention.strongest():
             both = taken | self._segments(start_s - MARGIN_S, end_s + MARGIN_S)
             if not taken or len(both) <= most:
                 taken = both
-        if taken and share == ROUNDS[-1]:
-            taken |= self._newest(most - len(taken), taken)
+        if taken:
+            rest = max(most - len(taken), math.ceil(END_S / self._plan.format.segment_s))
+            taken |= self._newest(min(rest, allowed - len(taken)), taken)
         return runs(sorted(taken))
 
     def _newest(self, count: int, taken: set[int]) -> set[int]:
