@@ -11,6 +11,8 @@ import numpy as np
 
 from omnimem_cli.media.gaps import Gap, seconds_in, shared_by_all
 
+PAIR = 2
+"""Frames that a model takes as one picture."""
 SAMPLE_RATE = 16_000
 """Samples per second of all sound that media hands on, mono: what every model here was trained on."""
 
@@ -171,3 +173,8 @@ class Segment:
     audio_ahead: np.ndarray
     last: bool = False
     fed: np.ndarray | None = None
+
+    @property
+    def pairs_fed(self) -> np.ndarray:
+        """``fed``, of whatever segment."""
+        return np.ones(-(-len(self.frame_times) // PAIR), dtype=bool) if self.fed is None else self.fed

@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from omnimem_cli.media.segment import Segment
+from omnimem_cli.media.segment import PAIR, Segment
 
-PAIR = 2
-"""Frames that a model takes as one picture."""
 SHOWN, AGAIN = 3, 8
 """A picture is shown in so many pairs in a row before it is left out, and once more every so many pairs.
 

@@ -112,7 +112,7 @@ class QwenOmniStream:
         rows, columns = grid.height // patches.cell, grid.width // patches.cell
         cells = max(1, rows * columns)
         starts, first = torch.from_numpy(segment.frame_times)[:: patches.temporal_patch_size], self.positions.pairs
-        fed = torch.ones(len(starts), dtype=torch.bool) if segment.fed is None else torch.from_numpy(segment.fed)
+        fed = torch.from_numpy(segment.pairs_fed)
         positions = self.positions.visual(len(starts), rows, columns)  # those of pairs that are left out pass too
         return _media_tokens(
             embeds,

@@ -128,8 +128,8 @@ class SalmonnStream:
         for segment, (frames, times), parts in zip(segments, pairs, sound, strict=True):
             steps, slots = slice(step, step + len(frames) // 2), slice(slot, slot + len(parts) * TOKENS_PER_SLICE)
             step, slot = steps.stop, slots.stop
-            fed = [True] * len(times) if segment.fed is None else segment.fed.tolist()
-            yield Features(visual[steps], [feature[steps] for feature in deepstack], audio[slots], times, fed)
+            deep = [feature[steps] for feature in deepstack]
+            yield Features(visual[steps], deep, audio[slots], times, segment.pairs_fed.tolist())
 
     def _question(self, closing: Tensor) -> TokenChunk:
         """``closing`` [n, D]: marks, question and header."""
