@@ -20,7 +20,7 @@ from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.process import limits
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.base.timecode import format_clock
-from omnimem_cli.jobs import records
+from omnimem_cli.jobs import answers, records
 from omnimem_cli.jobs.files import check_writing, checkpoint_of, leftovers, locked, make_folder, partial_path
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.model import LazyModel
@@ -125,7 +125,10 @@ class Batch:
             with saved(job.input, self.work.settings) as one, self._claim(job := replace(job, input=one)) as settled:
                 outcome = settled
                 if outcome is None:
-                    content, task = records.read_input(job.input), self.work.make_task()
+                    content = records.read_input(job.input)
+                    earlier = self._earlier(job, content)
+                    work = self.work if earlier is None else answers.still_to_ask(self.work, earlier)
+                    task = work.make_task()
                     with self.progress(label) as report, self._ready(job, task, content, report) as watch:
                         watched = watch()
                         self._keep(job, watched)
@@ -134,7 +137,7 @@ class Batch:
 
                             give_look(watched, job.input.path if job.input.is_memory else None)
                         result = _named(watched.result(task, self.work.preset), job.input)
-                    outcome = self._publish(job, content, result)
+                    outcome = self._publish(job, content, result, earlier)
         except (MissingError, UsageError):
             raise
         except Exception as error:  # one bad input must not cost the others
@@ -184,7 +187,7 @@ class Batch:
         if job.target is None or job.memory is None or self.work.settings.force:
             return None
         record = records.read_record(job.target)
-        if record is None or record.work != self.identity_of(job) or not self._memory_stands(job, record):
+        if record is None or not self._is_work(job, record) or not self._memory_stands(job, record):
             return None
         if not records.has_grown(job.input, record.content):  # reads all of what was watched
             return None
@@ -241,17 +244,35 @@ class Batch:
         reason = "done before; missing files written again" if files else "done before"
         return Outcome(job.input.path, "skipped", reason, tuple(files), record.result)
 
-    def _publish(self, job: Job, content: records.Content, result: dict) -> Outcome:
-        """Write the record and every format of a new result."""
-        target = job.target
+    def _earlier(self, job: Job, content: records.Content) -> records.Record | None:
+        """The record whose answers stay when new ones are added. Of answers that are replaced a warning says so."""
+        if self.work.name != "ask" or job.target is None or self.work.settings.force:
+            return None
+        record, identity = records.read_record(job.target), self.identity_of(job)
+        if record is None:
+            return None
+        if answers.stay(record, content, identity, self.work.preset):
+            return record
+        if said := answers.replaced(record, content, identity):
+            console.warn(f"{readable_path(job.input.path)}: {said}")
+        return None
+
+    def _publish(
+        self, job: Job, content: records.Content, result: dict, earlier: records.Record | None = None
+    ) -> Outcome:
+        """Write the record and every format of a new result, with the answers of an ``earlier`` one."""
+        target, identity = job.target, self.identity_of(job)
         if target is None:
             return Outcome(job.input.path, "done", result=result)
         if job.input.file is not None and not records.looks_same(job.input, content):
             shown = readable_path(job.input.path)
             console.warn(f"{shown} changed while it was watched: the next run will do it again.")
+        if earlier is not None:
+            target, result = answers.with_files_of(target, earlier), answers.joined(earlier.result, result)
+            identity = answers.joined_identity(identity, result)
         before = records.read_record(target)
         owned = dict(before.files) if before else {}
-        record = records.Record(owner_key(job.input, target.folder), content, self.identity_of(job), result, owned)
+        record = records.Record(owner_key(job.input, target.folder), content, identity, result, owned)
         records.publish(target, record, self._contents(job, target, record, standing=False))
         checkpoint_of(target.folder, target.name).unlink(missing_ok=True)
         return Outcome(job.input.path, "done", files=tuple(map(target.path, target.files)), result=result)
@@ -275,17 +296,21 @@ class Batch:
         if self.work.settings.force or leftovers(target.folder, target.name):
             return None
         record = records.read_record(target)
-        if record is None or record.work != self.identity_of(job) or not records.looks_same(job.input, record.content):
+        if record is None or not self._is_work(job, record) or not records.looks_same(job.input, record.content):
             return None
         whole = all(self._stands(target, record, format) for format in self.work.formats)
         return record if whole and self._memory_stands(job, record) else None
+
+    def _is_work(self, job: Job, record: records.Record) -> bool:
+        """Whether a record is of this work on some content."""
+        return answers.covers(record, self.identity_of(job), self.work.preset)
 
     def _matching_record(self, job: Job, target: Target) -> records.Record | None:
         """The record of the same work on the same content, if there is one."""
         if self.work.settings.force:
             return None
         record = records.read_record(target)
-        if record is None or record.work != self.identity_of(job):
+        if record is None or not self._is_work(job, record):
             return None
         same = records.same_content(job.input, record.content) and self._memory_stands(job, record)
         return record if same else None
@@ -324,7 +349,7 @@ class Batch:
             video = None if job.input.stream else job.input.path
             return page_of(result, video, target.folder) if page is None else page
 
-        return {format: content(format) for format in self.work.formats}
+        return {format: content(format) for format in target.formats}
 
     def _stands(self, target: Target, record: records.Record, format: str) -> bool:
         """Whether the file of a format is what the record says. No page is made for this: its pictures take time."""

@@ -46,9 +46,14 @@ class Target:
         return self.path(MEMORY) if MEMORY in self.files else None
 
     @property
+    def formats(self) -> list[str]:
+        """The formats of every file but the memory."""
+        return [format for format in self.files if format != MEMORY]
+
+    @property
     def texts(self) -> list[Path]:
         """Every file but the memory."""
-        return [self.path(format) for format in self.files if format != MEMORY]
+        return [self.path(format) for format in self.formats]
 
 
 Owner = Callable[[Target], str | None]

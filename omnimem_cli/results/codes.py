@@ -94,6 +94,9 @@ DEGRADING = frozenset(
 )
 """Warnings that make a finished result count as degraded under ``--strict``."""
 
+OF_ANSWERS = frozenset({"not_looked", "no_text", "repetition", "answer_cut", "answer_empty", "answer_invalid"})
+"""Warnings of an ask that are about its answers, not about its watch."""
+
 
 def warning(code: str, message: str) -> dict:
     """One warning; its code is a word of WARNING_CODES. Secrets of addresses are hidden."""

@@ -78,7 +78,7 @@ def dropped_warnings(dropped: int, entered: int) -> list[dict]:
 
 def not_looked(reason: str) -> dict:
     """What to say of a second look that was asked for and could not be had; ``reason``: a sentence."""
-    return warning("not_looked", f"No second look: {reason} The answers rest on the memory alone.")
+    return warning("not_looked", f"No second look: {reason} Answers without one rest on the memory alone.")
 
 
 def deaf_warnings(bounds_s: Sequence[float], watched_s: float) -> list[dict]:

@@ -14,29 +14,35 @@ from omnimem_cli.base.settings import Progress, Settings
 from omnimem_cli.jobs import watch_one as run
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.results.result import bare_input
+from omnimem_cli.tasks.presets.preset import Question
 
 
 class FakeRun:
     """Watches nothing: answers every input with a finished result, or as ``on[name]`` says.
 
-    ``watched`` lists the names in the order they were watched, ``settings`` with what; ``model`` is how the model
-    identifies itself.
+    ``watched`` lists the names in the order they were watched, ``settings`` with what, ``asked`` the questions;
+    ``model`` is how the model identifies itself.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.watched: list[str] = []
         self.settings: list[Settings] = []
+        self.asked: list[str] = []
+        self.warnings: list[dict] = []
         self.on: dict[str, Callable[[], dict]] = {}
         self.model = {"name": "fake", "revision": "1"}
         adapter = SimpleNamespace(weights_dtype="float32", device=SimpleNamespace(type="cpu"))
         monkeypatch.setattr(LazyModel, "identify", lambda model: self.model)
+        monkeypatch.setattr(LazyModel, "facts", lambda model: self.model)
         monkeypatch.setattr(LazyModel, "prepare", lambda model, path, recent_s: (path, model.settings))
         monkeypatch.setattr(LazyModel, "load", lambda model: adapter)
         monkeypatch.setattr(run, "watch_one", self._watch)
 
     def _watch(self, *arguments, **more) -> SimpleNamespace:
         made = self._result(*arguments, **more)
-        return SimpleNamespace(result=lambda task, preset=None: made, save=lambda path, *more: path.touch())
+        return SimpleNamespace(
+            result=lambda task, preset=None: made | {"preset": preset}, save=lambda path, *more: path.touch()
+        )
 
     def _result(self, prepared, task, adapter, report, *, digest=None, checkpoint=None) -> dict:
         path, settings = prepared
@@ -52,9 +58,15 @@ class FakeRun:
             "transcribe": {
                 "transcript": {"language": None, "segments": [{"start_s": 0.0, "end_s": 2.0, "text": text}]}
             },
-            "ask": {"answers": [{"id": "q1", "question": "why?", "answer": text, "status": "answered", "data": None}]},
+            "ask": {"answers": [_answer(question, text) for question in getattr(task, "questions", ())]},
         }
-        return result(task.name, parts[task.name], input=bare_input(path) | {"digest": digest})
+        self.asked += [question.text for question in getattr(task, "questions", ())]
+        return result(task.name, parts[task.name], input=bare_input(path) | {"digest": digest}, warnings=self.warnings)
+
+
+def _answer(question: Question, text: str) -> dict:
+    said = {"answer": text, "status": "answered", "data": None if question.schema is None else []}
+    return {"id": question.id, "question": question.text} | said
 
 
 def media(*names: str) -> None:

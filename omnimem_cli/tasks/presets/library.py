@@ -1,8 +1,9 @@
 """Presets by name: the built-in ones, the user's own, and files. Knows folders; asks preset_file what is in them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import count
 from pathlib import Path
 
 import platformdirs
@@ -86,9 +87,10 @@ def read_questions(path: Path) -> tuple[Question, ...]:
     return as_questions([line for line in lines if line and not line.startswith("#")])
 
 
-def as_questions(texts: list[str]) -> tuple[Question, ...]:
-    """Plain questions, named q1, q2, ..."""
-    return tuple(Question(f"q{number}", text) for number, text in enumerate(texts, 1))
+def as_questions(texts: Sequence[str], taken: Collection[str] = ()) -> tuple[Question, ...]:
+    """Plain questions, named q1, q2, ... without the names that are ``taken``."""
+    names = (name for number in count(1) if (name := f"q{number}") not in taken)
+    return tuple(Question(name, text) for text, name in zip(texts, names, strict=False))
 
 
 def _files(folder: Path) -> Iterator[Path]:
