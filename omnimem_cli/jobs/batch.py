@@ -261,9 +261,10 @@ class Batch:
         self, job: Job, content: records.Content, result: dict, earlier: records.Record | None = None
     ) -> Outcome:
         """Write the record and every format of a new result, with the answers of an ``earlier`` one."""
-        target, identity = job.target, self.identity_of(job)
+        target = job.target
         if target is None:
             return Outcome(job.input.path, "done", result=result)
+        identity = self.identity_of(job)
         if job.input.file is not None and not records.looks_same(job.input, content):
             shown = readable_path(job.input.path)
             console.warn(f"{shown} changed while it was watched: the next run will do it again.")
