@@ -3,6 +3,7 @@
 Knows signals and what the system tells of memory; knows no device, no torch and no work.
 """
 
+import math
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -18,6 +20,7 @@ from omnimem_cli.base.timecode import format_clock
 
 GROWTH = 2**30  # bytes that one input may take, however little is left for others
 LAST_SHARE = 0.03  # of the machine's memory, below which nothing is safe
+DEFERRED_S = 10.0  # what work gets that can end itself, such as a watch to the end of its chunk
 
 
 PASSIVE = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -34,11 +37,55 @@ def wait_passively() -> None:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user, or the system, wants the process to end; ``exit_code`` is 130 or 143."""
+    """The user, or the system, wants the process to end; ``exit_code`` is 130 or 143, ``hint`` says what was saved."""
 
-    def __init__(self, signal_number: int):
-        super().__init__(signal_number)
-        self.exit_code = 128 + signal_number
+    def __init__(self, signal_number: int, hint: str = ""):
+        super().__init__(signal_number, hint)
+        self.exit_code, self.hint = 128 + signal_number, hint
+
+
+@dataclass
+class Stop:
+    """Whether the work in hand should end itself, because of ``error`` (None: nothing wants it to).
+
+    ``deadline``: until when it may take, on the clock of `time.monotonic`.
+    """
+
+    limit_s: float = DEFERRED_S
+    error: BaseException | None = None
+    deadline: float = math.inf
+
+    def request(self, error: BaseException) -> None:
+        """Let the work end itself because of ``error``; the first reason counts."""
+        if self.error is None:
+            self.error, self.deadline = error, time.monotonic() + self.limit_s
+
+
+_deferred: list[Stop] = []  # what the main thread's work looks at, instead of being interrupted; the innermost is last
+
+
+@contextmanager
+def deferred_stop(limit_s: float = DEFERRED_S) -> Iterator[Stop]:
+    """Within, the first signal and the time limit do not raise: they request the stop, and the work ends itself.
+
+    Where it has not after ``limit_s``, `limits` raises the error. Has no effect outside the main thread.
+    """
+    stop = Stop(limit_s)
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    _deferred.append(stop)
+    try:
+        yield stop
+    finally:
+        _deferred.remove(stop)
+
+
+def _end_work(error: BaseException) -> None:
+    """Raise ``error``, unless the work in hand can end itself."""
+    if not _deferred:
+        raise error
+    _deferred[-1].request(error)
 
 
 def open_standard_streams() -> None:
@@ -58,7 +105,7 @@ def open_standard_streams() -> None:
 
 @contextmanager
 def stop_signals(*numbers: signal.Signals) -> Iterator[None]:
-    """Within, these signals raise Interrupted once; a second one leaves at once."""
+    """Within, these signals raise Interrupted once, but see `deferred_stop`; a second one leaves at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -66,7 +113,7 @@ def stop_signals(*numbers: signal.Signals) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         for each in numbers:
             signal.signal(each, lambda number, frame: os._exit(128 + number))
-        raise Interrupted(number)
+        _end_work(Interrupted(number))
 
     before = {each: signal.signal(each, stop) for each in numbers}
     try:
@@ -79,17 +126,23 @@ def stop_signals(*numbers: signal.Signals) -> Iterator[None]:
 @contextmanager
 def limits(timeout_s: float | None) -> Iterator[None]:
     """Within, every second: InputError (code ``timeout``) once ``timeout_s`` of wall clock have passed, and
-    DoesNotFitError where this process has taken the machine's last memory. Works in the main thread only.
+    DoesNotFitError where this process has taken the machine's last memory. A stop that was deferred for longer than it
+    may be raises its error. Works in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    begun, held = time.monotonic(), resident_bytes()
+    begun, held, deferred = time.monotonic(), resident_bytes(), False
 
     def check(number: int, frame: FrameType | None) -> None:
-        if timeout_s is not None and time.monotonic() - begun >= timeout_s:
+        nonlocal deferred
+        for stop in _deferred:
+            if time.monotonic() >= stop.deadline:
+                raise stop.error
+        if timeout_s is not None and not deferred and time.monotonic() - begun >= timeout_s:
+            deferred = bool(_deferred)
             message = f"It took longer than the limit of {format_clock(timeout_s)}."
-            raise InputError(message, "Give it more time with --timeout.", code="timeout")
+            _end_work(InputError(message, "Give it more time with --timeout.", code="timeout"))
         if resident_bytes() - held > GROWTH and _available_share() < LAST_SHARE:
             message = "It took the machine's last memory, and was stopped before the system would."
             raise DoesNotFitError(message, "Use a smaller --budget or --chunk, or free memory.")

@@ -213,7 +213,7 @@ def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
     if outcome.error is not None and outcome.status == "failed":
         console.error(outcome.error, path)
     elif outcome.status == "interrupted":
-        console.info(f"{path}: interrupted")
+        console.info(f"{path}: interrupted. {outcome.result['error']['hint']}")
     elif outcome.status == "skipped":
         console.info(f"{path}: skipped, {outcome.reason}", "dim")
     if outcome.status == "done" and outcome.result is not None:

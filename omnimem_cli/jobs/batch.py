@@ -6,7 +6,7 @@ never costs another; whatever concerns the machine as a whole (exit code 5) ends
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from omnimem_cli.base.choices import MEMORY
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import InputError, MissingError, OutputError, UsageError
 from omnimem_cli.base.paths import readable_path
-from omnimem_cli.base.process import limits
+from omnimem_cli.base.process import Interrupted, limits
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs import answers, records
@@ -177,9 +177,12 @@ class Batch:
             prepared = self.model.prepare(path, task.recent_s)
             adapter = self.model.load()
             facts: dict = {"digest": content.digest, "before": self._before(job, adapter, task)}
+            checkpoint = None
             if facts["before"] is None:
-                facts = {"digest": content.digest, "checkpoint": self._checkpoint(job, content, adapter)}
-            with limits(settings.timeout_s), memory_errors(shown):
+                checkpoint = self._checkpoint(job, content, adapter)
+                facts = {"digest": content.digest, "checkpoint": checkpoint}
+            named = checkpoint.named_in_errors() if checkpoint else nullcontext()
+            with limits(settings.timeout_s), memory_errors(shown), named:
                 yield partial(watch_one, prepared, task, adapter, report, **facts)
 
     def _before(self, job: Job, adapter: "Adapter", task: Task) -> "Watched | None":
@@ -207,7 +210,9 @@ class Batch:
                 console.info(f"memory kept; ask it again: omnimem ask {job.memory} -Q TEXT", "dim")
 
     def failure(self, job: Job, error: BaseException) -> Outcome:
-        """The outcome of an input that gave no result; an interrupt has a status of its own."""
+        """The outcome of an input that gave no result; an interrupt has a status, and says what was saved."""
+        if isinstance(error, Interrupted) and not error.hint:
+            error.hint = _left_behind(job)
         record = failed(
             self.work.name, error, input=bare_input(job.input.path) | _names(job.input), preset=self.work.preset
         )
@@ -334,7 +339,9 @@ class Batch:
         folder, name = job.target.folder, job.target.name
         numbers = {"dtype": adapter.weights_dtype, "device": adapter.device.type, "version": __version__}
         identity = {"work": self.identity_of(job), "digest": content.digest} | numbers
-        checkpoint = Checkpoint(checkpoint_of(folder, name), partial_path(folder, name), identity, console.warn)
+        shown = readable_path(job.input.path)
+        tell = lambda text: console.info(f"{shown} {text}", "dim")  # noqa: E731
+        checkpoint = Checkpoint(checkpoint_of(folder, name), partial_path(folder, name), identity, console.warn, tell)
         if self.work.settings.force:
             checkpoint.remove()
         return checkpoint
@@ -374,6 +381,13 @@ def _named(result: dict, one: Input) -> dict:
 def _names(one: Input) -> dict:
     """What a result calls its input, whatever file was watched for it."""
     return {"path": readable_path(one.path), "title": one.page.title if one.page else None}
+
+
+def _left_behind(job: Job) -> str:
+    """What a run that was interrupted elsewhere than in a watch of its own leaves of a job."""
+    if job.target is not None and checkpoint_of(job.target.folder, job.target.name).exists():
+        return "Nothing was saved but the checkpoint that was there: run the same command again."
+    return "Nothing was saved: the same command begins anew."
 
 
 def _check(one: Input) -> None:

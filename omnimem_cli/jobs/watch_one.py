@@ -4,6 +4,7 @@ Knows every room below the command line and none above; draws nothing, writes no
 """
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
+from omnimem_cli.base.process import Stop, deferred_stop
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.jobs.watched import Watched, taken_by
@@ -41,8 +43,9 @@ def watch_one(
 ) -> Watched:
     """One input, watched to its end while the task looks on. ``digest``: of the input's bytes, for the result.
 
-    With a ``checkpoint`` the watch continues where the last one of the same work was saved, and saves its own. With
-    ``before``, which excludes a checkpoint, it continues where that ended: the input is the same one, which has grown.
+    With a ``checkpoint`` the watch continues where the last one of the same work was saved, and saves its own, also
+    when it is stopped. With ``before``, which excludes a checkpoint, it continues where that ended: the input is the
+    same one, which has grown.
     """
     if adapter.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(adapter.device)  # the result holds this input's own
@@ -59,17 +62,18 @@ def watch_one(
     form = prepared.plan.format
     ahead = segments_ahead(form, session.segments_per_chunk)
     with Source(prepared.media, form, queue=ahead, **reading) as source:
-        for chunk_end, segments in session.watch(source):
-            task.on_chunk(session, chunk_end, segments)
-            if checkpoint is not None and not chunk_end.last and checkpoint.due():
-                checkpoint.save(run.state(session, segments[-1].index + 1))
-            run.report_progress("watching", chunk_end.end_s - chunk_end.start_s)
+        run.watch(session, source, checkpoint)
     session.memory.release_recent()
     if not session.chunks_seen:
         path = readable_path(prepared.media.path)
         raise InputError(f"{path} holds nothing to watch in the chosen range.", "Check --start and --end.")
     run.report_progress("answering", prepared.total_s or session.end_s)
     return run.watched(session, source, digest)
+
+
+def _stop(checkpoint: Checkpoint | None) -> AbstractContextManager[Stop]:
+    """What a watch looks at after each chunk; one that cannot be saved is interrupted at once."""
+    return nullcontext(Stop()) if checkpoint is None else deferred_stop()
 
 
 @dataclass
@@ -139,6 +143,23 @@ class InputRun:
         if abs(seen - round(seen)) < 1e-6:
             return {"first_segment": round(seen)}
         return {"start_s": session.end_s}
+
+    def watch(self, session: Session, source: Source, checkpoint: Checkpoint | None) -> None:
+        """Watch to the end, saved now and then. A watch that is stopped ends, and is saved, after the chunk in work."""
+        seen = None  # segments of the range
+        with _stop(checkpoint) as stop:
+            for chunk_end, segments in session.watch(source):
+                self.task.on_chunk(session, chunk_end, segments)
+                seen = segments[-1].index + 1
+                if checkpoint is not None and not chunk_end.last and checkpoint.due():
+                    checkpoint.save(self.state(session, seen), session.end_s)
+                self.report_progress("watching", chunk_end.end_s - chunk_end.start_s)
+                if stop.error is not None:
+                    break
+        if stop.error is not None:
+            if seen is not None:
+                checkpoint.save(self.state(session, seen), session.end_s)
+            raise stop.error
 
     def state(self, session: Session, segments: int) -> dict:
         """Everything to continue from after ``segments`` segments of the range."""

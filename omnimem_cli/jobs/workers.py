@@ -16,13 +16,13 @@ from typing import Any
 
 from omnimem_cli.base.console import PlainProgress, console
 from omnimem_cli.base.errors import MissingError, UsageError, UserError
-from omnimem_cli.base.process import Interrupted, stop_signals
+from omnimem_cli.base.process import DEFERRED_S, Interrupted, stop_signals
 from omnimem_cli.base.settings import Progress
 from omnimem_cli.jobs.batch import Batch
 from omnimem_cli.jobs.outcomes import Outcome
 from omnimem_cli.jobs.work import Job, Work, label
 
-LAST_WORDS_S = 10.0  # what a worker gets to record that it was interrupted
+LAST_WORDS_S = DEFERRED_S + 10.0  # what a worker gets to save its watch and to record that it was interrupted
 
 
 @dataclass

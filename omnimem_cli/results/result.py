@@ -134,7 +134,7 @@ def error_part(error: BaseException) -> dict:
     if isinstance(error, UserError):
         return _error(error.code, error.message, error.hint)
     if isinstance(error, KeyboardInterrupt):
-        return _error("interrupted", "Stopped before the end.", "Run the same command again to go on.")
+        return _error("interrupted", "Stopped before the end.", getattr(error, "hint", ""))
     message = hide_secrets(f"{type(error).__name__}: {error}")
     return _error("unexpected", message, "Run again with --debug for the traceback.")
 

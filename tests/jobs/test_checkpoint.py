@@ -38,7 +38,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checkpoint(folder: Path, work: str = "this", every_s: float = 0.0) -> Checkpoint:
-    return Checkpoint(folder / "a.checkpoint", folder / "a.part", {"work": work}, pytest.fail, every_s)
+    return Checkpoint(
+        folder / "a.checkpoint", folder / "a.part", {"work": work}, pytest.fail, lambda text: None, every_s
+    )
 
 
 def without_timing(result: dict) -> dict:
@@ -100,7 +102,7 @@ def test_a_time_limit_counts_this_run_and_not_the_ones_before(clip, tiny_adapter
         watch(clip, settings, Summarize(settings), tiny_adapter, die, checkpoint=checkpoint(tmp_path))
     saved = checkpoint(tmp_path).load()
     saved["spent"]["wall_s"] = 599.0  # saved a moment before the limit
-    checkpoint(tmp_path).save(saved)
+    checkpoint(tmp_path).save(saved, 4.0)
     tell = lambda progress: time.sleep(1.1) if progress.stage == "answering" else None  # noqa: E731
     result = watch(clip, settings, Summarize(settings), tiny_adapter, tell, checkpoint=checkpoint(tmp_path))
     assert result["status"] == "done" and result["timing"]["wall_s"] > 600
@@ -117,7 +119,7 @@ def test_a_checkpoint_of_other_numbers_or_before_force_is_not_continued(change, 
         (job,) = batch.assign_targets(find_inputs([str(tmp_path / "a.mp4")]))
         return batch._checkpoint(job, read_input(job.input), adapter)
 
-    saved_by(adapter).save({"a": 1})
+    saved_by(adapter).save({"a": 1}, 4.0)
     assert saved_by(adapter).load() == {"a": 1}
     if change == "force":
         assert saved_by(adapter, force=True).load() is None
@@ -133,7 +135,7 @@ def test_state_comes_back_bit_by_bit(tmp_path):
         "flags": torch.tensor([True, False]),
         "none": torch.zeros(0, 5),
     }
-    checkpoint(tmp_path).save(state)
+    checkpoint(tmp_path).save(state, 4.0)
     loaded = checkpoint(tmp_path).load()
     assert repr(loaded) == repr(state)
     assert all(
@@ -142,7 +144,7 @@ def test_state_comes_back_bit_by_bit(tmp_path):
 
 
 def test_the_checkpoint_of_other_work_and_a_damaged_one_count_as_none(tmp_path):
-    checkpoint(tmp_path).save({"a": 1})
+    checkpoint(tmp_path).save({"a": 1}, 4.0)
     assert checkpoint(tmp_path, "other").load() is None
     path = tmp_path / "a.checkpoint"
     path.write_bytes(path.read_bytes()[:20])
@@ -157,6 +159,6 @@ def test_a_checkpoint_that_cannot_be_written_is_told_once_and_costs_nothing(tmp_
 
     monkeypatch.setattr("omnimem_cli.jobs.checkpoint.write_whole", full)
     told = []
-    saving = Checkpoint(tmp_path / "a.checkpoint", tmp_path / "a.part", {}, told.append, every_s=0.0)
-    saving.save({"a": 1})
+    saving = Checkpoint(tmp_path / "a.checkpoint", tmp_path / "a.part", {}, told.append, pytest.fail, every_s=0.0)
+    saving.save({"a": 1}, 4.0)
     assert len(told) == 1 and not saving.due()

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError
+from omnimem_cli.base.process import deferred_stop
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs import watch_one as jobs
 from omnimem_cli.jobs.batch import Batch
@@ -44,8 +45,10 @@ def _prepare(model: LazyModel, path: str, recent_s: float) -> str:
     return path
 
 
-def _watch(path: str, task, adapter, report, **more) -> SimpleNamespace:
-    """``die`` kills the process, ``fail`` and ``gone`` raise, ``wait`` takes a minute; anything else is done."""
+def _watch(path: str, task, adapter, report, *, checkpoint=None, **more) -> SimpleNamespace:
+    """``die`` kills the process, ``fail`` and ``gone`` raise, ``wait`` takes a minute, ``save`` waits for a stop and
+    saves; anything else is done.
+    """
     text = Path(path).read_text()
     if text == "die":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -56,6 +59,13 @@ def _watch(path: str, task, adapter, report, **more) -> SimpleNamespace:
     if text == "wait":
         Path(path + ".begun").touch()
         time.sleep(60)
+    if text == "save":
+        with deferred_stop() as stop:
+            Path(path + ".begun").touch()
+            while stop.error is None:
+                time.sleep(0.1)
+        checkpoint.save({}, 62.0)
+        raise stop.error
     time.sleep(0.2)
     made = {"status": "done", "input": bare_input(path), "process": os.getpid(), "warnings": []}
     return SimpleNamespace(result=lambda task, preset=None: made)
