@@ -17,7 +17,7 @@ from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.attention_by_time import Moments
 from omnimem_cli.memory.attention_kernels import merge
 from omnimem_cli.memory.fork import Fork
-from omnimem_cli.memory.memory import Memory, deepstack_arguments, lost_tokens
+from omnimem_cli.memory.memory import Memory, deepstack_arguments, lost_tokens, without
 from omnimem_cli.memory.repositioning import Placement
 from omnimem_cli.memory.several_stores import Entries, JoinedStores, RowStores
 from omnimem_cli.memory.store import Store
@@ -129,16 +129,12 @@ class _StretchPass:
         """Output [1, H, n, d] over the memory before the stretch and the stretch."""
         q, k = self._placement.rotate(layer, q, k)
         memory, lost = self._memory.stores[layer], lost_tokens(q, k, v)
-        if lost is not None:  # one of them would reach every later token, and the question
-            q, k, v = (part.masked_fill(lost[:, None], 0.0) for part in (q, k, v))
+        q, k, v = without(lost, q, k, v)  # one of them would reach every later token, and the question
         before = memory.marked(memory.table.inside(-math.inf, self._start_s))
         out, _ = merge([attend(q, k, v, scaling, causal=True), before.attend(q, scaling)])
         self._keep(layer, k, v, lost)
         return out
 
-    def _keep(self, layer: int, k: Tensor, v: Tensor, lost: Tensor | None) -> None:
-        table = self._table
-        if lost is not None:
-            fine = (~lost).nonzero()[:, 0]
-            k, v, table = k[:, :, fine], v[:, :, fine], table.take(fine[None])
-        self._stores[layer].append(k, v, table)
+    def _keep(self, layer: int, k: Tensor, v: Tensor, lost: Tensor) -> None:
+        fine = (~lost).nonzero()[:, 0]
+        self._stores[layer].append(k[:, :, fine], v[:, :, fine], self._table.take(fine[None]))

@@ -30,7 +30,7 @@ class FocusPass(ChunkPass):
 
     def __init__(self, memory: "FocusedMemory", chunk: TokenChunk):
         super().__init__(memory, chunk)
-        after = max(memory.next_position, int(chunk.positions.max()) + 1)
+        after = self.next_position
         texts = [following(text, after) for text in memory.prompts(memory.focus)]
         embeds, positions, self._real = left_padded(texts)  # [B, T, D], [3, B, T], [B, T]
         self._visible = visible_tokens(self._real, embeds.shape[1])

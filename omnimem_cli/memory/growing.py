@@ -34,17 +34,33 @@ class GrowingTensors:
 
     def append(self, tensors: dict[str, Tensor]) -> None:
         """Add rows [G, k, width] of every tensor; they take its type."""
-        start, self._length = self._length, self._length + next(iter(tensors.values())).shape[1]
-        for name, buffer in self._buffers.items():
-            if self._length > buffer.shape[1]:
-                self._grow(name, start, max(self._length, buffer.shape[1] * 5 // 4))  # amortised
-            self._buffers[name][:, start : self._length] = tensors[name]
+        start, end = self._length, self._length + next(iter(tensors.values())).shape[1]
+        for name in self._buffers:
+            self._reserve(name, end)[:, start:end] = tensors[name]
+        self._length = end
 
     def keep(self, index: Tensor) -> None:
         """Hold only the rows ``index`` [1 or G, k]."""
         for name, buffer in self._buffers.items():
             buffer[:, : index.shape[1]] = self._picked(name, index)
         self._length = index.shape[1]
+
+    def admit(self, index: Tensor, new: dict[str, Tensor]) -> None:
+        """Hold the rows ``index`` [k], ascending, of those held and of others that follow them.
+
+        ``new`` [G, f, width]: rows for the last f places; those whose index is of a held row are not used. So how many
+        of each stay need not be known.
+        """
+        held, kept, last = self._length, len(index), next(iter(new.values())).shape[1]
+        if not held:
+            return self.append(new)
+        is_new, old = (index[kept - last :] >= held)[:, None], index.clamp(max=held - 1)[None]
+        for name in self._buffers:
+            rows = self._picked(name, old)
+            buffer = self._reserve(name, kept)
+            buffer[:, : kept - last] = rows[:, : kept - last]
+            buffer[:, kept - last : kept] = torch.where(is_new, new[name].to(rows), rows[:, kept - last :])
+        self._length = kept
 
     def picked(self, index: Tensor) -> dict[str, Tensor]:
         """Copies of the rows ``index`` [1 or G, k]."""
@@ -56,11 +72,14 @@ class GrowingTensors:
             self._buffers[name] = tensors[name].to(buffer, copy=True)
             self._length = tensors[name].shape[1]
 
-    def _grow(self, name: str, held: int, rows: int) -> None:
+    def _reserve(self, name: str, rows: int) -> Tensor:
+        """A buffer with room for so many rows, in which those held are."""
         buffer = self._buffers[name]
-        grown = buffer.new_empty(buffer.shape[0], rows, buffer.shape[2])
-        grown[:, :held] = buffer[:, :held]
-        self._buffers[name] = grown
+        if rows > buffer.shape[1]:
+            room = max(rows, buffer.shape[1] * 5 // 4)  # amortised
+            self._buffers[name] = buffer.new_empty(buffer.shape[0], room, buffer.shape[2])
+            self._buffers[name][:, : self._length] = buffer[:, : self._length]
+        return self._buffers[name]
 
     def _picked(self, name: str, index: Tensor) -> Tensor:
         buffer = self._buffers[name]

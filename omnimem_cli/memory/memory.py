@@ -123,10 +123,8 @@ class Memory:
             self.recent.before_chunk(chunk)
         chunk_pass = self.new_pass(chunk) if pass_type is None else pass_type(self, chunk)
         chunk_pass.run()
-        self.dropped += 0 if chunk_pass.lost is None else int(chunk_pass.lost.sum())
-        for kind in self.seen:
-            self.seen[kind] += int((chunk.kind == kind).sum())
-        self.next_position = max(self.next_position, int(chunk.positions.max()) + 1)
+        self.dropped += chunk_pass.settle()
+        self.seen, self.next_position = chunk_pass.seen, chunk_pass.next_position
         self.note_peak()
         chunk_pass.decide_per_chunk()
         self.note_peak()
@@ -227,15 +225,21 @@ class Brought:
 
 
 class ChunkPass:
-    """One forward pass of a chunk; the registered attention function calls ``attend`` per layer."""
+    """One forward pass of a chunk; the registered attention function calls ``attend`` per layer.
+
+    The host reads from the device before the first layer and after the last, not between: while it waits, it launches
+    nothing. (But for media text, see `memory.selection`, and for policies that read by themselves.)
+    """
 
     def __init__(self, memory: Memory, chunk: TokenChunk):
         self.memory, self.chunk = memory, chunk
+        self.seen, self.next_position = _after(memory, chunk)
         self.table = table_of(chunk, memory.tokens_seen, memory.stores[0].rows)
         self.placement = Placement(memory.position_map, chunk.positions[:, None])
         self.hidden: Tensor | None = None
         self.focus: Tensor | None = None  # fp32 [texts, m + n]: attention that texts pay to this layer's entries
-        self.lost: Tensor | None = None  # bool [n]: tokens that were not finite in some layer
+        self.lost = torch.zeros_like(chunk.kind, dtype=torch.bool)  # tokens that were not finite in some layer
+        self.counts: list[tuple[Store, Tensor]] = []  # of kept lists that may have fewer entries than indices
         self.waiting: list[LayerState] = []  # layers that wait for the decision per chunk
 
     def run(self) -> None:
@@ -251,6 +255,16 @@ class ChunkPass:
         """What the decoder takes."""
         own = {"inputs_embeds": self.chunk.embeds[None], "position_ids": self.placement.base}
         return own | deepstack_arguments(self.chunk)
+
+    def settle(self) -> int:
+        """Drop what only fills up the kept lists. Returns how many tokens were not finite in some layer."""
+        counts = [count for _, count in self.counts]
+        lost, *found = torch.stack([self.lost.sum().expand(self.memory.stores[0].rows), *counts]).tolist()
+        for (store, _), by_row in zip(self.counts, found, strict=True):
+            assert len(set(by_row)) == 1, "every KV head of a layer keeps equally many entries"
+            if by_row[0] < len(store):
+                store.keep(torch.arange(by_row[0], device=store.device).expand(store.rows, -1))
+        return lost[0]
 
     def decide_per_chunk(self) -> None:
         """The decisions that are made for all layers together."""
@@ -283,27 +297,27 @@ class ChunkPass:
     def _view(self, layer: int, own: "Brought", lse: Tensor, scaling: float) -> LayerView:
         store, budget = self.memory.stores[layer], self.memory.budgets[layer]
         table, tensors = self._table(store, own.table), (own.keys, own.values, own.queries, lse)
-        return LayerView(layer, store, *tensors, self.hidden, table, budget, scaling, self.focus)
+        return LayerView(layer, store, *tensors, self.hidden, table, budget, scaling, self.seen, self.focus)
 
     def brought(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> "Brought":
         """The layer's queries, keys and values at their places, with zeros for tokens that are not finite in it.
 
-        One such token would reach every later one. They are rare: where there is none, nothing is copied.
+        One such token would reach every later one. They are rare, but to ask whether there is one costs more than the
+        copies.
         """
         q, k = self.placement.rotate(layer, q, k)
         lost = lost_tokens(q, k, v)
-        if lost is None:
-            return Brought(q, k, v, self.table)
-        self.lost = lost if self.lost is None else self.lost | lost
+        self.lost |= lost
         if self.hidden is not None:
             self.hidden = self.hidden.masked_fill(lost[:, None], 0.0)
-        q, k, v = (part.masked_fill(lost[:, None], 0.0) for part in (q, k, v))
-        return Brought(q, k, v, self.table.without(lost))
+        return Brought(*without(lost, q, k, v), self.table.without(lost))
 
     def _admit(self, view: LayerView) -> None:
         kept = self.memory.decided(self.memory.policy.on_layer, view)
         self._note_peak(view)
         view.store.admit(kept.indices, view.chunk_keys, view.chunk_values, view.table)
+        if kept.counts is not None:
+            self.counts.append((view.store, kept.counts))
         _add_merged(view.store, kept)
 
     def _wait(self, layer: int, store: Store, own: "Brought") -> None:
@@ -333,10 +347,22 @@ class ChunkPass:
         return [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in self.memory.decoder.layers]
 
 
-def lost_tokens(*parts: Tensor) -> Tensor | None:
-    """Which tokens of queries, keys and values [1, ., n, d] hold a number that is not finite, bool [n]; None: none."""
-    lost = ~sum(part.sum((1, 3), dtype=torch.float32) for part in parts)[0].isfinite()
-    return lost if bool(lost.any()) else None
+def _after(memory: Memory, chunk: TokenChunk) -> tuple[dict[int, int], int]:
+    """Tokens of every kind that have come after a chunk, and the next position: one read of the device for all."""
+    counts = [(chunk.kind == kind).sum() for kind in memory.seen]
+    *counts, last = torch.stack([*counts, chunk.positions.max()]).tolist()
+    seen = {kind: before + count for (kind, before), count in zip(memory.seen.items(), counts, strict=True)}
+    return seen, max(memory.next_position, last + 1)
+
+
+def lost_tokens(*parts: Tensor) -> Tensor:
+    """Which tokens of queries, keys and values [1, ., n, d] hold a number that is not finite: bool [n]."""
+    return ~sum(part.sum((1, 3), dtype=torch.float32) for part in parts)[0].isfinite()
+
+
+def without(lost: Tensor, *parts: Tensor) -> list[Tensor]:
+    """Queries, keys or values [1, ., n, d], with zeros for the tokens ``lost`` [n]."""
+    return [part.masked_fill(lost[:, None], 0.0) for part in parts]
 
 
 def _add_merged(store: Store, kept: Kept) -> None:
@@ -347,12 +373,15 @@ def _add_merged(store: Store, kept: Kept) -> None:
 
 def deepstack_arguments(chunk: TokenChunk) -> dict:
     """What Qwen3-family decoders take besides embeddings: visual features for the first layers."""
+    if chunk.deepstack is None:
+        return {}
     visual = chunk.kind == VISUAL
-    if chunk.deepstack is None or not bool(visual.any()):
+    places = visual.nonzero()[:, 0]
+    if not len(places):
         return {}
     return {
         "visual_pos_masks": visual[None],
-        "deepstack_visual_embeds": [features[visual] for features in chunk.deepstack],
+        "deepstack_visual_embeds": [features[places] for features in chunk.deepstack],
     }
 
 

@@ -36,11 +36,13 @@ class Recent:
 
     def before_chunk(self, chunk: TokenChunk) -> None:
         """Drop what is older than ``seconds`` at the end of the last chunk; a chunk begins."""
-        for store in self.stores:
-            if len(store):
-                time = store.table["time"]
-                stays = (store.table["kind"] == PREFIX) | (time >= time.max() - self.seconds)
-                store.keep(stays.nonzero()[None, :, 1])
+        held = [store for store in self.stores if len(store)]
+        if held:
+            time = held[0].table["time"]  # of all layers, as is what else this reads
+            stays = (held[0].table["kind"] == PREFIX) | (time >= time.max() - self.seconds)
+            index = stays.nonzero()[None, :, 1]
+            for store in held:
+                store.keep(index)
         if self._map.moves:
             self._close_up(chunk)
 

@@ -100,27 +100,23 @@ class NeighbourCosines:
 
         Exact inside the chunk, and for pairs that were neighbours before; the rest comes from carried vectors.
         """
-        m, left, right = len(self.index) - len(self.unit), self.order[:-1], self.order[1:]
-        fresh = self.counts & (left >= m) & (right >= m)
-        cosines = torch.ones_like(left, dtype=torch.float32)
-        if self.in_stream_order:  # without a copy of the chunk's vectors for either side
-            cosines[m:] = (self.unit[:-1] * self.unit[1:]).sum(-1)
-        else:
-            new = fresh.nonzero()[:, 0]
-            cosines[new] = (self.unit[left[new] - m] * self.unit[right[new] - m]).sum(-1)
-        if self.held is None:
-            return cosines
-        known = self._known(m)
-        cosines = torch.where(known, self.held["cosine"][0][left.clamp(max=m - 1)], cosines)
-        parted = (self.counts & ~fresh & ~known).nonzero()[:, 0]
-        cosines[parted] = carry.cosine(self.vectors[left[parted]], self.vectors[right[parted]])
-        return cosines
-
-    def _known(self, m: int) -> Tensor:
-        """Which pairs [N - 1] are both held and were neighbours before."""
+        m = len(self.index) - len(self.unit)
+        if self.in_stream_order:  # without a copy of the chunk's vectors for either side, and without a read
+            inside = (self.unit[:-1] * self.unit[1:]).sum(-1)
+            return torch.cat([self._across(carry, slice(m)), inside]) if m else inside
         left, right = self.order[:-1], self.order[1:]
-        neighbour_index = self.held["neighbour_index"][0][left.clamp(max=m - 1)]
-        return self.counts & (left < m) & (right < m) & (neighbour_index == self.index[right])
+        cosines = self._across(carry, slice(None)) if m else torch.ones_like(left, dtype=torch.float32)
+        inside = (self.counts & (left >= m) & (right >= m)).nonzero()[:, 0]
+        cosines[inside] = (self.unit[left[inside] - m] * self.unit[right[inside] - m]).sum(-1)
+        return cosines.masked_fill(~self.counts, 1.0)
+
+    def _across(self, carry: HiddenSketch, pairs: slice) -> Tensor:
+        """Cosine of some pairs, not both of the chunk: exact where both are held and were neighbours before."""
+        left, right, m = self.order[:-1][pairs], self.order[1:][pairs], len(self.held)
+        before = left.clamp(max=m - 1)
+        known = (left < m) & (right < m) & (self.held["neighbour_index"][0][before] == self.index[right])
+        by_vectors = carry.cosine(self.vectors[left], self.vectors[right])
+        return torch.where(known, self.held["cosine"][0][before], by_vectors)
 
     def remember(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
         """Each entry's cosine to its next neighbour [N], and that one's index [N] (-1: none): known while both stay."""

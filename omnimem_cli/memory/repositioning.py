@@ -65,12 +65,12 @@ class Placement:
 
     def rotate(self, layer: int, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys [B, H, n, d] of a layer, from ``base`` to where the layer wants them."""
-        if not self._map.per_layer:
+        if layer == 0 or not self._map.per_layer:
             return q, k
-        delta = self._map.place(layer, self._raw) - self.base
-        if not bool(delta.any()):
+        place = self._map.place(layer, self._raw)
+        if place is self.base:  # raw, as long as the map moves nothing
             return q, k
-        return self._map.rotary.rotate(q, delta), self._map.rotary.rotate(k, delta)
+        return self._map.rotary.rotate(q, place - self.base), self._map.rotary.rotate(k, place - self.base)
 
 
 class TextPlacement:
@@ -178,7 +178,7 @@ class CompactPositions:
             return raw
         breakpoints = breakpoints.to(raw.device)
         rank = torch.searchsorted(breakpoints, raw.to(breakpoints.dtype).contiguous(), right=True)
-        return torch.where(raw <= self.anchor, raw, self.anchor + rank + (raw - int(breakpoints[-1])).clamp(min=0))
+        return torch.where(raw <= self.anchor, raw, self.anchor + rank + (raw - breakpoints[-1]).clamp(min=0))
 
     def before_chunk(self, stores: list[Store], chunk: TokenChunk) -> None:
         """Learn, from the first chunk, which positions never move."""

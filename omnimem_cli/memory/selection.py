@@ -1,10 +1,11 @@
 """From scores to the entries that stay: top-K per kind, the prefix, text that goes with its media.
 
 Knows tables and scores; knows no method. Order is the same on every device: fp32, NaN never kept, ties to the earlier.
+What stays is decided on the device. Of streams without media text the host knows how many entries that is
+(`most_kept`), and waits for nothing here; media text costs a read of the device per layer.
 """
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -41,10 +42,47 @@ def join_merged(parts: list[Merged]) -> Merged | None:
 
 @dataclass(frozen=True)
 class Kept:
-    """``indices`` [rows, k] into [memory; chunk] of one layer, ascending and unique, and the merged entries to add."""
+    """``indices`` [rows, k] into [memory; chunk] of one layer, ascending and unique, and the merged entries to add.
+
+    ``counts`` int64 [rows]: how many of the indices count, where only the device knows; those after repeat the last
+    entry. None: all count.
+    """
 
     indices: Tensor
     merged: Merged | None = None
+    counts: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Media entries of these ``kinds`` compete for so many ``places`` of a layer."""
+
+    kinds: tuple[int, ...]
+    places: int
+
+    def candidates(self, table: Table) -> Tensor:
+        """Mask [rows, N] of the entries that compete."""
+        return functools.reduce(torch.bitwise_or, (table["kind"] == kind for kind in self.kinds))
+
+    def seen(self, seen: dict[int, int]) -> int:
+        """How many have ever come, given the tokens ``seen`` of every kind."""
+        return sum(seen[kind] for kind in self.kinds)
+
+
+def contests(budget: LayerBudget, pool: str) -> list[Contest]:
+    """Visual and audio entries compete apart (``split``) or with each other (``one``)."""
+    if pool == "one":
+        return [Contest((VISUAL, AUDIO), budget.total)]
+    assert pool == "split", f"media entries compete in one pool or split, not {pool}"
+    return [Contest((VISUAL,), budget.visual), Contest((AUDIO,), budget.audio)]
+
+
+def most_kept(seen: dict[int, int], budget: LayerBudget, pool: str) -> int:
+    """Entries that stay of a stream of which so many tokens of every kind were ``seen``, none of them media text.
+
+    Fewer stay only where there were numbers that are not finite.
+    """
+    return seen[PREFIX] + sum(min(contest.seen(seen), contest.places) for contest in contests(budget, pool))
 
 
 def top(scores: Tensor, candidates: Tensor, k: int) -> Tensor:
@@ -63,25 +101,16 @@ def latest(mask: Tensor, k: int) -> Tensor:
     return mask & (mask.long().flip(1).cumsum(1).flip(1) <= k)
 
 
-def candidate_pools(table: Table, budget: LayerBudget, pool: str) -> Iterator[tuple[Tensor, int]]:
-    """Who competes for how many places: (mask [rows, N], k) per kind (``split``) or over both kinds (``one``)."""
-    kinds = table["kind"]
-    if pool == "one":
-        yield (kinds == VISUAL) | (kinds == AUDIO), budget.total
-    else:
-        assert pool == "split", f"media entries compete in one pool or split, not {pool}"
-        yield kinds == VISUAL, budget.visual
-        yield kinds == AUDIO, budget.audio
-
-
 def keep_media(table: Table, scores: Tensor, budget: LayerBudget, pool: str, focus: Tensor | None = None) -> Tensor:
     """Mask [rows, N] of the media entries that stay by scores [rows, N] that need no knowledge of the contest.
 
     ``focus`` fp32 [B, N]: attention of B texts, which raises scores (`raised`).
     """
     chosen = torch.zeros_like(table["kind"], dtype=torch.bool)
-    for candidates, k in candidate_pools(table, budget, pool):
-        chosen |= top(scores if focus is None else raised(scores, candidates, focus), candidates, k)
+    for contest in contests(budget, pool):
+        candidates = contest.candidates(table)
+        scored = scores if focus is None else raised(scores, candidates, focus)
+        chosen |= top(scored, candidates, contest.places)
     return chosen
 
 
@@ -96,7 +125,7 @@ def raised(scores: Tensor, candidates: Tensor, focus: Tensor) -> Tensor:
 def kept_indices(
     table: Table, media: Tensor, text: str = "grouped", merged: Merged | None = None, alive: Tensor | None = None
 ) -> Kept:
-    """The kept list: the prefix, the chosen media, and media text.
+    """The kept list: the prefix, the chosen media, and media text. Its length is read from the device.
 
     ``text`` = "grouped": a group's text goes with its last media entry, and beyond 256 groups every second goes;
     "all": text is never dropped (the released code). ``alive``: more entries whose groups keep their text (those that
@@ -109,6 +138,16 @@ def kept_indices(
     assert bool((counts == counts[0]).all()), "every KV head of a layer keeps equally many entries"
     indices = stays.nonzero()[:, 1].reshape(stays.shape[0], -1)
     return Kept(indices, merged)
+
+
+def kept_at_most(stays: Tensor, most: int) -> Kept:
+    """The kept list of the entries marked in ``stays`` [rows, N], at most ``most`` per row; nothing is read."""
+    rows, count = stays.shape
+    most = min(most, count)
+    places = torch.where(stays, stays.cumsum(1) - 1, most)  # all that goes shares the place after the last
+    entries = torch.arange(count, device=stays.device).expand(rows, -1)
+    indices = torch.full((rows, most + 1), count - 1, device=stays.device).scatter_(1, places, entries)
+    return Kept(indices[:, :most], counts=stays.sum(1))
 
 
 def _text_mask(table: Table, media: Tensor, text: str) -> Tensor:

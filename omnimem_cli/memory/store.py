@@ -126,17 +126,17 @@ class Store:
             self.admit(index, keys, values, self.table)
 
     def admit(self, index: Tensor, keys: Tensor, values: Tensor, table: Table) -> None:
-        """Hold the entries ``index`` [rows, k] of [held; chunk], the chunk being keys, values [1, G, n, d].
+        """Hold the entries ``index`` [rows, k], ascending, of [held; chunk], the chunk being keys, values [1, G, n, d].
 
         ``table`` covers both. Where all heads keep the same entries, the chunk never enters the buffer whole, so a
-        layer allocates no more than it keeps.
+        layer allocates no more than it keeps. How many of them are the chunk's is not known here without waiting for
+        the device: as many as could be are prepared.
         """
         held = len(self._held)
         if self.rows == 1:
-            old, new = index[:, index[0] < held], index[0, index[0] >= held]
-            self._held.keep(old)
-            keys, values = keys[:, :, new - held], values[:, :, new - held]
-            self._held.append(self._form.held(keys, values, self._raw(table, new)))
+            last = index[0, max(index.shape[1] - keys.shape[2], 0) :].clamp(min=held)
+            keys, values = keys[:, :, last - held], values[:, :, last - held]
+            self._held.admit(index[0], self._form.held(keys, values, self._raw(table, last)))
         else:
             self._held.append(self._form.held(keys, values, self._raw(table, slice(held, None))))
             self._held.keep(index)

@@ -101,7 +101,7 @@ def test_importance_per_query_is_a_mean_over_the_queries_that_see_the_key(stride
     _, lse = two_parts(q, k, v, m)
     store = Store(2, 16, torch.float32, "cpu")
     store.append(k[:, :, :m], v[:, :, :m], Table({"index": torch.arange(m)[None]}))
-    view = LayerView(0, store, k[:, :, m:], v[:, :, m:], q, lse, None, None, None, 0.25)
+    view = LayerView(0, store, k[:, :, m:], v[:, :, m:], q, lse, None, None, None, 0.25, {})
     rows = sampled_rows(70, stride, "cpu")
     weights = softmax_weights(q, k, m, 0.25)[:, rows].mean(0)  # [r, m + n]
     seen = torch.arange(m + 70) <= m + rows[:, None]

@@ -22,8 +22,9 @@ _SIZES = dict(
 _ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
 
 
-def omni_decoder() -> torch.nn.Module:
-    config = Qwen2_5OmniThinkerConfig(text_config={**_SIZES, "rope_parameters": _ROPE}).text_config
+def omni_decoder(layers: int = 4) -> torch.nn.Module:
+    sizes = {**_SIZES, "num_hidden_layers": layers}
+    config = Qwen2_5OmniThinkerConfig(text_config={**sizes, "rope_parameters": _ROPE}).text_config
     return _randomised(Qwen2_5OmniThinkerTextModel, config)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from omnimem_cli.memory.policies.policy import LayerView, Policy
-from omnimem_cli.memory.selection import Kept
+from omnimem_cli.memory.selection import Kept, kept_at_most
 from omnimem_cli.memory.tokens import NOT_FINITE
 
 
@@ -16,4 +16,4 @@ class Full(Policy):
 
     def on_layer(self, view: LayerView) -> Kept:
         """All that is finite."""
-        return Kept((view.table["kind"][0] != NOT_FINITE).nonzero()[None, :, 0])
+        return kept_at_most(view.table["kind"] != NOT_FINITE, sum(view.seen.values()))

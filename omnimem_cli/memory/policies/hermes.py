@@ -26,7 +26,7 @@ from omnimem_cli.memory.selection import (
     WHOLE_STEP,
     Kept,
     Merged,
-    candidate_pools,
+    contests,
     join_merged,
     kept_indices,
     top,
@@ -99,7 +99,8 @@ class Hermes(BoundedPolicy):
         scores = torch.zeros_like(table["time"])
         scores[0, _media(layer)] = media_scores
         kept = torch.zeros_like(table["kind"], dtype=torch.bool)
-        for candidates, k in candidate_pools(table, layer.budget, self.pool):
+        for contest in contests(layer.budget, self.pool):
+            candidates, k = contest.candidates(table), contest.places
             leaves_summary = self.summary and depth.band == DEEP and k > 0 and int(candidates.sum()) > k
             chosen = top(scores, candidates, k - leaves_summary)
             kept |= chosen

@@ -13,7 +13,7 @@ from torch import Tensor
 from omnimem_cli.memory.importance import running_mean
 from omnimem_cli.memory.policies.policy import BoundedPolicy, LayerView
 from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, neighbour_order, redundancy
-from omnimem_cli.memory.selection import Kept, keep_media, kept_indices
+from omnimem_cli.memory.selection import Kept, keep_media
 
 LEAST_VECTOR = 8  # bytes
 
@@ -61,7 +61,7 @@ class OmniMem(BoundedPolicy):
     def on_layer(self, view: LayerView) -> Kept:
         """Score memory and chunk together, keep the best of each kind."""
         media = keep_media(view.table, self.scores(view), view.budget, self.pool, view.focus)
-        return kept_indices(view.table, media, text="all" if self.keeps_all_text else "grouped")
+        return self.kept(view, media, "all" if self.keeps_all_text else "grouped")
 
     def scores(self, view: LayerView) -> Tensor:
         """psi of memory and chunk [1, N]."""

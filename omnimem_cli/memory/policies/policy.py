@@ -15,9 +15,10 @@ from torch import Tensor
 from omnimem_cli.memory.budget import LayerBudget
 from omnimem_cli.memory.importance import seeing_share
 from omnimem_cli.memory.proxy_query import ProxyQuery
-from omnimem_cli.memory.selection import Kept, candidate_pools, kept_indices, top
+from omnimem_cli.memory.selection import Kept, contests, kept_at_most, kept_indices, most_kept, top
 from omnimem_cli.memory.store import Store, norms, unit
 from omnimem_cli.memory.table import Table
+from omnimem_cli.memory.tokens import PREFIX, TEXT
 
 
 @dataclass
@@ -25,7 +26,8 @@ class LayerView:
     """One layer right after its attention. Keys are post-rotary; ``table`` covers [memory; chunk], N = m + n rows.
 
     queries [1, H, n, d]; lse fp32 [1, H, n]; chunk_keys, chunk_values [1, G, n, d]; hidden [n, D] is the layer's input
-    (None unless required). focus fp32 [B, N]: attention that each text of the user's focus pays (None without one).
+    (None unless required). ``seen``: tokens of every kind that came so far, this chunk's too, on the host. focus fp32
+    [B, N]: attention that each text of the user's focus pays (None without one).
     """
 
     layer: int
@@ -38,6 +40,7 @@ class LayerView:
     table: Table
     budget: LayerBudget
     scaling: float
+    seen: dict[int, int]
     focus: Tensor | None = None
 
     @property
@@ -147,21 +150,28 @@ class BoundedPolicy(Policy):
             raise ValueError("pool is one of one, split")
         super().__post_init__()
 
+    def kept(self, view: LayerView, media: Tensor, text: str = "grouped") -> Kept:
+        """The kept list of a layer, given its chosen media [rows, N]; ``text`` as `kept_indices` takes it."""
+        if view.seen[TEXT]:
+            return kept_indices(view.table, media, text)
+        return kept_at_most(media | (view.table["kind"] == PREFIX), most_kept(view.seen, view.budget, self.pool))
+
 
 @dataclass
 class RankingPolicy(BoundedPolicy):
-    """A policy that is one score per entry: the best of every contest stay, and all where there is room for all."""
+    """A policy that is one score per entry: the best of every contest stay, and all while there is room for all."""
 
     def rank(self, view: LayerView, candidates: Tensor, k: int) -> Tensor:
-        """Scores [rows, N], finite, higher is better; read at ``candidates`` [rows, N], more than k > 0 per row."""
+        """Scores [rows, N], finite, higher is better; read at ``candidates`` [rows, N], of which k > 0 per row stay."""
         raise NotImplementedError
 
     def on_layer(self, view: LayerView) -> Kept:
         """The best of every contest, the prefix, and the text of what stays."""
         media = torch.zeros_like(view.table["kind"], dtype=torch.bool)
-        for candidates, k in candidate_pools(view.table, view.budget, self.pool):
-            if int(candidates[0].sum()) <= k:
+        for contest in contests(view.budget, self.pool):
+            candidates, k = contest.candidates(view.table), contest.places
+            if contest.seen(view.seen) <= k:
                 media |= candidates
             elif k:
                 media |= top(self.rank(view, candidates, k), candidates, k)
-        return kept_indices(view.table, media)
+        return self.kept(view, media)

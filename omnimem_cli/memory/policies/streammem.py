@@ -23,7 +23,7 @@ from omnimem_cli.memory.selection import (
     WHOLE_STEP,
     Kept,
     Merged,
-    candidate_pools,
+    contests,
     join_merged,
     kept_indices,
     top,
@@ -57,7 +57,8 @@ class StreamMem(BoundedPolicy):
         table = layer.table
         media, alive = (torch.zeros_like(table["kind"], dtype=torch.bool) for _ in range(2))
         merged = []
-        for candidates, k in candidate_pools(table, layer.budget, self.pool):
+        for contest in contests(layer.budget, self.pool):
+            candidates, k = contest.candidates(table), contest.places
             if int(candidates.sum()) <= k:
                 media |= candidates
                 continue

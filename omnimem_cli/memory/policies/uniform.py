@@ -35,6 +35,6 @@ class Uniform(RankingPolicy):
 
 def _on_grid(candidates: Tensor, k: int) -> Tensor:
     """1.0 [rows, N] at the candidates numbered floor(i N / k) for some i < k."""
-    count, number = candidates.sum(1, keepdim=True), candidates.cumsum(1) - 1
+    count, number = candidates.sum(1, keepdim=True).clamp(min=1), candidates.cumsum(1) - 1
     i = -(-number * k // count)  # the only i that could lead to this number
     return ((i * count // k == number) & candidates).double()
