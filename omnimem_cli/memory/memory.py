@@ -27,6 +27,7 @@ from omnimem_cli.memory.store import WHOLE_BITS, Store, kv_bytes
 from omnimem_cli.memory.table import Table, table_of
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL, TokenChunk
 
+KINDS = (PREFIX, TEXT, VISUAL, AUDIO)  # of what a chunk may hold
 TABLE_BYTES = 33  # index 4, position 12, kind 1, step 4, patch 4, group 4, time 4
 BREAKPOINT_BYTES = 12  # at most: a position of three values that no other entry of the layer has
 
@@ -73,7 +74,7 @@ class Memory:
         ways = [KeyTransform.of_layer(decoder, i, self.position_map, self.rotary) for i in range(len(budgets))]
         self.stores = [Store(groups, head_dim, dtype, device, rows, kv_bits, way) for way in ways]
         self.recent: Recent | None = None
-        self.seen = dict.fromkeys((PREFIX, TEXT, VISUAL, AUDIO), 0)
+        self.seen = dict.fromkeys(KINDS, 0)
         self.dropped = 0  # tokens that were not finite, from the start or in some layer
         self.next_position = 0
         self.version = 0  # a fork of an older version is refused: stores are compacted in place
@@ -233,7 +234,9 @@ class ChunkPass:
 
     def __init__(self, memory: Memory, chunk: TokenChunk):
         self.memory, self.chunk = memory, chunk
-        self.seen, self.next_position = _after(memory, chunk)
+        self.new, last_position = _counted(chunk)
+        self.seen = {kind: memory.seen[kind] + count for kind, count in self.new.items()}
+        self.next_position = max(memory.next_position, last_position + 1)
         self.table = table_of(chunk, memory.tokens_seen, memory.stores[0].rows)
         self.placement = Placement(memory.position_map, chunk.positions[:, None])
         self.hidden: Tensor | None = None
@@ -297,7 +300,8 @@ class ChunkPass:
     def _view(self, layer: int, own: "Brought", lse: Tensor, scaling: float) -> LayerView:
         store, budget = self.memory.stores[layer], self.memory.budgets[layer]
         table, tensors = self._table(store, own.table), (own.keys, own.values, own.queries, lse)
-        return LayerView(layer, store, *tensors, self.hidden, table, budget, scaling, self.seen, self.focus)
+        counts = self.new, self.seen
+        return LayerView(layer, store, *tensors, self.hidden, table, budget, scaling, *counts, self.focus)
 
     def brought(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> "Brought":
         """The layer's queries, keys and values at their places, with zeros for tokens that are not finite in it.
@@ -347,12 +351,11 @@ class ChunkPass:
         return [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in self.memory.decoder.layers]
 
 
-def _after(memory: Memory, chunk: TokenChunk) -> tuple[dict[int, int], int]:
-    """Tokens of every kind that have come after a chunk, and the next position: one read of the device for all."""
-    counts = [(chunk.kind == kind).sum() for kind in memory.seen]
+def _counted(chunk: TokenChunk) -> tuple[dict[int, int], int]:
+    """Tokens of every kind in a chunk, and its last position: one read of the device for all."""
+    counts = [(chunk.kind == kind).sum() for kind in KINDS]
     *counts, last = torch.stack([*counts, chunk.positions.max()]).tolist()
-    seen = {kind: before + count for (kind, before), count in zip(memory.seen.items(), counts, strict=True)}
-    return seen, max(memory.next_position, last + 1)
+    return dict(zip(KINDS, counts, strict=True)), last
 
 
 def lost_tokens(*parts: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.table import Table
-from omnimem_cli.memory.tokens import QUESTION, TEXT
+from omnimem_cli.memory.tokens import TEXT
 
-ROWS = 128  # entries that are compared with all others at once: their bytes are below those of a block of scores
+MOST_ROWS = 1024
+ROWS = {"cpu": 128}
+"""Entries that are compared at once with all better ones: on CPUs as many as caches hold; elsewhere launches cost."""
 TWIN_DIMS = 64  # coordinates of a carried vector that tell whether two entries are twins
 WIDEST = 4.0  # a coordinate of a projected unit vector is about normal: nothing to speak of lies beyond
 
@@ -133,21 +135,30 @@ def redundancy(cosines: Tensor, order: Tensor) -> Tensor:
     return torch.empty_like(mean).scatter_(0, order, mean)
 
 
-def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor) -> Tensor:
+def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor, most: dict[int, int]) -> Tensor:
     """How alike each entry is to the one most like it of those of its kind that score more: fp32 [N], from 0 to 1.
 
-    vectors [N, r] as carried (the first ``TWIN_DIMS`` coordinates count), kinds [N], scores [N]; of equal scores the
-    earlier counts as more, NaN as least. Entries are compared in order of score, ``ROWS`` at a time, each with those
-    before it.
+    vectors [N, r] as carried (the first ``TWIN_DIMS`` coordinates count), kinds [N], scores [N], not negative; of equal
+    scores the earlier counts as more, NaN as least. ``most``: of each kind that counts, at least as many as there are;
+    entries of no such kind get 0.
     """
-    count, ranked = len(scores), scores.nan_to_num(nan=-torch.inf).argsort(descending=True, stable=True)
-    unit = torch.nn.functional.normalize(vectors[:, :TWIN_DIMS].index_select(0, ranked).float(), dim=-1)
-    member = (kinds[ranked, None] == torch.arange(QUESTION, device=scores.device)).float()
-    rows, columns = torch.cat([unit, member], 1), torch.cat([unit, 2 * member - 2], 1).T  # another kind: below -1
-    likeness = torch.empty_like(scores)
-    for start in range(0, count, ROWS):
-        end = min(start + ROWS, count)
-        cosines = rows[start:end] @ columns[:, :end]
+    likeness = torch.zeros_like(scores)
+    for kind, count in most.items():
+        member = kinds == kind
+        level = scores.nan_to_num(nan=-1.0).masked_fill(~member, -torch.inf)
+        ranked = level.argsort(descending=True, stable=True)[:count]  # all of the kind; others, if any, come last
+        unit = torch.nn.functional.normalize(vectors[:, :TWIN_DIMS].index_select(0, ranked).float(), dim=-1)
+        alike = torch.zeros_like(scores).scatter_(0, ranked, _likeness_to_those_before(unit))
+        likeness = torch.where(member, alike, likeness)
+    return likeness
+
+
+def _likeness_to_those_before(unit: Tensor) -> Tensor:
+    """The greatest cosine of each row [n, r] to an earlier one, at least 0: fp32 [n]. A block of rows at a time."""
+    size, parts = ROWS.get(unit.device.type, MOST_ROWS), []
+    for start in range(0, len(unit), size):
+        rows = unit[start : start + size]
+        cosines = rows @ unit[: start + len(rows)].T
         cosines[:, start:].tril_(-1)
-        likeness[ranked[start:end]] = cosines.amax(1)
-    return likeness.clamp_(min=0)
+        parts.append(cosines.amax(1))
+    return torch.cat([unit.new_zeros(0), *parts]).clamp_(min=0)

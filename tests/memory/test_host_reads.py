@@ -35,7 +35,7 @@ def reads_of_a_chunk(layers: int, policy: str, kv_bits: int, positions: str) -> 
 
 @pytest.mark.parametrize("positions", ["keep", "lazy"])
 @pytest.mark.parametrize("kv_bits", [16, 8, 4])
-@pytest.mark.parametrize("policy", ["omnimem", "salience", "uniform", "sliding-window", "full"])
+@pytest.mark.parametrize("policy", ["omnimem", "salience", "uniform", "sliding-window", "snapkv", "key-norm", "full"])
 def test_the_host_waits_for_the_device_equally_often_whatever_the_number_of_layers(policy, kv_bits, positions):
     few, many = (reads_of_a_chunk(layers, policy, kv_bits, positions) for layers in (2, 6))
     assert few == many

@@ -101,7 +101,7 @@ def test_importance_per_query_is_a_mean_over_the_queries_that_see_the_key(stride
     _, lse = two_parts(q, k, v, m)
     store = Store(2, 16, torch.float32, "cpu")
     store.append(k[:, :, :m], v[:, :, :m], Table({"index": torch.arange(m)[None]}))
-    view = LayerView(0, store, k[:, :, m:], v[:, :, m:], q, lse, None, None, None, 0.25, {})
+    view = LayerView(0, store, k[:, :, m:], v[:, :, m:], q, lse, None, None, None, 0.25, {}, {})
     rows = sampled_rows(70, stride, "cpu")
     weights = softmax_weights(q, k, m, 0.25)[:, rows].mean(0)  # [r, m + n]
     seen = torch.arange(m + 70) <= m + rows[:, None]
@@ -227,14 +227,16 @@ def naive_twin_cosines(vectors, kinds, scores):
     return torch.where(twins, vectors @ vectors.T, 0.0).amax(1).clamp(min=0)
 
 
-@pytest.mark.parametrize("count", [1, 3, 40, ROWS, 2 * ROWS + 50])
-def test_a_twin_is_the_most_alike_of_its_kind_that_scores_more(count):
+@pytest.mark.parametrize("surplus", [0, 5])
+@pytest.mark.parametrize("count", [1, 3, 40, 3 * ROWS["cpu"], 10 * ROWS["cpu"] + 50])
+def test_a_twin_is_the_most_alike_of_its_kind_that_scores_more(count, surplus):
     generator = torch.Generator().manual_seed(count)
     vectors = torch.nn.functional.normalize(torch.randn(count, 8, generator=generator), dim=-1)
     kinds = torch.randint(0, 4, (count,), generator=generator).to(torch.uint8)
     scores = torch.randint(0, max(count // 3, 1), (count,), generator=generator) / 7  # many are equal
     scores[count // 2 + 1 :: 17] = torch.nan
-    ours = twin_cosines(vectors, kinds, scores)
+    most = {kind: int((kinds == kind).sum()) + surplus for kind in range(4)}
+    ours = twin_cosines(vectors, kinds, scores, most)
     assert torch.allclose(ours, naive_twin_cosines(vectors, kinds, scores), rtol=0, atol=1e-5)
 
 
@@ -242,7 +244,7 @@ def test_of_two_that_are_the_same_the_better_has_no_twin():
     vectors = torch.eye(40)
     vectors[30] = vectors[3]
     for scores in (torch.linspace(1, 0, 40), torch.ones(40)):
-        ours = twin_cosines(vectors, torch.zeros(40, dtype=torch.uint8), scores)
+        ours = twin_cosines(vectors, torch.zeros(40, dtype=torch.uint8), scores, {0: 40})
         assert float(ours[30]) == pytest.approx(1.0) and float(ours.sum()) == pytest.approx(1.0)
 
 
@@ -250,4 +252,4 @@ def test_an_entry_that_is_no_number_is_nobodys_twin():
     vectors, scores = torch.randn(9, 8, generator=torch.Generator().manual_seed(1)), torch.linspace(1, 0, 9)
     vectors[4] = scores[4] = torch.nan
     others = torch.arange(9) != 4
-    assert twin_cosines(vectors, torch.zeros(9, dtype=torch.uint8), scores)[others].isfinite().all()
+    assert twin_cosines(vectors, torch.zeros(9, dtype=torch.uint8), scores, {0: 9})[others].isfinite().all()

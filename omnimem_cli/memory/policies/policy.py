@@ -26,8 +26,8 @@ class LayerView:
     """One layer right after its attention. Keys are post-rotary; ``table`` covers [memory; chunk], N = m + n rows.
 
     queries [1, H, n, d]; lse fp32 [1, H, n]; chunk_keys, chunk_values [1, G, n, d]; hidden [n, D] is the layer's input
-    (None unless required). ``seen``: tokens of every kind that came so far, this chunk's too, on the host. focus fp32
-    [B, N]: attention that each text of the user's focus pays (None without one).
+    (None unless required). ``new``, ``seen``: tokens of every kind that came with this chunk, and so far, as the host
+    knows them. focus fp32 [B, N]: attention that each text of the user's focus pays (None without one).
     """
 
     layer: int
@@ -40,6 +40,7 @@ class LayerView:
     table: Table
     budget: LayerBudget
     scaling: float
+    new: dict[int, int]
     seen: dict[int, int]
     focus: Tensor | None = None
 
@@ -149,6 +150,11 @@ class BoundedPolicy(Policy):
         if self.pool not in ("one", "split"):
             raise ValueError("pool is one of one, split")
         super().__post_init__()
+
+    def most_candidates(self, view: LayerView) -> dict[int, int]:
+        """Of either media kind, the most entries that memory and chunk can have; fewer where some were not finite."""
+        room = {kind: contest.places for contest in contests(view.budget, self.pool) for kind in contest.kinds}
+        return {kind: min(view.seen[kind], places + view.new[kind]) for kind, places in room.items()}
 
     def kept(self, view: LayerView, media: Tensor, text: str = "grouped") -> Kept:
         """The kept list of a layer, given its chosen media [rows, N]; ``text`` as `kept_indices` takes it."""

@@ -55,5 +55,5 @@ class Salience(OmniMem):
         psi = super().scores(view)
         if not self.twins:
             return psi
-        alike = twin_cosines(view.table["vector"][0], view.table["kind"][0], psi[0])
+        alike = twin_cosines(view.table["vector"][0], view.table["kind"][0], psi[0], self.most_candidates(view))
         return psi * (1 - self.twins * alike)
