@@ -97,12 +97,11 @@ class Batch:
             _check(job.input)
             if job.target is None:
                 return "would run"
-            if self._matching_record(job, job.target) is not None:
-                return "would skip: done before"
-            self._check_not_foreign(job, job.target)
+            record, edited = self._matching_record(job, job.target)
+            self._check_not_foreign(job, job.target, edited)
         except (InputError, OutputError) as error:
             return f"would fail: {error.message}"
-        return "would run"
+        return "would run" if record is None else f"would skip: {_done_before(edited)}"
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Do every job in order. What ends the run (see `do_one`) is an outcome first, then raised."""
@@ -233,20 +232,19 @@ class Batch:
             with locked(target.folder, target.name) as mine:
                 if mine:
                     check_writing(target.folder, target.name)
-                    self._check_not_foreign(job, target)
-                    yield self._restored(job, target)
+                    record, edited = self._matching_record(job, target)
+                    self._check_not_foreign(job, target, edited)
+                    yield None if record is None else self._restored(job, target, record, edited)
                 else:
                     yield Outcome(job.input.path, "skipped", "another omnimem is at work on it")
 
-    def _restored(self, job: Job, target: Target) -> Outcome | None:
-        """The outcome of finished work whose files are written again from its record; None where there is none."""
-        record = self._matching_record(job, target)
-        if record is None:
-            return None
+    def _restored(self, job: Job, target: Target, record: records.Record, edited: Sequence[Path]) -> Outcome:
+        """The outcome of finished work whose files are written again from its record, but those that were edited."""
         record.content = replace(record.content, mtime_ns=records.stat_input(job.input).mtime_ns)
-        files = records.publish(target, record, self._contents(job, target, record, standing=True))
+        whole = replace(target, files={f: name for f, name in target.files.items() if target.path(f) not in edited})
+        files = records.publish(target, record, self._contents(job, whole, record, standing=True))
         checkpoint_of(target.folder, target.name).unlink(missing_ok=True)
-        reason = "done before; missing files written again" if files else "done before"
+        reason = _done_before(edited) + ("; missing files written again" if files else "")
         return Outcome(job.input.path, "skipped", reason, tuple(files), record.result)
 
     def _earlier(self, job: Job, content: records.Content) -> records.Record | None:
@@ -288,11 +286,11 @@ class Batch:
         if job.memory is not None and not self.work.settings.force:
             check_not_foreign_memory(job.memory, job.input)
 
-    def _check_not_foreign(self, job: Job, target: Target) -> None:
+    def _check_not_foreign(self, job: Job, target: Target, edited: Sequence[Path]) -> None:
         if self.work.settings.force:
             return
         record = records.read_record(target)
-        records.check_not_foreign(target, record)
+        records.check_not_foreign(target, record, edited)
         self._check_memory(job)
         if job.input.saved:
             records.check_same_pipe(job.input, target, record)
@@ -311,15 +309,13 @@ class Batch:
         """Whether a record is of this work on some content."""
         return answers.covers(record, self.identity_of(job), self.work.preset)
 
-    def _matching_record(self, job: Job, target: Target) -> records.Record | None:
-        """The record of the same work on the same content, if there is one."""
-        if self.work.settings.force:
-            return None
-        record = records.read_record(target)
+    def _matching_record(self, job: Job, target: Target) -> tuple[records.Record | None, list[Path]]:
+        """The record of the same work on the same content, if there is one, and the files of it that were edited."""
+        record = None if self.work.settings.force else records.read_record(target)
         if record is None or not self._is_work(job, record):
-            return None
+            return None, []
         same = records.same_content(job.input, record.content) and self._memory_stands(job, record)
-        return record if same else None
+        return (record, records.edited(target, record)) if same else (None, [])
 
     def _memory_stands(self, job: Job, record: records.Record) -> bool:
         """Whether the memory of finished work lies where it should, if one is wanted."""
@@ -388,6 +384,14 @@ def _left_behind(job: Job) -> str:
     if job.target is not None and checkpoint_of(job.target.folder, job.target.name).exists():
         return "Nothing was saved but the checkpoint that was there: run the same command again."
     return "Nothing was saved: the same command begins anew."
+
+
+def _done_before(edited: Sequence[Path]) -> str:
+    """Why finished work is skipped, with the files that are left alone."""
+    if not edited:
+        return "done before"
+    names, verb = ", ".join(readable_path(path.name) for path in edited), "were" if len(edited) > 1 else "was"
+    return f"done before; {names} {verb} edited and left alone (--force replaces)"
 
 
 def _check(one: Input) -> None:

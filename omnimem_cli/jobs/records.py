@@ -7,7 +7,7 @@ process dies at, the next run knows which files are omnimem's and can write the 
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -147,12 +147,21 @@ def holds(path: Path, content: bytes) -> bool:
     return _content(path) == content
 
 
-def check_not_foreign(target: Target, record: Record | None) -> None:
-    """Raise OutputError where a result file exists that omnimem did not write."""
+def edited(target: Target, record: Record) -> list[Path]:
+    """The result files that omnimem wrote for this record, and that hold something else now."""
+    return [
+        path
+        for path in target.texts
+        if path.name in record.files and _content(path) is not None and not record.wrote(path) and not wrote(path)
+    ]
+
+
+def check_not_foreign(target: Target, record: Record | None, edited: Sequence[Path] = ()) -> None:
+    """Raise OutputError where a result file exists that omnimem did not write. ``edited`` ones are left alone."""
     for path in target.texts:
         if path.is_dir():
             raise OutputError(f"{path} is a folder.", "Name another folder with -o.")
-        if path.exists() and not (record and record.wrote(path)) and not wrote(path):
+        if path.exists() and path not in edited and not (record and record.wrote(path)) and not wrote(path):
             raise OutputError(
                 f"{path} exists, and omnimem did not write what it holds.", "Use --force to replace it, or -o."
             )

@@ -209,6 +209,32 @@ def test_a_result_that_the_user_edited_is_not_replaced(fake: FakeRun):
     assert Path("a.summary.md").read_text() == "edited"
 
 
+def test_an_edited_result_of_done_work_is_left_alone_and_the_dry_run_says_the_same(fake: FakeRun, capsys):
+    media("a.mp4")
+    omnimem("summarize", "a.mp4", "-f", "md,txt")
+    Path("a.summary.md").write_text("edited")
+    Path("a.summary.txt").unlink()
+    capsys.readouterr()
+    said = "done before; a.summary.md was edited and left alone (--force replaces)"
+    assert omnimem("summarize", "a.mp4", "-f", "md,txt", "--dry-run") == 0
+    assert capsys.readouterr().out.startswith(f"would skip: {said}\t")
+    assert omnimem("summarize", "a.mp4", "-f", "md,txt") == 0
+    assert f"a.mp4: skipped, {said}; missing files written again" in capsys.readouterr().err
+    assert Path("a.summary.md").read_text() == "edited" and Path("a.summary.txt").exists()
+    assert omnimem("summarize", "a.mp4", "-f", "md,txt", "--force") == 0
+    assert "a.mp4 under" in Path("a.summary.md").read_text()
+
+
+def test_the_dry_run_fails_as_the_run_does_where_another_format_is_not_ours(fake: FakeRun, capsys):
+    media("a.mp4")
+    omnimem("summarize", "a.mp4")
+    Path("a.summary.txt").write_text("mine")
+    capsys.readouterr()
+    omnimem("summarize", "a.mp4", "-f", "md,txt", "--dry-run")
+    assert capsys.readouterr().out.startswith("would fail: a.summary.txt exists")
+    assert omnimem("summarize", "a.mp4", "-f", "md,txt") == 8 and Path("a.summary.txt").read_text() == "mine"
+
+
 def test_a_result_of_another_budget_replaces_the_one_before(fake: FakeRun):
     media("a.mp4")
     omnimem("summarize", "a.mp4")
