@@ -10,7 +10,17 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
-from omnimem_cli.commands.options import FocusQuestions, Group, Inputs, RunOptions, examples, focused_on, option, takes
+from omnimem_cli.commands.options import (
+    FocusQuestions,
+    Group,
+    Inputs,
+    RunOptions,
+    examples,
+    focused_on,
+    highest,
+    option,
+    takes,
+)
 
 if TYPE_CHECKING:
     from omnimem_cli.tasks.presets.preset import Question
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     'omnimem ask lecture.mp4 "Which slides show a formula?"',
     "omnimem ask meetings/ -r --preset meeting -f json -o answers/",
+    'omnimem ask interview.mp4 --preset interview -Q "Which books are named?"',
     "omnimem ask match.mkv --questions questions.txt -o - -f md",
 )
 
@@ -46,7 +57,9 @@ def ask(
             autocompletion=_preset_names,
         ),
     ] = None,
-    questions: Annotated[Path | None, option(ANSWER, "--questions FILE", "Questions, one per line.")] = None,
+    questions: Annotated[
+        Path | None, option(ANSWER, "--questions FILE", "Questions, one per line (- for stdin).")
+    ] = None,
     var: Annotated[
         list[str] | None, option(ADVANCED, "--var NAME=VALUE", "A variable of the preset (repeatable).")
     ] = None,
@@ -54,13 +67,17 @@ def ask(
     *,
     settings: Settings,
     options: RunOptions,
+    context: typer.Context,
 ) -> None:
     """Ask questions about videos: meeting.mp4 gives meeting.answers.md."""
     from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.ask import Ask
 
     inputs, said = _told_apart(inputs or [])
-    name, asked = _questions([*(question or []), *said], preset, questions, var or [])
+    sources = highest(context, {"question": question, "preset": preset, "questions": questions}, typed=bool(said))
+    var = highest(context, sources | {"var": var}, typed=bool(said))["var"]  # of a lower place: for another preset
+    _check_stdin(sources["questions"], inputs, options)
+    name, asked = _questions([*(sources["question"] or []), *said], sources["preset"], sources["questions"], var or [])
     if focus_questions:
         settings = focused_on(settings, asked)
     run_task(inputs, settings, options, "ask", Ask, {"questions": asked}, preset=name)
@@ -69,25 +86,29 @@ def ask(
 def _questions(
     typed: list[str], preset: str | None, file: Path | None, variables: list[str]
 ) -> tuple[str | None, "tuple[Question, ...]"]:
-    """The preset's name and every question asked. Raises UsageError where there is none, or two sources."""
+    """The preset's name and every question: the preset's, typed ones, the file's. Raises UsageError for none."""
     from omnimem_cli.tasks.presets import library as presets
 
-    if bool(typed) + (preset is not None) + (file is not None) != 1:
-        raise UsageError(
-            "Say what to ask in one way.",
-            "Type a question, or use -Q TEXT (repeatable), --preset NAME, or --questions FILE.",
-        )
+    if not typed and preset is None and file is None:
+        hint = "Type a question after the input, or use -Q TEXT, --preset NAME or --questions FILE."
+        raise UsageError("There is no question.", hint)
     if variables and preset is None:
         raise UsageError("--var fills in a preset, and there is none.", "Add --preset NAME.")
-    if preset is not None:
-        loaded = presets.load(preset)
-        return loaded.name, loaded.filled(_pairs(variables))
     for text in typed:
         typed_text(text, "-Q")
-    asked = presets.as_questions(typed) if file is None else presets.read_questions(file)
-    if not asked:
-        raise UsageError(f"{file} holds no question.", "Write one question per line.")
-    return None, asked
+    texts = [*typed, *([] if file is None else presets.read_lines(file))]
+    if preset is None:
+        return None, presets.combined((), texts)
+    loaded = presets.load(preset)
+    return loaded.name, presets.combined(loaded.filled(_pairs(variables)), texts)
+
+
+def _check_stdin(questions: Path | None, inputs: list[str], options: RunOptions) -> None:
+    """Raise UsageError where the standard input is to be two things."""
+    from omnimem_cli.jobs.inputs import is_stdin
+
+    if str(questions) == "-" and (options.files_from == "-" or any(map(is_stdin, inputs))):
+        raise UsageError("Standard input cannot be questions and inputs at once.", "Give --questions a file.")
 
 
 def _told_apart(typed: list[str]) -> tuple[list[str], list[str]]:

@@ -14,6 +14,8 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.texts import decode_text
 
 PROJECT_FILE = "omnimem.yaml"
+ALTERNATIVES = (("question", "preset", "questions"), ("focus", "focus_questions"), ("workers", "ray"))
+"""Options that say one thing in several ways: where a place says it in any way, lower places do not count."""
 
 
 def user_file() -> Path:
@@ -32,7 +34,7 @@ def load_defaults(explicit: Path | None, command: str, known: Mapping[str, Colle
     defaults: dict[str, Any] = {}
     for file in (user_file(), explicit or Path(PROJECT_FILE)):
         if file.is_file():
-            defaults |= _read(file, command, known)
+            defaults = _over(defaults, _read(file, command, known))
         elif file == explicit:
             raise UsageError(f"--config {file} does not exist.", "Name an existing YAML file.")
     return defaults
@@ -60,7 +62,13 @@ def _read(file: Path, command: str, known: Mapping[str, Collection[str]]) -> dic
         raise UsageError(f"{file}: {command} must hold options, one per line.")
     usable = set(known.get(command, ()))
     shared = {k: v for k, v in _checked(general, everywhere, file).items() if k in usable}
-    return shared | _checked(own, usable, file)
+    return _over(shared, _checked(own, usable, file))
+
+
+def _over(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of two places; of alternatives only those of the higher one."""
+    beaten = {name for group in ALTERNATIVES if higher.keys() & set(group) for name in group}
+    return {name: value for name, value in lower.items() if name not in beaten} | dict(higher)
 
 
 def _checked(options: Mapping[Any, Any], known: Collection[str], file: Path) -> dict[str, Any]:

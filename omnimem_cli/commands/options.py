@@ -22,6 +22,7 @@ from omnimem_cli.base.choices import FORMATS
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, INPUT, MESSAGES, OUTPUT, PANELS, Flag, flag, flag_of, from_typed
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.config_files import ALTERNATIVES
 
 if TYPE_CHECKING:
     from omnimem_cli.tasks.presets.preset import Question
@@ -160,19 +161,34 @@ def takes(*, config: bool = False, **groups: Group) -> Callable[[Callable[..., N
             if p.name not in groups
         ]
         parser_only = [HELP_ALL, CONFIG] if config else [HELP_ALL]
+        own = [p for p in own if p.name != CONTEXT.name]
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
+            context = values.pop(CONTEXT.name)
             for parameter in parser_only:
                 values.pop(parameter.name)
+            for group in ALTERNATIVES[1:]:  # what is asked can also be typed without an option: the command knows
+                values |= highest(context, {name: values[name] for name in group if name in values})
             made = {n: groups[n].instance({p.name: values.pop(p.name) for p in each}) for n, each in shared.items()}
-            command(**values, **made)
+            command(**values, **made, **({CONTEXT.name: context} if CONTEXT.name in hints else {}))
 
         parameters = [*own, *(p for each in shared.values() for p in each), *parser_only]
-        run.__signature__ = inspect.Signature(sorted(parameters, key=_panel))  # type: ignore[attr-defined]
+        run.__signature__ = inspect.Signature([*sorted(parameters, key=_panel), CONTEXT])  # type: ignore[attr-defined]
         return run
 
     return decorate
+
+
+def highest(context: typer.Context, values: dict[str, Any], typed: bool = False) -> dict[str, Any]:
+    """Of options that say one thing, those of the highest place that says it; the others are None.
+
+    Places are the command line, the environment and files. ``typed``: the command line says it without an option too.
+    """
+    sources = {name: context.get_parameter_source(name) for name, value in values.items() if value}
+    ranks = {name: PLACES.index(source.name) for name, source in sources.items() if source and source.name in PLACES}
+    best = 0 if typed else min(ranks.values(), default=0)
+    return {name: value if ranks.get(name) == best else None for name, value in values.items()}
 
 
 def _panel(parameter: inspect.Parameter) -> int:
@@ -215,6 +231,10 @@ def _parser_option(
     info = option(panel, spec, help, is_eager=True, callback=callback, **more)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
 
+
+CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+PLACES = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
+"""Where an option's value may come from, the highest first, as the parser names them."""
 
 HELP_ALL = _parser_option(
     "help_all", bool, False, "--help-all", "Show the advanced options too.", MESSAGES, _show_all, envvar=None

@@ -78,7 +78,7 @@ def _parts(made: list[str], presets: list[str], questions: list[str]) -> "dict[s
     for text in questions:
         typed_text(text, "-Q")
     if questions:
-        parts["answers"] = Part("ask", {"questions": library.as_questions(questions)})
+        parts["answers"] = Part("ask", {"questions": library.combined((), questions)})
     for name in presets:
         loaded = library.load(name)
         if loaded.name in parts:

@@ -1,11 +1,13 @@
 """The command line itself: speed, help, streams, messages, exit codes of what stops before any work."""
 
 import io
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -103,7 +105,12 @@ def test_every_example_in_the_help_parses(fake: FakeRun):
         (["summarize", "folder"], "-r"),
         (["summarize", "-", "-"], "once"),
         (["ask", "a.mp4"], "-Q"),
-        (["ask", "a.mp4", "-Q", "x", "--preset", "meeting"], "one way"),
+        (["ask", "a.mp4", "-Q", "x", "-Q", "x "], "'x ' is there twice"),
+        (["watch", "a.mp4", "-Q", "x", "-Q", "x"], "'x' is there twice"),
+        (["ask", "-", "--questions", "-"], "questions and inputs at once"),
+        (["ask", "a.mp4", "--files-from", "-", "--questions", "-"], "questions and inputs at once"),
+        (["ask", "a.mp4", "--questions", "empty.txt"], "empty.txt holds no question"),
+        (["ask", "a.mp4", "--var", "language=German", "-Q", "x"], "Add --preset"),
         (["ask", "a.mp4", "--preset", "meetings"], "meeting"),
         (["models", "show", "qwen9"], "models list"),
         (["models", "pull", "a/b/c"], "OWNER/NAME"),
@@ -112,6 +119,7 @@ def test_every_example_in_the_help_parses(fake: FakeRun):
 )
 def test_a_wrong_command_line_is_2_in_one_sentence_with_the_next_step(fake: FakeRun, arguments, said, capsys):
     media("a.mp4", "folder/b.mp4")
+    Path("empty.txt").write_text("# nothing\n\n")
     assert omnimem(*arguments) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -353,3 +361,29 @@ def test_words_after_an_input_are_a_question(fake, capsys):
     assert fake.watched == ["a.mp4", "b and c.mp4", "d e"]
     assert omnimem("ask", "a.mp4") == 2 and "Type a question" in capsys.readouterr().err
     assert omnimem("ask", "gone and lost.mp4", "why is it so?") == 4
+
+
+PRESET = "description: mine\nquestions:\n- {id: q1, question: 'one?'}\n- {id: two, question: 'two?'}\n"
+
+
+def test_typed_questions_a_preset_and_a_file_are_one_batch_in_the_file_of_the_preset(fake, monkeypatch, capsys):
+    media("a.mp4")
+    Path("mine.yaml").write_text(PRESET)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"# more\nfour?\n"), isatty=lambda: False))
+    flags = ("--preset", "mine.yaml", "-Q", "three?", "--questions", "-", "-f", "json")
+    assert omnimem("ask", "a.mp4", *flags) == 0
+    content = json.loads(Path("a.mine.json").read_text())
+    held = {answer["id"]: answer["question"] for answer in content["answers"]}
+    assert held == {"q1": "one?", "two": "two?", "q2": "three?", "q3": "four?"} and content["preset"] == "mine"
+    assert fake.watched == ["a.mp4"]
+    assert omnimem("ask", "a.mp4", "--preset", "mine.yaml", "-Q", "two?") == 2
+    assert "'two?' is there twice" in capsys.readouterr().err
+
+
+def test_questions_can_come_from_a_pipe_of_the_shell(fake):
+    media("a.mp4")
+    os.mkfifo("questions")
+    writer = threading.Thread(target=lambda: Path("questions").write_text("one?\n"), daemon=True)
+    writer.start()
+    assert omnimem("ask", "a.mp4", "--questions", "questions") == 0
+    assert fake.asked == ["one?"]

@@ -1,5 +1,6 @@
 """Flags before OMNIMEM_* before omnimem.yaml before the user's config before defaults."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,41 @@ def test_a_named_config_must_exist(fake: FakeRun, capsys):
     media("a.mp4")
     assert omnimem("summarize", "a.mp4", "--config", "gone.yaml") == 2
     assert "gone.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "typed", [["what is it?"], ["-Q", "what?"], ["--questions", "list.txt"], ["--preset", "other.yaml"]], ids=" ".join
+)
+def test_questions_that_are_typed_replace_those_of_a_file(fake: FakeRun, typed: list[str]):
+    media("a.mp4")
+    Path("list.txt").write_text("what?\n")
+    Path("mine.yaml").write_text("description: mine\nvariables: {x: y}\nquestions:\n- {id: one, question: '{x}?'}\n")
+    Path("other.yaml").write_text("description: other\nquestions:\n- {id: one, question: 'what?'}\n")
+    Path("omnimem.yaml").write_text("ask:\n  preset: mine.yaml\n  var: x=z\n")
+    assert omnimem("ask", "a.mp4", *typed) == 0
+    assert fake.asked == ["what is it?" if len(typed) == 1 else "what?"]
+    assert omnimem("ask", "a.mp4") == omnimem("ask", "a.mp4", "--var", "x=w") == 0
+    assert fake.asked[1:] == ["z?", "w?"]
+
+
+def test_a_thing_said_in_one_way_beats_another_way_of_a_lower_place(
+    fake: FakeRun, user_config: Path, monkeypatch: pytest.MonkeyPatch
+):
+    media("a.mp4")
+    user_config.write_text("question: lowest?\nfocus: slides\n")
+    Path("mine.yaml").write_text("description: mine\nquestions:\n- {id: one, question: 'one?'}\n")
+    Path("omnimem.yaml").write_text("preset: mine.yaml\n")
+    assert omnimem("ask", "a.mp4") == 0
+    monkeypatch.setenv("OMNIMEM_QUESTION", "three?")
+    assert omnimem("ask", "a.mp4", "--focus-questions") == 0
+    assert fake.asked == ["one?", "three?"]
+    assert [settings.focus for settings in fake.settings] == [("slides",), ("three?",)]
+
+
+def test_a_typed_cluster_beats_the_workers_of_a_file(fake: FakeRun, monkeypatch: pytest.MonkeyPatch, capsys):
+    media("a.mp4")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    Path("omnimem.yaml").write_text("workers: cpu,cpu\n")
+    assert omnimem("summarize", "a.mp4", "--ray", "nowhere:1") == 5
+    assert "two ways" not in capsys.readouterr().err
+    assert omnimem("summarize", "a.mp4", "--ray", "nowhere:1", "--workers", "cpu") == 2

@@ -31,9 +31,9 @@ def test_a_text_that_is_blank_or_not_utf8_is_a_usage_error(fake: FakeRun, comman
 def test_questions_in_the_encodings_of_editors_are_read(fake: FakeRun, encoding: str):
     media("a.mp4")
     Path("q.txt").write_bytes("Wann f\u00e4llt es aus?\r\n".encode(encoding))
-    from omnimem_cli.tasks.presets.library import read_questions
+    from omnimem_cli.tasks.presets.library import read_lines
 
-    assert [question.text for question in read_questions(Path("q.txt"))] == ["Wann f\u00e4llt es aus?"]
+    assert read_lines(Path("q.txt")) == ["Wann f\u00e4llt es aus?"]
     assert omnimem("ask", "a.mp4", "--questions", "q.txt") == 0
 
 

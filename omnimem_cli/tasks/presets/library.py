@@ -1,5 +1,6 @@
 """Presets by name: the built-in ones, the user's own, and files. Knows folders; asks preset_file what is in them."""
 
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -79,12 +80,35 @@ def find(name_or_path: str) -> Path:
     raise UsageError(f"There is no preset {name_or_path!r}.", f"Presets: {names}; or name a YAML file.")
 
 
-def read_questions(path: Path) -> tuple[Question, ...]:
-    """Questions of a text file, one per line; empty lines and lines that begin with # are left out."""
-    if not path.is_file():
+def read_lines(path: Path) -> list[str]:
+    """Questions of a text file, or of the standard input (``-``), one per line. Raises UsageError where there is none.
+
+    Empty lines and lines that begin with # are left out.
+    """
+    piped = str(path) == "-"
+    if not piped and not path.exists():
         raise UsageError(f"There is no file of questions {path}.")
-    lines = [line.strip() for line in _text(path).splitlines()]
-    return as_questions([line for line in lines if line and not line.startswith("#")])
+    name = "The standard input" if piped else str(path)
+    text = decode_text(sys.stdin.buffer.read(), name) if piped else _text(path)
+    lines = [line.strip() for line in text.splitlines()]
+    questions = [line for line in lines if line and not line.startswith("#")]
+    if not questions:
+        raise UsageError(f"{name} holds no question.", "Write one question per line.")
+    return questions
+
+
+def combined(preset: Sequence[Question], texts: Sequence[str]) -> tuple[Question, ...]:
+    """The questions of a preset, and plain ones after them. Raises UsageError for one that is there twice."""
+    known = {_folded(question.text) for question in preset}
+    for text in texts:
+        if _folded(text) in known:
+            raise UsageError(f"The question {text!r} is there twice.", "Leave one of them out.")
+        known.add(_folded(text))
+    return (*preset, *as_questions(texts, [question.id for question in preset]))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split())
 
 
 def as_questions(texts: Sequence[str], taken: Collection[str] = ()) -> tuple[Question, ...]:

@@ -159,9 +159,9 @@ def test_a_file_that_is_not_text_is_a_usage_error(tmp_path):
 def test_questions_come_from_a_file_of_lines(tmp_path):
     path = tmp_path / "questions.txt"
     path.write_text("# mine\nWho?\n\n  When? \n")
-    assert [(q.id, q.text) for q in presets.read_questions(path)] == [("q1", "Who?"), ("q2", "When?")]
+    assert presets.read_lines(path) == ["Who?", "When?"]
     with pytest.raises(UsageError):
-        presets.read_questions(tmp_path / "none.txt")
+        presets.read_lines(tmp_path / "none.txt")
 
 
 def test_the_package_carries_the_presets_of_the_repository():
