@@ -3,14 +3,12 @@
 Knows a session and the decoder's clock; knows no policy.
 """
 
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from omnimem_cli.bench.timing_clip import CLIP_S, write_clip
+from omnimem_cli.bench.timing_clip import write_long_clip
 from omnimem_cli.media.decode import Source, segments_ahead
-from omnimem_cli.media.ffmpeg import ffmpeg_path
 from omnimem_cli.media.probe import probe
 from omnimem_cli.session.session import Session
 
@@ -27,7 +25,7 @@ def decoded_watch(session: Session, length_s: float) -> dict:
     form = session.plan.format
     video_s = min(length_s, CHUNKS * session.segments_per_chunk * form.segment_s)
     with tempfile.TemporaryDirectory() as folder:
-        path = _file(Path(folder), video_s)
+        path = write_long_clip(Path(folder), video_s)
         began = time.perf_counter()
         with Source(
             probe(str(path)), form, end_s=video_s, queue=segments_ahead(form, session.segments_per_chunk)
@@ -39,12 +37,3 @@ def decoded_watch(session: Session, length_s: float) -> dict:
     hidden = max(0.0, decode_s + model_s - wall_s) / min(decode_s, model_s)
     seconds = {"decode_s": decode_s, "model_s": model_s, "wall_s": wall_s, "video_s": session.end_s, "hidden": hidden}
     return {name: round(value, 3) for name, value in seconds.items()}
-
-
-def _file(folder: Path, seconds: float) -> Path:
-    """The clip over and over. Raises subprocess.CalledProcessError where ffmpeg fails."""
-    once, whole = folder / "once.mp4", folder / "whole.mp4"
-    write_clip(once, min(CLIP_S, seconds))
-    command = [ffmpeg_path(), "-v", "error", "-stream_loop", "-1", "-i", str(once), "-t", f"{seconds:g}", "-c", "copy"]
-    subprocess.run([*command, str(whole)], check=True, stdin=subprocess.DEVNULL)
-    return whole

@@ -160,11 +160,11 @@ def throughput_table(result: dict) -> str:
     """Rates by policy and length, then where the time and the memory went, then what ended early."""
     rows = result["rows"]
     rates = [(*_named(r), *(f"{r[name]:g}" for name in _RATES), f"{r['of_matmul']:.1%}") for r in rows]
-    shares = [(*_named(r), *(f"{share:.1%}" for share in r["shares"].values())) for r in rows]
+    shares = [(*_named(r), *(f"{share:.1%}" for share in r["shares"].values()), _idle(r)) for r in rows]
     sizes = [(*_named(r), *(format_bytes(r[name]) if r[name] else "" for name in _SIZES if name in r)) for r in rows]
     parts = [
         text_table(("policy", "minutes", "video s/s", "tokens/s", "of matmul rate"), rates),
-        text_table(("policy", "minutes", "decode", "encoders", "prefill", "scoring"), shares),
+        text_table(("policy", "minutes", "decode", "encoders", "prefill", "scoring", "device idle"), shares),
         text_table(("policy", "minutes", *(_SIZES[name] for name in _SIZES if name in rows[0])), sizes) if rows else "",
         text_table(("policy", "minutes", "first token", "tokens/s of 1", "of 32"), [_answering(r) for r in rows]),
         text_table(("from a file", "video s/s", "decoding", "model", "both", "hidden"), _from_files(rows)),
@@ -173,6 +173,10 @@ def throughput_table(result: dict) -> str:
     place = f"{result['model']} with random weights, {result['dtype']}, {result['device_name']}"
     rate = f"matmul {result['matmul_flops'] / 1e12:.3g} TFLOP/s; decoding {result['decode_rate']:g} video s/s"
     return "\n\n".join([*(part for part in parts if part), "\n".join([*ended, place, rate])])
+
+
+def _idle(row: dict) -> str:
+    return "" if row["device_idle"] is None else f"{row['device_idle']:.1%}"
 
 
 def _named(row: dict) -> tuple[str, str]:
@@ -192,6 +196,37 @@ def _from_files(rows: Sequence[dict]) -> list[tuple[str, ...]]:
         (policy, f"{d['video_s'] / d['wall_s']:.3g}", *(f"{d[stage]:.2f} s" for stage in stages), f"{d['hidden']:.0%}")
         for policy, d in found.items()
     ]
+
+
+def answers_table(result: dict) -> str:
+    """One line per way and number of questions."""
+    head = ("steps", "questions", "first token", "answer", "tokens/s", "one step")
+    body = [(row["way"], str(row["questions"]), *_answer_times(row)) for row in result["rows"]]
+    context = f"answers of {result['tokens']} tokens over {result['entries']} entries per layer"
+    failed = [f"{row['way']}, {row['questions']}: {row['why']}" for row in result["rows"] if "why" in row]
+    if result["graph_captured"] is False:
+        failed.append("the step could not be captured as a CUDA graph")
+    place = f"{result['model']}, {result['dtype']}, {result['device_name']}"
+    return "\n\n".join([text_table(head, body), "\n".join([*failed, context, place])])
+
+
+def _answer_times(row: dict) -> tuple[str, ...]:
+    if "why" in row:
+        return ("", "", "", "")
+    step = "" if row["step_s"] is None else f"{1000 * row['step_s']:.2f} ms"
+    return f"{row['first_token_s']:.3f} s", f"{row['answer_s']:.3f} s", f"{row['tokens_per_second']:g}", step
+
+
+def transcript_table(result: dict) -> str:
+    """Seconds by stage, then of the whole."""
+    stages = ("scan_s", "encode_s", "prefill_s", "answer_s", "again_s", "wall_s")
+    head = ("video", "scan", "encoders", "prefill", "answers", "of it again", "wall")
+    times = text_table(head, [(f"{result['video_s']:g} s", *(f"{result[stage]:.2f} s" for stage in stages))])
+    how = "estimated" if result["estimated"] else "measured"
+    whole = f"{result['minutes']:g} minutes take {result['whole_s']:.1f} s ({how})"
+    again = f"{result['whole_without_again_s']:.1f} s if no answer repeated itself"
+    place = f"{result['model']}, {result['dtype']}, {result['device_name']}"
+    return f"{times}\n\n{whole}, {again}; {result['windows']} windows, {result['answer_tokens']} tokens\n{place}"
 
 
 def _sizes(row: dict, *names: str) -> tuple[str, ...]:

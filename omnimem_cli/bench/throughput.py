@@ -16,6 +16,7 @@ from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.bench.decoded_watch import decoded_watch
+from omnimem_cli.bench.device_idle import idle_share
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate
 from omnimem_cli.bench.machine import device_peak, machine, reset_peak, timed
 from omnimem_cli.bench.released_carry import CarryMemory
@@ -57,9 +58,12 @@ def bench_throughput(adapter: Adapter, lengths: Lengths, settings: Settings, rep
         chosen = with_variant(settings, "omnimem" if policy == CARRY else policy)
         try:
             _Watch(policy, adapter, clip, chosen, rate).warm_up()
-            decoded = decoded_watch(_Watch(policy, adapter, clip, chosen, rate).session, clip.length_s)
+            more = {
+                "decoded_watch": decoded_watch(_Watch(policy, adapter, clip, chosen, rate).session, clip.length_s),
+                "device_idle": _Watch(policy, adapter, clip, chosen, rate).device_idle(),
+            }
             watch = _Watch(policy, adapter, clip, chosen, rate)
-            rows += [row | {"decoded_watch": decoded} for row in watch.read(lengths, report)]
+            rows += [row | more for row in watch.read(lengths, report)]
         except DoesNotFitError as error:  # of one policy: the readings of the others count
             stopped.append(_ended(policy, 0.0, error.message))
             continue
@@ -126,6 +130,13 @@ class _Watch:
             if chunk_end.chunk + 1 == WARM_CHUNKS:
                 break
         self.session.ask([QUESTION], max_tokens=2)
+
+    def device_idle(self) -> float | None:
+        """The share of a few chunks' time in which the device runs nothing; None where it is not CUDA."""
+        self.session.memory.waits_for_device = False  # a wait would count as idle
+        watch = self.session.watch(self.clip)
+        next(watch)  # the memory is filled
+        return idle_share(self.device, lambda: [next(watch, None) for _ in range(WARM_CHUNKS)])
 
     def read(self, lengths: Lengths, report: Report) -> Iterator[dict]:
         """A row at every length that is reached; why it ended early goes to ``stopped``."""

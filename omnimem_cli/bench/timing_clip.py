@@ -76,6 +76,15 @@ def write_clip(path: Path, seconds: float) -> None:
     subprocess.run([*command, str(path)], check=True, stdin=subprocess.DEVNULL)
 
 
+def write_long_clip(folder: Path, seconds: float) -> Path:
+    """A file in ``folder`` that shows the clip over and over. Raises subprocess.CalledProcessError."""
+    once, whole = folder / "once.mp4", folder / "whole.mp4"
+    write_clip(once, min(CLIP_S, seconds))
+    command = [ffmpeg_path(), "-v", "error", "-stream_loop", "-1", "-i", str(once), "-t", f"{seconds:g}", "-c", "copy"]
+    subprocess.run([*command, str(whole)], check=True, stdin=subprocess.DEVNULL)
+    return whole
+
+
 def _lasting(media: Media, length_s: float) -> Media:
     """The same streams, from 0 to ``length_s``."""
     assert media.video is not None and media.audio is not None, "the clip has picture and sound"

@@ -73,6 +73,11 @@ class CapturedStep:
         self._step, self._graph = step, None
         self._ran = self._fails = False
 
+    @property
+    def captured(self) -> bool:
+        """Whether there is a graph."""
+        return self._graph is not None
+
     def __call__(self) -> None:
         """One token more."""
         if self._fails or not self._ran:

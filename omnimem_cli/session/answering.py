@@ -5,7 +5,7 @@ Knows no task, no schema and no text of its own, and no logits: what the device 
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,7 +70,11 @@ class AnswerLoop:
         self._logits: Tensor | None = adapter.head(fork.forward(embeds, positions, real, observer)[:, -1])
         self.choice = Choice(self._logits, sampling, penalties, any(self.bound))
         self.step = AnswerStep(adapter, fork, self.choice, positions[:, :, -1])
-        self._run_step = one_launch(self.step, adapter.device)
+        self.run_step = self.as_run()
+
+    def as_run(self) -> Callable[[], None]:
+        """The step in the form in which it is run."""
+        return one_launch(self.step, self.adapter.device)
 
     def run(self, max_tokens: int, stop: Sequence[str]) -> list[Answer]:
         """Tokens until every row has ended or holds ``max_tokens``; a row that ends is not read any further."""
@@ -95,7 +99,7 @@ class AnswerLoop:
         for _ in range(count):
             self.choice.prepare(self._allowed())
             if self._logits is None:
-                self._run_step()
+                self.run_step()
             else:
                 self.step.take(self._logits)
                 self._logits, steps = None, count - 1
@@ -104,7 +108,7 @@ class AnswerLoop:
 
     def _reserve(self, tokens: int) -> None:
         if self.fork.reserve(tokens):  # a launch works on the tensors that it was made for
-            self._run_step = one_launch(self.step, self.adapter.device)
+            self.run_step = self.as_run()
 
     def _allowed(self) -> np.ndarray | None:
         """Tokens that the rows' grammars allow, bool [B, V]; None where no row is bound."""

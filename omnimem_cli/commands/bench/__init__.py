@@ -2,8 +2,19 @@
 
 import typer
 
-from omnimem_cli.commands.bench import evidence, fuzz, memory, needle, overlap, recall, speed, text_bits
+from omnimem_cli.commands.bench import (
+    answers,
+    evidence,
+    fuzz,
+    memory,
+    needle,
+    overlap,
+    recall,
+    speed,
+    text_bits,
+    transcript,
+)
 
 app = typer.Typer(help="Measure policies: accuracy, speed, memory.", no_args_is_help=True)
-for command in (memory, needle, recall, evidence, speed, overlap, fuzz, text_bits):
+for command in (memory, needle, recall, evidence, speed, answers, transcript, overlap, fuzz, text_bits):
     command.register(app)

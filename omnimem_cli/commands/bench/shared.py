@@ -20,6 +20,7 @@ Policies = Annotated[
     str, option(MODEL, "--policies NAME[:KEY=VALUE]...,...", "Comma-separated policies; bits=8 keeps 8 bits.")
 ]
 Share = Annotated[str, option(MODEL, "--share SHARE", "Entries per layer as a share of the tokens: 1/4.")]
+RandomWeights = Annotated[bool, option(MODEL, "--random-weights", "The model's shape alone; needs no download.")]
 Seed = Annotated[int, option(MODEL, "--seed N", "Seed of the first generated video.", envvar=None)]
 
 
@@ -61,6 +62,15 @@ def load_model(settings: Settings) -> Any:
     from omnimem_cli.models.loader import load
 
     return load(settings.model, device=settings.device, dtype=settings.dtype, lora=settings.adapter)
+
+
+def random_model(settings: Settings) -> Any:
+    """The shape of the settings' model with random weights. Raises UserError."""
+    from omnimem_cli.models.dummy import random_adapter
+
+    if settings.adapter is not None:
+        raise UsageError("--adapter needs the model's own weights.", "Drop --random-weights.")
+    return random_adapter(settings.model, device=settings.device, dtype=settings.dtype)
 
 
 def policy_names(text: str, ending: str = "") -> list[str]:

@@ -15,6 +15,7 @@ from omnimem_cli.commands.bench.shared import (
     bench_settings,
     load_model,
     policy_names,
+    random_model,
     shares,
 )
 from omnimem_cli.commands.options import Group, examples, option, takes
@@ -66,14 +67,11 @@ def _throughput(
 ) -> None:
     from omnimem_cli.bench.tables import throughput_table
     from omnimem_cli.bench.throughput import CARRY, Lengths, bench_throughput
-    from omnimem_cli.models.dummy import random_adapter
 
-    if settings.adapter is not None:
-        raise UsageError("--adapter needs the model's own weights.", "Drop --random-weights.")
     names = split(policies)
     policy_names(",".join(name for name in names if name != CARRY) or "omnimem")
     lengths = Lengths(names, minutes, limit)
-    adapter = random_adapter(settings.model, device=settings.device, dtype=settings.dtype)
+    adapter = random_model(settings)
     options.measure("speed", lambda report: bench_throughput(adapter, lengths, settings, report), throughput_table)
 
 
