@@ -49,8 +49,7 @@ def of_speed(result: dict) -> Iterator[Finding]:
         idle, file = row["device_idle"], row["decoded_watch"]
         yield figure(f"{what}: GPU idle", "not measured" if idle is None else f"{idle:.0%}")
         yield figure(f"{what}: from a file, video-s/s", f"{file['video_s'] / file['wall_s']:.3g}")
-    for ended in result["stopped"]:
-        yield figure(f"{result['model']}, {ended['policy']}: ended early", f"{ended['at_s']:g} s: {ended['why']}")
+    yield from _ended_early(result)
 
 
 def of_answers(result: dict) -> Iterator[Finding]:
@@ -81,6 +80,7 @@ def of_memory(result: dict) -> Iterator[Finding]:
     """Of the last row: its peak holds the answers that came after the first."""
     for row in result["rows"][-1:]:
         yield _peak(f"{result['model']}, {row['entries']} entries, answers included", row)
+    yield from _ended_early(result)
 
 
 def of_transcript(result: dict) -> Iterator[Finding]:
@@ -91,6 +91,12 @@ def of_transcript(result: dict) -> Iterator[Finding]:
     said = f"{plain:.1f} s; {hour:.1f} s with repetitive answers asked again ({how})"
     yield Finding("transcript of an hour", "<= 60 s", said, plain <= 60)
     yield _peak("transcript", result)
+
+
+def _ended_early(result: dict) -> Iterator[Finding]:
+    for ended in result["stopped"]:
+        what = f"{result['model']}, {ended['policy']}: ended early"
+        yield Finding(what, "no", f"after {ended['at_s']:g} s of video: {ended['why']}", False)
 
 
 def _peak(what: str, row: dict) -> Finding:

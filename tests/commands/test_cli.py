@@ -57,7 +57,7 @@ def test_the_advanced_options_of_a_benchmark_can_be_found(capsys):
     assert "--plan" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["memory", "needle", "recall", "speed", "overlap", "fuzz"])
+@pytest.mark.parametrize("command", ["memory", "needle", "recall", "speed", "answers", "transcript", "overlap", "fuzz"])
 def test_a_benchmark_refuses_a_format_that_it_cannot_write_before_any_work(command: str, capsys):
     assert omnimem("bench", command, "-f", "md") == 2
     assert "-f md" in capsys.readouterr().err
