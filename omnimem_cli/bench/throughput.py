@@ -145,7 +145,7 @@ class _Watch:
         try:
             for end_s in self._chunks():
                 report(Progress(self.policy, end_s, self.clip.length_s))
-                while left and end_s >= min(60 * left[0], self.clip.length_s) - 1e-6:
+                while left and end_s >= min(60 * left[0], self.clip.end_s) - 1e-6:
                     yield self._row(left.pop(0))
                 if left and (why := self._must_stop(lengths.limit_s)):
                     return self._stop(why)

@@ -37,9 +37,18 @@ class Clip:
     length_s: float
     decode_rate: float  # seconds of video per second
 
+    @property
+    def end_s(self) -> float:
+        """Where the last segment ends: segments are whole."""
+        return self._count * self.plan.format.segment_s
+
+    @property
+    def _count(self) -> int:
+        return max(1, round(self.length_s / self.plan.format.segment_s))
+
     def __iter__(self) -> Iterator[Segment]:
         """Segments on one clock until ``length_s``; the last one says so."""
-        count = max(1, round(self.length_s / self.plan.format.segment_s))
+        count = self._count
         for i in range(count):
             segment = self.segments[i % len(self.segments)]
             start_s = i * self.plan.format.segment_s

@@ -90,6 +90,11 @@ def test_a_policy_is_read_at_every_length(adapter, same_clip, clip):
     assert json.loads(json.dumps(result)) == result and "carry" in throughput_table(result)
 
 
+def test_a_length_of_no_whole_number_of_segments_is_read_at_the_last_one(adapter, same_clip):
+    rows = bench(adapter, ["full"], [0.07, 0.08])["rows"]
+    assert [(r["minutes"], r["video_s"]) for r in rows] == [(0.07, 4.0), (0.08, 4.0)]
+
+
 @pytest.mark.parametrize(
     ("make", "family"), [(load, FAMILIES[0]), *((random_adapter, f) for f in (*FAMILIES, "qwen3-omni"))]
 )
