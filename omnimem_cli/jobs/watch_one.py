@@ -52,6 +52,7 @@ def watch_one(
     run = InputRun(prepared, task, adapter, report)
     saved = checkpoint.load() if checkpoint else None
     session = run.open_session() if before is None else before.session
+    session.held_bytes = prepared.config.held_bytes
     if prepared.config.recent_s:
         session.memory.hold_recent(prepared.config.recent_s)
     if saved is None and before is None:
@@ -63,6 +64,7 @@ def watch_one(
     ahead = segments_ahead(form, session.segments_per_chunk)
     with Source(prepared.media, form, queue=ahead, **reading) as source:
         run.watch(session, source, checkpoint)
+    task.catch_up(session)
     session.memory.release_recent()
     if not session.chunks_seen:
         path = readable_path(prepared.media.path)
@@ -162,7 +164,8 @@ class InputRun:
             raise stop.error
 
     def state(self, session: Session, segments: int) -> dict:
-        """Everything to continue from after ``segments`` segments of the range."""
+        """Everything to continue from after ``segments`` segments of the range; what waits is written first."""
+        self.task.catch_up(session)
         spent = {"wall_s": time.monotonic() - self.began, "stage_times": vars(session.stage_times)}
         return {"session": session.state(), "task": self.task.state(), "segments": segments, "spent": spent}
 

@@ -6,8 +6,8 @@ moments for every token of the questions and answers of one batch.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,10 @@ class Moments:
         """How many pairs of kind and moment there are."""
         return len(KINDS) * self.count
 
+    def of_row(self, row: int) -> "Moments":
+        """Those of one row of a fork: the same for all."""
+        return self
+
     def place(self, table: Table) -> Tensor:
         """int64 [rows, m]: of an entry its kind's number x ``count`` + its moment; of what is no media ``places``."""
         moment = ((table["time"] - self.start_s) / self.step_s).floor().long().clamp(0, self.count - 1)
@@ -47,6 +51,18 @@ class Moments:
         for number, kind in enumerate(KINDS.values()):
             place = torch.where(table["kind"] == kind, number * self.count + moment, place)
         return place
+
+
+class RowMoments:
+    """Moments of its own for each row of a fork, by number as many as the longest of them has."""
+
+    def __init__(self, rows: Sequence[Moments]):
+        self.count = max(moments.count for moments in rows)
+        self._rows = [replace(moments, count=self.count) for moments in rows]
+
+    def of_row(self, row: int) -> Moments:
+        """Those of one row."""
+        return self._rows[row]
 
 
 @dataclass
@@ -66,7 +82,7 @@ class AttentionByTime:
     operations every time; ``took`` says how many have come, and sums them when the buffers are full.
     """
 
-    def __init__(self, heads: Iterable[tuple[int, int]], moments: Moments):
+    def __init__(self, heads: Iterable[tuple[int, int]], moments: Moments | RowMoments):
         self.moments, self.heads = moments, defaultdict(list)
         for layer, head in heads:
             self.heads[layer].append(head)

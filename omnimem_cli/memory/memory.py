@@ -8,6 +8,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from omnimem_cli.memory.recent import Recent
 from omnimem_cli.memory.repositioning import KeepPositions, Placement, PositionMap
 from omnimem_cli.memory.rotary import Rotary
 from omnimem_cli.memory.selection import Kept
+from omnimem_cli.memory.several_stores import Entries, RowStores
 from omnimem_cli.memory.store import WHOLE_BITS, Store, kv_bytes
 from omnimem_cli.memory.table import Table, table_of
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL, TokenChunk
@@ -41,6 +43,19 @@ def geometry(
     rows = groups if policy.per_head else 1
     table_bytes = TABLE_BYTES + (BREAKPOINT_BYTES if positions in ("lazy", "eager") else 0)
     return Geometry(len(decoder.layers), held, table_bytes * rows + policy.side_bytes(held), whole)
+
+
+@dataclass(frozen=True, eq=False)
+class WindowCopy:
+    """By layer, copies of what a memory of ``version`` held of a window of time."""
+
+    stores: list[Entries]
+    version: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the copies: keys, values and tables."""
+        return sum(store.nbytes for store in self.stores)
 
 
 class Memory:
@@ -74,6 +89,7 @@ class Memory:
         ways = [KeyTransform.of_layer(decoder, i, self.position_map, self.rotary) for i in range(len(budgets))]
         self.stores = [Store(groups, head_dim, dtype, device, rows, kv_bits, way) for way in ways]
         self.recent: Recent | None = None
+        self._copies: WeakSet[WindowCopy] = WeakSet()  # those that somebody still has
         self.seen = dict.fromkeys(KINDS, 0)
         self.dropped = 0  # tokens that were not finite, from the start or in some layer
         self.next_position = 0
@@ -97,7 +113,12 @@ class Memory:
     def nbytes(self) -> int:
         """Bytes of everything retained: keys, values, tables, carried vectors, position map; of text and prefix too."""
         recent = 0 if self.recent is None else self.recent.nbytes
-        return sum(store.nbytes for store in self.stores) + self.position_map.nbytes + recent
+        return sum(store.nbytes for store in self.stores) + self.position_map.nbytes + recent + self.copied_bytes
+
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes of the windows that were copied and are still in use."""
+        return sum(copied.nbytes for copied in self._copies)
 
     def hold_recent(self, seconds: float) -> None:
         """From now on hold the newest chunk and the ``seconds`` before it whole, for ``fork_windows``."""
@@ -163,9 +184,26 @@ class Memory:
 
     def fork(self, window: tuple[float, float] | None = None) -> "Fork":
         """A reader of the memory. With ``window`` it sees only the prefix and entries of video time [start, end)."""
-        if window is None:
-            return Fork(self, self.stores)
-        return Fork(self, [store.marked(store.table.inside(*window)) for store in self.stores])
+        return Fork(self, self.stores if window is None else self._inside(window))
+
+    def copy_window(self, window: tuple[float, float]) -> WindowCopy:
+        """What a fork with this window sees now, for ``fork_copies``."""
+        copied = WindowCopy(self._inside(window), self.version)
+        self._copies.add(copied)
+        return copied
+
+    def fork_copies(self, rows: Sequence[WindowCopy]) -> "Fork":
+        """A reader whose row b sees the window ``rows[b]`` as it was when it was copied.
+
+        A row's text has the positions that it would have had then. Where the memory moves its entries, no chunk may
+        have come since.
+        """
+        unmoved = all(copied.version == self.version for copied in rows) or not self.position_map.moves
+        assert unmoved, "the memory moved its entries since a window was copied"
+        return Fork(self, [RowStores(stores) for stores in zip(*(copied.stores for copied in rows), strict=True)])
+
+    def _inside(self, window: tuple[float, float]) -> list[Entries]:
+        return [store.marked(store.table.inside(*window)) for store in self.stores]
 
     def fork_windows(self, windows: Sequence[tuple[float, float]]) -> "Fork":
         """A reader whose row b sees the prefix and all that came in video time [start, end) of ``windows[b]``.

@@ -19,6 +19,10 @@ class Entries(Protocol):
     """What a fork reads of one layer: a store, or several together."""
 
     @property
+    def nbytes(self) -> int:
+        """As ``Store.nbytes``."""
+
+    @property
     def dequantized_bytes(self) -> int:
         """As ``Store.dequantized_bytes``."""
 
@@ -40,6 +44,11 @@ class SeveralStores:
     def __init__(self, parts: Sequence[Entries]):
         assert parts, "there must be a store to read"
         self.parts = parts
+
+    @property
+    def nbytes(self) -> int:
+        """As ``Store.nbytes``."""
+        return sum(part.nbytes for part in self.parts)
 
     @property
     def dequantized_bytes(self) -> int:
@@ -78,8 +87,12 @@ class RowStores(SeveralStores):
         self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments"
     ) -> Tensor:
         """As ``Store.attention_by_time``, row by row."""
-        rows = zip(q.split(1), lse.split(1), self.parts, strict=True)
-        return torch.cat([one.attention_by_time(row, level, heads, of, scaling, moments) for row, level, one in rows])
+        rows = enumerate(zip(q.split(1), lse.split(1), self.parts, strict=True))
+        paid = [
+            one.attention_by_time(row, level, heads, of, scaling, moments.of_row(number))
+            for number, (row, level, one) in rows
+        ]
+        return torch.cat(paid)
 
 
 class HeadStores(SeveralStores):

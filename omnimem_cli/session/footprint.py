@@ -37,6 +37,7 @@ from omnimem_cli.session.transients import (
 CHUNK_FACTOR = 2  # the paper's 16,384-token chunks at 8,192 entries
 AUTO_MOST = 32 * 1024  # entries; more has not been measured by anyone
 AUTO_SHARE = 0.9  # of the free bytes: allocators leave gaps
+HELD_MEMORIES = 4  # times the memory, that windows take which wait to be asked about together
 MIN_ENTRIES = 2  # one of each kind
 
 
@@ -97,10 +98,25 @@ class WatchFootprint:
         chunk = self.chunk_tokens(entries)
         return self._bytes(self.resident_entries(entries), chunk if self.whole is None else min(chunk, self.whole))
 
+    def held_bytes(self, budget: Budget, entries: int, free: int) -> int:
+        """Bytes of the windows that may wait for a chunk more, of what ``free`` leaves besides the watch.
+
+        When it has come, the windows that end in it hold at most what the memory holds. None wait where the budget is
+        of bytes, which hold the memory alone, or where nothing is evicted.
+        """
+        if budget.bytes is not None or not self.bounded:
+            return 0
+        kept = self._kept_bytes(self.resident_entries(entries))
+        left = int(free * AUTO_SHARE) - self.peak_bytes_of_input(entries)
+        return max(0, min(left, HELD_MEMORIES * kept) - kept)
+
+    def _kept_bytes(self, entries: int) -> int:
+        return self.shape.layers * self.shape.entry_bytes * (self.fixed + entries)
+
     def _bytes(self, entries: int, chunk: int) -> int:
         kept, chunk = self.fixed + entries, max(chunk, self.look)
         whole = self.layers * self.plan.late_tokens + self.chunk_copies * chunk + self.shape.layers * self.window
-        stored = self.shape.layers * self.shape.entry_bytes * kept + self.shape.whole_entry_bytes * whole
+        stored = self._kept_bytes(entries) + self.shape.whole_entry_bytes * whole
         return stored + self.transient_bytes(chunk) + self.reading_bytes(kept, chunk)
 
     def entries(self, budget: Budget, free: int) -> int:

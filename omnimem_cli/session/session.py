@@ -16,9 +16,9 @@ import torch
 from omnimem_cli.base.settings import ANSWER_TOKENS
 from omnimem_cli.media.segment import Media, Segment, overlap_s
 from omnimem_cli.media.stills import Stills
-from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
+from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments, RowMoments
 from omnimem_cli.memory.fork import Fork
-from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.memory import Memory, WindowCopy
 from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
 from omnimem_cli.session.answering import Answer, AnswerLoop, text_ends
@@ -44,6 +44,15 @@ class ChunkEnd:
     last: bool
 
 
+@dataclass(frozen=True)
+class HeldQuestion:
+    """A question on a window, and all that its answer depends on, as both were when the window ended."""
+
+    tokens: TokenChunk
+    copied: WindowCopy
+    window: Window
+
+
 @dataclass
 class StageTimes:
     """Seconds spent by stage."""
@@ -61,7 +70,7 @@ class Session:
     questions and answers. ``deaf_s``: bounds (start, end, start, ...) of the spans whose decoded sound gave no token.
     ``evidence_rule``: whose attention tells the evidence of an answer (None: see `rule_of`). ``look``: how moments
     are looked at again, where the video can be read. ``stills``: leaves out pictures that show nothing new (None: all
-    are watched).
+    are watched). ``held_bytes``: of windows that may wait for another chunk before they are asked about.
     """
 
     stream: Stream
@@ -73,6 +82,7 @@ class Session:
     evidence_rule: EvidenceRule | None = None
     look: SecondLook | None = None
     stills: Stills | None = None
+    held_bytes: int = 0
     stage_times: StageTimes = field(default_factory=StageTimes)
     video_s: float = 0.0
     audio_s: float = 0.0
@@ -117,6 +127,16 @@ class Session:
         """Whether the memory holds any entry of video time [start_s, end_s)."""
         return self.memory.holds(start_s, end_s)
 
+    def hold(self, texts: Sequence[str], window: Window) -> list[HeldQuestion]:
+        """Questions on video time [start, end), for ``ask`` at any later time, with the answers that they have now."""
+        copied = self.memory.copy_window(window)
+        return [HeldQuestion(tokens, copied, window) for tokens in self.stream.question(texts)]
+
+    @property
+    def may_hold(self) -> bool:
+        """Whether there is room for questions to wait for another chunk. Where the memory moves entries, they do not."""
+        return not self.memory.position_map.moves and self.memory.copied_bytes <= self.held_bytes
+
     def coverage(self) -> dict[str, float]:
         """Seconds of picture and of sound, each by its stream's own begin and end, that entered the model.
 
@@ -131,8 +151,8 @@ class Session:
         texts: Sequence[str],
         *,
         max_tokens: int = 512,
-        window: Window | None = None,
         whole: Sequence[Window] | None = None,
+        held: Sequence[HeldQuestion] | None = None,
         stop: Sequence[str] = (),
         penalty: float = 1.0,
         evidence: bool = False,
@@ -142,18 +162,19 @@ class Session:
     ) -> list[Answer]:
         """Answer every text, in as few batches as there is room for, over one uncopied memory.
 
-        ``window`` restricts what is read to video time [start, end). ``whole``: one window per text, read as it came
-        in, evicted or not, from the newest chunk and the seconds before it that the memory holds. ``stop``: texts
-        that end an answer and are cut off; ``penalty`` above 1 makes each answer repeat itself less. ``evidence``:
+        ``whole``: one window per text, read as it came
+        in, evicted or not, from the newest chunk and the seconds before it that the memory holds. ``held``: what
+        ``hold`` gave for the texts, answered as at that time. ``stop``: texts that end an answer and are cut off;
+        ``penalty`` above 1 makes each answer repeat itself less. ``evidence``:
         observe the attention of each answer, in place of ``observer``. ``detail``: stretches for each text, read with
         all of the memory. ``grammars``: one per text that binds its answer (llguidance's form), None where it is free.
         """
-        questions = self.stream.question(texts)
+        questions = self.stream.question(texts) if held is None else [question.tokens for question in held]
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
-            fork = self._fork(rows, window, whole, detail)
+            fork = self._fork(rows, whole, held, detail)
             bound = bound_answers(self.adapter.vocabulary, grammars[rows]) if any(grammars) else ()
-            observed = self._observed(window) if evidence else observer
+            observed = self._observed(held and held[rows]) if evidence else observer
             prompts = [self.stream.prompt_ids(text) for text in texts[rows]] if self.adapter.penalty != 1.0 else ()
             penalties = Penalties(penalty, self.adapter.penalty, prompts)
             asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalties, observed, bound)
@@ -212,9 +233,10 @@ class Session:
         free = self.chunk_tokens - sum(map(len, parts))
         return min(usual, free // max(self.plan.tokens_per_segment, 1), MOST_CHUNKS * usual - len(held))
 
-    def _observed(self, window: tuple[float, float] | None) -> AttentionByTime:
-        start_s, end_s = window or (self.start_s or 0.0, self.end_s)
-        return AttentionByTime(self._rule.heads, Moments.of(start_s, min(end_s, self.end_s)))
+    def _observed(self, held: Sequence[HeldQuestion] | None) -> AttentionByTime:
+        windows = [(self.start_s or 0.0, self.end_s)] if held is None else [question.window for question in held]
+        moments = [Moments.of(start_s, min(end_s, self.end_s)) for start_s, end_s in windows]
+        return AttentionByTime(self._rule.heads, moments[0] if held is None else RowMoments(moments))
 
     @cached_property
     def _rule(self) -> EvidenceRule:
@@ -228,18 +250,24 @@ class Session:
         for row, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
             tokens = paid_in_row(paid, row, lengths, answer.tokens)
             ends = partial(text_ends, self.adapter, asking.written[row])  # not the batch, which would live on with it
-            attention = attention_of(tokens, length, observed.moments, self._rule.least_score, ends)
+            attention = attention_of(tokens, length, observed.moments.of_row(row), self._rule.least_score, ends)
             found.append(replace(answer, attention=attention))
         return found
 
     def _fork(
-        self, rows: slice, window: Window | None, whole: Sequence[Window] | None, detail: Stretches | None
+        self,
+        rows: slice,
+        whole: Sequence[Window] | None,
+        held: Sequence[HeldQuestion] | None,
+        detail: Stretches | None,
     ) -> Fork:
         """What some rows of ``ask`` read."""
         if detail is not None:
             held, stretches = detail
             return held.fork(stretches[rows])
-        return self.memory.fork(window) if whole is None else self.memory.fork_windows(whole[rows])
+        if held is not None:
+            return self.memory.fork_copies([question.copied for question in held[rows]])
+        return self.memory.fork() if whole is None else self.memory.fork_windows(whole[rows])
 
     def _question_batches(self, questions: list[TokenChunk], max_tokens: int) -> Iterator[slice]:
         """Neighbouring questions that may be asked at once; a question that is too long alone."""

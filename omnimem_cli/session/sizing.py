@@ -40,8 +40,8 @@ def stills_of(settings: Settings, plan: Plan) -> Stills | None:
 class WatchConfig:
     """How one input is watched. ``entries`` is None for an unbounded policy; ``recent_s``: seconds before the newest
     chunk that are held whole with it, 0 for neither; ``question_tokens_in_flight``: the most tokens of questions and
-    answers at once; ``needed``: bytes at the worst moment, weights aside; ``evidence_rule``: the plan's,
-    if it has one."""
+    answers at once; ``needed``: bytes at the worst moment, weights aside; ``held_bytes``: besides, of
+    windows that wait to be asked about; ``evidence_rule``: the plan's, if it has one."""
 
     policy: Policy
     budget: Budget
@@ -52,6 +52,7 @@ class WatchConfig:
     geometry: Geometry
     question_tokens_in_flight: int
     needed: int
+    held_bytes: int
     positions: str = "keep"
     evidence_rule: EvidenceRule | None = None
     kv_bits: int = WHOLE_BITS
@@ -103,7 +104,8 @@ def size_memory(
             "Give --budget as entries per layer, or use another policy.",
         )
     footprint = footprint_of(settings, policy, adapter, plan, media, recent_s)
-    entries = _entries(budget, footprint, free_bytes(adapter.device) if free is None else free)
+    free = free_bytes(adapter.device) if free is None else free
+    entries = _entries(budget, footprint, free)
     calibrated = None if settings.plan is None else read_plan(settings.plan, adapter)
     budgets = _layer_budgets(settings, adapter, plan, footprint.shape.layers, entries, calibrated)
     return WatchConfig(
@@ -116,6 +118,7 @@ def size_memory(
         geometry=footprint.shape,
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
         needed=footprint.peak_bytes_of_input(entries),
+        held_bytes=footprint.held_bytes(budget, entries, free),
         positions=settings.positions,
         evidence_rule=calibrated and calibrated.evidence,
         kv_bits=settings.kv_bits,

@@ -13,7 +13,7 @@ from omnimem_cli.tasks.reply import has_loop
 if TYPE_CHECKING:
     from omnimem_cli.session.answering import Answer
     from omnimem_cli.session.look import Stretches
-    from omnimem_cli.session.session import Session, Window
+    from omnimem_cli.session.session import HeldQuestion, Session, Window
 
 PENALTY = 1.2  # what the paper of the penalty found to balance truth and repetition
 
@@ -23,8 +23,8 @@ def answers_to(
     texts: Sequence[str],
     *,
     max_tokens: int,
-    window: "Window | None" = None,
     whole: "Sequence[Window] | None" = None,
+    held: "Sequence[HeldQuestion] | None" = None,
     detail: "Stretches | None" = None,
     grammars: Sequence[str | None] = (),
 ) -> "list[Answer]":
@@ -34,15 +34,16 @@ def answers_to(
 
     A second answer that loops too, or is empty, does not replace the first.
     """
-    how = {"max_tokens": max_tokens, "window": window, "stop": STOPS, "evidence": whole is None}
-    answers = session.ask(texts, whole=whole, detail=detail, grammars=grammars, **how) if texts else []
+    how = {"max_tokens": max_tokens, "stop": STOPS, "evidence": whole is None}
+    answers = session.ask(texts, whole=whole, held=held, detail=detail, grammars=grammars, **how) if texts else []
     free = [i for i in range(len(answers)) if not grammars or grammars[i] is None]
     looping = [i for i in free if has_loop(answers[i].text)]
     if looping:
         again_whole = None if whole is None else [whole[i] for i in looping]
+        again_held = None if held is None else [held[i] for i in looping]
         again_detail = None if detail is None else (detail[0], [detail[1][i] for i in looping])
         asked = [texts[i] for i in looping]
-        again = session.ask(asked, whole=again_whole, detail=again_detail, **how, penalty=PENALTY)
+        again = session.ask(asked, whole=again_whole, held=again_held, detail=again_detail, **how, penalty=PENALTY)
         for i, answer in zip(looping, again, strict=True):
             if answer.text.strip() and not has_loop(answer.text):
                 answers[i] = answer

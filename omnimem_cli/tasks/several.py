@@ -72,6 +72,11 @@ class Several(Task):
         for task in self.members:
             task.on_chunk(session, chunk_end, segments)
 
+    def catch_up(self, session: "Session") -> None:
+        """To every task, in order."""
+        for task in self.members:
+            task.catch_up(session)
+
     def state(self) -> dict:
         """That of every task."""
         return {key: task.state() for key, task in self.tasks.items()}

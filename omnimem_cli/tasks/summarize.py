@@ -21,7 +21,7 @@ from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
     from omnimem_cli.media.segment import Segment
-    from omnimem_cli.session.session import ChunkEnd, Session
+    from omnimem_cli.session.session import ChunkEnd, HeldQuestion, Session, Window
 
 NOTES_S = 180.0
 NOTE_TOKENS = 320
@@ -59,6 +59,7 @@ class Summarize(Task):
         self.warnings: list[dict] = []
         self.notes: list[Note] = []
         self._open_s: float | None = None  # where the window that has no note yet begins
+        self._held: list[tuple[Window, list[HeldQuestion]]] = []  # windows that wait for their notes, in order
 
     def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """Take a note on each window that is long enough."""
@@ -66,7 +67,20 @@ class Summarize(Task):
             self._open_s = chunk_end.start_s
         while self.style != "brief" and not chunk_end.last and chunk_end.end_s - self._open_s >= self.notes_s:
             rest_s = chunk_end.end_s - self._open_s - self.notes_s
-            self._take_note(session, self._open_s + self.notes_s if rest_s >= self.notes_s else chunk_end.end_s)
+            self._hold(session, self._open_s + self.notes_s if rest_s >= self.notes_s else chunk_end.end_s)
+        if not session.may_hold or len(self._held) * len(self._questions) >= session.questions:
+            self.catch_up(session)
+
+    def catch_up(self, session: "Session") -> None:
+        """Take the notes on the windows that wait, all in one batch."""
+        held, self._held = self._held, []
+        what = [f"The note on {format_span(*window)}" for window, questions in held for _ in questions]
+        questions = [question for _, questions in held for question in questions]
+        replies = iter(self._ask(session, self._questions * len(held), NOTE_TOKENS, what, questions))
+        for window, _ in held:
+            (text, paragraphs), *titles = (next(replies) for _ in self._questions)
+            title = _one_line(*(title for title, _ in titles))
+            self.notes.append(Note(*window, title=title, text=text, paragraphs=paragraphs))
 
     @property
     def wishes(self) -> dict:
@@ -80,7 +94,8 @@ class Summarize(Task):
         for count in range(1, int((session.end_s - self._open_s) / self.notes_s) + 1):
             until_s = min(session.start_s + count * self.notes_s, session.end_s)
             if until_s < session.end_s and session.holds(self._open_s, until_s):
-                self._take_note(session, until_s)
+                self._hold(session, until_s)
+        self.catch_up(session)
         text = (
             "The notes were taken from the memory, which holds little of what is long past; --with takes them in time."
         )
@@ -88,11 +103,12 @@ class Summarize(Task):
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"summary": {text, chapters, paragraphs}}``."""
+        self.catch_up(session)
         if self.style != "brief" and self._open_s is not None and end_s > self._open_s:
             self._note_rest(session, end_s)
         outline = _outline(self.notes) if len(self.notes) > 1 else ""
         question = f"{self.prompt}\n\n{outline}" if outline else self.prompt
-        (summary,) = self._ask(session, [question], self.settings.answer_tokens, "The summary")
+        (summary,) = self._ask(session, [question], self.settings.answer_tokens, ["The summary"])
         if self.style == "detailed" and len(self.notes) > 1:
             notes = [(f"[{format_span(n.start_s, n.end_s)}] {n.text}", n.paragraphs) for n in self.notes]
             summary = joined([summary, *notes])
@@ -102,6 +118,7 @@ class Summarize(Task):
 
     def state(self) -> dict:
         """Plain values to go on from."""
+        assert not self._held, "notes that wait are taken first"
         return {"notes": [vars(note) for note in self.notes], "warnings": self.warnings, "open_s": self._open_s}
 
     def load_state(self, state: dict) -> None:
@@ -117,30 +134,36 @@ class Summarize(Task):
         if self.notes and end_s - self._open_s < self.notes_s / 4:
             self._open_s = self.notes.pop().start_s
         if self.notes or self.style == "chapters":
-            self._take_note(session, end_s)
+            self._hold(session, end_s)
+            self.catch_up(session)
 
-    def _take_note(self, session: "Session", end_s: float) -> None:
+    def _hold(self, session: "Session", end_s: float) -> None:
+        """Let the window that ends now wait for its note."""
         window = (self._open_s, end_s)
-        questions = [NOTE, TITLE] if self.style == "chapters" else [NOTE]
-        what = f"The note on {format_span(*window)}"
-        (text, paragraphs), *titles = self._ask(session, questions, NOTE_TOKENS, what, window)
-        title = _one_line(*(title for title, _ in titles))
-        self.notes.append(Note(*window, title=title, text=text, paragraphs=paragraphs))
+        self._held.append((window, session.hold(self._texts(self._questions), window)))
         self._open_s = end_s
+
+    @property
+    def _questions(self) -> list[str]:
+        """On each window."""
+        return [NOTE, TITLE] if self.style == "chapters" else [NOTE]
+
+    def _texts(self, questions: Sequence[str]) -> list[str]:
+        wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
+        return [instruct(question, **wishes) for question in questions]
 
     def _ask(
         self,
         session: "Session",
         questions: list[str],
         max_tokens: int,
-        what: str,
-        window: tuple[float, float] | None = None,
+        what: list[str],
+        held: "list[HeldQuestion] | None" = None,
     ) -> list[tuple[str, list[dict]]]:
-        """Every answer's text with its paragraphs."""
-        wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
-        texts = [instruct(question, **wishes) for question in questions]
-        answers = answers_to(session, texts, max_tokens=max_tokens, window=window)
-        replies = [clean_reply(answer.text, answer.finished, what, answer.tokens) for answer in answers]
+        """Every answer's text with its paragraphs; ``what``: what each answer is, for a warning."""
+        answers = answers_to(session, self._texts(questions), max_tokens=max_tokens, held=held)
+        each = zip(answers, what, strict=True)
+        replies = [clean_reply(answer.text, answer.finished, named, answer.tokens) for answer, named in each]
         self.warnings += [note for reply in replies for note in reply.warnings]
         pairs = zip(replies, answers, strict=True)
         return [(reply.text, paragraphs_of(reply.text, answer)) for reply, answer in pairs]

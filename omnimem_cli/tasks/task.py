@@ -42,6 +42,9 @@ class Task(Protocol):
     def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
         """After each chunk, with the segments that entered in it."""
 
+    def catch_up(self, session: "Session") -> None:
+        """Before ``state`` is taken: write what may have waited for later chunks."""
+
     def finish(self, session: "Session", end_s: float) -> dict:
         """After the last chunk; ``end_s`` is where the video ended. Returns ``{part: value}``."""
 
@@ -59,7 +62,7 @@ class Task(Protocol):
         """In place of the watch: write what can still be written from the memory alone. Raises InputError."""
 
     def state(self) -> dict:
-        """Plain values (JSON) that ``load_state`` continues from, taken between two chunks."""
+        """Plain values (JSON) that ``load_state`` continues from, taken between two chunks, after ``catch_up``."""
         return {}
 
     def load_state(self, state: dict) -> None:
