@@ -33,8 +33,8 @@ class Readable(Protocol):
     next_position: int
     version: int
 
-    def fork(self, window: tuple[float, float] | None = None) -> "Fork":
-        """A reader of the entries, of all or of the video time [start, end)."""
+    def fork(self) -> "Fork":
+        """A reader of the entries."""
 
 
 class Fork:

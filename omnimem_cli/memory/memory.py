@@ -8,7 +8,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from weakref import WeakSet
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,6 @@ class Memory:
         ways = [KeyTransform.of_layer(decoder, i, self.position_map, self.rotary) for i in range(len(budgets))]
         self.stores = [Store(groups, head_dim, dtype, device, rows, kv_bits, way) for way in ways]
         self.recent: Recent | None = None
-        self._copies: WeakSet[WindowCopy] = WeakSet()  # those that somebody still has
         self.seen = dict.fromkeys(KINDS, 0)
         self.dropped = 0  # tokens that were not finite, from the start or in some layer
         self.next_position = 0
@@ -113,12 +112,7 @@ class Memory:
     def nbytes(self) -> int:
         """Bytes of everything retained: keys, values, tables, carried vectors, position map; of text and prefix too."""
         recent = 0 if self.recent is None else self.recent.nbytes
-        return sum(store.nbytes for store in self.stores) + self.position_map.nbytes + recent + self.copied_bytes
-
-    @property
-    def copied_bytes(self) -> int:
-        """Bytes of the windows that were copied and are still in use."""
-        return sum(copied.nbytes for copied in self._copies)
+        return sum(store.nbytes for store in self.stores) + self.position_map.nbytes + recent
 
     def hold_recent(self, seconds: float) -> None:
         """From now on hold the newest chunk and the ``seconds`` before it whole, for ``fork_windows``."""
@@ -182,28 +176,25 @@ class Memory:
         before, after = (self.position_map.place(layer, raw.long().T[:, None]) for raw in (origin, target))
         return self.rotary.rotate(keys, after - before)
 
-    def fork(self, window: tuple[float, float] | None = None) -> "Fork":
-        """A reader of the memory. With ``window`` it sees only the prefix and entries of video time [start, end)."""
-        return Fork(self, self.stores if window is None else self._inside(window))
+    def fork(self) -> "Fork":
+        """A reader of the memory."""
+        return Fork(self, self.stores)
 
-    def copy_window(self, window: tuple[float, float]) -> WindowCopy:
-        """What a fork with this window sees now, for ``fork_copies``."""
-        copied = WindowCopy(self._inside(window), self.version)
-        self._copies.add(copied)
-        return copied
+    def copy_window(self, start_s: float, end_s: float) -> WindowCopy:
+        """The prefix and the entries of video time [start, end), for ``fork_copies`` at any later time."""
+        stores = [store.marked(store.table.inside(start_s, end_s)) for store in self.stores]
+        return WindowCopy(stores, self.version)
 
     def fork_copies(self, rows: Sequence[WindowCopy]) -> "Fork":
-        """A reader whose row b sees the window ``rows[b]`` as it was when it was copied.
+        """A reader whose row b sees ``rows[b]``; the row's text has the positions that followed when that was copied.
 
-        A row's text has the positions that it would have had then. Where the memory moves its entries, no chunk may
-        have come since.
+        Where the memory moves its entries, no chunk may have come since.
         """
         unmoved = all(copied.version == self.version for copied in rows) or not self.position_map.moves
         assert unmoved, "the memory moved its entries since a window was copied"
-        return Fork(self, [RowStores(stores) for stores in zip(*(copied.stores for copied in rows), strict=True)])
-
-    def _inside(self, window: tuple[float, float]) -> list[Entries]:
-        return [store.marked(store.table.inside(*window)) for store in self.stores]
+        copies, counts = zip(*((copied, len(list(run))) for copied, run in groupby(rows)), strict=True)
+        by_layer = zip(*(copied.stores for copied in copies), strict=True)
+        return Fork(self, [RowStores(stores, counts) for stores in by_layer])
 
     def fork_windows(self, windows: Sequence[tuple[float, float]]) -> "Fork":
         """A reader whose row b sees the prefix and all that came in video time [start, end) of ``windows[b]``.

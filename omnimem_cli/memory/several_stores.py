@@ -4,6 +4,7 @@ Copies no entry. Knows what a store can be asked for; knows no store.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from omnimem_cli.memory.attention_kernels import merge
 
 if TYPE_CHECKING:
-    from omnimem_cli.memory.attention_by_time import Moments
+    from omnimem_cli.memory.attention_by_time import Moments, RowMoments
 
 
 class Entries(Protocol):
@@ -75,24 +76,33 @@ class JoinedStores(SeveralStores):
 
 
 class RowStores(SeveralStores):
-    """What each row of a fork sees, a part per row."""
+    """What each row of a fork sees: ``parts[i]`` is seen by the next ``counts[i]`` rows (default: by one)."""
+
+    def __init__(self, parts: Sequence[Entries], counts: Sequence[int] | None = None):
+        super().__init__(parts)
+        self.counts = [1] * len(parts) if counts is None else list(counts)
+
+    def dequantized(self) -> Self:
+        """As ``Store.dequantized``."""
+        return type(self)([part.dequantized() for part in self.parts], self.counts)
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-        """As ``Store.attend``, row by row: q [B, H, n, d]."""
-        rows = zip(q.split(1), self.parts, strict=True)
-        out, lse = zip(*(store.attend(row, scaling) for row, store in rows), strict=True)
+        """As ``Store.attend``, part by part: q [B, H, n, d]."""
+        rows = zip(q.split(self.counts), self.parts, strict=True)
+        out, lse = zip(*(store.attend(own, scaling) for own, store in rows), strict=True)
         return torch.cat(out), torch.cat(lse)
 
     def attention_by_time(
-        self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments"
+        self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments | RowMoments"
     ) -> Tensor:
-        """As ``Store.attention_by_time``, row by row."""
-        rows = enumerate(zip(q.split(1), lse.split(1), self.parts, strict=True))
-        paid = [
-            one.attention_by_time(row, level, heads, of, scaling, moments.of_row(number))
-            for number, (row, level, one) in rows
-        ]
-        return torch.cat(paid)
+        """As ``Store.attention_by_time``, part by part; the rows of a part have the moments of its first one."""
+        firsts = accumulate(self.counts[:-1], initial=0)
+        rows = zip(firsts, q.split(self.counts), lse.split(self.counts), self.parts, strict=True)
+        paid = (
+            part.attention_by_time(own, level, heads, of, scaling, moments.of_row(first))
+            for first, own, level, part in rows
+        )
+        return torch.cat(list(paid))
 
 
 class HeadStores(SeveralStores):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
+from weakref import WeakSet
 
 import torch
 
@@ -90,6 +91,7 @@ class Session:
     start_s: float | None = None
     end_s: float = 0.0
     deaf_s: list[float] = field(default_factory=list)
+    _copies: WeakSet[WindowCopy] = field(default_factory=WeakSet, init=False)  # that somebody still has
 
     @property
     def adapter(self) -> Adapter:
@@ -129,13 +131,15 @@ class Session:
 
     def hold(self, texts: Sequence[str], window: Window) -> list[HeldQuestion]:
         """Questions on video time [start, end), for ``ask`` at any later time, with the answers that they have now."""
-        copied = self.memory.copy_window(window)
+        copied = self.memory.copy_window(*window)
+        self._copies.add(copied)
         return [HeldQuestion(tokens, copied, window) for tokens in self.stream.question(texts)]
 
     @property
     def may_hold(self) -> bool:
-        """Whether there is room for questions to wait for another chunk. Where the memory moves entries, they do not."""
-        return not self.memory.position_map.moves and self.memory.copied_bytes <= self.held_bytes
+        """Whether there is room for questions to wait for another chunk; where the memory moves entries, none may."""
+        copied = sum(copied.nbytes for copied in self._copies)
+        return not self.memory.position_map.moves and copied <= self.held_bytes
 
     def coverage(self) -> dict[str, float]:
         """Seconds of picture and of sound, each by its stream's own begin and end, that entered the model.
@@ -162,12 +166,12 @@ class Session:
     ) -> list[Answer]:
         """Answer every text, in as few batches as there is room for, over one uncopied memory.
 
-        ``whole``: one window per text, read as it came
-        in, evicted or not, from the newest chunk and the seconds before it that the memory holds. ``held``: what
-        ``hold`` gave for the texts, answered as at that time. ``stop``: texts that end an answer and are cut off;
-        ``penalty`` above 1 makes each answer repeat itself less. ``evidence``:
-        observe the attention of each answer, in place of ``observer``. ``detail``: stretches for each text, read with
-        all of the memory. ``grammars``: one per text that binds its answer (llguidance's form), None where it is free.
+        ``whole``: one window per text, read as it came in, evicted or not, from the newest chunk and the seconds
+        before it that the memory holds. ``held``: what ``hold`` gave for the texts, answered as at that time.
+        ``stop``: texts that end an answer and are cut off; ``penalty`` above 1 makes each answer repeat itself less.
+        ``evidence``: observe the attention of each answer, in place of ``observer``. ``detail``: stretches for each
+        text, read with all of the memory. ``grammars``: one per text that binds its answer (llguidance's form), None
+        where it is free.
         """
         questions = self.stream.question(texts) if held is None else [question.tokens for question in held]
 

@@ -89,7 +89,7 @@ def test_a_window_is_the_same_whatever_the_policy_keeps_per_head(policy):
     embeds, positions = question()
     moved = positions[:, None] + after_window(memory, tokens, window)
     if policy == "full":
-        expected = memory.fork(window).forward(embeds[None], moved)[0]
+        expected = memory.fork_copies([memory.copy_window(*window)]).forward(embeds[None], moved)[0]
     else:
         expected = ask(watched(tokens, "full", recent_s=10.0, chunk=1000)[0], window)[0]
     assert (ask(memory, window)[0] - expected).abs().max() < 1e-4

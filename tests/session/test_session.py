@@ -89,7 +89,7 @@ def test_a_drawn_answer_does_not_depend_on_the_questions_of_its_batch(tiny_adapt
 def test_the_same_question_twice_has_the_same_answer(tiny_adapter):
     session, _, _ = session_of(tiny_adapter, 5.0, 5.0, policy="omnimem", entries=60)
     first = session.ask(["What?"], max_tokens=12)
-    session.ask(["And then?", "Where?"], max_tokens=5, window=(0.0, 2.0))
+    session.ask(["And then?", "Where?"], max_tokens=5, held=session.hold(["And then?", "Where?"], (0.0, 2.0)))
     assert session.ask(["What?"], max_tokens=12) == first
 
 
@@ -247,7 +247,7 @@ def test_questions_in_several_batches_are_answered_as_in_one(tiny_adapter, bound
         return made
 
     memory_fork = session.memory.fork
-    session.memory.fork = lambda _window: fork()
+    session.memory.fork = fork
     assert session.ask(asked, max_tokens=12) == together
     assert max(rows) == most
 
@@ -276,8 +276,10 @@ def test_each_stage_waits_for_the_gpu_before_its_time_ends(monkeypatch):
 def test_observing_evidence_changes_no_answer_and_lies_within_what_was_read(tiny_adapter, policy, window):
     session, _, _ = session_of(tiny_adapter, 9.0, 9.0, policy=policy, entries=60)
     session.evidence_rule = EvidenceRule(((1, 0), (3, 2)), 0.0)
-    plain = session.ask(["Who?", "What is this?"], max_tokens=6, window=window)
-    observed = session.ask(["Who?", "What is this?"], max_tokens=6, window=window, evidence=True)
+    texts = ["Who?", "What is this?"]
+    held = None if window is None else session.hold(texts, window)
+    plain = session.ask(texts, max_tokens=6, held=held)
+    observed = session.ask(texts, max_tokens=6, held=held, evidence=True)
     assert observed == plain and all(answer.evidence == [] for answer in plain)
     first_s, last_s = window or (0.0, 9.0)
     for answer in observed:

@@ -15,7 +15,8 @@ from omnimem_cli.memory.tokens import AUDIO, QUESTION, VISUAL, TokenChunk, text_
 
 def ask(memory, n=7, seed=9, window=None):
     embeds, positions = question(n, seed=seed)
-    return memory.fork(window).forward(embeds[None], positions[:, None])[0]
+    fork = memory.fork() if window is None else memory.fork_copies([memory.copy_window(*window)])
+    return fork.forward(embeds[None], positions[:, None])[0]
 
 
 def one_shot(decoder, piece, masks=None, n=7, shift=0):

@@ -20,7 +20,7 @@ class Asked:
     """One call of ``ask``: the texts of the batch, and what went with them."""
 
     texts: list[str]
-    window: Window | None
+    held: list[Window] | None
     whole: list[Window] | None
     max_tokens: int
     at_s: float  # video time that had gone in
@@ -38,6 +38,8 @@ class ScriptedSession:
     window_s: float = 30.0  # that the model hears at once
     world: str | None = "omnimem world"
     look: object = None
+    may_hold: bool = False
+    questions: int = 16
 
     @property
     def plan(self) -> SimpleNamespace:
@@ -47,20 +49,26 @@ class ScriptedSession:
     def adapter(self) -> SimpleNamespace:
         return SimpleNamespace(row=SimpleNamespace(world=self.world))
 
+    def hold(self, texts: Sequence[str], window: Window) -> list[tuple[str, Window]]:
+        assert window[1] <= self.now_s, "what has not gone in cannot be held"
+        return [(text, window) for text in texts]
+
     def ask(
         self,
         texts: Sequence[str],
         *,
         max_tokens: int = 512,
-        window: Window | None = None,
         whole: Sequence[Window] | None = None,
+        held: Sequence[tuple[str, Window]] | None = None,
         stop: Sequence[str] = (),
         penalty: float = 1.0,
         evidence: bool = False,
         detail=None,
         grammars: Sequence[str | None] = (),
     ) -> list[Answer]:
-        how = (window, whole and list(whole), max_tokens, self.now_s, penalty, tuple(grammars))
+        assert held is None or [text for text, _ in held] == list(texts), "what was held is what is asked"
+        windows = None if held is None else [window for _, window in held]
+        how = (windows, whole and list(whole), max_tokens, self.now_s, penalty, tuple(grammars))
         self.asked.append(Asked(list(texts), *how))
         return [self._answer(text) for text in texts]
 

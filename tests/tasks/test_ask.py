@@ -30,7 +30,7 @@ def ended(text, schema=None, finished=True):
 def test_all_questions_go_in_one_batch_at_the_end():
     questions = [Question("q1", "Who?"), Question("q2", "When?")]
     answers, asked, task = run(questions, ["Ann.", "Monday."])
-    assert [(a.texts, a.window, a.at_s) for a in asked] == [(["Who?", "When?"], None, 10.0)]
+    assert [(a.texts, a.held, a.at_s) for a in asked] == [(["Who?", "When?"], None, 10.0)]
     assert answers == [
         {"id": "q1", "question": "Who?", "answer": "Ann.", "status": "answered", "data": None} | NO_EVIDENCE,
         {"id": "q2", "question": "When?", "answer": "Monday.", "status": "answered", "data": None} | NO_EVIDENCE,

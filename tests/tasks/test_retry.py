@@ -15,12 +15,12 @@ LOOP = "and so on " * 20
 
 def test_only_what_loops_is_put_again_with_a_penalty():
     session = ScriptedSession(["One.", LOOP, "Three.", "Two."])
-    answers = answers_to(session, ["a?", "b?", "c?"], max_tokens=9, window=(1.0, 2.0))
+    answers = answers_to(session, ["a?", "b?", "c?"], max_tokens=9, held=session.hold(["a?", "b?", "c?"], (0.0, 0.0)))
     assert [answer.text for answer in answers] == ["One.", "Two.", "Three."]
     first, second = session.asked
     assert first.texts == ["a?", "b?", "c?"] and first.penalty == 1.0
     assert second.texts == ["b?"] and second.penalty == PENALTY > 1
-    assert first.window == second.window == (1.0, 2.0) and first.max_tokens == second.max_tokens == 9
+    assert len(first.held) == 3 and len(second.held) == 1 and first.max_tokens == second.max_tokens == 9
 
 
 @pytest.mark.parametrize("again", ["round and round and " * 20, " "])

@@ -26,7 +26,7 @@ def run(style: str, seconds: float, reply=told, notes_s: float = 60.0, per_chunk
 def test_brief_asks_one_question_over_the_whole_memory_at_the_end():
     summary, asked, task = run("brief", 200.0)
     assert summary == {"text": "The whole.", "chapters": [], "paragraphs": [{"line": 0, "evidence": []}]}
-    assert [(a.texts, a.window, a.at_s) for a in asked] == [([SUMMARY], None, 200.0)]
+    assert [(a.texts, a.held, a.at_s) for a in asked] == [([SUMMARY], None, 200.0)]
     assert task.warnings == []
 
 
@@ -46,14 +46,62 @@ def test_wishes_follow_the_question():
 def test_notes_are_taken_on_the_window_just_watched():
     _, asked, _ = run("detailed", 200.0)
     notes = [a for a in asked if a.texts == [NOTE]]
-    assert [a.window for a in notes] == [(0.0, 60.0), (60.0, 120.0), (120.0, 180.0), (180.0, 200.0)]
+    assert [a.held for a in notes] == [[(0.0, 60.0)], [(60.0, 120.0)], [(120.0, 180.0)], [(180.0, 200.0)]]
     assert [a.at_s for a in notes] == [60.0, 120.0, 180.0, 200.0]
+
+
+def test_notes_on_windows_that_may_wait_are_asked_for_as_one_batch():
+    one_by_one, asked, _ = run("chapters", 230.0)
+    session = ScriptedSession(told, may_hold=True)
+    task = Summarize(Settings(), style="chapters", notes_s=60.0)
+    assert watch(task, session, sound(0.0, [(230.0, LOUD)]), 5)["summary"] == one_by_one
+    windows = [(0.0, 60.0), (60.0, 120.0), (120.0, 180.0), (180.0, 230.0)]
+    assert [call.held for call in asked[:-1]] == [[window] * 2 for window in windows]
+    waited, rest, last = session.asked
+    assert waited.held == [window for window in windows[:3] for _ in (NOTE, TITLE)] and rest.held == [windows[3]] * 2
+    assert waited.texts == [NOTE, TITLE] * 3 and last.held is None
+
+
+def test_no_more_notes_wait_than_one_batch_holds():
+    session = ScriptedSession(told, may_hold=True, questions=4)
+    watch(Summarize(Settings(), style="chapters", notes_s=60.0), session, sound(0.0, [(400.0, LOUD)]), 5)
+    assert [(len(call.texts), call.at_s) for call in session.asked] == [
+        (4, 120),
+        (4, 240),
+        (4, 360),
+        (2, 400),
+        (1, 400),
+    ]
+
+
+def test_windows_that_one_chunk_completes_are_one_batch():
+    _, asked, _ = run("detailed", 400.0, per_chunk=100)
+    assert asked[0].held == [(0.0, 60.0), (60.0, 120.0), (120.0, 200.0)] and asked[0].at_s == 200.0
+
+
+def test_notes_that_are_taken_late_are_one_batch():
+    session, task = ScriptedSession(told, now_s=400.0), Summarize(Settings(), style="chapters", notes_s=60.0)
+    session.start_s, session.end_s, session.holds = 0.0, 400.0, lambda *window: window != (60.0, 120.0)
+    task.look_back(session)
+    windows = [(0.0, 60.0), (60.0, 180.0), (180.0, 240.0), (240.0, 300.0), (300.0, 360.0)]
+    (call,) = session.asked
+    assert call.held == [window for window in windows for _ in (NOTE, TITLE)]
+    assert [(note.start_s, note.end_s) for note in task.notes] == windows
+
+
+def test_no_state_is_taken_of_notes_that_wait():
+    session, task = ScriptedSession(told, may_hold=True), Summarize(Settings(), style="chapters", notes_s=60.0)
+    watch_until(task, session, mute(0.0, 100.0))
+    with pytest.raises(AssertionError):
+        task.state()
+    task.catch_up(session)
+    assert [note["end_s"] for note in task.state()["notes"]] == [60.0]
 
 
 def test_detailed_is_composed_of_the_notes_with_times_of_the_clock():
     summary, asked, _ = run("detailed", 120.0)
     assert summary["text"] == "The whole.\n\n[0:00–1:00] A note.\n\n[1:00–2:00] A note."
-    assert asked[-1].window is None
+    assert asked[-1].held is None
     assert asked[-1].texts[0].startswith(SUMMARY)
     assert "- 0:00–1:00 A note." in asked[-1].texts[0]
 
@@ -89,7 +137,7 @@ def test_neighbours_of_one_title_are_one_chapter():
 
 def test_a_short_rest_joins_the_last_chapter():
     summary, asked, _ = run("chapters", 130.0)
-    assert asked[-2].window == (60.0, 130.0)
+    assert asked[-2].held == [(60.0, 130.0)] * 2
     assert summary["chapters"][-1]["end_s"] == 130.0
 
 
@@ -132,6 +180,7 @@ def test_a_resumed_task_goes_on_where_it_was():
     whole = watch(Summarize(Settings(), style="chapters", notes_s=60.0), ScriptedSession(told), segments, 5)
     first, session = Summarize(Settings(), style="chapters", notes_s=60.0), ScriptedSession(told)
     watch_until(first, session, segments[:50])
+    first.catch_up(session)
     second = Summarize(Settings(), style="chapters", notes_s=60.0)
     second.load_state(first.state())
     assert watch(second, session, segments[50:], 5) == whole
@@ -143,4 +192,5 @@ def watch_until(task, session, segments):
 
     for first in range(0, len(segments), 5):
         chunk = segments[first : first + 5]
-        task.on_chunk(session, ChunkEnd(first, 0.0, chunk[-1].start_s + 2.0, False), chunk)
+        session.now_s = chunk[-1].start_s + 2.0
+        task.on_chunk(session, ChunkEnd(first, 0.0, session.now_s, False), chunk)
