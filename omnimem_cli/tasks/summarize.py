@@ -1,7 +1,8 @@
 """Summaries: one question at the end (brief), or notes taken on the way (detailed, chapters).
 
 Knows questions and times; every time comes from the bounds of the window in question, never from the text
-that the model wrote.
+that the model wrote. Questions on a window are held with what the memory holds of it when it ends, so that they can
+be put later, together with those on other windows.
 """
 
 import textwrap
