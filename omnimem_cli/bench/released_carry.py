@@ -65,11 +65,11 @@ class CarryMemory(Memory):
             for hook in hooks:
                 hook.remove()
 
-    def fork(self, window: tuple[float, float] | None = None) -> Fork:
+    def fork(self) -> Fork:
         """Keys and values of all layers stay until the next chunk, as the released code makes a cache to answer."""
         for i in range(len(self.stores)):
             self._make(i)
-        return super().fork(window)
+        return super().fork()
 
     @torch.no_grad()
     def _make(self, index: int) -> None:
