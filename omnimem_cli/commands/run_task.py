@@ -224,12 +224,21 @@ def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
     if outcome.status == "done" and "chapters" in settings.formats:
         _check_for_youtube(path, outcome.result)
     if settings.output != "-":
+        _show_answers(batch, outcome)
         for file in outcome.files:
             print_data(str(file))
     elif outcome.result is not None and settings.formats == ("json",):
         print_data(write_json_line(outcome.result), end="")
     elif outcome.status == "done" and outcome.result is not None:
         print_data(_printed(outcome, settings.formats[0]).decode(), end="")
+
+
+def _show_answers(batch: "Batch", outcome: "Outcome") -> None:
+    """To a person at a terminal: the answers to what was asked now, old and new ones."""
+    from omnimem_cli.commands.answers import print_answers, shows_answers
+
+    if "answers" in (outcome.result or {}) and shows_answers():
+        print_answers(outcome.result, [question.text for question in batch.work.options["questions"]])
 
 
 def _check_for_youtube(path: str, result: dict) -> None:

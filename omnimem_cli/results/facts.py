@@ -12,6 +12,7 @@ STATUS_NOTES = {
     "answered": "",
     "not_in_video": "Not in the video.",
     "cut": "Cut at the token limit.",
+    "invalid": "Cut at the token limit before it could fit its schema.",
     "empty": "No answer.",
 }
 """How an answer ended, in words for a reader; nothing where it simply ended."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 EMPTY = ([], {}, "")
 """Data that say nothing, and so rest on nothing."""
+NO_ANSWER = ("not_in_video", "empty")
+"""How answers end that rest on nothing."""
 
 
 class Ask(Task):
@@ -96,7 +98,7 @@ class Ask(Task):
             "answer": said,
             "status": status,
             "data": data,
-            "evidence": answer.evidence if status in ("answered", "cut") and said and data not in EMPTY else [],
+            "evidence": answer.evidence if status not in NO_ANSWER and said and data not in EMPTY else [],
             "item_evidence": evidence_by_item(data, answer),
         }
 
@@ -124,7 +126,7 @@ def _data(answer: "Answer", what: str) -> Reading:
         data = answer_schema.value(answer.text)
     except ValueError:
         message = f"{what} reached its token limit before it could fit its schema."
-        return answer.text, "cut", None, [warning("answer_invalid", message)]
+        return answer.text, "invalid", None, [warning("answer_invalid", message)]
     if not answer.finished:
         message = f"{what} reached its token limit: it was closed early and may be incomplete."
         return answer.text, "cut", data, [warning("answer_cut", message)]

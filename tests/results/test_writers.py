@@ -37,7 +37,12 @@ SAMPLES = {
     "transcribe": transcript((0.5, 2.0, "Hello."), (2.0, 4.0, "Good bye.")),
     "ask": answers([{"decision": "Buy", "owner": None}]),
 }
-ENDS = {"not_in_video": "Not in the video.", "cut": "Cut at the token limit.", "empty": "No answer."}
+ENDS = {
+    "not_in_video": "Not in the video.",
+    "cut": "Cut at the token limit.",
+    "invalid": "Cut at the token limit before it could fit its schema.",
+    "empty": "No answer.",
+}
 CASES = [(task, name) for task, names in FORMATS.items() for name in names]
 
 
@@ -57,7 +62,7 @@ def test_every_task_has_formats_and_every_format_a_writer():
 def test_how_an_answer_ended_is_said_in_plain_words(name):
     for status, note in ENDS.items():
         text = WRITERS[name](answers(None, "" if status == "empty" else "The begi", status=status))
-        assert note in text and ("The begi" in text) == (status == "cut")
+        assert note in text and ("The begi" in text) == (status in ("cut", "invalid"))
         assert not any(other in text for other in set(ENDS.values()) - {note})
     assert not any(note in WRITERS[name](answers(["Buy"])) for note in ENDS.values())
 
@@ -281,3 +286,18 @@ def test_markdown_gives_the_times_of_answers_and_of_the_items_in_their_data():
     assert table in shown([{"who": "Ann"}, {"who": "Bo"}], {"/1": spans(61.0)})
     assert "- Ann [1:01]\n- Bo\n" in shown({"a/b": ["Ann", "Bo"]}, {"/a~1b/0": spans(61.0)})
     assert "- **Who**: Ann\n\n[0:05]\n" in shown({"who": "Ann"}, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ([{"decision": "Buy", "owner": None}, {"decision": "Sell"}], "- Decision: Buy; Owner: –\n- Decision: Sell"),
+        (["Ann", "Bo"], "- Ann\n- Bo"),
+        ({"when": "Monday", "who_came": ["Ann", "Bo"]}, "When: Monday\nWho came:\n  - Ann\n  - Bo"),
+        ({"plan": {"done": True, "by": []}}, "Plan:\n  Done: yes\n  By: –"),
+        ([], "None."),
+        (3.5, "3.5"),
+    ],
+)
+def test_plain_text_has_data_as_prose(data, shown):
+    assert WRITERS["txt"](answers(data)) == f"What was decided?\n{shown}\n"

@@ -95,8 +95,8 @@ def test_data_is_complete_or_nothing_or_closed_early_or_cut_too_early():
     assert ended('"Not in the video."', {"type": "string"}) == ("not_in_video", NOT_IN_VIDEO, [])
     assert ended("[]", NAMES) == ("answered", [], [])
     assert ended('["Ann"]', NAMES, finished=False) == ("cut", ["Ann"], ["answer_cut"])
-    assert ended('["Ann', NAMES, finished=False) == ("cut", None, ["answer_invalid"])
-    assert ended("[" * 3000, NAMES, finished=False) == ("cut", None, ["answer_invalid"])
+    assert ended('["Ann', NAMES, finished=False) == ("invalid", None, ["answer_invalid"])
+    assert ended("[" * 3000, NAMES, finished=False) == ("invalid", None, ["answer_invalid"])
 
 
 def test_a_number_beyond_all_floats_stays_a_number():
@@ -106,7 +106,7 @@ def test_a_number_beyond_all_floats_stays_a_number():
 
 def test_data_that_is_nested_without_end_is_no_data():
     deep = "[" * 400 + "]" * 400
-    assert ended(deep, {}) == ("cut", None, ["answer_invalid"])
+    assert ended(deep, {}) == ("invalid", None, ["answer_invalid"])
     assert ended('["' + "[" * 400 + '\\""]', {})[0] == "answered"
 
 

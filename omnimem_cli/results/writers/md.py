@@ -5,9 +5,9 @@ import re
 from omnimem_cli.base.timecode import format_clock, format_span
 from omnimem_cli.results.evidence import answer_with_times, inside, item_times, look_note, part_with_times, times
 from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, title_of
+from omnimem_cli.results.prose import heading, inline, label
 from omnimem_cli.results.result import PARTS
 
-_NUMBERED = re.compile(r"q\d+")
 _MARKS = re.compile(r"([\\`*_\[\]<>#|])")
 
 
@@ -45,13 +45,8 @@ def _transcript(part: dict) -> list[str]:
 def _answers(part: list[dict]) -> list[str]:
     blocks = []
     for answer in part:
-        blocks += [f"## {_heading(answer)}", _answer(answer)]
+        blocks += [f"## {escape(heading(answer))}", _answer(answer)]
     return blocks
-
-
-def _heading(answer: dict) -> str:
-    """A preset's questions are long and their ids are words; questions typed by hand are only numbered."""
-    return escape(answer["question"]) if _NUMBERED.fullmatch(answer["id"]) else _label(answer["id"])
 
 
 def _answer(answer: dict) -> str:
@@ -99,20 +94,11 @@ def _table(rows: list[dict], found: list[str]) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    """One line of text for a value; – for nothing."""
-    if value is None or value in ("", [], {}):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(_cell(item) for item in value)
-    if isinstance(value, dict):
-        return "; ".join(f"{_label(key)}: {_cell(item)}" for key, item in value.items())
-    return escape(" ".join(str(value).split()))
+    return escape(inline(value))
 
 
 def _label(key: str) -> str:
-    return escape(key.replace("_", " ").capitalize())
+    return escape(label(key))
 
 
 def _warnings(result: dict) -> list[str]:

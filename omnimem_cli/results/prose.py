@@ -1,0 +1,66 @@
+"""Answers as plain words: their headings, and their data as lines. Knows result objects; knows no mark-up."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from omnimem_cli.results.evidence import answer_with_times, inside, item_times, times
+from omnimem_cli.results.facts import STATUS_NOTES
+
+_NUMBERED = re.compile(r"q\d+")
+
+
+def heading(answer: dict) -> str:
+    """A preset's questions are long and their ids are words; questions typed by hand are only numbered."""
+    return answer["question"] if _NUMBERED.fullmatch(answer["id"]) else label(answer["id"])
+
+
+def label(key: str) -> str:
+    """``action_items`` as ``Action items``."""
+    return key.replace("_", " ").capitalize()
+
+
+def inline(value: object) -> str:
+    """Any JSON value as one line; – for nothing."""
+    if value is None or value in ("", [], {}):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(inline(item) for item in value)
+    if isinstance(value, dict):
+        return "; ".join(f"{label(key)}: {inline(item)}" for key, item in value.items())
+    return " ".join(str(value).split())
+
+
+def said(answer: dict, *, timed: bool = False) -> str:
+    """What was answered, with its times where it is ``timed``; empty where the video holds no answer."""
+    if answer["status"] == "not_in_video":
+        return ""
+    if answer["data"] is None:
+        return answer_with_times(answer) if timed else answer["answer"]
+    found = item_times(answer) if timed else {}
+    text = "\n".join(_lines(answer["data"], found)) or "None."
+    rest = times(answer.get("evidence", [])) if timed and not found else ""
+    return f"{text}\n{rest}".rstrip()
+
+
+def note(answer: dict) -> str:
+    """How the answer ended, in parentheses; empty where it simply ended."""
+    found = STATUS_NOTES[answer["status"]]
+    return found and f"({found})"
+
+
+def _lines(data: object, found: Mapping[str, str], pointer: str = "") -> Iterator[str]:
+    """``found``: times of array items, by JSON Pointer; ``pointer``: that of ``data``."""
+    if isinstance(data, list):
+        for number, item in enumerate(data):
+            yield f"- {inline(item)} {found.get(inside(pointer, number), '')}".rstrip()
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            if isinstance(value, list | dict) and value:
+                yield f"{label(key)}:"
+                yield from (f"  {line}" for line in _lines(value, found, inside(pointer, key)))
+            else:
+                yield f"{label(key)}: {inline(value)}"
+    else:
+        yield inline(data)
