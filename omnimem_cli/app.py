@@ -109,5 +109,21 @@ def _usage(error: typer.exceptions.TyperException) -> int:
     if not words and hasattr(context.command, "commands"):
         return 0
     where = context.command_path if context else "omnimem"
-    console.error(UsageError(words or "Nothing is named to work on.", f"See `{where} --help`."))
+    console.error(UsageError(_plain(words) or "Nothing is named to work on.", f"See `{where} --help`."))
     return error.exit_code
+
+
+_PLAIN = {
+    "Input should be a valid integer, unable to parse string as an integer": "it is no whole number",
+    "Input should be a valid number, unable to parse string as a number": "it is no number",
+    "Input should be a valid boolean, unable to interpret input": "write true or false",
+    "Value error, ": "",
+}
+"""What the parser says of values of a wrong kind, and how to say it to people."""
+
+
+def _plain(words: str) -> str:
+    """The parser's words without its jargon."""
+    for jargon, plain in _PLAIN.items():
+        words = words.replace(jargon, plain)
+    return words

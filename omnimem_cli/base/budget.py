@@ -7,6 +7,8 @@ from omnimem_cli.base.errors import UsageError
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _FORMS = "Write entries (8192 or 8k), bytes (512MiB, 2GiB, 2GB) or auto."
+LEAST_TYPED = 16
+"""Entries. Whoever types fewer means thousands of them, or GiB."""
 
 
 @dataclass(frozen=True)
@@ -36,4 +38,7 @@ def parse_budget(text: str, flag: str = "--budget") -> Budget:
     scale = {"": 1, "K": 1024}.get(unit)
     if match is None or scale is None or (entries := int(amount * scale)) < 1:
         raise UsageError(f"{flag} {text!r} is not a budget.", _FORMS)
+    if entries < LEAST_TYPED:
+        message = f"{flag} {text} would be {entries} entries per layer, too few to hold a moment."
+        raise UsageError(message, f"{cleaned}k is {1024 * entries:,} entries, {cleaned}GiB are bytes.")
     return Budget(entries=entries)

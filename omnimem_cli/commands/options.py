@@ -277,7 +277,9 @@ def plan_file(named: str) -> str:
     """
     from omnimem_cli.models.catalogue import shipped_plan
 
-    file = Path(named) if Path(named).is_file() else shipped_plan(named) or Path(named)
+    file = Path(named) if Path(named).is_file() else shipped_plan(named)
+    if file is None:
+        raise UsageError(f"--plan {named} does not exist.", "`omnimem calibrate` writes a plan.")
     try:
         looks_right = {"model", "budgets"} <= set(json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, TypeError):

@@ -21,6 +21,9 @@ from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, MEMORY_SUFFIX, Input
 
 RESULT_SUFFIXES = frozenset(f".{format}" for format in (*FORMATS, MEMORY))
 SUFFIX_BYTES = 60  # a preset's name may be longer, but the input's own needs room
+DOCUMENTS = frozenset(
+    (".doc", ".docx", ".odt", ".pdf", ".rtf", ".htm", ".csv", ".tsv", ".xlsx", ".yaml", ".xml", ".log", ".ass")
+)
 ALONE = ("srt", "vtt", "chapters", MEMORY)  # players look for lecture.srt, not for lecture.transcript.srt
 CHAPTERS = ("summary", "chapters")  # words of results that may have chapters: lecture.chapters.vtt is no subtitle
 
@@ -86,6 +89,9 @@ def name_targets(
     """
     if output and Path(output).suffix in RESULT_SUFFIXES and not Path(output).is_dir():
         return [_named_file(Path(output), inputs, formats)]
+    if output and Path(output).suffix.lower() in DOCUMENTS | MEDIA_SUFFIXES and not Path(output).exists():
+        message = f"-o {output} looks like a file of a format that is not written."
+        raise UsageError(message, f"Choose from {', '.join(FORMATS)}, or make a folder of that name first.")
     if output and Path(output).exists() and not Path(output).is_dir():
         raise OutputError(f"{output} is a file, not a folder.", "Name another folder with -o.")
     places = [
