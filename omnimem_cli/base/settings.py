@@ -118,7 +118,7 @@ class Settings:
         shown="the model's, 8k for most",
     )
     policy: str = flag(
-        "omnimem", ADVANCED, "--policy NAME[:KEY=VALUE]...", "Eviction policy (see `omnimem bench needle`)."
+        "salience", ADVANCED, "--policy NAME[:KEY=VALUE]...", "Eviction policy (see `omnimem bench needle`)."
     )
     plan: str | None = flag(
         None,

@@ -30,7 +30,7 @@ EXAMPLES = (
 
 @takes(settings=bench_settings("plan", "av_ratio", "positions", "kv_bits"), options=Group(BenchOptions))
 def needle(
-    policies: Policies = "omnimem,full",
+    policies: Policies = "salience,omnimem,full",
     budgets: Annotated[
         str, option(MODEL, "--budgets SHARE,...", "Shares of the full memory's bytes: 1/4,1/8,1/16.")
     ] = "1/4,1/8,1/16",
