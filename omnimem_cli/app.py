@@ -16,6 +16,7 @@ from omnimem_cli.commands import (
     ask,
     bench,
     calibrate,
+    config,
     demo,
     doctor,
     finetune,
@@ -53,6 +54,7 @@ doctor.register(app)
 app.add_typer(memory.app, name="memory")
 app.add_typer(models.app, name="models")
 app.add_typer(presets.app, name="presets")
+app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
 
 

@@ -25,16 +25,24 @@ def user_file() -> Path:
     return Path(platformdirs.user_config_dir("omnimem", appauthor=False)) / "config.yaml"
 
 
-def load_defaults(explicit: Path | None, command: str, known: Mapping[str, Collection[str]]) -> dict[str, Any]:
-    """Merge the config files that apply to ``command``; the project's file beats the user's.
+def config_files(explicit: Path | None) -> tuple[Path, Path]:
+    """The user's file and the project's, which beats it; ``explicit`` (--config) stands in for the project's."""
+    return user_file(), explicit or Path(PROJECT_FILE)
 
-    ``explicit`` (--config) stands in for the project's file and must exist. ``known`` maps each command to its
-    option names. Raises UsageError naming file and key where something is unknown or malformed.
+
+def load_defaults(
+    explicit: Path | None, command: str, known: Mapping[str, Collection[str]]
+) -> dict[str, tuple[Any, Path]]:
+    """The value of every option that the config files set for ``command``, and the file that does.
+
+    ``explicit`` must exist. ``known`` maps each command to its option names. Raises UsageError naming file and key
+    where something is unknown or malformed.
     """
-    defaults: dict[str, Any] = {}
-    for file in (user_file(), explicit or Path(PROJECT_FILE)):
+    defaults: dict[str, tuple[Any, Path]] = {}
+    for file in config_files(explicit):
         if file.is_file():
-            defaults = _over(defaults, _read(file, command, known))
+            read = {name: (value, file) for name, value in _read(file, command, known).items()}
+            defaults = over(defaults, read)
         elif file == explicit:
             raise UsageError(f"--config {file} does not exist.", "Name an existing YAML file.")
     return defaults
@@ -62,10 +70,10 @@ def _read(file: Path, command: str, known: Mapping[str, Collection[str]]) -> dic
         raise UsageError(f"{file}: {command} must hold options, one per line.")
     usable = set(known.get(command, ()))
     shared = {k: v for k, v in _checked(general, everywhere, file).items() if k in usable}
-    return _over(shared, _checked(own, usable, file))
+    return over(shared, _checked(own, usable, file))
 
 
-def _over(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]:
+def over(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]:
     """Options of two places; of alternatives only those of the higher one."""
     beaten = {name for group in ALTERNATIVES if higher.keys() & set(group) for name in group}
     return {name: value for name, value in lower.items() if name not in beaten} | dict(higher)

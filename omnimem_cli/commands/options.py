@@ -212,13 +212,17 @@ def _show_all(context: typer.Context, wanted: bool) -> None:
 def _read_config(context: typer.Context, file: Path | None) -> Path | None:
     from omnimem_cli.commands.config_files import load_defaults
 
+    defaults = load_defaults(file, context.info_name or "", known_options(context))
+    several = {p.name for p in context.command.params if getattr(p, "multiple", False)}
+    context.default_map = {k: [v] if k in several and isinstance(v, str) else v for k, (v, _) in defaults.items()}
+    return file
+
+
+def known_options(context: typer.Context) -> dict[str, list[str]]:
+    """The option names of every command of the app."""
     group = context.find_root().command
     assert isinstance(group, TyperGroup), "options are read by a command of the app"
-    known = {name: _option_names(group.get_command(context, name)) for name in group.list_commands(context)}
-    defaults = load_defaults(file, context.info_name or "", known)
-    several = {p.name for p in context.command.params if getattr(p, "multiple", False)}
-    context.default_map = {k: [v] if k in several and isinstance(v, str) else v for k, v in defaults.items()}
-    return file
+    return {name: _option_names(group.get_command(context, name)) for name in group.list_commands(context)}
 
 
 def _option_names(command: TyperCommand | None) -> list[str]:

@@ -1,5 +1,6 @@
 """Flags before OMNIMEM_* before omnimem.yaml before the user's config before defaults."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -110,3 +111,30 @@ def test_a_typed_cluster_beats_the_workers_of_a_file(fake: FakeRun, monkeypatch:
     assert omnimem("summarize", "a.mp4", "--ray", "nowhere:1") == 5
     assert "two ways" not in capsys.readouterr().err
     assert omnimem("summarize", "a.mp4", "--ray", "nowhere:1", "--workers", "cpu") == 2
+
+
+def test_config_show_names_the_origin_of_each_value(
+    fake: FakeRun, user_config: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    user_config.write_text("budget: 1k\nfps: 2\nmax-pixels: 1000\n")
+    Path("omnimem.yaml").write_text("budget: 2k\nask:\n  preset: meeting\n")
+    monkeypatch.setenv("OMNIMEM_FPS", "3")
+    assert omnimem("config", "show", "ask", "-f", "json") == 0
+    shown = {row["option"]: (row["value"], row["origin"]) for row in json.loads(capsys.readouterr().out)}
+    assert shown["--budget"] == ("2k", "omnimem.yaml") and shown["--preset"] == ("meeting", "omnimem.yaml")
+    assert shown["--fps"] == ("3", "OMNIMEM_FPS") and shown["--max-pixels"] == (1000, str(user_config))
+    assert shown["--kv-bits"] == (16, "default")
+    monkeypatch.setenv("OMNIMEM_QUESTION", "What?")
+    assert omnimem("config", "show", "ask", "-f", "json") == 0
+    shown = {row["option"]: row["value"] for row in json.loads(capsys.readouterr().out)}
+    assert shown["--question"] == "What?" and shown["--preset"] is None, "of two ways to ask the higher place counts"
+    assert omnimem("config", "show", "summarize") == 0
+    assert "meeting" not in capsys.readouterr().out, "what stands under ask is for ask alone"
+
+
+def test_config_show_says_which_commands_read_files(fake: FakeRun, capsys):
+    assert omnimem("config", "show", "bench") == 2
+    assert "watch, summarize, transcribe, ask, doctor" in capsys.readouterr().err
+    Path("omnimem.yaml").write_text("budgett: 2k\n")
+    assert omnimem("config", "show", "ask") == 2
+    assert "Did you mean budget?" in capsys.readouterr().err
