@@ -64,7 +64,8 @@ def _shown(value: Any) -> str:
 
 def _rows(command: Any, files: dict[str, tuple[Any, Path]]) -> Iterator[tuple[str, Any, str]]:
     """Option, value and origin: a variable beats the files, which beat the default."""
-    variables = {one.name: (os.environ[one.envvar], one.envvar) for one in command.params if one.envvar in os.environ}
+    named = [one for one in command.params if one.envvar and one.envvar in os.environ]
+    variables = {one.name: (os.environ[one.envvar], one.envvar) for one in named}
     places = over(files, variables)
     for one in command.params:
         typed = next((opt for opt in reversed(one.opts) if opt.startswith("--")), None)
