@@ -92,8 +92,9 @@ def test_a_dry_run_goes_through_every_part_and_gives_every_figure(gpu, tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_dry_run_in_processes_of_its_own_does_the_same(tmp_path):
-    done = subprocess.run([sys.executable, SCRIPT, "--dry-run", tmp_path], capture_output=True, text=True, timeout=290)
+    done = subprocess.run([sys.executable, SCRIPT, "--dry-run", tmp_path], capture_output=True, text=True, timeout=800)
     assert done.returncode == 0 and "| transcript | " in done.stdout, done.stdout + done.stderr
     check_dry_run(tmp_path)
 
