@@ -258,7 +258,8 @@ class ChunkPass:
     """One forward pass of a chunk; the registered attention function calls ``attend`` per layer.
 
     The host reads from the device before the first layer and after the last, not between: while it waits, it launches
-    nothing. (But for media text, see `memory.selection`, and for policies that read by themselves.)
+    nothing. Exceptions: media text (`memory.selection`), and policies that read by themselves (infinipot-v, streammem,
+    hermes, and omnimem with ``neighbours=time``).
     """
 
     def __init__(self, memory: Memory, chunk: TokenChunk):
@@ -342,7 +343,7 @@ class ChunkPass:
         lost = lost_tokens(q, k, v)
         self.lost |= lost
         if self.hidden is not None:
-            self.hidden = self.hidden.masked_fill(lost[:, None], 0.0)
+            (self.hidden,) = without(lost, self.hidden)
         return Brought(*without(lost, q, k, v), self.table.without(lost))
 
     def _admit(self, view: LayerView) -> None:
@@ -393,8 +394,8 @@ def lost_tokens(*parts: Tensor) -> Tensor:
 
 
 def without(lost: Tensor, *parts: Tensor) -> list[Tensor]:
-    """Queries, keys or values [1, ., n, d], with zeros for the tokens ``lost`` [n]."""
-    return [part.masked_fill(lost[:, None], 0.0) for part in parts]
+    """Tensors [..., n, d] with zeros for the tokens ``lost`` [n]."""
+    return [torch.where(lost[:, None], 0.0, part) for part in parts]
 
 
 def _add_merged(store: Store, kept: Kept) -> None:

@@ -67,7 +67,8 @@ def neighbour_order(table: Table, mode: str) -> tuple[Tensor, Tensor]:
     """A permutation [N] of the entries in which neighbours are adjacent, and which pairs count, bool [N - 1].
 
     ``sequence``: the merged list of all kinds, text included (the paper and its code). ``time``: entries of the same
-    kind and patch, by step, so that a visual entry is compared with the same patch one step before and after.
+    kind and patch, by step, so that a visual entry is compared with the same patch one step before and after; this one
+    reads from the device in every layer.
     """
     count = table["index"].shape[1]
     if mode == "sequence":
@@ -142,14 +143,13 @@ def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor, most: dict[int,
     scores the earlier counts as more, NaN as least. ``most``: of each kind that counts, at least as many as there are;
     entries of no such kind get 0.
     """
-    likeness = torch.zeros_like(scores)
+    unit = torch.nn.functional.normalize(vectors[:, :TWIN_DIMS].float(), dim=-1)
+    level, likeness = scores.nan_to_num(nan=-1.0), torch.zeros_like(scores)
     for kind, count in most.items():
         member = kinds == kind
-        level = scores.nan_to_num(nan=-1.0).masked_fill(~member, -torch.inf)
-        ranked = level.argsort(descending=True, stable=True)[:count]  # all of the kind; others, if any, come last
-        unit = torch.nn.functional.normalize(vectors[:, :TWIN_DIMS].index_select(0, ranked).float(), dim=-1)
-        alike = torch.zeros_like(scores).scatter_(0, ranked, _likeness_to_those_before(unit))
-        likeness = torch.where(member, alike, likeness)
+        ranked = torch.where(member, level, -torch.inf).argsort(descending=True, stable=True)[:count]
+        alike = _likeness_to_those_before(unit.index_select(0, ranked))  # of others too, if any, which come last
+        likeness = torch.where(member, torch.zeros_like(scores).scatter_(0, ranked, alike), likeness)
     return likeness
 
 
@@ -161,4 +161,4 @@ def _likeness_to_those_before(unit: Tensor) -> Tensor:
         cosines = rows @ unit[: start + len(rows)].T
         cosines[:, start:].tril_(-1)
         parts.append(cosines.amax(1))
-    return torch.cat([unit.new_zeros(0), *parts]).clamp_(min=0)
+    return torch.cat([unit.new_zeros(0), *parts]).clamp_(min=0)  # of no row: none
