@@ -64,6 +64,15 @@ class Stop:
 _deferred: list[Stop] = []  # what the main thread's work looks at, instead of being interrupted; the innermost is last
 
 
+_noted: list[Interrupted] = []  # by a signal that was deferred, until `raise_deferred` or the end of `stop_signals`
+
+
+def raise_deferred() -> None:
+    """Raise the interrupt that was deferred, if there was one: for the end of the work that it waited for."""
+    if _noted:
+        raise _noted[0]
+
+
 @contextmanager
 def deferred_stop(limit_s: float = DEFERRED_S) -> Iterator[Stop]:
     """Within, the first signal and the time limit do not raise: they request the stop, and the work ends itself.
@@ -113,12 +122,14 @@ def stop_signals(*numbers: signal.Signals) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         for each in numbers:
             signal.signal(each, lambda number, frame: os._exit(128 + number))
-        _end_work(Interrupted(number))
+        _noted.append(Interrupted(number))
+        _end_work(_noted[0])
 
     before = {each: signal.signal(each, stop) for each in numbers}
     try:
         yield
     finally:
+        _noted.clear()
         for each, handler in before.items():
             signal.signal(each, handler)
 
@@ -127,7 +138,7 @@ def stop_signals(*numbers: signal.Signals) -> Iterator[None]:
 def limits(timeout_s: float | None) -> Iterator[None]:
     """Within, every second: InputError (code ``timeout``) once ``timeout_s`` of wall clock have passed, and
     DoesNotFitError where this process has taken the machine's last memory. A stop that was deferred for longer than it
-    may be raises its error. Works in the main thread only.
+    may be raises its error; what goes on after a deferred signal has no time limit. Works in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -139,7 +150,7 @@ def limits(timeout_s: float | None) -> Iterator[None]:
         for stop in _deferred:
             if time.monotonic() >= stop.deadline:
                 raise stop.error
-        if timeout_s is not None and not deferred and time.monotonic() - begun >= timeout_s:
+        if timeout_s is not None and not (deferred or _noted) and time.monotonic() - begun >= timeout_s:
             deferred = bool(_deferred)
             message = f"It took longer than the limit of {format_clock(timeout_s)}."
             _end_work(InputError(message, "Give it more time with --timeout.", code="timeout"))

@@ -17,7 +17,7 @@ from omnimem_cli.base.choices import MEMORY
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import InputError, MissingError, OutputError, UsageError
 from omnimem_cli.base.paths import readable_path
-from omnimem_cli.base.process import Interrupted, limits
+from omnimem_cli.base.process import Interrupted, limits, raise_deferred
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs import answers, records
@@ -112,6 +112,7 @@ class Batch:
                 yield self.failure(job, error)
                 raise
             yield outcome
+            raise_deferred()
 
     def do_one(self, job: Job, label: str) -> Outcome:
         """Watch one input and publish its result, unless there is nothing to do.

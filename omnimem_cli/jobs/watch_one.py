@@ -3,6 +3,7 @@
 Knows every room below the command line and none above; draws nothing, writes nothing but checkpoints. Raises UserError.
 """
 
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +23,13 @@ from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Stream
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.coverage import coverage, media_warnings
-from omnimem_cli.results.result import deaf_warnings, dropped_warnings, input_facts, position_warnings
+from omnimem_cli.results.result import (
+    deaf_warnings,
+    dropped_warnings,
+    input_facts,
+    position_warnings,
+    stopped_warnings,
+)
 from omnimem_cli.session.audio_scan import scan_audio
 from omnimem_cli.session.choice import Sampling
 from omnimem_cli.session.preflight import Prepared, stall_s
@@ -43,6 +50,7 @@ def watch_one(
 ) -> Watched:
     """One input, watched to its end while the task looks on. ``digest``: of the input's bytes, for the result.
 
+    Live input, of no length and without a digest, may be stopped, or break off: then what was watched is all of it.
     With a ``checkpoint`` the watch continues where the last one of the same work was saved, and saves its own, also
     when it is stopped. With ``before``, which excludes a checkpoint, it continues where that ended: the input is the
     same one, which has grown.
@@ -63,14 +71,21 @@ def watch_one(
     form = prepared.plan.format
     ahead = segments_ahead(form, session.segments_per_chunk)
     with Source(prepared.media, form, queue=ahead, **reading) as source:
-        run.watch(session, source, checkpoint)
+        stopped = None
+        if digest is None and prepared.media.duration_s is None:
+            stopped = run.watch_live(session, source)
+        else:
+            run.watch(session, source, checkpoint)
     task.catch_up(session)
     session.memory.release_recent()
     if not session.chunks_seen:
         path = readable_path(prepared.media.path)
         raise InputError(f"{path} holds nothing to watch in the chosen range.", "Check --start and --end.")
-    run.report_progress("answering", prepared.total_s or session.end_s)
-    return run.watched(session, source, digest)
+    if stopped is None:
+        run.report_progress("answering", prepared.total_s or session.end_s)
+    else:
+        run.report_progress("stopped, answering", session.end_s - session.start_s)
+    return run.watched(session, source, digest, stopped)
 
 
 def _stop(checkpoint: Checkpoint | None) -> AbstractContextManager[Stop]:
@@ -146,6 +161,17 @@ class InputRun:
             return {"first_segment": round(seen)}
         return {"start_s": session.end_s}
 
+    def watch_live(self, session: Session, source: Source) -> BaseException | None:
+        """Watch until the input ends, breaks off or is stopped; returns what ended it before its own end."""
+        with deferred_stop(math.inf) as stop:
+            for chunk_end, segments in session.watch(source.until(lambda: stop.error is not None)):
+                self.task.on_chunk(session, chunk_end, segments)
+                self.report_progress("watching", chunk_end.end_s - chunk_end.start_s)
+        stopped = stop.error or source.broken
+        if stopped is not None and not session.chunks_seen:
+            raise stopped
+        return stopped
+
     def watch(self, session: Session, source: Source, checkpoint: Checkpoint | None) -> None:
         """Watch to the end, saved now and then. A watch that is stopped ends, and is saved, after the chunk in work."""
         seen = None  # segments of the range
@@ -158,9 +184,9 @@ class InputRun:
                 self.report_progress("watching", chunk_end.end_s - chunk_end.start_s)
                 if stop.error is not None:
                     break
-        if stop.error is not None:
-            if seen is not None:
+            if stop.error is not None and seen is not None:
                 checkpoint.save(self.state(session, seen), session.end_s)
+        if stop.error is not None:
             raise stop.error
 
     def state(self, session: Session, segments: int) -> dict:
@@ -177,12 +203,12 @@ class InputRun:
         self.began -= saved["spent"]["wall_s"]  # for ``wall_s`` alone: --timeout counts this process's seconds
         return saved["segments"]
 
-    def watched(self, session: Session, source: Source, digest: str | None) -> Watched:
+    def watched(self, session: Session, source: Source, digest: str | None, stopped: BaseException | None) -> Watched:
         """The session in hand, with all that results and memory files say of it."""
-        facts, taken = self.facts(session, source, digest), taken_by(self.task)
+        facts, taken = self.facts(session, source, digest, stopped), taken_by(self.task)
         return Watched(session, self.prepared.settings, facts, taken, self.began, source.decode_s)
 
-    def facts(self, session: Session, source: Source, digest: str | None) -> dict:
+    def facts(self, session: Session, source: Source, digest: str | None, stopped: BaseException | None) -> dict:
         """Everything in a result but what the task made and the time it took."""
         media = self.prepared.media
         return {
@@ -194,6 +220,7 @@ class InputRun:
                 *_foreign_world_warning(self.adapter, media.comment),
                 *media_warnings(media),
                 *source.warnings,
+                *stopped_warnings(stopped, session.end_s),
                 *deaf_warnings(session.deaf_s, session.end_s - (session.start_s or 0.0)),
                 *dropped_warnings(session.memory.dropped, session.memory.tokens_seen),
                 *_position_warning(self.prepared, session),

@@ -7,6 +7,7 @@ no other: another takes its place.
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -108,12 +109,14 @@ def _death(worker: Worker) -> UserError:
 
 
 def _stop(workers: Sequence[Worker], batch: Batch) -> Iterator[Outcome]:
-    """Interrupt every worker at work and hear its last words."""
+    """Interrupt every worker at work and hear its last words; what live input gave until now is answered first."""
     for worker in workers:
         worker.process.terminate()
+    until = time.monotonic() + LAST_WORDS_S
     for worker in workers:
-        worker.process.join(LAST_WORDS_S)
-        yield from _listen(worker, batch)
+        while worker.job is not None and (worker.job.input.stream or time.monotonic() < until):
+            wait([worker.pipe, worker.process.sentinel], timeout=0.5)
+            yield from _listen(worker, batch)
 
 
 def _work(pipe: Connection, work: Work, identity: dict, parent: int, threads: int, quiet: bool, debug: bool) -> None:

@@ -7,9 +7,11 @@ segments and what the pipes buffer, whatever the length of the input.
 import queue as queues
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
 
+from omnimem_cli.base.errors import InputError
 from omnimem_cli.media.decoder_thread import DecoderThread
 from omnimem_cli.media.segment import Format, Media, Segment
 
@@ -17,6 +19,7 @@ AHEAD_BYTES = 256 << 20
 """The most bytes of host memory that decoded segments may take while they wait: two chunks of 16,384 visual tokens take
 about 200 MiB, at the 4,700 to 6,100 bytes of pixels that a token stands for."""
 LEAST_AHEAD = 3  # segments, however large they are
+POLL_S = 0.2  # how often a consumer that waits looks whether it should
 
 
 def segments_ahead(format: Format, per_chunk: int) -> int:
@@ -37,7 +40,7 @@ class Source:
 
     ``decode_s``: seconds the consumer waited for segments; ``busy_s``: seconds that decoding took, whether anyone
     waited or not; final when the iteration has ended. ``warnings``: {"code", "message"} dicts, complete when
-    the iteration has ended.
+    the iteration has ended. ``broken``: the error that ended the segments of `until`.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class Source:
         self.format = format
         self.decode_s = 0.0
         self.warnings: list[dict] = []
+        self.broken: InputError | None = None
+        self._over: Callable[[], bool] = lambda: False
         self._start_s = start_s or 0.0
         self._ended = False
         self._decoder = DecoderThread(media, format, self._start_s, end_s, stall_s, first_segment, queue)
@@ -75,7 +80,7 @@ class Source:
         begun = time.monotonic()
         if not self._thread.ident:
             self._thread.start()
-        item = self._decoder.queue.get()
+        item = self._wait()
         self.decode_s += time.monotonic() - begun
         if isinstance(item, Segment):
             return item
@@ -84,6 +89,32 @@ class Source:
             raise item
         self.warnings += self._decoder.warnings
         raise StopIteration
+
+    def until(self, over: Callable[[], bool]) -> Iterator[Segment]:
+        """The segments of an input without an end of its own, until ``over()``; the last one is marked as such.
+
+        ``over`` is asked while nothing comes, too. An error after the first segment ends them as well: see ``broken``.
+        """
+        self._over, newest = over, None
+        try:
+            for segment in self:
+                if newest is not None:
+                    yield newest
+                newest = segment
+        except InputError as error:
+            if newest is None:
+                raise
+            self.broken = error
+        if newest is not None:
+            newest.last = True
+            yield newest
+
+    def _wait(self) -> Segment | Exception | None:
+        """What comes next; None where nothing more does, or the iteration is over."""
+        while not self._over():
+            with suppress(queues.Empty):
+                return self._decoder.queue.get(timeout=POLL_S)
+        return None
 
     @property
     def busy_s(self) -> float:

@@ -67,6 +67,14 @@ def position_warnings(reached: int, trained: int | None, watched_s: float) -> li
     return [warning("positions_beyond", message)]
 
 
+def stopped_warnings(stopped: BaseException | None, end_s: float) -> list[dict]:
+    """What to say of live input that ``stopped``, where that is no None, ended at ``end_s``."""
+    if stopped is None:
+        return []
+    why = stopped.message if isinstance(stopped, UserError) else "It was interrupted."
+    return [warning("live_stopped", f"This live input was watched until {format_clock(end_s)}. {why}")]
+
+
 def dropped_warnings(dropped: int, entered: int) -> list[dict]:
     """What to say of tokens that did not enter the memory, where ``entered`` others did."""
     if not dropped:

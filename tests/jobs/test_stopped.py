@@ -7,14 +7,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import footage
 import pytest
 from fake_worker import text_batch
+from served import Camera
 
 from omnimem_cli.base.process import Interrupted, stop_signals
+from omnimem_cli.jobs import workers
 from omnimem_cli.jobs.inputs import find_inputs
+from omnimem_cli.jobs.outcomes import Outcome
 from omnimem_cli.jobs.workers import by_workers
 
 # The command line, whose chunks take ``pause`` seconds longer and are counted on stderr. ``limit``: of a deferred stop.
@@ -131,11 +136,13 @@ def test_the_time_limit_saves_the_watch_too(clip, tiny_folder, tmp_path):
     assert len(list((folder / ".omnimem").glob("*.checkpoint"))) == 1
 
 
-def test_a_stopped_worker_saves_its_watch(tmp_path):
+def interrupted_workers(tmp_path: Path, text: str, stream: bool) -> list[Outcome]:
+    """What two workers say after Ctrl-C, each at work on an input with this text."""
     for name in "ab":
-        (tmp_path / f"{name}.mp4").write_text("save")
+        (tmp_path / f"{name}.mp4").write_text(text)
     batch = text_batch()
     jobs = batch.assign_targets(find_inputs([str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]))
+    jobs = [replace(job, input=replace(job.input, stream=stream)) for job in jobs]
 
     def interrupt_when_both_have_begun() -> None:
         while len(list(tmp_path.glob("*.begun"))) < 2:
@@ -147,5 +154,57 @@ def test_a_stopped_worker_saves_its_watch(tmp_path):
     with pytest.raises(Interrupted), stop_signals(signal.SIGINT):
         for outcome in by_workers(batch, jobs, ["cpu", "cpu"]):
             outcomes.append(outcome)  # noqa: PERF402: those before the interrupt count
+    return outcomes
+
+
+def test_a_stopped_worker_saves_its_watch(tmp_path):
+    outcomes = interrupted_workers(tmp_path, "save", stream=False)
     hints = [outcome.result["error"]["hint"] for outcome in outcomes]
     assert hints == ["The same command goes on at 1:02."] * 2
+
+
+def test_a_stopped_worker_answers_live_input_however_long_it_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "LAST_WORDS_S", 1.0)
+    assert [o.status for o in interrupted_workers(tmp_path, "live", stream=True)] == ["done", "done"]
+    assert len(list(tmp_path.glob("*.summary.json"))) == 2
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> Iterator[Camera]:
+    server = Camera(footage.av(tmp_path, "camera.ts", video_s=20, audio_s=20).read_bytes())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_live_input_that_is_interrupted_gives_its_result(camera, tiny_folder, tmp_path):
+    run = Run(tmp_path, tiny_folder, "transcribe", camera.url, "-f", "json")
+    run.wait_for_chunks(2)
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 130, run.said
+    result = json.loads((tmp_path / "camera.transcript.json").read_text())
+    assert result["status"] == "done" and result["coverage"]["video_s"] > 2
+    (note,) = [note for note in result["warnings"] if note["code"] == "live_stopped"]
+    assert note["message"].startswith("This live input was watched until 0:")
+    assert f"camera.ts: {note['message']}" in run.said
+
+
+def test_live_input_at_the_time_limit_gives_its_result_and_the_next_input_is_watched(camera, tiny_folder, tmp_path):
+    run = Run(tmp_path, tiny_folder, "transcribe", camera.url, camera.url + "?2", "-o", "-", "--timeout", "6")
+    assert run.end() == 0, run.said
+    results = [json.loads(line) for line in run.out.splitlines()]
+    assert [r["status"] for r in results] == ["done", "done"]
+    for result in results:
+        (note,) = [note for note in result["warnings"] if note["code"] == "live_stopped"]
+        assert "longer than the limit" in note["message"] or "no data" in note["message"]
+
+
+def test_a_second_signal_leaves_live_input_at_once(camera, tiny_folder, tmp_path):
+    run = Run(tmp_path, tiny_folder, "transcribe", camera.url, pause=60)
+    run.wait_for_chunks(1)
+    run.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 143

@@ -10,7 +10,7 @@ import footage
 import jsonschema
 import pytest
 import torch
-from served import Server
+from served import Camera, Server
 from watching import watch
 
 from omnimem_cli.base.budget import Budget, parse_budget
@@ -149,6 +149,21 @@ def test_a_stalled_source_is_given_up_within_the_time_limit(no_audio, clip, tiny
     server.shutdown()
     server.server_close()
     assert error.value.code in ("stalled", "timeout") and spent_s < 50  # without a limit a source may stall for 60 s
+
+
+def test_live_input_that_falls_silent_gives_its_result(tiny_adapter, tmp_path):
+    camera = Camera(footage.av(tmp_path, "camera.ts", video_s=10, audio_s=10).read_bytes())
+    threading.Thread(target=camera.serve_forever, daemon=True).start()
+    settings = Settings(budget=Budget(120), max_tokens=4, fps=1, max_pixels=56 * 56, chunk=100, timeout_s=3.0)
+    result = watch(camera.url, settings, Transcribe(settings), tiny_adapter)
+    camera.released.set()
+    camera.shutdown()
+    camera.server_close()
+    assert result["status"] == "done" and result["coverage"]["video_s"] > 2
+    (note,) = [note for note in result["warnings"] if note["code"] == "live_stopped"]
+    assert "no data" in note["message"]
+    reached_s = result["transcript"]["segments"][-1]["end_s"]
+    assert reached_s == pytest.approx(result["coverage"]["audio_s"], abs=0.5), "the last window is closed"
 
 
 def test_a_long_time_limit_does_not_make_a_stall_longer(clip, tiny_adapter, monkeypatch):

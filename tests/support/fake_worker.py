@@ -47,7 +47,7 @@ def _prepare(model: LazyModel, path: str, recent_s: float) -> str:
 
 def _watch(path: str, task, adapter, report, *, checkpoint=None, **more) -> SimpleNamespace:
     """``die`` kills the process, ``fail`` and ``gone`` raise, ``wait`` takes a minute, ``save`` waits for a stop and
-    saves; anything else is done.
+    saves, ``live`` waits for one and answers; anything else is done.
     """
     text = Path(path).read_text()
     if text == "die":
@@ -59,13 +59,16 @@ def _watch(path: str, task, adapter, report, *, checkpoint=None, **more) -> Simp
     if text == "wait":
         Path(path + ".begun").touch()
         time.sleep(60)
-    if text == "save":
+    if text in ("save", "live"):
         with deferred_stop() as stop:
             Path(path + ".begun").touch()
             while stop.error is None:
                 time.sleep(0.1)
-        checkpoint.save({}, 62.0)
-        raise stop.error
+        if text == "save":
+            checkpoint.save({}, 62.0)
+            raise stop.error
+        time.sleep(2)
+        text *= 100_000  # more than a pipe holds
     time.sleep(0.2)
-    made = {"status": "done", "input": bare_input(path), "process": os.getpid(), "warnings": []}
+    made = {"text": text, "status": "done", "input": bare_input(path), "process": os.getpid(), "warnings": []}
     return SimpleNamespace(result=lambda task, preset=None: made)

@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+from contextlib import suppress
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -38,6 +39,33 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.server.released.wait(30)
         except (BrokenPipeError, ConnectionResetError):
             pass
+
+    def log_message(self, *args):
+        pass
+
+
+class Camera(http.server.ThreadingHTTPServer):
+    """Sends ``data`` without saying how much it is, and keeps the line open."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, data: bytes):
+        super().__init__(("127.0.0.1", 0), CameraHandler)
+        self.data, self.released = data, threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/camera.ts"
+
+
+class CameraHandler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(self.server.data)
+            self.server.released.wait(120)
 
     def log_message(self, *args):
         pass
