@@ -1,7 +1,7 @@
 """The answers that a result file holds from earlier runs: which of them stay, and what is left to ask.
 
 Knows records and questions; watches nothing and writes nothing. Answers of a preset do not stay: its file holds what
-was asked last.
+was asked last. Plain questions of a watch are those of an ask: both write the same files.
 """
 
 from collections.abc import Mapping
@@ -9,13 +9,29 @@ from dataclasses import fields, replace
 
 from omnimem_cli.base.flags import flag_of
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.jobs.records import Content, Record
+from omnimem_cli.jobs.records import Content, Record, read_record, writer_of
 from omnimem_cli.jobs.targets import Target
 from omnimem_cli.jobs.work import Work
 from omnimem_cli.results.codes import OF_ANSWERS
 from omnimem_cli.results.writers import FORMATS
 from omnimem_cli.tasks.presets.library import as_questions
 from omnimem_cli.tasks.presets.preset import Question
+
+
+def of_ask(work: Mapping) -> dict | None:
+    """The identity of an ask, or of the plain questions of a watch as if an ask had put them; None without any."""
+    if work.get("task") != "watch":
+        return {**work} if work.get("task") == "ask" else None
+    part = work["options"]["parts"].get("answers")
+    return part and {**work, "task": "ask", "options": part["options"]}
+
+
+def recorded(target: Target) -> Record | None:
+    """The record of the answers in a target's files: its own, or that of the other command that wrote them."""
+    files = [target.path(format) for format in target.formats if "." not in format or format.startswith("answers.")]
+    found = [read_record(target), *map(writer_of, files)]
+    records = [record for record in found if record is not None and of_ask(record.work) is not None]
+    return next(map(_record_of_ask, records), None)
 
 
 def covers(record: Record, identity: Mapping, preset: str | None) -> bool:
@@ -60,14 +76,17 @@ def with_files_of(target: Target, record: Record) -> Target:
 
 def replaced(record: Record, content: Content, identity: Mapping) -> str:
     """What to say of recorded answers that the new ones replace; empty where there are none."""
-    if record.work.get("task") != "ask":
-        return ""
     why = _difference(record, content, identity)
     count = len(record.result["answers"] if why else _unasked(record.work, identity))
     if not count:
         return ""
     answers = "1 earlier answer was" if count == 1 else f"{count} earlier answers were"
     return f"{answers} {why or 'to other questions'} and will be replaced; use -o to keep both."
+
+
+def _record_of_ask(record: Record) -> Record:
+    result = record.result["results"]["answers"] if record.work["task"] == "watch" else record.result
+    return replace(record, work=of_ask(record.work), result=result)
 
 
 def _without_preset(record: Record) -> bool:

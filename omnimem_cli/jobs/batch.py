@@ -250,12 +250,12 @@ class Batch:
 
     def _earlier(self, job: Job, content: records.Content) -> records.Record | None:
         """The record whose answers stay when new ones are added. Of answers that are replaced a warning says so."""
-        if self.work.name != "ask" or job.target is None or self.work.settings.force:
+        if self.work.name not in ("ask", "watch") or job.target is None or self.work.settings.force:
             return None
-        record, identity = records.read_record(job.target), self.identity_of(job)
-        if record is None:
+        record, identity = answers.recorded(job.target), answers.of_ask(self.identity_of(job))
+        if record is None or identity is None:
             return None
-        if answers.stay(record, content, identity, self.work.preset):
+        if self.work.name == "ask" and answers.stay(record, content, identity, self.work.preset):
             return record
         if said := answers.replaced(record, content, identity):
             console.warn(f"{readable_path(job.input.path)}: {said}")

@@ -179,8 +179,13 @@ def check_same_pipe(one: Input, target: Target, record: Record | None) -> None:
 
 def wrote(path: Path) -> bool:
     """Whether any record of the file's folder knows it as it is: a watch and a task may write the same result."""
+    return writer_of(path) is not None
+
+
+def writer_of(path: Path) -> Record | None:
+    """The first record of the file's folder that knows it as it is."""
     places = sorted(state_folder(path.parent).glob("*.json"))
-    return any(record is not None and record.wrote(path) for record in map(_read, places))
+    return next((record for record in map(_read, places) if record is not None and record.wrote(path)), None)
 
 
 def publish(target: Target, record: Record, contents: Mapping[str, bytes]) -> list[Path]:

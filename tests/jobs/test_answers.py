@@ -144,3 +144,21 @@ def test_warnings_about_answers_stay_with_them_and_those_about_the_watch_are_of_
     asked("second?")
     notes = json.loads(Path("a.answers.json").read_text())["warnings"]
     assert [note["code"] for note in notes if note["code"] == code] == ([code] if code == "answer_cut" else [])
+
+
+def test_answers_that_a_watch_has_written_stay_when_more_is_asked(fake: FakeRun):
+    media("a.mp4")
+    assert omnimem("watch", "a.mp4", "-Q", "first?", "-f", "json") == 0
+    assert asked("second?") == 0
+    assert held() == {"q1": "first?", "q2": "second?"}
+    assert asked("third?") == 0
+    assert held() == {"q1": "first?", "q2": "second?", "q3": "third?"}
+
+
+def test_a_watch_says_which_answers_it_replaces(fake: FakeRun, capsys):
+    media("a.mp4")
+    asked("first?", "second?")
+    assert omnimem("watch", "a.mp4", "-Q", "first?", "-f", "json") == 0
+    assert "1 earlier answer was to other questions and will be replaced" in " ".join(capsys.readouterr().err.split())
+    assert omnimem("watch", "a.mp4", "--with", "summary", "-f", "json", "--force") == 0
+    assert "replaced" not in capsys.readouterr().err

@@ -52,16 +52,22 @@ class FakeRun:
         report(Progress("watching", 30.0, 60.0))
         if name in self.on:
             return self.on[name]()
-        text = f"{name} under {settings.budget}"
+        facts = {"input": bare_input(path) | {"digest": digest}, "warnings": self.warnings}
+        return self._finished(task, f"{name} under {settings.budget}", facts)
+
+    def _finished(self, task, text: str, facts: dict) -> dict:
+        """The result of a task, each part of which says ``text``."""
+        questions = getattr(task, "questions", ())
+        self.asked += [question.text for question in questions]
+        several = getattr(task, "tasks", {}).items()
+        segment = {"start_s": 0.0, "end_s": 2.0, "text": text}
         parts = {
             "summarize": {"summary": {"text": text, "chapters": []}},
-            "transcribe": {
-                "transcript": {"language": None, "segments": [{"start_s": 0.0, "end_s": 2.0, "text": text}]}
-            },
-            "ask": {"answers": [_answer(question, text) for question in getattr(task, "questions", ())]},
+            "transcribe": {"transcript": {"language": None, "segments": [segment]}},
+            "ask": {"answers": [_answer(question, text) for question in questions]},
+            "watch": {"results": {key: self._finished(each, text, facts) for key, each in several}},
         }
-        self.asked += [question.text for question in getattr(task, "questions", ())]
-        return result(task.name, parts[task.name], input=bare_input(path) | {"digest": digest}, warnings=self.warnings)
+        return result(task.name, parts[task.name], **facts)
 
 
 def _answer(question: Question, text: str) -> dict:
