@@ -119,13 +119,17 @@ def test_a_recording_that_has_grown_is_watched_from_where_its_memory_ends(here, 
     assert "done before" in capsys.readouterr().err
 
 
-def test_a_task_may_replace_the_result_that_a_watch_wrote(watched, tmp_path, monkeypatch):
+def test_a_task_adds_to_the_result_that_a_watch_wrote_and_leaves_what_a_person_wrote(watched, tmp_path, monkeypatch):
     shutil.copytree(watched, tmp_path, dirs_exist_ok=True, copy_function=shutil.copy2)
     monkeypatch.chdir(tmp_path)
     assert omnimem("ask", "talk.mp4", "-m", "nano", "-Q", "What was shown?", "-f", "json", "-q") == 0
     assert omnimem("ask", "talk.mp4", "-m", "nano", "-Q", "What was shown first?", "-f", "json", "-q") == 0
+    answers = json.loads(Path("talk.answers.json").read_text())["answers"]
+    assert [answer["question"] for answer in answers] == ["What was shown?", "What was shown first?"]
     Path("talk.answers.json").write_text("mine")
-    assert omnimem("ask", "talk.mp4", "-m", "nano", "-Q", "What was shown first?", "-f", "json", "-q") == 8
+    assert omnimem("ask", "talk.mp4", "-m", "nano", "-Q", "What was shown first?", "-f", "json", "-q") == 0
+    assert omnimem("ask", "talk.mp4", "-m", "nano", "-Q", "What was shown last?", "-f", "json", "-q") == 8
+    assert Path("talk.answers.json").read_text() == "mine"
 
 
 def test_a_file_that_is_no_memory_of_this_input_is_not_replaced(here, capsys):
