@@ -181,6 +181,9 @@ class Batch:
             if facts["before"] is None:
                 checkpoint = self._checkpoint(job, content, adapter)
                 facts = {"digest": content.digest, "checkpoint": checkpoint}
+            if job.input.cut is not None:
+                console.info(f"{shown}: interrupted; what came until then is watched", "dim")
+                facts["stopped"] = job.input.cut
             named = checkpoint.named_in_errors() if checkpoint else nullcontext()
             with limits(settings.timeout_s), memory_errors(shown), named:
                 yield partial(watch_one, prepared, task, adapter, report, **facts)

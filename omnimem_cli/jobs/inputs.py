@@ -50,6 +50,7 @@ class Input:
     page: Page | None = None  # where the URL is that of a page which holds the video
     pipe: bool = False  # can be read once only; see `pipes`
     saved: str | None = None  # the file that holds what a pipe gave
+    cut: BaseException | None = None  # what ended the pipe before its own end
 
     @property
     def file(self) -> str | None:

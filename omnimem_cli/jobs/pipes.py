@@ -5,8 +5,10 @@ saved for the length of one watch.
 """
 
 import errno
+import math
 import os
 import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,18 +16,21 @@ from pathlib import Path
 
 from omnimem_cli.base.errors import InputError, OutputError, unreadable_input
 from omnimem_cli.base.paths import readable_path
+from omnimem_cli.base.process import Stop, deferred_stop
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.inputs import Input, is_descriptor, is_stdin
 from omnimem_cli.jobs.temporary import STEM, temporary_folder
 
 READ_BYTES = 1 << 20
+POLL_S = 0.2  # how often a reader that waits looks whether it should
 
 
 @contextmanager
 def saved(one: Input, settings: Settings) -> Iterator[Input]:
     """The input, with a file that holds all that its pipe gives; removed in the end. What is no pipe is unchanged.
 
-    A pipe may give nothing for a while only, because nobody may ever write to it. Raises InputError (stalled, missing,
+    A pipe may give nothing for a while only, because nobody may ever write to it. A signal ends it: what came until
+    then is the input (``cut``). Raises InputError (stalled, missing,
     unreadable), MissingError, and OutputError where the disk of temporary files cannot hold it.
     """
     if not one.pipe:
@@ -34,14 +39,18 @@ def saved(one: Input, settings: Settings) -> Iterator[Input]:
     from omnimem_cli.session.preflight import stall_s
 
     with temporary_folder(readable_path(one.path)) as folder:
-        _save(one.path, folder / STEM, stall_s(settings))
-        yield replace(one, saved=str(folder / STEM))
+        cut = _save(one.path, folder / STEM, stall_s(settings))
+        yield replace(one, saved=str(folder / STEM), cut=cut)
 
 
-def _save(path: str, copy: Path, stall_s: float) -> None:
-    with _opened(path) as pipe, copy.open("wb", buffering=0) as file:
-        for block in _blocks(pipe, path, stall_s):
+def _save(path: str, copy: Path, stall_s: float) -> BaseException | None:
+    """Save all that comes; returns what ended it before its own end, or raises that where nothing had come."""
+    with deferred_stop(math.inf) as stop, _opened(path) as pipe, copy.open("wb", buffering=0) as file:
+        for block in _blocks(pipe, path, stall_s, stop):
             _write(file, block, path)
+    if stop.error is not None and not copy.stat().st_size:
+        raise stop.error
+    return stop.error
 
 
 @contextmanager
@@ -60,11 +69,13 @@ def _opened(path: str) -> Iterator[int]:
         os.close(pipe)
 
 
-def _blocks(pipe: int, path: str, stall_s: float) -> Iterator[bytes]:
-    """All that can be read until the end."""
-    shown = readable_path(path)
-    while True:
-        if not select.select([pipe], [], [], stall_s)[0]:
+def _blocks(pipe: int, path: str, stall_s: float, stop: Stop) -> Iterator[bytes]:
+    """All that can be read until the end, or until it is stopped."""
+    shown, came = readable_path(path), time.monotonic()
+    while stop.error is None:
+        if not select.select([pipe], [], [], min(POLL_S, stall_s))[0]:
+            if time.monotonic() - came < stall_s:
+                continue
             hint = "Check that something writes to it."
             raise InputError(f"{shown} delivered nothing for {stall_s:g} seconds.", hint, code="stalled")
         try:
@@ -76,6 +87,7 @@ def _blocks(pipe: int, path: str, stall_s: float) -> Iterator[bytes]:
         if not block:
             return
         yield block
+        came = time.monotonic()
 
 
 def _write(file, block: bytes, path: str) -> None:

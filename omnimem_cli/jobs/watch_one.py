@@ -47,10 +47,12 @@ def watch_one(
     digest: str | None = None,
     checkpoint: Checkpoint | None = None,
     before: Watched | None = None,
+    stopped: BaseException | None = None,
 ) -> Watched:
     """One input, watched to its end while the task looks on. ``digest``: of the input's bytes, for the result.
 
     Live input, of no length and without a digest, may be stopped, or break off: then what was watched is all of it.
+    ``stopped``: what ended the input before it was watched.
     With a ``checkpoint`` the watch continues where the last one of the same work was saved, and saves its own, also
     when it is stopped. With ``before``, which excludes a checkpoint, it continues where that ended: the input is the
     same one, which has grown.
@@ -71,7 +73,6 @@ def watch_one(
     form = prepared.plan.format
     ahead = segments_ahead(form, session.segments_per_chunk)
     with Source(prepared.media, form, queue=ahead, **reading) as source:
-        stopped = None
         if digest is None and prepared.media.duration_s is None:
             stopped = run.watch_live(session, source)
         else:

@@ -51,7 +51,13 @@ class Run:
     def __init__(self, folder: Path, model: Path, *arguments: str, pause: float = 0.0, limit: float = 60.0):
         command = [sys.executable, "-c", PACED, str(pause), str(limit), *arguments, "-m", str(model), *SMALL]
         self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+            command,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ,
         )
         self.said = ""
 
@@ -199,6 +205,19 @@ def test_live_input_at_the_time_limit_gives_its_result_and_the_next_input_is_wat
     for result in results:
         (note,) = [note for note in result["warnings"] if note["code"] == "live_stopped"]
         assert "longer than the limit" in note["message"] or "no data" in note["message"]
+
+
+def test_a_pipe_that_is_interrupted_gives_the_result_of_what_came(camera, tiny_folder, tmp_path):
+    run = Run(tmp_path, tiny_folder, "transcribe", "-", "-f", "json")
+    run.process.stdin.buffer.write(camera.data)
+    run.process.stdin.flush()  # a pipe holds less: it is being read
+    time.sleep(0.5)
+    assert len(camera.data) > 1 << 16 and run.process.poll() is None
+    run.process.send_signal(signal.SIGINT)
+    run.wait_for_chunks(1)  # while the pipe is still open
+    assert run.end() == 130, run.said
+    result = json.loads((tmp_path / "stdin.transcript.json").read_text())
+    assert "live_stopped" in {note["code"] for note in result["warnings"]} and result["coverage"]["video_s"] > 15
 
 
 def test_a_second_signal_leaves_live_input_at_once(camera, tiny_folder, tmp_path):
