@@ -6,6 +6,9 @@ DTYPES = ("float32", "bfloat16", "float16", "int8", "int4")
 FORMATS = ("md", "html", "json", "srt", "vtt", "txt", "chapters")
 """Formats of a result file, and their suffixes."""
 
+SHOWN = ("auto", "plain", "json", "none")
+"""Ways to show progress."""
+
 MEMORY = "omnimem"
 """The format, and the suffix, of a memory file."""
 

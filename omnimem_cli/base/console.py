@@ -1,4 +1,4 @@
-"""What omnimem prints for people: messages and progress on stderr, tables on stdout.
+"""What omnimem prints for people: messages and progress on stderr, tables on stdout, and what goes to the log.
 
 Knows terminals; knows nothing of the work. Colour and animation are for terminals only; elsewhere progress is a plain
 line now and then, and a table is tab-separated. Results do not pass here. Parts of rich that few runs need are
@@ -6,20 +6,18 @@ imported when they do.
 """
 
 import sys
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from omnimem_cli.base.errors import explain
+from omnimem_cli.base.errors import OutputError, explain
 from omnimem_cli.base.paths import hide_secrets
-from omnimem_cli.base.settings import Progress, Report
-from omnimem_cli.base.timecode import format_clock
-
-PLAIN_EVERY_S = 60.0  # without a terminal: a line a minute, or
-PLAIN_EVERY_SHARE = 0.25  # when another quarter is done
+from omnimem_cli.base.progress import Bars, Count, JsonRow, PlainRow, Row, SilentRow
+from omnimem_cli.base.settings import Report
 
 
 class MessageConsole:
@@ -28,20 +26,32 @@ class MessageConsole:
     def __init__(self) -> None:
         self.configure()
 
-    def configure(self, *, quiet: bool = False, debug: bool = False, no_color: bool = False) -> None:
-        """Set how much is printed. Errors always are."""
-        self.quiet, self.debug = quiet, debug
+    def configure(
+        self,
+        *,
+        quiet: bool = False,
+        debug: bool = False,
+        no_color: bool = False,
+        progress: str = "auto",
+        log: Path | None = None,
+    ) -> None:
+        """Set how much is printed, and how progress is; errors always are. ``log``: a file that gets every message
+        too, whatever is printed. Raises OutputError where that cannot be written."""
+        self.quiet, self.debug, self.shown, self.log = quiet, debug, progress, log
         self.terminal = Console(stderr=True, no_color=no_color or None, highlight=False)
+        self._bars: Bars | None = None
+        self._count: Count | None = None
+        self._silent = True  # no progress has been said yet
+        if log is not None:
+            self._note(f"omnimem {' '.join(sys.argv[1:])}")
 
     def info(self, text: str, style: str = "") -> None:
         """Print what a user wants to know: a result, a choice made."""
-        if not self.quiet:
-            self._print(Text(text, style))
+        self._print(Text(text, style), always=False)
 
     def warn(self, text: str) -> None:
         """Print a warning: something is degraded, and the work goes on."""
-        if not self.quiet:
-            self._print(Text.assemble(("warning: ", "yellow"), text))
+        self._print(Text.assemble(("warning: ", "yellow"), text), always=False)
 
     def error(self, error: BaseException, about: str = "") -> None:
         """Print one sentence and the next step, and with --debug the traceback. ``about``: the input concerned."""
@@ -61,75 +71,72 @@ class MessageConsole:
             for note in getattr(error, "__notes__", ()):  # of a fault in another process
                 self._print(Text(hide_secrets(note)))
 
-    def _print(self, text: Text) -> None:
-        self.terminal.print(text, soft_wrap=not self.terminal.is_terminal)  # scripts get one line per message
+    def _print(self, text: Text, always: bool = True) -> None:
+        if self.log is not None:
+            self._note(text.plain)
+        if always or not self.quiet:
+            self.terminal.print(text, soft_wrap=not self.terminal.is_terminal)  # scripts get one line per message
+
+    def _note(self, text: str) -> None:
+        """A line of the log, with date and time."""
+        assert self.log is not None, "there is a log to write to"
+        try:
+            with self.log.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {hide_secrets(text)}\n")
+        except OSError as error:
+            failed, self.log = self.log, None
+            raise OutputError(f"--log {failed} cannot be written: {error.strerror}.", "Name another file.") from error
+
+    @contextmanager
+    def batch(self, total: int) -> Iterator[None]:
+        """Within, the progress of several inputs belongs to one run, whose own progress is shown too."""
+        self._count = Count(total) if total > 1 else None
+        try:
+            yield
+        finally:
+            self._count = None
+
+    def one_done(self) -> None:
+        """One input of the run is done."""
+        if self._count is not None:
+            self._count.done += 1
+
+    def row(self, label: str) -> Row:
+        """What is called with the progress of one input; `close` it at its end."""
+        if self.quiet or self.shown == "none":
+            return SilentRow()
+        if self.shown == "json":
+            return JsonRow(label, self._line, self._count)
+        if self.shown == "plain" or not self.terminal.is_terminal or self.terminal.is_dumb_terminal:
+            first, self._silent = self._silent, False
+            return PlainRow(label, self.info, first=first)
+        if self._bars is None:
+            self._bars = Bars(self.terminal)
+        self._bars.count = self._count
+        return self._bars.row(label)
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Report]:
         """Draw the progress of one input; yields what the work calls with its reports."""
-        if self.quiet:
-            yield lambda report: None
-        elif self.terminal.is_terminal and not self.terminal.is_dumb_terminal:
-            with _bar(self.terminal, label) as show:
-                yield show
-        else:
-            yield PlainProgress(label, self.info)
+        row = self.row(label)
+        try:
+            yield row
+        finally:
+            row.close()
 
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """Within, no bars are on the screen: for what is printed to stdout."""
+        if self._bars is not None:
+            self._bars.hide()
+        yield
+        if self._bars is not None:
+            self._bars.show()
 
-@contextmanager
-def _bar(console: Console, label: str) -> Iterator[Report]:
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Display
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[place]}", markup=False),
-    )
-    with Display(*columns, console=console, transient=True) as bar:
-        task, begun = bar.add_task(label, total=None, place=""), time.monotonic()
-
-        def show(report: Progress) -> None:
-            text = f"{label}: {report.stage}" if report.stage else label
-            place = _place(report) + _left(report, time.monotonic() - begun)
-            bar.update(task, description=text, completed=report.done_s, total=report.total_s, place=place)
-
-        yield show
-
-
-class PlainProgress:
-    """Progress as plain lines: when a minute has passed, or another quarter is done after ten seconds at least."""
-
-    def __init__(self, label: str, say: Callable[[str], None], now: Callable[[], float] = time.monotonic):
-        self.label, self.say, self.now = label, say, now
-        self.begun = self.said_at = now()
-        self.said_share = 0.0
-
-    def __call__(self, report: Progress) -> None:
-        """Say a line if one is due."""
-        now, share = self.now(), _share(report)
-        quiet_for = now - self.said_at
-        if quiet_for < 10 or (quiet_for < PLAIN_EVERY_S and share - self.said_share < PLAIN_EVERY_SHARE):
-            return
-        left = _left(report, now - self.begun)
-        self.say(f"{self.label}: {report.stage or 'working'} {_place(report)}{left}")
-        self.said_at, self.said_share = now, share
-
-
-def _share(report: Progress) -> float:
-    return min(1.0, report.done_s / report.total_s) if report.total_s else 0.0
-
-
-def _left(report: Progress, spent_s: float) -> str:
-    """What remains at the pace so far; nothing until a twentieth is done or where the end is unknown."""
-    share = _share(report)
-    return f", {format_clock(spent_s * (1 - share) / share)} left" if 0.05 <= share < 1 else ""
-
-
-def _place(report: Progress) -> str:
-    if not report.total_s:
-        return format_clock(report.done_s) if report.done_s else ""
-    return f"{format_clock(report.done_s)} of {format_clock(report.total_s)}"
+    def _line(self, text: str) -> None:
+        """A line for programs, as it is."""
+        self.terminal.file.write(text + "\n")
+        self.terminal.file.flush()
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], details: Collection[str] = ()) -> None:

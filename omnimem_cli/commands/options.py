@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from omnimem_cli.base import flags
-from omnimem_cli.base.choices import FORMATS
+from omnimem_cli.base.choices import FORMATS, SHOWN
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, INPUT, MESSAGES, OUTPUT, PANELS, Flag, flag, flag_of, from_typed
 from omnimem_cli.base.settings import Settings
@@ -102,6 +102,14 @@ class RunOptions:
     dry_run: bool = flag(False, OUTPUT, "-n --dry-run", "List what would run, and what would be skipped and why.")
     report: Path | None = flag(None, OUTPUT, "--report FILE", "Write a JSON report of the run.")
     quiet: bool = flag(False, MESSAGES, "-q --quiet", "Print errors only.")
+    progress: str = flag(
+        "auto",
+        ADVANCED,
+        "--progress HOW",
+        "auto, plain lines, json (one object per line and change, on stderr) or none.",
+        read=flags.choice(*SHOWN),
+    )
+    log: Path | None = flag(None, ADVANCED, "--log FILE", "Append every message, with date and time, to a file.")
     debug: bool = flag(False, ADVANCED, "--debug", "Show tracebacks.")
     no_color: bool = flag(False, ADVANCED, "--no-color", "No colour (NO_COLOR is honoured too).")
 

@@ -42,7 +42,13 @@ def run_task(
 
     Every outcome is printed as it comes, and the summary however the run ends.
     """
-    console.configure(quiet=options.quiet, debug=options.debug or console.debug, no_color=options.no_color)
+    console.configure(
+        quiet=options.quiet,
+        debug=options.debug or console.debug,
+        no_color=options.no_color,
+        progress=options.progress,
+        log=options.log,
+    )
     from omnimem_cli.base.process import Interrupted, stop_signals
     from omnimem_cli.jobs.outcomes import exit_code
     from omnimem_cli.jobs.work import Work
@@ -55,10 +61,12 @@ def run_task(
             print_data("\t".join((batch.preview(job), shown, _files(job))))
         return
     began, outcomes, stopped = time.monotonic(), [], None
-    with stop_signals(signal.SIGINT, signal.SIGTERM):
+    with stop_signals(signal.SIGINT, signal.SIGTERM), console.batch(len(jobs)):
         try:
             for outcome in _outcomes(batch, jobs, options):
-                _print_outcome(batch, outcome)
+                console.one_done()
+                with console.cleared():
+                    _print_outcome(batch, outcome)
                 outcomes.append(outcome.without_payload())
         except Interrupted as signalled:
             stopped = signalled.exit_code

@@ -15,9 +15,10 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from omnimem_cli.base.console import PlainProgress, console
+from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import MissingError, UsageError, UserError
 from omnimem_cli.base.process import DEFERRED_S, Interrupted, stop_signals
+from omnimem_cli.base.progress import Row
 from omnimem_cli.base.settings import Progress
 from omnimem_cli.jobs.batch import Batch
 from omnimem_cli.jobs.outcomes import Outcome
@@ -34,7 +35,7 @@ class Worker:
     process: Any
     pipe: Connection
     job: Job | None = None
-    progress: PlainProgress | None = None
+    progress: Row | None = None
 
 
 def by_workers(batch: Batch, jobs: Sequence[Job], devices: Sequence[str]) -> Iterator[Outcome]:
@@ -78,7 +79,7 @@ def _start(batch: Batch, device: str, workers: int) -> Worker:
 
 def _give(worker: Worker, number: int, job: Job, total: int) -> None:
     worker.job = job
-    worker.progress = PlainProgress(label(job, number, total), console.info)
+    worker.progress = console.row(label(job, number, total))
     with suppress(BrokenPipeError):  # it has died; _listen finds out
         worker.pipe.send(job)
 
@@ -92,6 +93,7 @@ def _listen(worker: Worker, batch: Batch) -> Iterator[Outcome]:
                 worker.progress(said)
                 continue
             worker.job = None
+            worker.progress.close()
             yield said
             if isinstance(said.error, MissingError | UsageError):
                 raise said.error
@@ -99,6 +101,7 @@ def _listen(worker: Worker, batch: Batch) -> Iterator[Outcome]:
         worker.process.join()
     if worker.process.exitcode is not None and worker.job is not None:
         job, worker.job = worker.job, None
+        worker.progress.close()
         yield batch.failure(job, _death(worker))
 
 
