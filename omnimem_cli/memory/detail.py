@@ -17,7 +17,7 @@ from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.attention_by_time import Moments
 from omnimem_cli.memory.attention_kernels import merge
 from omnimem_cli.memory.fork import Fork
-from omnimem_cli.memory.memory import Memory, deepstack_arguments, lost_tokens, without
+from omnimem_cli.memory.memory import Memory, blank, deepstack_arguments, lost_tokens
 from omnimem_cli.memory.repositioning import Placement
 from omnimem_cli.memory.several_stores import Entries, JoinedStores, RowStores
 from omnimem_cli.memory.store import Store
@@ -129,7 +129,7 @@ class _StretchPass:
         """Output [1, H, n, d] over the memory before the stretch and the stretch."""
         q, k = self._placement.rotate(layer, q, k)
         memory, lost = self._memory.stores[layer], lost_tokens(q, k, v)
-        q, k, v = without(lost, q, k, v)  # one of them would reach every later token, and the question
+        q, k, v = blank(lost, q, k, v)  # one of them would reach every later token, and the question
         before = memory.marked(memory.table.inside(-math.inf, self._start_s))
         out, _ = merge([attend(q, k, v, scaling, causal=True), before.attend(q, scaling)])
         self._keep(layer, k, v, lost)

@@ -336,15 +336,14 @@ class ChunkPass:
     def brought(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> "Brought":
         """The layer's queries, keys and values at their places, with zeros for tokens that are not finite in it.
 
-        One such token would reach every later one. They are rare, but to ask whether there is one costs more than the
-        copies.
+        One such token would reach every later one. They are rare, but to ask whether there is one would cost more.
         """
         q, k = self.placement.rotate(layer, q, k)
         lost = lost_tokens(q, k, v)
         self.lost |= lost
         if self.hidden is not None:
-            (self.hidden,) = without(lost, self.hidden)
-        return Brought(*without(lost, q, k, v), self.table.without(lost))
+            self.hidden = torch.where(lost[:, None], 0.0, self.hidden)
+        return Brought(*blank(lost, q, k, v), self.table.without(lost))
 
     def _admit(self, view: LayerView) -> None:
         kept = self.memory.decided(self.memory.policy.on_layer, view)
@@ -393,9 +392,9 @@ def lost_tokens(*parts: Tensor) -> Tensor:
     return ~sum(part.sum((1, 3), dtype=torch.float32) for part in parts)[0].isfinite()
 
 
-def without(lost: Tensor, *parts: Tensor) -> list[Tensor]:
-    """Tensors [..., n, d] with zeros for the tokens ``lost`` [n]."""
-    return [torch.where(lost[:, None], 0.0, part) for part in parts]
+def blank(lost: Tensor, *parts: Tensor) -> list[Tensor]:
+    """Queries, keys or values [1, ., n, d], overwritten with zeros at the tokens ``lost`` [n]."""
+    return [part.masked_fill_(lost[:, None], 0.0) for part in parts]
 
 
 def _add_merged(store: Store, kept: Kept) -> None:

@@ -106,19 +106,21 @@ class NeighbourCosines:
         m = len(self.index) - len(self.unit)
         if self.in_stream_order:  # without a copy of the chunk's vectors for either side, and without a read
             inside = (self.unit[:-1] * self.unit[1:]).sum(-1)
-            return torch.cat([self._across(carry, slice(m)), inside]) if m else inside
+            near = self.vectors[: m + 1].float()
+            return torch.cat([self._across(slice(m), carry.cosine(near[:-1], near[1:])), inside]) if m else inside
         left, right = self.order[:-1], self.order[1:]
-        cosines = self._across(carry, slice(None)) if m else torch.ones_like(left, dtype=torch.float32)
+        cosines = torch.ones_like(left, dtype=torch.float32)
+        if m:
+            cosines = self._across(slice(None), carry.cosine(self.vectors[left], self.vectors[right]))
         inside = (self.counts & (left >= m) & (right >= m)).nonzero()[:, 0]
         cosines[inside] = (self.unit[left[inside] - m] * self.unit[right[inside] - m]).sum(-1)
         return cosines.masked_fill(~self.counts, 1.0)
 
-    def _across(self, carry: HiddenSketch, pairs: slice) -> Tensor:
+    def _across(self, pairs: slice, by_vectors: Tensor) -> Tensor:
         """Cosine of some pairs, not both of the chunk: exact where both are held and were neighbours before."""
         left, right, m = self.order[:-1][pairs], self.order[1:][pairs], len(self.held)
         before = left.clamp(max=m - 1)
         known = (left < m) & (right < m) & (self.held["neighbour_index"][0][before] == self.index[right])
-        by_vectors = carry.cosine(self.vectors[left], self.vectors[right])
         return torch.where(known, self.held["cosine"][0][before], by_vectors)
 
     def remember(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
