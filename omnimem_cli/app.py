@@ -16,6 +16,7 @@ from omnimem_cli.commands import (
     ask,
     bench,
     calibrate,
+    chat,
     config,
     demo,
     doctor,
@@ -45,6 +46,7 @@ watch.register(app)
 summarize.register(app)
 transcribe.register(app)
 ask.register(app)
+chat.register(app)
 report.register(app)
 search.register(app)
 calibrate.register(app)

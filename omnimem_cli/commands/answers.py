@@ -2,8 +2,12 @@
 
 import sys
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from omnimem_cli.base.console import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _CONTROL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "") | {ord("\n"): "\n", ord("\t"): " "}
 """What a model writes must not move the cursor."""
@@ -16,17 +20,34 @@ def shows_answers() -> bool:
 
 def print_answers(result: dict, questions: Collection[str]) -> None:
     """Those of a result that answer one of the ``questions``: the question in bold, the answer and its times."""
-    from rich.console import Console
     from rich.text import Text
 
-    from omnimem_cli.results.evidence import look_note
-    from omnimem_cli.results.prose import heading, note, said
+    from omnimem_cli.results.prose import heading
 
-    stdout = Console(no_color=console.terminal.no_color, highlight=False)
     for answer in result["answers"]:
-        if answer["question"] not in questions:
-            continue
-        stdout.print(Text(heading(answer).translate(_CONTROL), "bold"))
-        for text in filter(None, (said(answer, timed=True), note(answer), look_note(answer))):
-            stdout.print(Text(text.translate(_CONTROL)))
-        stdout.print()
+        if answer["question"] in questions:
+            _stdout().print(Text(heading(answer).translate(_CONTROL), "bold"))
+            print_answer(answer)
+
+
+def print_answer(answer: dict) -> None:
+    """One answer with its times, and how it ended."""
+    from rich.text import Text
+
+    for text in texts_of(answer):
+        _stdout().print(Text(text.translate(_CONTROL)))
+    _stdout().print()
+
+
+def texts_of(answer: dict) -> list[str]:
+    """The answer with its times, how it ended, and what a second look changed."""
+    from omnimem_cli.results.evidence import look_note
+    from omnimem_cli.results.prose import note, said
+
+    return [text for text in (said(answer, timed=True), note(answer), look_note(answer)) if text]
+
+
+def _stdout() -> "Console":
+    from rich.console import Console
+
+    return Console(no_color=console.terminal.no_color, highlight=False)
