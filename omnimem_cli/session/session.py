@@ -267,8 +267,8 @@ class Session:
     ) -> Fork:
         """What some rows of ``ask`` read."""
         if detail is not None:
-            held, stretches = detail
-            return held.fork(stretches[rows])
+            seen_again, stretches = detail
+            return seen_again.fork(stretches[rows])
         if held is not None:
             return self.memory.fork_copies([question.copied for question in held[rows]])
         return self.memory.fork() if whole is None else self.memory.fork_windows(whole[rows])
