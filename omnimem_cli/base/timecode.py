@@ -1,8 +1,14 @@
-"""Seconds as people and subtitle files write them. Knows nothing else."""
+"""Seconds as people and subtitle files write them, and what time it is. Knows nothing else."""
 
 import re
+from datetime import UTC, datetime
 
 from omnimem_cli.base.errors import UsageError
+
+
+def utc_now() -> str:
+    """``2026-11-29T03:45:00+00:00``."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def format_clock(seconds: float) -> str:

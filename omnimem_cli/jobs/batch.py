@@ -136,7 +136,7 @@ class Batch:
                             from omnimem_cli.jobs.look import give_look
 
                             give_look(watched, job.input.path if job.input.is_memory else None)
-                        result = _named(watched.result(task, self.work.preset), job.input)
+                        result = _completed(watched.result(task, self.work.preset), job.input, self.work.made_with)
                     outcome = self._publish(job, content, result, earlier)
         except (MissingError, UsageError):
             raise
@@ -371,11 +371,11 @@ def _target_of(one: Input, target: Target) -> Target:
     return replace(target, files=files)
 
 
-def _named(result: dict, one: Input) -> dict:
-    """A result, and each that it holds, with the names of its input."""
-    named = result | {"input": result["input"] | _names(one)}
-    inner = {key: _named(each, one) for key, each in result.get("results", {}).items()}
-    return named | {"results": inner} if inner else named
+def _completed(result: dict, one: Input, made_with: dict) -> dict:
+    """A result, and each that it holds, with the names of its input and with what made it."""
+    whole = result | {"input": result["input"] | _names(one), "made_with": made_with}
+    inner = {key: _completed(each, one, made_with) for key, each in result.get("results", {}).items()}
+    return whole | {"results": inner} if inner else whole
 
 
 def _names(one: Input) -> dict:

@@ -3,6 +3,7 @@
 import time
 
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.timecode import utc_now
 from omnimem_cli.results.coverage import media_warnings
 from omnimem_cli.results.result import Result, input_facts
 from omnimem_cli.session.preflight import probed
@@ -30,7 +31,7 @@ class Unwatched:
             model=None,
             memory=None,
             coverage=None,
-            timing=spent | {"video_seconds_per_second": None},
+            timing=spent | {"video_seconds_per_second": None, "ended_at": utc_now()},
             warnings=[*self._warnings, *task.warnings],
             preset=preset,
         ).as_dict()

@@ -14,6 +14,7 @@ import torch
 from omnimem_cli import __version__
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.timecode import utc_now
 from omnimem_cli.jobs.files import write_with
 from omnimem_cli.media.segment import AudioStream, LostStream, Media, VideoStream
 from omnimem_cli.results.result import Result
@@ -75,7 +76,8 @@ class Watched:
         watched_s = self.session.end_s - (self.session.start_s or 0.0) if self.watched_here else 0.0
         parts = {"decode_s": self.decode_s, **vars(self.session.stage_times), "wall_s": wall_s}
         rate = round(watched_s / wall_s, 2) if wall_s and watched_s else None
-        return {name: round(value, 3) for name, value in parts.items()} | {"video_seconds_per_second": rate}
+        rounded = {name: round(value, 3) for name, value in parts.items()}
+        return rounded | {"video_seconds_per_second": rate, "ended_at": utc_now()}
 
     def _result(self, task: Task, part: dict, preset: str | None = None) -> dict:
         notes = [*self.facts["warnings"], *_without_no_sound(task.warnings, self.session.media)]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from omnimem_cli import __version__
 from omnimem_cli.base.choices import KV_BITS, STILLS
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
@@ -72,6 +73,12 @@ class Work:
         if self.settings.plan:
             settings["plan"] = digest_file(self.settings.plan)
         return {"task": self.name, "model": model, "settings": settings, "options": _plain(self.options)}
+
+    @property
+    def made_with(self) -> dict:
+        """What a reader needs to make the same result again, the model and the input aside: for the result."""
+        made = self.identity({})
+        return {"omnimem": __version__, "settings": made["settings"], "options": made["options"]}
 
 
 @dataclass(frozen=True)

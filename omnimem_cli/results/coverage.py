@@ -58,7 +58,7 @@ def coverage_warnings(part: dict) -> list[dict]:
         return [warning("duration_unknown", "The length of the input is unknown, and so is its coverage.")]
     if ratio >= FULL_COVERAGE or (1 - ratio) * (part["duration_s"] or math.inf) < LEAST_LOSS_S:
         return []
-    return [warning("coverage_low", f"Only {ratio:.2%} of a stream of the input entered the model.")]
+    return [warning("coverage_low", f"Only {100 * ratio:.2f} % of a stream of the input entered the model.")]
 
 
 def media_warnings(media: "Media") -> list[dict]:

@@ -38,6 +38,9 @@ def fact_rows(result: dict) -> list[tuple[str, str]]:
     rows.append(("Model", f"{model['name']} ({model['dtype']}, {model['device']})"))
     rows += [("Memory", _memory(memory)), ("Seen", _counts(memory["seen"])), ("Kept", _kept(memory))]
     rows.append(("Time", _timing(timing)))
+    if made := result.get("made_with"):
+        day = timing.get("ended_at", "").partition("T")[0]
+        rows.append(("Made with", f"omnimem {made['omnimem']}" + (f", {day}" if day else "")))
     return rows
 
 
@@ -92,5 +95,5 @@ def _timing(timing: dict) -> str:
 
 
 def percent(ratio: float) -> str:
-    """Rounded down: only what is whole reads 100.0%."""
-    return f"{math.floor(ratio * 1000 + 1e-9) / 10}%"
+    """Rounded down: only what is whole reads 100.0 %."""
+    return f"{math.floor(ratio * 1000 + 1e-9) / 10} %"

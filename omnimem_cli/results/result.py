@@ -80,7 +80,7 @@ def dropped_warnings(dropped: int, entered: int) -> list[dict]:
     if not dropped:
         return []
     share = dropped / (dropped + entered)
-    text = f"{dropped} of {dropped + entered} tokens ({share:.2%}) were not finite numbers and were left out."
+    text = f"{dropped} of {dropped + entered} tokens ({100 * share:.2f} %) were not finite numbers and were left out."
     return [warning("not_finite", text)]
 
 

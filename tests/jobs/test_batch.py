@@ -13,6 +13,7 @@ import torch
 from fake_run import FakeRun, lines, media, omnimem
 from scripted import result
 
+import omnimem_cli
 from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError, OutputError, UserError
 from omnimem_cli.jobs.outcomes import Outcome, exit_code
 
@@ -396,3 +397,12 @@ def test_the_exit_code_is_that_of_the_worst_failure(failed: list[int], done: int
 def test_every_user_error_has_an_exit_code_of_the_table():
     kinds = {kind.exit_code for kind in UserError.__subclasses__()}
     assert kinds == {2, 4, 5, 6, 8}
+
+
+def test_a_result_says_what_made_it(fake: FakeRun):
+    media("a.mp4")
+    assert omnimem("summarize", "a.mp4", "-f", "json,md", "--budget", "2k", "--fps", "3", "--style", "detailed") == 0
+    made = json.loads(Path("a.summary.json").read_text())["made_with"]
+    assert made["omnimem"] == omnimem_cli.__version__ and made["options"]["style"] == "detailed"
+    assert made["settings"]["fps"] == 3.0 and made["settings"]["budget"]["entries"] == 2048
+    assert f"omnimem {omnimem_cli.__version__}" in Path("a.summary.md").read_text()

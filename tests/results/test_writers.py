@@ -95,7 +95,7 @@ def test_markdown_shows_summary_chapters_and_facts():
     assert text.startswith("# lecture.mp4\n\nA talk.\n")
     assert "## 0:00–3:00 Trains\n\nAbout trains.\n" in text
     assert "## 3:00–1:02:03 Untitled" in text
-    assert "| Watched | 99.1% (picture 1:01, sound 1:01) |" in text
+    assert "| Watched | 99.1 % (picture 1:01, sound 1:01) |" in text
     assert "budget 512 entries, 3.0 MiB at the end, 6.0 MiB at most" in text
     assert "400 visual, 112 audio, 12 text entries (mean over 6 layers)" in text
 
