@@ -159,7 +159,7 @@ def interrupted_workers(tmp_path: Path, text: str, stream: bool) -> list[Outcome
     outcomes = []
     with pytest.raises(Interrupted), stop_signals(signal.SIGINT):
         for outcome in by_workers(batch, jobs, ["cpu", "cpu"]):
-            outcomes.append(outcome)  # noqa: PERF402  # those before the interrupt count
+            outcomes.append(outcome)  # those before the interrupt count
     return outcomes
 
 
