@@ -38,7 +38,13 @@ def parse_budget(text: str, flag: str = "--budget") -> Budget:
     scale = {"": 1, "K": 1024}.get(unit)
     if match is None or scale is None or (entries := int(amount * scale)) < 1:
         raise UsageError(f"{flag} {text!r} is not a budget.", _FORMS)
-    if entries < LEAST_TYPED:
-        message = f"{flag} {text} would be {entries} entries per layer, too few to hold a moment."
-        raise UsageError(message, f"{cleaned}k is {1024 * entries:,} entries, {cleaned}GiB are bytes.")
     return Budget(entries=entries)
+
+
+def typed_budget(text: str, flag: str) -> Budget:
+    """As ``parse_budget``, of what a person typed. Raises UsageError also for a few entries."""
+    budget = parse_budget(text, flag)
+    if budget.entries is not None and budget.entries < LEAST_TYPED:
+        message = f"{flag} {text} would be {budget.entries} entries per layer, too few to hold a moment."
+        raise UsageError(message, f"{budget}k is {1024 * budget.entries:,} entries, {budget}GiB are bytes.")
+    return budget

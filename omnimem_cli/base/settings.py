@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omnimem_cli.base import flags
-from omnimem_cli.base.budget import Budget, parse_budget
+from omnimem_cli.base.budget import Budget, typed_budget
 from omnimem_cli.base.choices import DTYPES, KV_BITS, MROPE, POSITIONS, STILLS, SUBTITLES
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, choice, flag, not_negative, positive
@@ -113,7 +113,7 @@ class Settings:
         MODEL,
         "--budget SIZE",
         "Bound of the KV memory: entries per layer (8k), bytes (2GiB), or auto: the largest that fits.",
-        read=parse_budget,
+        read=typed_budget,
         text=True,
         shown="the model's, 8k for most",
     )

@@ -189,14 +189,15 @@ def takes(*, config: bool = False, **groups: Group) -> Callable[[Callable[..., N
 
 
 def highest(context: typer.Context, values: dict[str, Any], typed: bool = False) -> dict[str, Any]:
-    """Of options that say one thing, those of the highest place that says it; the others are None.
+    """Of options that say one thing, those of the highest place that says it; those of lower places become None.
 
-    Places are the command line, the environment and files. ``typed``: the command line says it without an option too.
+    Places are the command line, the environment and files; defaults stay. ``typed``: the command line says it without
+    an option too.
     """
     sources = {name: context.get_parameter_source(name) for name, value in values.items() if value}
     ranks = {name: PLACES.index(source.name) for name, source in sources.items() if source and source.name in PLACES}
     best = 0 if typed else min(ranks.values(), default=0)
-    return {name: value if ranks.get(name) == best else None for name, value in values.items()}
+    return {name: value if ranks.get(name, best) == best else None for name, value in values.items()}
 
 
 def _panel(parameter: inspect.Parameter) -> int:

@@ -134,7 +134,7 @@ def test_config_show_names_the_origin_of_each_value(
 
 def test_config_show_says_which_commands_read_files(fake: FakeRun, capsys):
     assert omnimem("config", "show", "bench") == 2
-    assert "watch, summarize, transcribe, ask, doctor" in capsys.readouterr().err
+    assert "watch, summarize, transcribe, ask, chat, doctor" in capsys.readouterr().err
     Path("omnimem.yaml").write_text("budgett: 2k\n")
     assert omnimem("config", "show", "ask") == 2
     assert "Did you mean budget?" in capsys.readouterr().err

@@ -231,7 +231,7 @@ def test_nano_comes_with_a_plan_that_is_named_like_it():
     plan = read_plan(named_plan("nano"), nano)
     assert min(min(pair) for pair in plan.budgets) >= 1
     assert plan.evidence == rule_of(nano)
-    with pytest.raises(UsageError, match="is not a plan"):
+    with pytest.raises(UsageError, match="does not exist"):
         named_plan("qwen2.5-omni-7b")
 
 

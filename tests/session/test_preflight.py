@@ -150,7 +150,7 @@ def test_doctor_says_what_the_run_says(on_a_small_machine, capsys):
             assert on_a_small_machine(left, command, "clip.mp4", "--budget", "8k")[0] == code
             shown = capsys.readouterr()
             said.append(shown.out + shown.err)
-    refused = said[0].split("clip.mp4: ")[1].splitlines()[0]
+    refused = said[0].split("error: clip.mp4: ")[1].splitlines()[0]
     assert refused in said[2] and "it fits" in said[3]
 
 
