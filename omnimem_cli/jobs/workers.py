@@ -129,7 +129,8 @@ def _work(pipe: Connection, work: Work, identity: dict, parent: int, threads: in
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     console.configure(quiet=quiet, debug=debug)
     batch = Batch(work, _progress_to(pipe, parent), identity)
-    with suppress(EOFError, BrokenPipeError, Interrupted), stop_signals(signal.SIGTERM):
+    heard = (MissingError, UsageError)  # the parent has them as the error of an outcome, and ends the run
+    with suppress(EOFError, BrokenPipeError, Interrupted, *heard), stop_signals(signal.SIGTERM):
         while True:
             job = pipe.recv()
             for outcome in batch.outcomes([job]):

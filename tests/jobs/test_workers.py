@@ -13,6 +13,7 @@ from fake_worker import text_batch
 
 from omnimem_cli.base.errors import MissingError
 from omnimem_cli.base.process import Interrupted, stop_signals
+from omnimem_cli.jobs import workers
 from omnimem_cli.jobs.inputs import find_inputs
 from omnimem_cli.jobs.outcomes import Outcome, exit_code
 from omnimem_cli.jobs.workers import by_workers
@@ -70,6 +71,19 @@ def test_what_a_worker_misses_on_the_machine_ends_the_run(shared):
     with pytest.raises(MissingError):
         shared(["gone", "a", "b", "c", "d", "e"], outcomes)
     assert [o.status for o in outcomes].count("failed") == 1 and len(outcomes) < 6
+
+
+def test_a_worker_that_ends_the_run_says_so_once(tmp_path, capfd):
+    (tmp_path / "a.mp4").write_text("gone")
+    batch = text_batch()
+    (job,) = batch.assign_targets(find_inputs([str(tmp_path / "a.mp4")]))
+    worker = workers._start(batch, "cpu", 1)
+    worker.pipe.send(job)
+    while not isinstance(said := worker.pipe.recv(), Outcome):
+        pass
+    worker.process.join(60)
+    assert isinstance(said.error, MissingError) and worker.process.exitcode == 0
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_interrupt_stops_every_worker_and_records_what_it_held(shared, tmp_path):
