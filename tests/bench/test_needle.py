@@ -7,7 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from omnimem_cli.app import app
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
@@ -180,3 +182,12 @@ def test_the_plot_has_one_line_per_policy_and_is_well_formed():
     left, right = (float(point.split(",")[0]) for point in lines[0].get("points").split())
     assert left < right, "the smaller budget stands to the left"
     assert min(float(t.get("y")) for t in root.findall(f"{name}text")) > 0
+
+
+def test_json_for_scripts_leaves_no_plot_behind(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("omnimem_cli.bench.needle.bench_needle", lambda *arguments: {"rows": [], "seed": 0})
+    monkeypatch.setattr("omnimem_cli.commands.bench.needle.load_model", lambda settings: None)
+    for more, left in ((["-f", "json"], []), (["-f", "json", "--plot", "mine.svg"], ["mine.svg"])):
+        assert CliRunner().invoke(app, ["bench", "needle", "-q", *more]).exit_code == 0
+        assert [path.name for path in tmp_path.iterdir()] == left

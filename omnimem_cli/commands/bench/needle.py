@@ -19,7 +19,7 @@ from omnimem_cli.commands.bench.shared import (
     policy_names,
     shares,
 )
-from omnimem_cli.commands.options import Group, examples, option, takes
+from omnimem_cli.commands.options import Group, as_json, examples, option, takes
 
 EXAMPLES = (
     "omnimem bench needle",
@@ -44,7 +44,12 @@ def needle(
         bool,
         option(ADVANCED, "--focus-questions", "Watch once per question, about it: no figure to set beside others."),
     ] = False,
-    plot: Annotated[str, option(OUTPUT, "--plot FILE", "Where the plot goes; '' for none.")] = "needle.svg",
+    plot: Annotated[
+        str | None,
+        option(
+            OUTPUT, "--plot FILE", "Where the plot goes; '' for none.", show_default="needle.svg; none with -f json"
+        ),
+    ] = None,
     seed: Seed = EVALUATION_SEED,
     *,
     settings: Settings,
@@ -55,6 +60,8 @@ def needle(
     from omnimem_cli.bench.plot import needle_svg
     from omnimem_cli.bench.tables import needle_table
 
+    if plot is None:
+        plot = "" if as_json(options.format) else "needle.svg"
     _check_plot(plot)
     wanted = Needle(policy_names(policies, LOOK), shares(budgets), videos, seed, events, seconds, mp4, focus_questions)
     adapter = load_model(settings)
