@@ -85,11 +85,8 @@ def unreadable_input(shown: str, error: OSError) -> UserError:
     if isinstance(error, FileNotFoundError):
         return _missing(shown)
     if isinstance(error, IsADirectoryError):
-        return InputError(
-            f"{shown} is a directory.",
-            "Name a file in it; ask, summarize, transcribe and watch take folders with -r.",
-            code="directory",
-        )
+        hint = "Name a file in it; ask, summarize, transcribe and watch take folders with -r."
+        return InputError(f"{shown} is a directory.", hint, code="directory")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         message = f"{shown} cannot be opened: too many files are open."
         return MissingError(message, "Raise the limit of open files, with: ulimit -n 4096", code="open_files")

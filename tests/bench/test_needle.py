@@ -186,7 +186,8 @@ def test_the_plot_has_one_line_per_policy_and_is_well_formed():
 
 def test_json_for_scripts_leaves_no_plot_behind(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("omnimem_cli.bench.needle.bench_needle", lambda *arguments: {"rows": [], "seed": 0})
+    monkeypatch.setattr("omnimem_cli.bench.needle.bench_needle", lambda *arguments: {"rows": []})
+    monkeypatch.setattr("omnimem_cli.bench.plot.needle_svg", lambda rows, title: "<svg/>")
     monkeypatch.setattr("omnimem_cli.commands.bench.needle.load_model", lambda settings: None)
     for more, left in ((["-f", "json"], []), (["-f", "json", "--plot", "mine.svg"], ["mine.svg"])):
         assert CliRunner().invoke(app, ["bench", "needle", "-q", *more]).exit_code == 0
