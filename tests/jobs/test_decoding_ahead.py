@@ -73,7 +73,8 @@ def test_equal_halves_of_decoding_and_model_work_take_at_most_65_in_100_of_their
         chunks = [len(segments) for _, segments in session.watch(source)]
     wall_s, model_s = time.monotonic() - began, session.stage_times.prefill_s
     assert chunks == [SEGMENTS] * CHUNKS
-    assert source.busy_s >= EACH_S * SEGMENTS * CHUNKS and abs(source.busy_s - model_s) < 0.5 * model_s  # sleeps last longer on a busy machine
+    assert source.busy_s >= EACH_S * SEGMENTS * CHUNKS
+    assert abs(source.busy_s - model_s) < 0.5 * model_s  # sleeps last longer on a busy machine
     assert wall_s <= 0.65 * (source.busy_s + model_s)
     assert source.decode_s < 0.5 * source.busy_s  # what was waited for is less than what was done
 
