@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from omnimem_cli.base.settings import Progress
@@ -70,8 +70,8 @@ class Count:
 
     total: int
     done: int = 0
-    began: float = 0.0
     now: Callable[[], float] = time.monotonic
+    began: float = field(init=False)
 
     def __post_init__(self):
         self.began = self.now()
@@ -80,8 +80,7 @@ class Count:
         text = f"{self.done} of {self.total} done"
         if not 0 < self.done < self.total:
             return text
-        left_s = (self.now() - self.began) / self.done * (self.total - self.done)
-        return f"{text}, {format_clock(left_s)} left"
+        return text + left((self.now() - self.began) / self.done * (self.total - self.done))
 
 
 def place(report: Progress) -> str:
@@ -89,6 +88,11 @@ def place(report: Progress) -> str:
     if not report.total_s:
         return format_clock(report.done_s) if report.done_s else ""
     return f"{format_clock(report.done_s)} of {format_clock(report.total_s)}"
+
+
+def left(seconds: float | None) -> str:
+    """``, 0:52 left``; empty where that is not known."""
+    return "" if seconds is None else f", {format_clock(seconds)} left"
 
 
 def shortened(name: str, width: int) -> str:
@@ -115,9 +119,7 @@ class PlainRow:
         soon = quiet_for < 10 or (quiet_for < PLAIN_EVERY_S and share - self.said_share < PLAIN_EVERY_SHARE)
         if soon and not self.first:
             return
-        left_s = self.pace.left_s(report)
-        left = "" if left_s is None else f", {format_clock(left_s)} left"
-        self.say(f"{self.name}: {report.stage or 'opening'} {place(report)}".rstrip() + left)
+        self.say(f"{self.name}: {report.stage or 'opening'} {place(report)}".rstrip() + left(self.pace.left_s(report)))
         self.said_at, self.said_share, self.first = self.now(), share, False
 
     def close(self) -> None:
@@ -163,7 +165,7 @@ class JsonRow:
 class Bars:
     """All rows on a terminal, one line each, with a line for the run where it has several inputs.
 
-    ``hidden`` while anything else is printed to stdout.
+    ``hide`` it while anything is printed to stdout, then ``show`` it again.
     """
 
     def __init__(self, console: "Console"):
@@ -240,8 +242,7 @@ class BarRow:
         report = self.report
         if not report.total_s or report.done_s >= report.total_s:
             return format_clock(self.pace.now() - self.pace.since)
-        left_s = self.pace.left_s(report)
-        return place(report) + ("" if left_s is None else f", {format_clock(left_s)} left")
+        return place(report) + left(self.pace.left_s(report))
 
 
 def _bar(report: Progress, width: int) -> Sequence[tuple[str, str]]:

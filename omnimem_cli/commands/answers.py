@@ -34,9 +34,10 @@ def print_answer(answer: dict) -> None:
     """One answer with its times, and how it ended."""
     from rich.text import Text
 
+    stdout = _stdout()
     for text in texts_of(answer):
-        _stdout().print(Text(text.translate(_CONTROL)))
-    _stdout().print()
+        stdout.print(Text(text.translate(_CONTROL)))
+    stdout.print()
 
 
 def texts_of(answer: dict) -> list[str]:

@@ -3,7 +3,6 @@
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,22 +74,21 @@ def _answer(watched: "Watched", question: str) -> None:
 
 def _watched(named: str, settings: Settings) -> "Watched":
     """The memory of a file, or of a video that is watched now. Raises UserError."""
+    from omnimem_cli.commands.run_task import memory_headers, with_model
+    from omnimem_cli.jobs.batch import check_input
     from omnimem_cli.jobs.inputs import named_input
     from omnimem_cli.jobs.look import give_look
     from omnimem_cli.jobs.model import LazyModel
     from omnimem_cli.jobs.page_urls import opened
-    from omnimem_cli.jobs.recall import model_of, readable_facts, recall
+    from omnimem_cli.jobs.recall import recall
     from omnimem_cli.jobs.watch_one import watch_one
-    from omnimem_cli.media.probe import check_file
     from omnimem_cli.tasks.several import Several
 
     one = named_input(named, settings.offline)
     if one.pipe:
         raise UsageError("A chat reads questions, and cannot read a pipe as well.", "Save the video to a file.")
-    if not one.stream:
-        check_file(one.path)
-    if one.is_memory and settings.model == "auto" and (headers := readable_facts([one.path])):
-        settings = replace(settings, model=model_of(headers))
+    check_input(one)
+    settings = with_model(settings, memory_headers([one]))
     model = LazyModel(settings)
     model.check_name()
     with console.progress(readable_path(one.relative.name)) as report:

@@ -12,7 +12,7 @@ from omnimem_cli.base.console import console, table
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED
 from omnimem_cli.commands.config_files import config_files, load_defaults, over
-from omnimem_cli.commands.options import Format, as_json, examples, known_options, option
+from omnimem_cli.commands.options import Format, as_json, commands_of, examples, known_options, option
 
 app = typer.Typer(help="Defaults from files and variables: show them with their origin.", no_args_is_help=True)
 
@@ -21,9 +21,7 @@ EXAMPLES = ("omnimem config show summarize", "omnimem config show ask -f json")
 
 def _configured(context: typer.Context) -> dict[str, Any]:
     """The commands that config files can set options of, by name."""
-    group = context.find_root().command
-    found = {name: group.get_command(context, name) for name in group.list_commands(context)}  # type: ignore[attr-defined]
-    return {name: one for name, one in found.items() if any(p.name == "config" for p in one.params)}
+    return {name: one for name, one in commands_of(context).items() if any(p.name == "config" for p in one.params)}
 
 
 def _names(context: typer.Context, incomplete: str) -> list[str]:

@@ -227,15 +227,17 @@ def _read_config(context: typer.Context, file: Path | None) -> Path | None:
     return file
 
 
-def known_options(context: typer.Context) -> dict[str, list[str]]:
-    """The option names of every command of the app."""
+def commands_of(context: typer.Context) -> dict[str, TyperCommand]:
+    """The commands of the app, groups among them, by name."""
     group = context.find_root().command
     assert isinstance(group, TyperGroup), "options are read by a command of the app"
-    return {name: _option_names(group.get_command(context, name)) for name in group.list_commands(context)}
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return {name: command for name, command in found.items() if command}
 
 
-def _option_names(command: TyperCommand | None) -> list[str]:
-    return [p.name for p in command.params if p.name] if command else []
+def known_options(context: typer.Context) -> dict[str, list[str]]:
+    """The option names of every command of the app."""
+    return {name: [p.name for p in command.params if p.name] for name, command in commands_of(context).items()}
 
 
 def _parser_option(

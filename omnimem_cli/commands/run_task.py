@@ -118,8 +118,8 @@ def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[
     if work.settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
     inputs = _find(typed, options, work)
-    headers = _memory_headers(inputs)
-    batch = Batch(replace(work, settings=_with_model(work.settings, headers)))
+    headers = memory_headers(inputs)
+    batch = Batch(replace(work, settings=with_model(work.settings, headers)))
     batch.model.check_name()
     if not options.dry_run:
         _offer_download(batch.model, options)
@@ -181,7 +181,7 @@ def _videos(found: "list[Input]", typed: list[str]) -> "list[Input]":
     return [one for one in found if not one.is_memory]
 
 
-def _memory_headers(inputs: "Sequence[Input]") -> dict[str, dict]:
+def memory_headers(inputs: "Sequence[Input]") -> dict[str, dict]:
     """The headers of the memories among the inputs that can be read, by path."""
     memories = [one.path for one in inputs if one.is_memory]
     if not memories:
@@ -191,7 +191,7 @@ def _memory_headers(inputs: "Sequence[Input]") -> dict[str, dict]:
     return readable_facts(memories)
 
 
-def _with_model(settings: Settings, headers: dict[str, dict]) -> Settings:
+def with_model(settings: Settings, headers: dict[str, dict]) -> Settings:
     """With the model that made the memories, where none was named. Raises UsageError."""
     if settings.model != "auto" or not headers:
         return settings

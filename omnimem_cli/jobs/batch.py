@@ -94,7 +94,7 @@ class Batch:
     def preview(self, job: Job) -> str:
         """What `do_one` would do, in a few words; changes nothing."""
         try:
-            _check(job.input)
+            check_input(job.input)
             if job.target is None:
                 return "would run"
             record, edited = self._matching_record(job, job.target)
@@ -224,7 +224,7 @@ class Batch:
     @contextmanager
     def _claim(self, job: Job) -> Iterator[Outcome | None]:
         """Hold the job's lock; yields its outcome where there is nothing to watch, else None."""
-        _check(job.input)
+        check_input(job.input)
         target = job.target
         if target is None:
             self._check_memory(job)
@@ -398,7 +398,7 @@ def _done_before(edited: Sequence[Path]) -> str:
     return f"done before; {names} {verb} edited and left alone (--force replaces)"
 
 
-def _check(one: Input) -> None:
+def check_input(one: Input) -> None:
     """Raise InputError for a file that is missing, empty or not readable, and for a device."""
     if one.saved:
         check_file(one.saved)

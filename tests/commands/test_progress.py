@@ -22,16 +22,19 @@ class Clock:
         return self.s
 
 
+def paced(pace: Pace, clock: Clock, done: range) -> None:
+    """One report of a long watch per second."""
+    for done_s in done:
+        pace.note(Progress("watching", done_s, 6000.0))
+        clock.s += 1
+
+
 def test_what_is_left_follows_the_pace_of_the_last_minute():
     clock = Clock()
     pace = Pace(clock)
-    for done_s in range(0, 3000, 10):  # ten times as fast as the video, then twice as fast
-        pace.note(Progress("watching", done_s, 6000.0))
-        clock.s += 1
+    paced(pace, clock, range(0, 3000, 10))  # ten times as fast as the video, then twice as fast
     assert pace.left_s(Progress("watching", 2990.0, 6000.0)) == pytest.approx(301, rel=0.01)
-    for done_s in range(2990, 3190, 2):
-        pace.note(Progress("watching", done_s, 6000.0))
-        clock.s += 1
+    paced(pace, clock, range(2990, 3190, 2))
     assert pace.left_s(Progress("watching", 3188.0, 6000.0)) == pytest.approx(1406, rel=0.01)
 
 
