@@ -16,8 +16,9 @@ from torch import Tensor
 from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.attention_by_time import Moments
 from omnimem_cli.memory.attention_kernels import merge
+from omnimem_cli.memory.chunk_pass import blank, deepstack_arguments, lost_tokens
 from omnimem_cli.memory.fork import Fork
-from omnimem_cli.memory.memory import Memory, blank, deepstack_arguments, lost_tokens
+from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.repositioning import Placement
 from omnimem_cli.memory.several_stores import Entries, JoinedStores, RowStores
 from omnimem_cli.memory.store import Store

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from omnimem_cli.memory.attention import attend, attend_masked
 from omnimem_cli.memory.attention_kernels import merge
 from omnimem_cli.memory.budget import LayerBudget
+from omnimem_cli.memory.chunk_pass import ChunkPass
 from omnimem_cli.memory.fork import left_padded, visible_tokens
 from omnimem_cli.memory.importance import reduced_attention
-from omnimem_cli.memory.memory import ChunkPass, Memory
+from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies.policy import Policy
 from omnimem_cli.memory.proxy_query import Prompts, following
 from omnimem_cli.memory.repositioning import TextPlacement

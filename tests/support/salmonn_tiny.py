@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 from omnimem_cli.media.segment import AudioStream, Media, VideoStream
-from omnimem_cli.memory.memory import deepstack_arguments
+from omnimem_cli.memory.chunk_pass import deepstack_arguments
 from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.loader import load
 from omnimem_cli.models.salmonn.adapter import SalmonnAdapter

@@ -8,7 +8,8 @@ from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.memory.budget import even_budgets
-from omnimem_cli.memory.memory import Memory, deepstack_arguments
+from omnimem_cli.memory.chunk_pass import deepstack_arguments
+from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.tokens import AUDIO, QUESTION, VISUAL, concat
 from omnimem_cli.models.adapter import WatchOptions
