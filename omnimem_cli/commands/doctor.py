@@ -9,6 +9,7 @@ from omnimem_cli.base.console import console
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.commands.options import Format, Group, as_json, examples, takes
 
+SCHEMA = "omnimem/doctor/1"
 EXAMPLES = ("omnimem doctor", "omnimem doctor lecture.mp4 -m qwen2.5-omni-3b --budget 2GiB")
 
 WATCHING = (
@@ -40,21 +41,21 @@ def doctor(
 ) -> None:
     """Say what is installed, what fits and what the budget will be; exit 4, 5 or 6 as a run would."""
     json_wanted = as_json(format)
-    from omnimem_cli.jobs.doctor import diagnose
-    from omnimem_cli.jobs.outcomes import first_of
+    from omnimem_cli.jobs.doctor import diagnose, exit_code_of
 
     findings = diagnose(source, settings)
+    code = exit_code_of(findings)
     if json_wanted:
-        typer.echo(json.dumps([vars(finding) for finding in findings], indent=2, ensure_ascii=False))
+        whole = {"schema": SCHEMA, "exit_code": code, "findings": [finding.as_dict() for finding in findings]}
+        typer.echo(json.dumps(whole, indent=2, ensure_ascii=False))
     else:
         width = max(len(finding.about) for finding in findings)
         for finding in findings:
             typer.echo(f"{finding.about:<{width}}  {finding.text}")
-    missing = [finding for finding in findings if finding.hint]
-    for finding in missing:
-        console.warn(f"{finding.about}: {finding.hint}")
-    codes = {finding.exit_code for finding in missing}
-    raise typer.Exit(first_of(codes) or max(codes, default=0))
+    for finding in findings:
+        if finding.hint:
+            console.warn(f"{finding.about}: {finding.hint}")
+    raise typer.Exit(code)
 
 
 def register(app: typer.Typer) -> None:

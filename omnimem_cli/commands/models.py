@@ -85,7 +85,7 @@ def pull(name: Name, offline: Offline = False) -> None:
     if known.hub_id is None:
         raise UsageError(f"{known.name} is built in.", "There is nothing to download; try `omnimem demo`.")
     if not hub.is_offline(offline):
-        size = f", {known.download_gb:g} GB" if known.download_gb else ""
+        size = f", {known.download}" if known.download_gb else ""
         console.info(f"Downloading {known.hub_id}{size}")
     typer.echo(download.pull(known, offline))
 

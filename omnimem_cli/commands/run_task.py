@@ -144,7 +144,7 @@ def _offer_download(model: "LazyModel", options: RunOptions) -> None:
         return
     from omnimem_cli.models import download
 
-    size = f"{row.name} is not installed: {row.hub_id}, {row.download_gb:g} GB, licence {row.licence}."
+    size = f"{row.name} is not installed: {row.hub_id}, {row.download}, licence {row.licence}."
     if not options.yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return  # loading says what to do

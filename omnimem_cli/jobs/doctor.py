@@ -5,12 +5,13 @@ with its next step, not an exception.
 """
 
 import platform
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 
 import torch
 
+from omnimem_cli import __version__
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError, InputError, MissingError, OutputError
 from omnimem_cli.base.settings import Settings
@@ -18,6 +19,7 @@ from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs.inputs import named_input
 from omnimem_cli.jobs.model import LazyModel
+from omnimem_cli.jobs.outcomes import first_of
 from omnimem_cli.jobs.page_urls import opened
 from omnimem_cli.jobs.pipes import saved
 from omnimem_cli.media.ffmpeg import ffmpeg_path, ffmpeg_version
@@ -37,13 +39,25 @@ from omnimem_cli.session.sizing import WatchConfig
 class Finding:
     """One line of the report. ``hint`` is the next step where something needed is missing, else empty.
 
-    ``exit_code``: of a run that would fail for it.
+    ``exit_code``: of a run that would fail for it. ``facts``: what the line says, for scripts: a number has its unit
+    in its name.
     """
 
     about: str
     text: str
     hint: str = ""
     exit_code: int = 5
+    facts: dict = field(default_factory=dict)
+
+    def as_dict(self) -> dict:
+        """For scripts."""
+        return {"about": self.about, "ok": not self.hint, "text": self.text, "hint": self.hint, **self.facts}
+
+
+def exit_code_of(findings: Sequence[Finding]) -> int:
+    """The exit code of a run on this machine; 0 where nothing is missing."""
+    codes = {finding.exit_code for finding in findings if finding.hint}
+    return first_of(codes) or max(codes, default=0)
 
 
 @dataclass(frozen=True)
@@ -72,38 +86,42 @@ def diagnose(source: str | None, settings: Settings) -> list[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding(
-        "omnimem", metadata.version("omnimem-cli") if _has("omnimem-cli") else "not installed (run from source)"
-    )
-    yield Finding("python", platform.python_version())
+    yield Finding("omnimem", __version__, facts={"version": __version__})
+    python = platform.python_version()
+    yield Finding("python", python, facts={"version": python})
     for name in ("torch", "transformers"):
-        hint = "" if _has(name) else f"pip install {name}"
-        yield Finding(name, metadata.version(name) if not hint else "missing", hint)
+        version = _version(name)
+        yield Finding(name, version or "missing", "" if version else f"pip install {name}", facts={"version": version})
 
 
-def _has(distribution: str) -> bool:
+def _version(distribution: str) -> str | None:
+    """The installed version; None where there is none."""
     try:
-        return bool(metadata.version(distribution))
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return False
+        return None
 
 
 def _ffmpeg() -> Finding:
     try:
-        return Finding("ffmpeg", f"{ffmpeg_version()} ({ffmpeg_path()})")
+        version, path = ffmpeg_version(), ffmpeg_path()
+        return Finding("ffmpeg", f"{version} ({path})", facts={"version": str(version), "path": str(path)})
     except MissingError as error:
         return Finding("ffmpeg", "missing", error.hint)
 
 
 def _devices(device: str) -> Iterator[Finding]:
-    cpu = torch.device("cpu")
-    yield Finding("cpu", f"{format_bytes(total_memory(cpu))} memory, {torch.get_num_threads()} threads")
+    memory, threads = total_memory(torch.device("cpu")), torch.get_num_threads()
+    text = f"{format_bytes(memory)} memory, {threads} thread{'s' * (threads > 1)}"
+    yield Finding("cpu", text, facts={"memory_bytes": memory, "threads": threads})
     for index in range(torch.cuda.device_count()):
         each = torch.device("cuda", index)
-        name = torch.cuda.get_device_properties(each).name
-        yield Finding(str(each), f"{name}, {format_bytes(total_memory(each))} memory")
+        name, memory = torch.cuda.get_device_properties(each).name, total_memory(each)
+        facts = {"name": name, "memory_bytes": memory}
+        yield Finding(str(each), f"{name}, {format_bytes(memory)} memory", facts=facts)
     try:
-        yield Finding("device", str(find_device(device)))
+        found = str(find_device(device))
+        yield Finding("device", found, facts={"name": found})
     except MissingError as error:
         yield Finding("device", error.message, error.hint)
 
@@ -115,7 +133,8 @@ def _model(settings: Settings) -> tuple[Named | None, Finding]:
     except MissingError as error:
         row = _to_download(settings)
         return row and Named(row, None), Finding("model", error.message, error.hint)
-    return Named(found.row, found), Finding("model", f"{found.row.name} ({found.folder})")
+    facts = {"name": found.row.name, "folder": str(found.folder)}
+    return Named(found.row, found), Finding("model", f"{found.row.name} ({found.folder})", facts=facts)
 
 
 def _to_download(settings: Settings) -> Row | None:
@@ -133,23 +152,33 @@ def _fitting(settings: Settings) -> Iterator[Finding]:
         where = find_device(settings.device)
     except MissingError:
         return
-    fits = ", ".join(row.name for row in fitting(where, settings.dtype)) or "none"
-    yield Finding("fits", f"{fits} (as {dtype_name(settings.dtype, where)}, with the device to itself)")
-    yield Finding("installed", ", ".join(row.name for row in ROWS if installed(row)) or "none")
+    fits, dtype = [row.name for row in fitting(where, settings.dtype)], dtype_name(settings.dtype, where)
+    text = f"{', '.join(fits) or 'none'} (as {dtype}, with the device to itself)"
+    yield Finding("fits", text, facts={"models": fits, "dtype": dtype})
+    here = [row.name for row in ROWS if installed(row)]
+    yield Finding("installed", ", ".join(here) or "none", facts={"models": here})
 
 
 def _budget(named: Named, settings: Settings) -> Finding:
     budget = settings.budget or Budget(named.row.budget)
     if not make_policy(settings.policy).bounded:
-        return Finding("budget", f"none: --policy {settings.policy} evicts nothing")
+        return Finding("budget", f"none: --policy {settings.policy} evicts nothing", facts=_bounds(None, None))
     if budget.auto:
-        return Finding("budget", "the largest that fits, at most 32768 entries per layer")
+        return Finding("budget", "the largest that fits, at most 32,768 entries per layer", facts=_bounds(None, None))
     entry = _entry_bytes(named, settings)
     if budget.bytes is not None:
-        about = f", about {budget.bytes // entry} entries per layer with keys and values alone" if entry else ""
-        return Finding("budget", f"{budget.bytes} bytes{about}")
-    size = f", about {format_bytes((budget.entries or 0) * entry)} of keys and values" if entry else ""
-    return Finding("budget", f"{budget.entries} entries per layer{size}, for any length of video")
+        entries = budget.bytes // entry if entry else None
+        about = f", about {entries:,} entries per layer with keys and values alone" if entries else ""
+        return Finding("budget", f"{format_bytes(budget.bytes)}{about}", facts=_bounds(entries, budget.bytes))
+    size = (budget.entries or 0) * entry if entry else None
+    about = f", about {format_bytes(size)} of keys and values" if size else ""
+    text = f"{budget.entries:,} entries per layer{about}, for any length of video"
+    return Finding("budget", text, facts=_bounds(budget.entries, size))
+
+
+def _bounds(entries: int | None, size: int | None) -> dict:
+    """Entries per layer and bytes of keys and values; None where that is not known, or there is no bound."""
+    return {"entries_per_layer": entries, "bytes": size}
 
 
 def _entry_bytes(named: Named, settings: Settings) -> int | None:
@@ -178,9 +207,20 @@ def _input(source: str, settings: Settings, named: Named | None) -> Iterator[Fin
     picture = f"{media.video.width}x{media.video.height} {media.video.codec}" if media.video else "no picture"
     tracks = len(media.audio_tracks) or 1
     sound = f"{media.audio.codec} sound, {tracks} track{'s' * (tracks > 1)}" if media.audio else "no sound"
-    yield Finding("input", f"{length}, {picture}, {sound}")
+    yield Finding("input", f"{length}, {picture}, {sound}", facts=_streams(media))
     if named is not None:
         yield from _watch(media, settings, named)
+
+
+def _streams(media: Media) -> dict:
+    """Length, picture and sound of an input."""
+    video, audio = media.video, media.audio
+    shown = video and {"width": video.width, "height": video.height, "frames_per_second": video.fps}
+    return {
+        "duration_s": media.duration_s,
+        "video": video and {"codec": video.codec, **shown},
+        "audio": audio and {"codec": audio.codec, "tracks": len(media.audio_tracks) or 1},
+    }
 
 
 def _watch(media: Media, settings: Settings, named: Named) -> Iterator[Finding]:
@@ -206,14 +246,16 @@ def _amount(watched: Media, plan: Plan, config: WatchConfig | None) -> Iterator[
     streams = ((watched.video, plan.visual_tokens_per_segment), (watched.audio, plan.audio_tokens_per_segment))
     seconds = sum(stream.duration_s * tokens for stream, tokens in streams if stream is not None)
     tokens = round(seconds / plan.format.segment_s)
-    kept = ""
+    kept, share = "", None
     if config is not None:
-        all_stay = config.entries is None or tokens <= config.entries
-        kept = "; all are kept" if all_stay else f"; {config.entries / tokens:.1%} are kept"
-    yield Finding("tokens", f"about {tokens} go in{kept}")
+        share = 1.0 if config.entries is None or tokens <= config.entries else config.entries / tokens
+        kept = "; all are kept" if share == 1.0 else f"; {share * 100:.1f} % are kept"
+    facts = {"tokens": tokens, "kept_ratio": share and round(share, 4)}
+    yield Finding("tokens", f"about {tokens:,} go in{kept}", facts=facts)
 
 
 def _room(model: ModelOutline, config: WatchConfig, verdict: str) -> Finding:
     needed, free = model.weights + config.needed, model.weights + model.free_bytes
     text = f"{format_bytes(needed)} at the worst moment, {format_bytes(model.weights)} of them weights"
-    return Finding("room", f"{text}; {format_bytes(free)} are free: {verdict}")
+    facts = {"needed_bytes": needed, "weights_bytes": model.weights, "free_bytes": free}
+    return Finding("room", f"{text}; {format_bytes(free)} are free: {verdict}", facts=facts)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.sizes import format_bytes
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 QUANTIZED_BYTES = {"int8": 1, "int4": 0.5 + 4 / 64}
@@ -53,6 +54,11 @@ class Row:
     window_s: float = 30.0
     world: str | None = None
     look_detail: float = 2.0
+
+    @property
+    def download(self) -> str:
+        """The size of the repository's weights, for people."""
+        return format_bytes(self.download_gb * GB)
 
     def weights_gb(self, dtype: str) -> float:
         """10^9 bytes of weights in memory."""

@@ -135,8 +135,7 @@ def _first_fitting(device: torch.device, dtype: str | None) -> LocalModel:
     best = recommended(device, dtype)
     raise MissingError(
         f"No model that fits this device ({device}, {format_bytes(total_memory(device))}) is installed.",
-        f"`omnimem models pull {best.name}` downloads {best.download_gb:g} GB; `omnimem models list` shows the "
-        f"others. {DEMO}",
+        f"`omnimem models pull {best.name}` downloads {best.download}; `omnimem models list` shows the others. {DEMO}",
     )
 
 
@@ -179,7 +178,7 @@ def _installed(wanted: Row) -> LocalModel:
     if folder is not None:
         return LocalModel(wanted, _of_its_size(wanted, folder))
     raise MissingError(
-        f"The weights of {wanted.name} are not on this machine ({wanted.hub_id}, {wanted.download_gb:g} GB).",
+        f"The weights of {wanted.name} are not on this machine ({wanted.hub_id}, {wanted.download}).",
         f"Download them with `omnimem models pull {wanted.name}`. {DEMO}",
         code="no_weights",
     )

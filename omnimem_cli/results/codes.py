@@ -18,6 +18,7 @@ ERROR_CODES = {
     "no_decoder": "ffmpeg has no decoder of the input's picture and sound",
     "encrypted": "the input is encrypted",
     "empty_range": "the range lies outside the input",
+    "frame_rate": "--fps asks for more frames than the input has",
     "undecodable": "nothing in the input could be decoded",
     "stalled": "the input delivered nothing for too long",
     "network": "the file points to the network, which local files may not do",

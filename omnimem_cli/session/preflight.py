@@ -4,11 +4,14 @@ Knows rows, folders, probing and `sizing`; reads no weight and decodes nothing. 
 serves: the shape without weights, and the bytes that these will take.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
 import torch
 
+from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.probe import STALL_S, probe
 from omnimem_cli.media.segment import Media
@@ -23,7 +26,7 @@ from omnimem_cli.session.sizing import WatchConfig, size_memory, watch_options
 
 def probed(path: str, settings: Settings) -> Media:
     """The chosen streams of an input, whole. Raises InputError and MissingError (see `probe`)."""
-    return probe(
+    media = probe(
         path,
         audio_track=settings.audio_track,
         video_track=settings.video_track,
@@ -31,6 +34,21 @@ def probed(path: str, settings: Settings) -> Media:
         no_video=settings.no_video,
         timeout_s=stall_s(settings),
     )
+    _check_rate(media, settings.fps)
+    return media
+
+
+def _check_rate(media: Media, wanted: float | None) -> None:
+    """Raise InputError where more frames are wanted than there are: models take whole numbers, so 30 of 29.97 may be.
+
+    A rate that varies is no bound.
+    """
+    video = media.video
+    if wanted is None or video is None or video.fps is None or video.variable or wanted <= math.ceil(video.fps):
+        return
+    shown = readable_path(media.path)
+    message = f"{shown} has {video.fps:.4g} frames per second: --fps {wanted:g} would show each of them several times."
+    raise InputError(message, f"Use --fps {math.ceil(video.fps)} or less, or leave out --fps.", code="frame_rate")
 
 
 def stall_s(settings: Settings) -> float:

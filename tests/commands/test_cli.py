@@ -231,7 +231,7 @@ def test_without_an_installed_model_it_stops_with_5_and_the_next_steps(tmp_path:
     run = in_a_process("-m", "omnimem_cli", "summarize", "lecture.mp4", cwd=tmp_path, env=environment)
     assert run.returncode == 5, run.stderr
     assert run.stdout == ""
-    assert "omnimem models pull" in run.stderr and "omnimem demo" in run.stderr and "GB" in run.stderr
+    assert "omnimem models pull" in run.stderr and "omnimem demo" in run.stderr and "GiB" in run.stderr
     assert not list(tmp_path.glob("*.md"))
 
 
@@ -241,7 +241,7 @@ def test_a_known_model_without_weights_is_5_and_says_how_large_they_are(tmp_path
     arguments = ("-m", "omnimem_cli", "summarize", "lecture.mp4", "-m", "qwen2.5-omni-3b")
     run = in_a_process(*arguments, cwd=tmp_path, env=environment)
     assert run.returncode == 5, run.stderr
-    assert "11.9 GB" in run.stderr and "models pull qwen2.5-omni-3b" in run.stderr
+    assert "11.1 GiB" in run.stderr and "models pull qwen2.5-omni-3b" in run.stderr
 
 
 STUBBORN = """
@@ -336,7 +336,7 @@ def test_a_download_is_offered_at_a_terminal_only_and_happens_with_yes(fake: Fak
     omnimem("summarize", "a.mp4", "-m", name, "--yes", "--offline")
     assert pulled == []
     omnimem("summarize", "a.mp4", "-m", name, "--yes")
-    assert pulled == [name] and "11.9 GB" in capsys.readouterr().err
+    assert pulled == [name] and "11.1 GiB" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["models"], ["presets"], ["bench"], ["memory"]])

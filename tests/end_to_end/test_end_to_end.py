@@ -152,22 +152,16 @@ def test_doctor_estimates_with_the_type_asked_for(capsys):
     footage.av(Path(), "clip.mp4")
     for dtype in ("float32", "int4"):
         assert omnimem("doctor", "clip.mp4", *NANO, "--dtype", dtype, "-f", "json") == 0
-        found = {finding["about"]: finding["text"] for finding in json.loads(capsys.readouterr().out)}
-        assert dtype in found["fits"]
-        verdicts.append(_mebibytes(found["room"]))
+        findings = {finding["about"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
+        assert dtype in findings["fits"]["text"]
+        verdicts.append(findings["room"]["needed_bytes"])
     assert verdicts[1] < 0.7 * verdicts[0]
     assert omnimem("doctor", *NANO, "--dtype", "int3") == 2
 
 
-def _mebibytes(text: str) -> float:
-    """Of the size that a text begins with."""
-    value, unit = text.split()[:2]
-    return float(value) * {"MiB": 1, "GiB": 1024}[unit]
-
-
 def found(shown: str) -> dict[str, str]:
     """The findings of ``doctor -f json`` by what they are about."""
-    return {finding["about"]: finding["text"] for finding in json.loads(shown)}
+    return {finding["about"]: finding["text"] for finding in json.loads(shown)["findings"]}
 
 
 def test_doctor_estimates_with_the_plan_of_this_very_input(capsys):
@@ -175,7 +169,8 @@ def test_doctor_estimates_with_the_plan_of_this_very_input(capsys):
     tokens = []
     for flags in ([], ["--end", "4"], ["--end", "4", "--no-audio"], ["--end", "4", "--no-audio", "--fps", "4"]):
         assert omnimem("doctor", "clip.mp4", *NANO, "-f", "json", *flags) == 0
-        tokens.append(int(found(capsys.readouterr().out)["tokens"].split()[1]))
+        findings = {finding["about"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
+        tokens.append(findings["tokens"]["tokens"])
     assert omnimem("summarize", "clip.mp4", *NANO, "--end", "4", "-o", "-") == 0
     (result,) = lines(capsys.readouterr().out)
     seen = result["memory"]["seen"]

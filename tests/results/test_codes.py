@@ -47,7 +47,7 @@ from omnimem_cli.results.result import deaf_warnings, failed, stopped_warnings
 from omnimem_cli.session import memory_file
 from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.memory_file import read_header
-from omnimem_cli.session.preflight import planned, prepare
+from omnimem_cli.session.preflight import planned, prepare, probed
 from omnimem_cli.session.sizing import size_memory
 from omnimem_cli.tasks.ask import Ask
 from omnimem_cli.tasks.presets.preset import Question
@@ -218,6 +218,7 @@ ERRORS: dict[str, Callable[[Place], object]] = {
     "no_decoder": lambda place: probe(str(zoo.sound_without_decoder(place.folder, video_s=0))),
     "encrypted": lambda place: probe(str(zoo.encrypted(place.folder))),
     "empty_range": lambda place: place.decode(footage.av(place.folder), start_s=100.0),
+    "frame_rate": lambda place: probed(str(footage.av(place.folder, video_s=1, audio_s=1)), Settings(fps=1000)),
     "undecodable": lambda place: place.decode(without_its_sound(place.folder)),
     "stalled": stalled,
     "network": lambda place: probe(str(zoo_joined.playlist(place.folder))),
