@@ -1,0 +1,1 @@
+"""Streams that are watched as they happen: events, alerts, questions on the way."""
