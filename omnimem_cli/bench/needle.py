@@ -15,7 +15,7 @@ from typing import Any
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Progress, Report, Settings
-from omnimem_cli.bench.intervals import interval
+from omnimem_cli.bench.intervals import interval, paired
 from omnimem_cli.bench.replay import Encoded, encode, encode_file
 from omnimem_cli.bench.variants import with_variant
 from omnimem_cli.memory.memory import geometry
@@ -43,6 +43,10 @@ FALSE = ("false_answers", "false_refusals")
 MAX_TOKENS = 10
 FULL = "full:bits=16"
 """What budgets are shares of."""
+THIRDS = ("early", "middle", "late")
+"""Questions by where in the video their answer is."""
+REFERENCE = "omnimem"
+"""The policy that others are compared with, question by question; the first one where it is not among them."""
 LOOK = "+look"
 """After the name of a policy: every question looks again."""
 
@@ -86,6 +90,7 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
         for key, outcome in _outcomes(encoded, asked_about(encoded), needle, settings):
             _take(cells[key], outcome)
         done_s += video.duration_s
+    against = REFERENCE if REFERENCE in needle.policies else needle.policies[0]
     missing = [budget for budget in needle.budgets if not any(key[1] == budget for key in cells)]
     if missing:
         raise DoesNotFitError(
@@ -93,11 +98,15 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
             "Use larger --budgets, or longer videos (--events).",
         )
     return {
-        "rows": [_row(key, cell, "all") | _false_shares(cell) for key, cell in cells.items()],
+        "rows": [
+            _row(key, cell, "all") | _false_shares(cell) | _difference(cell, cells[against, key[1]])
+            for key, cell in cells.items()
+        ],
         "by_kind": [
             _row(key, cell, kind) for key, cell in cells.items() for kind in cell.scores if kind not in ("all", *FALSE)
         ],
         "over": [key for key, cell in cells.items() if any(map(int.__gt__, cell.bytes, cell.allowed))],
+        "against": against,
         "videos": needle.videos,
         "seed": needle.seed,
         "seconds": round(time.monotonic() - began, 1),
@@ -126,6 +135,15 @@ def entries_within(allowed: int, encoded: Encoded, settings: Settings) -> int:
     return allowed // (shape.entry_bytes * shape.layers) - fixed
 
 
+def full_bytes(encoded: Encoded, settings: Settings) -> int:
+    """Bytes of the unbounded memory of the whole video, positions kept, as a watch with it holds at its end."""
+    full = with_variant(settings, FULL)
+    plan, adapter, rule = encoded.plan, encoded.adapter, make_policy(full.policy)
+    shape = geometry(adapter.decoder, rule, adapter.dtype, kv_bits=full.kv_bits)
+    entries = len(adapter.prefix_ids(plan)) + sum(map(len, encoded.chunks)) + kept_text_tokens(rule, plan)
+    return entries * shape.entry_bytes * shape.layers
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One watch of one video."""
@@ -142,8 +160,7 @@ def _outcomes(
 
     A budget in which one of the policies has no room after the prompt counts for none of them on this video.
     """
-    full = watched(encoded, with_variant(settings, FULL))
-    whole = full.memory.nbytes
+    whole = full_bytes(encoded, settings)
     chosen = {policy: _settings_of(policy, settings) for policy in needle.policies}
     bounded = {policy: own for policy, own in chosen.items() if make_policy(own.policy).bounded}
     fits = {}
@@ -154,7 +171,7 @@ def _outcomes(
             fits[budget] = entries
     for policy, own in chosen.items():
         if policy not in bounded:
-            session = full if policy == "full" else watched(encoded, own)
+            session = watched(encoded, own)
             held, scores = session.memory.nbytes, _answers(session, asked)
             yield from (((policy, budget), Outcome(held, held, scores)) for budget in fits)
             continue
@@ -211,7 +228,7 @@ def chunk_tokens(encoded: Encoded) -> int:
 
 
 def _answers(session: Session, asked: list[Question]) -> dict[str, list[float]]:
-    """Scores by kind; "all" is every question that the video answers, "delayed" those about its first half.
+    """Scores by kind; "all" is every question that the video answers, "delayed" those about its first half; THIRDS.
 
     Under the names of FALSE, 1 for each false answer or refusal, 0 for each that might have been one.
     """
@@ -243,8 +260,11 @@ def _groups(question: Question) -> Iterator[str]:
     if question.kind in ABSENT:
         return
     yield "all"
-    if question.evidence is not None and question.evidence[1] <= question.view.end_s / 2:
-        yield "delayed"
+    if question.evidence is not None:
+        start_s, end_s = question.evidence
+        yield THIRDS[min(2, int(1.5 * (start_s + end_s) / question.view.end_s))]
+        if end_s <= question.view.end_s / 2:
+            yield "delayed"
 
 
 def _take(cell: Cell, outcome: Outcome) -> None:
@@ -256,6 +276,12 @@ def _take(cell: Cell, outcome: Outcome) -> None:
 
 def _false_shares(cell: Cell) -> dict[str, float]:
     return {name: round(interval(cell.scores[name])[0], 4) for name in FALSE}
+
+
+def _difference(cell: Cell, other: Cell) -> dict[str, float]:
+    """How much more of the same questions is right than in ``other``, with its interval."""
+    values = paired(cell.scores["all"], other.scores["all"])
+    return dict(zip(("difference", "difference_low", "difference_high"), (round(v, 4) for v in values), strict=True))
 
 
 def _row(key: tuple[str, str], cell: Cell, kind: str) -> dict:

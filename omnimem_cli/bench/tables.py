@@ -58,11 +58,23 @@ def needle_table(result: dict) -> str:
     ]
     whole = text_table(("policy", *budgets, f"bytes at {budgets[-1]}"), body)
     false = text_table(("false answers / refusals", *budgets), [_false(p, found, budgets) for p in policies])
+    others = [policy for policy in policies if policy != result["against"]]
+    paired = text_table(
+        (f"points over {result['against']}", *budgets), [_differences(p, found, budgets) for p in others]
+    )
     notes = [f"{result['videos']} videos, {rows[0]['n']} questions; 95 % intervals; {result['seconds']:.0f} s"]
     if result["settings"]["focus_questions"]:
         notes.append("every watch was about its question: not to be compared with watches that were about nothing")
     notes += [f"{name} at {budget} held more than its budget" for name, budget in result["over"]]
-    return "\n\n".join([whole, false, _by_kind(result, policies, budgets[-1]), "\n".join(notes)])
+    parts = [whole, *([paired] if others else []), false]
+    return "\n\n".join([*parts, _by_kind(result, policies, budgets[-1]), "\n".join(notes)])
+
+
+def _differences(policy: str, found: dict[tuple[str, str], dict], budgets: Sequence[str]) -> tuple[str, ...]:
+    """Of the same questions, how much more is right, with its interval."""
+    rows = [found[policy, budget] for budget in budgets]
+    values = [[100 * row[f"difference{end}"] for end in ("", "_low", "_high")] for row in rows]
+    return policy, *(f"{mean:+.1f} ({low:+.0f} to {high:+.0f})" for mean, low, high in values)
 
 
 def _false(policy: str, found: dict[tuple[str, str], dict], budgets: Sequence[str]) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench import needle
 from omnimem_cli.bench.generated_stream import facts_of, open_video, segments_of
-from omnimem_cli.bench.intervals import design_effect, interval, wilson
-from omnimem_cli.bench.needle import Needle, asked_about, bench_needle, entries_within
+from omnimem_cli.bench.intervals import design_effect, interval, paired, wilson
+from omnimem_cli.bench.needle import FULL, Needle, asked_about, bench_needle, entries_within, full_bytes
 from omnimem_cli.bench.plot import needle_svg
 from omnimem_cli.bench.replay import encode
 from omnimem_cli.bench.tables import needle_table
@@ -90,7 +90,7 @@ def test_with_the_questions_as_focus_every_question_has_its_watch_and_the_table_
     assert set(focuses) == {()} and "was about" not in needle_table(one)
     focuses.clear()
     other = bench_needle(tiny_adapter, replace(wanted, focus_questions=True), SMALL, lambda _: None)
-    assert focuses[0] == () and all(focuses[1:]), "full is about nothing, then every watch about its question"
+    assert focuses[-1] == () and all(focuses[:-1]), "every watch is about its question; full, the last, about nothing"
     assert [row["n"] for row in one["rows"]] == [row["n"] for row in other["rows"]] and other["over"] == []
     assert len(focuses) > other["rows"][0]["n"] and "every watch was about its question" in needle_table(other)
 
@@ -122,6 +122,50 @@ def test_what_is_made_up_and_what_is_denied_falsely_are_counted_apart(tiny_adapt
     assert row["false_refusals"] == pytest.approx(1 / len(present), abs=1e-4)
     assert f"{row['false_answers']:.1%} / {row['false_refusals']:.1%}" in needle_table(result)
     assert not {"false_answers", "false_refusals"} & {row["kind"] for row in result["by_kind"]}
+
+
+@pytest.mark.parametrize("bits", ["16", "4"])
+@pytest.mark.parametrize("positions", ["keep", "lazy"])
+def test_a_budget_is_a_share_of_what_an_unbounded_watch_holds(tiny_adapter, bits, positions):
+    encoded = encode(tiny_adapter, make_video(60_001, 6, "skew", split="eval"), OPTIONS)
+    settings = with_variant(replace(SMALL, positions=positions), f"salience:bits={bits}")
+    assert full_bytes(encoded, settings) == needle.watched(encoded, with_variant(settings, FULL)).memory.nbytes
+
+
+def test_questions_count_by_the_third_of_the_video_that_tells_the_answer(tiny_adapter, know_it_all):
+    encoded = encode(tiny_adapter, make_video(60_000, 6, "skew", split="eval"), OPTIONS)
+    asked = [q for q in asked_about(encoded) if q.evidence and q.kind != "absent"]
+    third = encoded.video.duration_s / 3
+    know_it_all.update({q.text: q.answer for q in asked if sum(q.evidence) / 2 < third})
+    result = bench_needle(tiny_adapter, replace(NEEDLE, videos=1), SMALL, lambda _: None)
+    kinds = {row["kind"]: row for row in result["by_kind"]}
+    assert (kinds["early"]["accuracy"], kinds["late"]["accuracy"]) == (1.0, 0.0)
+    assert sum(kinds[name]["n"] for name in ("early", "middle", "late")) == len(asked)
+
+
+def test_a_policy_is_compared_with_omnimem_question_by_question(tiny_adapter, monkeypatch):
+    def answers(session, asked):
+        better = type(session.memory.policy).__name__ == "Uniform"
+        return {"all": [1.0, float(better)], "false_answers": [0.0], "false_refusals": [0.0]}
+
+    monkeypatch.setattr(needle, "_answers", answers)
+    wanted = replace(NEEDLE, policies=["uniform", "omnimem"], budgets=["1/4"])
+    result = bench_needle(tiny_adapter, wanted, SMALL, lambda _: None)
+    ours, theirs = result["rows"]
+    assert (ours["difference"], ours["difference_low"], theirs["difference"]) == (0.5, 0.5, 0.0)
+    assert result["against"] == "omnimem" and "+50.0 (+50 to +50)" in needle_table(result)
+    alone = bench_needle(tiny_adapter, replace(wanted, policies=["uniform"]), SMALL, lambda _: None)
+    assert alone["against"] == "uniform" and "points over" not in needle_table(alone)
+
+
+def test_a_paired_interval_is_narrower_than_that_of_two_means_and_widens_with_what_videos_share():
+    ours = [[1, 1, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]]
+    mean, low, high = paired(ours, [[a * (i != 0) for i, a in enumerate(group)] for group in ours])
+    assert mean == pytest.approx(3 / 12) and (low, high) == (pytest.approx(mean), pytest.approx(mean))
+    mean, low, high = paired(ours, [[0] * 4, [1, 0, 0, 1], [1, 1, 1, 0]])
+    half = 1.96 * (3 / 2 * (2**2 + 1 + 1) / 144) ** 0.5
+    assert mean == pytest.approx(3 / 12) and (low, high) == (pytest.approx(mean - half), pytest.approx(mean + half))
+    assert paired([[1, 0]], [[0, 0]])[1:] == (-1.0, 1.0), "one video tells nothing about others"
 
 
 def test_a_video_is_encoded_once_for_all_policies(tiny_adapter, monkeypatch):
@@ -192,3 +236,24 @@ def test_json_for_scripts_leaves_no_plot_behind(monkeypatch, tmp_path):
     for more, left in ((["-f", "json"], []), (["-f", "json", "--plot", "mine.svg"], ["mine.svg"])):
         assert CliRunner().invoke(app, ["bench", "needle", "-q", *more]).exit_code == 0
         assert [path.name for path in tmp_path.iterdir()] == left
+
+
+def test_a_recorded_table_stands_under_its_command_once(monkeypatch, tmp_path):
+    results = [{"table": "first"}, {"table": "second"}]
+    monkeypatch.setattr("omnimem_cli.commands.bench.needle.load_model", lambda settings: None)
+    monkeypatch.setattr("omnimem_cli.bench.needle.bench_needle", lambda *_: results.pop(0))
+    monkeypatch.setattr("omnimem_cli.bench.tables.needle_table", lambda result: result["table"])
+    file = tmp_path / "RESULTS.md"
+    file.write_text("# Results\n\nAbove.\n")
+    words = ["bench", "needle", "--videos", "3", "--plot", "", "--record", str(file)]
+    monkeypatch.setattr("sys.argv", ["omnimem", *words])
+    for _ in range(2):
+        assert CliRunner().invoke(app, words).exit_code == 0
+    text = file.read_text()
+    assert text.startswith("# Results\n\nAbove.\n\n<!-- ") and text.count("<!-- end of record -->") == 1
+    assert (
+        "```bash\nomnimem bench needle --videos 3 --plot ''\n```" in text and "second" in text and "first" not in text
+    )
+    monkeypatch.setattr("sys.argv", ["omnimem", *words[:-1], str(tmp_path / "no" / "folder.md")])
+    results.append({"table": "third"})
+    assert CliRunner().invoke(app, [*words[:-1], str(tmp_path / "no" / "folder.md")]).exit_code != 0

@@ -1,15 +1,18 @@
 """What the benchmarks have in common: options, lists as typed, and how figures are printed. Imports no torch."""
 
 import json
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from omnimem_cli.base.console import console
-from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.errors import OutputError, UsageError
 from omnimem_cli.base.flags import MESSAGES, MODEL, OUTPUT, flag, split
 from omnimem_cli.base.settings import Report, Settings
 from omnimem_cli.commands.options import Group, as_json, option
@@ -41,6 +44,9 @@ class BenchOptions:
         shown="table",
         has_variable=False,
     )
+    record: Path | None = flag(
+        None, OUTPUT, "--record FILE", "Put the table into this Markdown file, under its command.", has_variable=False
+    )
     quiet: bool = flag(False, MESSAGES, "-q --quiet", "Print errors only.")
 
     def __post_init__(self):
@@ -54,7 +60,22 @@ class BenchOptions:
         if not as_json(self.format):
             typer.echo(table(result) + "\n")
         typer.echo(json.dumps(result))
+        if self.record is not None:
+            self._record(table(result))
         return result
+
+    def _record(self, tables: str) -> None:
+        """Raises OutputError."""
+        from omnimem_cli.bench.record import record
+
+        typed = [word for word in sys.argv[1:] if word != f"--record={self.record}"]
+        if "--record" in typed:
+            at = typed.index("--record")
+            del typed[at : at + 2]
+        try:
+            record(self.record, shlex.join(["omnimem", *typed]), tables)
+        except OSError as error:
+            raise OutputError(f"{self.record} cannot be written: {error.strerror}.", "Name another file.") from error
 
 
 def load_model(settings: Settings) -> Any:
