@@ -77,14 +77,16 @@ def ask(
     sources = highest(context, {"question": question, "preset": preset, "questions": questions}, typed=bool(said))
     var = highest(context, sources | {"var": var}, typed=bool(said))["var"]  # of a lower place: for another preset
     _check_stdin(sources["questions"], inputs, options)
-    name, asked = _questions([*(sources["question"] or []), *said], sources["preset"], sources["questions"], var or [])
+    name, asked = _questions(
+        [*(sources["question"] or []), *said], sources["preset"], sources["questions"], var or [], settings.language
+    )
     if focus_questions:
         settings = focused_on(settings, asked)
     run_task(inputs, settings, options, "ask", Ask, {"questions": asked}, preset=name)
 
 
 def _questions(
-    typed: list[str], preset: str | None, file: Path | None, variables: list[str]
+    typed: list[str], preset: str | None, file: Path | None, variables: list[str], language: str | None = None
 ) -> tuple[str | None, "tuple[Question, ...]"]:
     """The preset's name and every question: the preset's, typed ones, the file's. Raises UsageError for none."""
     from omnimem_cli.tasks.presets import library as presets
@@ -100,7 +102,7 @@ def _questions(
     if preset is None:
         return None, presets.combined((), texts)
     loaded = presets.load(preset)
-    return loaded.name, presets.combined(loaded.filled(_pairs(variables)), texts)
+    return loaded.name, presets.combined(loaded.filled(_pairs(variables), language), texts)
 
 
 def _check_stdin(questions: Path | None, inputs: list[str], options: RunOptions) -> None:

@@ -59,13 +59,13 @@ def watch(
 
     if settings.output == "-":
         raise UsageError("A memory is a file, and cannot go to standard output.", "Name a folder with -o, or drop -o.")
-    parts = _parts(made or [], preset or [], question or [])
+    parts = _parts(made or [], preset or [], question or [], settings.language)
     if focus_questions:
         settings = focused_on(settings, [each for part in parts.values() for each in part.options.get("questions", ())])
     run_task(inputs, replace(settings, keep_memory=True), options, "watch", Several, {"parts": parts})
 
 
-def _parts(made: list[str], presets: list[str], questions: list[str]) -> "dict[str, Part]":
+def _parts(made: list[str], presets: list[str], questions: list[str], language: str | None) -> "dict[str, Part]":
     """The tasks by the word in their results' names. Raises UsageError for unknown words."""
     from omnimem_cli.tasks.presets import library
     from omnimem_cli.tasks.several import Part
@@ -83,7 +83,7 @@ def _parts(made: list[str], presets: list[str], questions: list[str]) -> "dict[s
         loaded = library.load(name)
         if loaded.name in parts:
             raise UsageError(f"Two results would be called {loaded.name}.", "Run them apart.")
-        parts[loaded.name] = Part("ask", {"questions": loaded.filled({})}, loaded.name)
+        parts[loaded.name] = Part("ask", {"questions": loaded.filled(language=language)}, loaded.name)
     return parts
 
 

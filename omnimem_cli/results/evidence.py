@@ -48,6 +48,21 @@ def item_times(answer: dict) -> dict[str, str]:
     return {pointer: times(evidence) for pointer, evidence in answer.get("item_evidence", {}).items()}
 
 
+def is_time(value: object) -> bool:
+    """Whether a value in an answer's data is the ``at`` of a timed object."""
+    return isinstance(value, dict) and value.keys() == {"start_s", "end_s", "source"}
+
+
+def span_text(time: dict) -> str:
+    """``12:40–12:52`` of an ``at``."""
+    return format_span(time["start_s"], time["end_s"])
+
+
+def has_time(value: object) -> bool:
+    """Whether a value in an answer's data is an object that says when: its evidence need not be named again."""
+    return isinstance(value, dict) and is_time(value.get("at"))
+
+
 def inside(pointer: str, key: str | int) -> str:
     """The JSON Pointer of a value inside the one at ``pointer``."""
     return f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"

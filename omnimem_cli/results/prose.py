@@ -3,7 +3,15 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from omnimem_cli.results.evidence import answer_with_times, inside, item_times, times
+from omnimem_cli.results.evidence import (
+    answer_with_times,
+    has_time,
+    inside,
+    is_time,
+    item_times,
+    span_text,
+    times,
+)
 from omnimem_cli.results.facts import STATUS_NOTES
 
 _NUMBERED = re.compile(r"q\d+")
@@ -27,6 +35,8 @@ def inline(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(inline(item) for item in value)
+    if is_time(value):
+        return span_text(value)
     if isinstance(value, dict):
         return "; ".join(f"{label(key)}: {inline(item)}" for key, item in value.items())
     return " ".join(str(value).split())
@@ -54,10 +64,11 @@ def _lines(data: object, found: Mapping[str, str], pointer: str = "") -> Iterato
     """``found``: times of array items, by JSON Pointer; ``pointer``: that of ``data``."""
     if isinstance(data, list):
         for number, item in enumerate(data):
-            yield f"- {inline(item)} {found.get(inside(pointer, number), '')}".rstrip()
+            when = "" if has_time(item) else found.get(inside(pointer, number), "")
+            yield f"- {inline(item)} {when}".rstrip()
     elif isinstance(data, dict):
         for key, value in data.items():
-            if isinstance(value, list | dict) and value:
+            if isinstance(value, list | dict) and value and not is_time(value):
                 yield f"{label(key)}:"
                 yield from (f"  {line}" for line in _lines(value, found, inside(pointer, key)))
             else:

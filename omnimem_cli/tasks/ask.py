@@ -11,7 +11,7 @@ from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.result import not_looked
-from omnimem_cli.tasks.evidence import evidence_by_item
+from omnimem_cli.tasks.evidence import evidence_by_item, with_times
 from omnimem_cli.tasks.presets import answer_schema
 from omnimem_cli.tasks.presets.preset import Question
 from omnimem_cli.tasks.prompts import SCHEMA, instruct
@@ -51,9 +51,11 @@ class Ask(Task):
         answers = self._put(session, range(len(self.questions)))
         looked = self._look_again(session, answers)
         if looked is None:
-            return {"answers": [self._record(q, a) for q, a in zip(self.questions, answers, strict=True)]}
-        every = zip(self.questions, answers, looked, strict=True)
-        return {"answers": [self._looked(question, *both) for question, *both in every]}
+            records = [self._record(q, a) for q, a in zip(self.questions, answers, strict=True)]
+        else:
+            every = zip(self.questions, answers, looked, strict=True)
+            records = [self._looked(question, *both) for question, *both in every]
+        return {"answers": [self._timed(q, record) for q, record in zip(self.questions, records, strict=True)]}
 
     def _put(self, session: "Session", rows: Sequence[int], detail: "Stretches | None" = None) -> "list[Answer]":
         """The answers to some of the questions."""
@@ -77,7 +79,7 @@ class Ask(Task):
         wishes = {"language": self.settings.language, "glossary": self.settings.glossary}
         if question.schema is None:
             return instruct(question.text, **wishes, may_be_absent=may_be_absent)
-        schema = json.dumps(question.schema, ensure_ascii=False)
+        schema = json.dumps(answer_schema.without_times(question.schema), ensure_ascii=False)
         return f"{instruct(question.text, **wishes)}\n\n{SCHEMA}\n{schema}"
 
     def _looked(self, question: Question, before: "Answer", looked: "Looked") -> dict:
@@ -101,6 +103,15 @@ class Ask(Task):
             "evidence": answer.evidence if status not in NO_ANSWER and said and data not in EMPTY else [],
             "item_evidence": evidence_by_item(data, answer),
         }
+
+    def _timed(self, question: Question, record: dict) -> dict:
+        """The record, its data with the times that the question's schema wants."""
+
+        def time_of(item: str | None, value: object) -> dict | None:
+            found = record["evidence"] if item is None else record["item_evidence"].get(item)
+            return {key: found[0][key] for key in ("start_s", "end_s")} | {"source": "evidence"} if found else None
+
+        return record | {"data": with_times(question.schema, record["data"], time_of)}
 
 
 Reading = tuple[str, str, object, list[dict]]

@@ -1,13 +1,17 @@
-"""Evidence of the parts of a text: of its lines, and of the items of its JSON arrays. Knows text and answers only."""
+"""Evidence of the parts of a text: of its lines, and of the items of its JSON arrays; and the times made of it.
+
+Knows text, answers and their schemas only.
+"""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from json.decoder import WHITESPACE
 from typing import TYPE_CHECKING
 
 from omnimem_cli.base.settings import MOST_SPANS
 from omnimem_cli.results.evidence import inside
+from omnimem_cli.tasks.presets.answer_schema import AT, TIMED
 
 if TYPE_CHECKING:
     from omnimem_cli.session.answering import Answer
@@ -59,6 +63,27 @@ def evidence_by_item(data: object, answer: "Answer") -> dict[str, list[dict]]:
     places = () if start is None else _items(answer.text, start, "")
     found = ((pointer, answer.evidence_of(first, end)) for pointer, first, end in places)
     return {pointer: evidence for pointer, evidence in found if evidence}
+
+
+def with_times(
+    schema: object, data: object, time_of: Callable[[str | None, object], dict | None], pointer: str = "", item=None
+) -> object:
+    """``data`` with ``at`` first in every object whose schema is timed, in place of any the model wrote.
+
+    ``time_of`` has the pointer of the array item that the object is or is inside of (None: it is in none) and the
+    object.
+    """
+    if not isinstance(schema, dict):
+        return data
+    if isinstance(data, list):
+        items = schema.get("items")
+        each = ((inside(pointer, number), value) for number, value in enumerate(data))
+        return [with_times(items, value, time_of, inner, inner) for inner, value in each]
+    if not isinstance(data, dict):
+        return data
+    properties = schema.get("properties", {})
+    made = {k: with_times(properties.get(k), v, time_of, inside(pointer, k), item) for k, v in data.items()}
+    return {AT: time_of(item, data)} | {k: v for k, v in made.items() if k != AT} if schema.get(TIMED) else made
 
 
 def _place(text: str, data: object) -> int | None:

@@ -4,13 +4,15 @@ import json
 import re
 from itertools import pairwise
 
+import jsonschema
 import pytest
 from scripted import result
 
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.base.timecode import format_clock, format_timestamp
 from omnimem_cli.results.codes import warning
-from omnimem_cli.results.result import PARTS
+from omnimem_cli.results.prose import said
+from omnimem_cli.results.result import PARTS, schema
 from omnimem_cli.results.writers import FORMATS, WRITERS, offered
 from omnimem_cli.results.writers.chapters import youtube_objection
 from omnimem_cli.results.writers.cues import cues
@@ -286,6 +288,20 @@ def test_markdown_gives_the_times_of_answers_and_of_the_items_in_their_data():
     assert table in shown([{"who": "Ann"}, {"who": "Bo"}], {"/1": spans(61.0)})
     assert "- Ann [1:01]\n- Bo\n" in shown({"a/b": ["Ann", "Bo"]}, {"/a~1b/0": spans(61.0)})
     assert "- **Who**: Ann\n\n[0:05]\n" in shown({"who": "Ann"}, {})
+
+
+def test_every_format_says_when_an_item_is_and_no_second_time_beside_it():
+    when = {"start_s": 61.0, "end_s": 63.5, "source": "evidence"}
+    made = answers([{"at": when, "who": "Ann"}, {"at": None, "who": "Bo"}])
+    made["answers"][0] |= {"evidence": spans(5.0), "item_evidence": {"/0": spans(61.0, 7.0)}}
+    assert "| At | Who |\n| --- | --- |\n| 1:01–1:03 | Ann |\n| – | Bo |\n" in WRITERS["md"](made)
+    assert "- At: 1:01–1:03; Who: Ann\n- At: –; Who: Bo\n" in WRITERS["txt"](made)
+    assert said(made["answers"][0], timed=True) == "- At: 1:01–1:03; Who: Ann\n- At: –; Who: Bo"
+    page = WRITERS["html"](made)
+    assert 'data-time="61.0">1:01–1:03</button>' in page and "[0:07]" not in page
+    alone = answers({"at": when, "place": {"at": when, "name": "Rome"}})
+    assert "- **At**: 1:01–1:03\n\n**Place**\n\n- **At**: 1:01–1:03\n" in WRITERS["md"](alone)
+    jsonschema.validate(when, {"$ref": "#/$defs/at", "$defs": schema()["$defs"]})
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,52 @@ def test_every_paragraph_of_a_summary_and_every_chapter_carries_evidence(style):
         assert [each["line"] for each in paragraphs] == [n for n, line in enumerate(lines) if line]
         assert all(each["evidence"] for each in paragraphs)
     assert all(chapter["evidence"] for chapter in summary["chapters"])
+
+
+TIMED = {"type": "object", "timed": True, "properties": {"what": {"type": "string"}}}
+
+
+def at(start_s: float, end_s: float) -> dict:
+    return {"start_s": start_s, "end_s": end_s, "source": "evidence"}
+
+
+def timed(schema: dict, text: str) -> dict:
+    """The record of one answer to a question with this schema."""
+    task = Ask(Settings(), [Question("events", "What?", schema)])
+    return watch(task, ScriptedSession([answer(text)]), mute(0.0, 10.0))["answers"][0]
+
+
+def test_an_item_is_timed_by_the_evidence_of_its_own_tokens():
+    text = '[{"what": "a"}, {"what": "b"}]'
+    record = timed({"type": "array", "items": TIMED}, text)
+    assert record["data"] == [{"at": at(1, 14), "what": "a"}, {"at": at(16, 29), "what": "b"}]
+    assert list(record["data"][0]) == ["at", "what"] and record["answer"] == text
+
+
+def test_an_object_in_no_list_is_timed_by_the_whole_answer_and_one_in_an_item_by_the_item():
+    text = '{"what": "a"}'
+    assert timed(TIMED, text)["data"] == {"at": at(0, 13), "what": "a"}
+    deep = {"type": "array", "items": {"type": "object", "properties": {"place": TIMED}}}
+    assert timed(deep, '[{"place": {"what": "a"}}]')["data"] == [{"place": {"at": at(1, 25), "what": "a"}}]
+
+
+def test_a_time_that_the_model_wrote_is_replaced():
+    text = '[{"at": {"start_s": 7, "end_s": 9}, "what": "a"}]'
+    assert timed({"type": "array", "items": TIMED}, text)["data"] == [{"at": at(1, 48), "what": "a"}]
+
+
+def test_an_item_without_evidence_has_no_time_and_does_not_borrow_one():
+    record = Answer('[{"what": "a"}]', 5, True)  # nothing was observed
+    task = Ask(Settings(), [Question("events", "What?", {"type": "array", "items": TIMED})])
+    assert watch(task, ScriptedSession([record]), mute(0.0, 10.0))["answers"][0]["data"] == [{"at": None, "what": "a"}]
+
+
+def test_the_model_sees_nothing_of_the_wish_for_times():
+    schema = {"type": "array", "items": TIMED}
+    bare = {"type": "array", "items": {key: value for key, value in TIMED.items() if key != "timed"}}
+    asked = []
+    for each in (schema, bare):
+        session = ScriptedSession(["[]"])
+        watch(Ask(Settings(), [Question("events", "What?", each)]), session, mute(0.0, 10.0))
+        asked += session.asked
+    assert asked[0] == asked[1]

@@ -15,7 +15,17 @@ from markupsafe import Markup
 
 from omnimem_cli import __version__
 from omnimem_cli.base.timecode import format_clock, format_span
-from omnimem_cli.results.evidence import answer_with_times, inside, item_times, look_note, part_with_times, times
+from omnimem_cli.results.evidence import (
+    answer_with_times,
+    has_time,
+    inside,
+    is_time,
+    item_times,
+    look_note,
+    part_with_times,
+    span_text,
+    times,
+)
 from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, percent, title_of
 from omnimem_cli.results.report import charts
 from omnimem_cli.results.report.footage import Footage, data_uri
@@ -105,6 +115,8 @@ def _template():
         "times": times,
         "inside": inside,
         "timed": _timed,
+        "is_time": is_time,
+        "span_text": span_text,
         "label": _label,
         "columns": _columns,
     }
@@ -124,6 +136,6 @@ def _columns(rows: list) -> list[str]:
 
 
 def _timed(rows: list, found: dict[str, str], pointer: str) -> list[str]:
-    """The times of every row of the list at ``pointer``; empty where no row has one."""
+    """The times of every row of the list at ``pointer``; empty where no row has one, or a row says when itself."""
     each = [found.get(inside(pointer, number), "") for number in range(len(rows))]
-    return each if any(each) else []
+    return each if any(each) and not any(map(has_time, rows)) else []

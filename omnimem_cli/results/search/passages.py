@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from omnimem_cli.base.paths import hide_secrets
+from omnimem_cli.results.evidence import has_time
 from omnimem_cli.results.search.folding import clean
 
 _MARKER = re.compile(r"(?:[-*+]|\d+[.)]|#{1,6}|>)\s+")
@@ -65,14 +66,18 @@ def _answers(result: dict) -> Iterator[Passage]:
     for answer in result.get("answers") or ():
         yield passage("question", answer["question"])
         data = answer["data"]
-        blocks = markdown_blocks(answer["answer"]) if data is None else _rows(data)
-        yield from (passage("answer", block) for block in blocks)
+        if data is None:
+            yield from (passage("answer", block) for block in markdown_blocks(answer["answer"]))
+        else:
+            yield from map(_row, data if isinstance(data, list) else [data])
 
 
-def _rows(data: object) -> list[str]:
-    """The data of an answer, one text per item: ``decision: Buy; owner: Anna``."""
-    items = data if isinstance(data, list) else [data]
-    return [_flat(item) for item in items]
+def _row(item: object) -> Passage:
+    """One item of an answer's data: ``decision: Buy; owner: Anna``, with the times that it has."""
+    if not has_time(item):
+        return passage("answer", _flat(item))
+    said = {key: value for key, value in item.items() if key != "at"}
+    return passage("answer", _flat(said), item["at"]["start_s"], item["at"]["end_s"])
 
 
 def _flat(value: object) -> str:

@@ -3,7 +3,16 @@
 import re
 
 from omnimem_cli.base.timecode import format_clock, format_span
-from omnimem_cli.results.evidence import answer_with_times, inside, item_times, look_note, part_with_times, times
+from omnimem_cli.results.evidence import (
+    answer_with_times,
+    has_time,
+    inside,
+    is_time,
+    item_times,
+    look_note,
+    part_with_times,
+    times,
+)
 from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, title_of
 from omnimem_cli.results.prose import heading, inline, label
 from omnimem_cli.results.result import PARTS
@@ -79,16 +88,16 @@ def _lines(data: object, found: dict[str, str], pointer: str) -> list[str]:
 
 
 def _field(key: str, value: object, found: dict[str, str], pointer: str) -> list[str]:
-    if isinstance(value, list | dict) and value:
+    if isinstance(value, list | dict) and value and not is_time(value):
         return ["", f"**{_label(key)}**", "", *_lines(value, found, pointer), ""]
     return [f"- **{_label(key)}**: {_cell(value)}"]
 
 
 def _table(rows: list[dict], found: list[str]) -> list[str]:
-    """``found``: the times of each row; their column is there when one of them is."""
+    """``found``: the times of each row; their column is there when one of them is, and no row says when."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     columns = [[_label(key), "---", *(_cell(row.get(key)) for row in rows)] for key in keys]
-    if any(found):
+    if any(found) and not any(map(has_time, rows)):
         columns.append(["Evidence", "---", *found])
     return [f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True)]
 

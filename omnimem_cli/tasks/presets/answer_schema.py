@@ -1,6 +1,6 @@
 """Answer schemas: what is wrong with one, the grammar that binds an answer to it, and the value of such an answer.
 
-Knows JSON Schema (draft 2020-12) and llguidance's grammars; knows no preset and no model.
+Knows JSON Schema (draft 2020-12), one keyword of our own, and llguidance's grammars; knows no preset and no model.
 """
 
 import json
@@ -17,7 +17,10 @@ Path = tuple[str | int, ...]
 ANNOTATIONS = frozenset(
     ("title", "description", "default", "examples", "deprecated", "$comment", "$defs", "then", "else")
 )
-KEYWORDS = frozenset(Draft202012Validator.VALIDATORS) - {"$dynamicRef"} | ANNOTATIONS
+TIMED = "timed"
+"""Our own keyword: each object of this schema is given ``at``, when in the video. The model never sees it."""
+AT = "at"
+KEYWORDS = frozenset(Draft202012Validator.VALIDATORS) - {"$dynamicRef"} | ANNOTATIONS | {TIMED}
 BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs")
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 SINGLE = (
@@ -51,16 +54,28 @@ def problems(schema: object) -> list[tuple[Path, str]]:
     broken = {tuple(error.absolute_path): _told(error) for error in meta.iter_errors(schema)}
     return (
         list(broken.items())
-        or [*_unknown(schema, ()), *_references(schema, schema, ()), *_unbound(schema, ())]
+        or [*_unknown(schema, ()), *_references(schema, schema, ()), *_unbound(schema, ()), *_untimed(schema, ())]
         or [*_ungrammatical(schema, schema, ())]
     )
+
+
+def without_times(schema: object) -> object:
+    """The schema as JSON Schema knows it, without our own keyword."""
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: value for key, value in schema.items() if key != TIMED}
+    if "items" in plain:
+        plain["items"] = without_times(plain["items"])
+    if "properties" in plain:
+        plain["properties"] = {name: without_times(sub) for name, sub in plain["properties"].items()}
+    return plain
 
 
 def grammar(schema: dict) -> str:
     """The grammar of all compact JSON texts that fit the schema, as llguidance reads it."""
     from llguidance import LLMatcher
 
-    return LLMatcher.grammar_from_json_schema(schema, overrides=STYLE)
+    return LLMatcher.grammar_from_json_schema(without_times(schema), overrides=STYLE)
 
 
 def value(text: str) -> object:
@@ -92,6 +107,22 @@ def _unknown(schema: object, path: Path) -> Iterator[tuple[Path, str]]:
         yield (*path, key), f"{key!r} is no keyword of JSON Schema"
     for step, sub in _subschemas(schema):
         yield from _unknown(sub, path + step)
+
+
+def _untimed(schema: object, path: Path, reached: bool = True) -> Iterator[tuple[Path, str]]:
+    """Where our own keyword can do nothing; ``reached``: only `items` and `properties` lead here."""
+    if not isinstance(schema, dict):
+        return
+    if TIMED in schema:
+        properties = schema.get("properties", {})
+        if not isinstance(schema[TIMED], bool):
+            yield (*path, TIMED), f"{TIMED!r} must be true or false"
+        elif schema.get("type") != "object" or not reached:
+            yield (*path, TIMED), f"{TIMED!r} belongs to an object, inside `items` and `properties` only"
+        elif schema[TIMED] and AT in properties:
+            yield (*path, "properties", AT), f"{AT!r} is computed and added to every {TIMED} object; leave it out"
+    for step, sub in _subschemas(schema):
+        yield from _untimed(sub, path + step, reached and step[0] in ("items", "properties"))
 
 
 def _unbound(schema: object, path: Path) -> Iterator[tuple[Path, str]]:

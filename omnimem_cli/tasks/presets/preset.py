@@ -13,6 +13,7 @@ import yaml
 
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.tasks.presets import answer_schema
+from omnimem_cli.tasks.prompts import language_name
 
 PRESET_KEYS = ("description", "variables", "questions")
 QUESTION_KEYS = ("id", "question", "schema")
@@ -41,9 +42,16 @@ class Preset:
     questions: tuple[Question, ...]
     variables: Mapping[str, str | None]
 
-    def filled(self, given: Mapping[str, str] | None = None) -> tuple[Question, ...]:
-        """The questions with their variables filled in. Raises UsageError for an unknown or a missing one."""
-        values = {**BUILT_IN_VARIABLES, **self.variables, **(given or {})}
+    def filled(self, given: Mapping[str, str] | None = None, language: str | None = None) -> tuple[Question, ...]:
+        """The questions with their variables filled in; one that is given blank counts as not given.
+
+        ``language``: the one that answers are wanted in, for the variable of that name. Raises UsageError for an
+        unknown or a missing one.
+        """
+        wished = {"language": language_name(language)} if language else {}
+        defaults = {**BUILT_IN_VARIABLES, **wished, **self.variables}
+        said = {name: value for name, value in (given or {}).items() if value.strip() or name not in defaults}
+        values = defaults | said
         unknown = sorted(values.keys() - self.variables.keys() - BUILT_IN_VARIABLES.keys())
         if unknown:
             raise UsageError(f"The preset {self.name} has no variable {unknown[0]!r}.", self._variables_hint())

@@ -262,3 +262,11 @@ def test_paragraphs_and_list_items_are_blocks_without_their_marks():
         "quote",
     ]
     assert passages_of(result("summarize", {"summary": {"text": "", "chapters": []}}))[0].part == "title"
+
+
+def test_an_item_of_data_that_says_when_is_found_with_its_times():
+    when = {"start_s": 61.0, "end_s": 63.5, "source": "evidence"}
+    data = [{"at": when, "who": "Ann"}, {"at": None, "who": "Bo"}]
+    row = {"id": "q1", "question": "Who?", "answer": "raw", "status": "answered", "data": data}
+    found = [one for one in passages_of(result("ask", {"answers": [row]})) if one.part == "answer"]
+    assert [(one.text, one.start_s, one.end_s) for one in found] == [("who: Ann", 61.0, 63.5), ("who: Bo", None, None)]

@@ -1,5 +1,6 @@
 """Presets: the shipped ones, the user's own, and errors that name their line."""
 
+import re
 from pathlib import Path
 
 import jsonschema
@@ -76,6 +77,47 @@ def test_variables_are_filled_in(tmp_path):
         preset.filled({"team": "A", "teem": "B"})
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("value", [None, "", "  ", "ice hockey"])
+def test_no_question_has_a_hole_whatever_its_variables_hold(name, value):
+    preset = presets.load(name)
+    given = {} if value is None else dict.fromkeys(preset.variables, value)
+    for question in preset.filled(given):
+        assert not re.search(r"  | [.,?:]|\b(is|of|for|in)[ .,?]*[.,?]", question.text), question.text
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_default_repeats_no_word_of_the_sentence_that_it_fills(name):
+    preset = presets.load(name)
+    for sentence in (s for question in preset.questions for s in re.split(r"(?<=[.?:]) ", question.text)):
+        said = set(re.findall(r"\w{4,}", sentence.lower()))
+        for variable in (v for v in preset.variables if f"{{{v}}}" in sentence):
+            filling = set(re.findall(r"\w{4,}", preset.variables[variable].lower()))
+            assert not filling & (said - {variable}), f"{sentence} ({variable}: {preset.variables[variable]})"
+
+
+def test_the_language_of_answers_fills_its_variable():
+    preset, _ = read_preset(GOOD.replace("Who is in {team}?", "In {language} - {team}"), "mine")
+    assert preset.filled({"team": "A"}, "de")[0].text == "In German - A"
+    assert preset.filled({"team": "A", "language": "Dutch"}, "de")[0].text == "In Dutch - A"
+
+
+SAY_WHEN = {
+    "interview": {"answers", "quotes"},
+    "lecture": {"key_ideas", "terms", "examples", "homework"},
+    "meeting": {"topics", "decisions", "action_items", "open_questions", "next_meeting"},
+    "sports": {"score", "key_moments", "penalties_and_injuries"},
+    "surveillance": {"events", "people", "vehicles", "attention"},
+    "tutorial": {"steps", "pitfalls"},
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_happens_at_some_time_is_timed_in_every_shipped_preset(name):
+    timed = {q.id for q in presets.load(name).questions if q.schema and q.schema.get("items", q.schema).get("timed")}
+    assert timed == SAY_WHEN[name]
+
+
 def test_json_in_a_question_is_no_variable():
     preset, _ = read_preset(GOOD.replace("Who is in {team}?", """'Answer {"a": 1} or {}'"""), "mine")
     assert preset.filled({"team": "x"})[0].text == 'Answer {"a": 1} or {}'
@@ -110,6 +152,14 @@ def test_json_in_a_question_is_no_variable():
         (GOOD + "  schema:\n    type: object\n    propertis: {}\n", 8, "'propertis' is no keyword"),
         (GOOD + "  schema:\n    properties:\n      a:\n        $ref: '#/$defs/b'\n", 9, "leads nowhere"),
         (GOOD + "  schema: {$ref: 'https://example.org/a.json'}\n", 6, "leads nowhere"),
+        (GOOD + "  schema:\n    type: object\n    timed: often\n", 8, "'timed' must be true or false"),
+        (GOOD + "  schema:\n    type: array\n    timed: true\n", 8, "'timed' belongs to an object"),
+        (GOOD + "  schema:\n    anyOf:\n    - type: object\n      timed: true\n", 9, "inside `items` and `properties`"),
+        (
+            GOOD + "  schema:\n    type: object\n    timed: true\n    properties:\n      at: {}\n",
+            10,
+            "'at' is computed",
+        ),
         (GOOD + "  schema: {const: 2026-11-22}\n", 6, "the schema is not JSON"),
         (GOOD + "  schema:\n    type: array\n    uniqueItems: true\n", 8, "'uniqueItems' cannot be held"),
         (GOOD + "  schema:\n    items:\n      not: {}\n", 8, "'not' cannot be held"),
