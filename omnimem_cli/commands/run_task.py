@@ -3,7 +3,6 @@
 Knows the order of a run: inputs, model, jobs, outcomes, summary. Data goes to stdout, messages to stderr.
 """
 
-import json
 import os
 import signal
 import sys
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from omnimem_cli.jobs.inputs import Input
     from omnimem_cli.jobs.model import LazyModel
     from omnimem_cli.jobs.outcomes import Outcome
+    from omnimem_cli.jobs.run_report import RunReport
     from omnimem_cli.jobs.work import Job, Work
 
 
@@ -51,6 +51,7 @@ def run_task(
     )
     from omnimem_cli.base.process import Interrupted, stop_signals
     from omnimem_cli.jobs.outcomes import exit_code
+    from omnimem_cli.jobs.run_report import RunReport
     from omnimem_cli.jobs.work import Work
 
     settings = replace(settings, formats=_formats(name, task_options, options, settings))
@@ -60,13 +61,12 @@ def run_task(
             shown = readable_path(job.input.path) if job.input.stream else job.input.path
             print_data("\t".join((batch.preview(job), shown, _files(job))))
         return
+    report = None if options.report is None else RunReport(options.report, batch.work, len(jobs))
     began, outcomes, stopped = time.monotonic(), [], None
     with stop_signals(signal.SIGINT, signal.SIGTERM), console.batch(len(jobs)):
         try:
             for outcome in _outcomes(batch, jobs, options):
-                console.one_done()
-                with console.cleared():
-                    _print_outcome(batch, outcome)
+                _tell(batch, outcome, report)
                 outcomes.append(outcome.without_payload())
         except Interrupted as signalled:
             stopped = signalled.exit_code
@@ -74,8 +74,19 @@ def run_task(
             if not outcomes or outcomes[-1].error is not error:  # else it has been printed
                 raise
     code = exit_code(outcomes, settings.strict, stopped)
-    _print_summary(batch, outcomes, len(jobs), time.monotonic() - began, code, options.report)
+    _print_summary(outcomes, len(jobs), time.monotonic() - began)
+    if report is not None:
+        report.close(code)
     raise typer.Exit(code)
+
+
+def _tell(batch: "Batch", outcome: "Outcome", report: "RunReport | None") -> None:
+    """An input has ended: for people, for programs, and in the report."""
+    console.one_done()
+    with console.cleared():
+        _print_outcome(batch, outcome)
+    if report is not None:
+        report.note(outcome)
 
 
 def _formats(name: str, task_options: dict, options: RunOptions, settings: Settings) -> tuple[str, ...]:
@@ -111,10 +122,11 @@ def _check_chapters(named: Sequence[str], offers: Collection[str], hint: str) ->
 def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[Batch, list[Job]]":
     """The batch and its jobs; whatever is wrong with the command line as a whole is found here, before any work."""
     from omnimem_cli.jobs.batch import Batch
-    from omnimem_cli.jobs.outcomes import REPORT
 
     if options.report is not None:
-        _check_report(options.report, work.settings.force)
+        from omnimem_cli.jobs.run_report import check_report
+
+        check_report(options.report, work.settings.force)
     if work.settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
     inputs = _find(typed, options, work)
@@ -127,10 +139,7 @@ def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[
         from omnimem_cli.jobs.recall import check_memories
 
         check_memories(headers, batch.model)
-    jobs = batch.assign_targets(inputs)
-    if options.report is not None and not options.dry_run:
-        _write_report(options.report, {"schema": REPORT, "task": work.name, "inputs": []})
-    return batch, jobs
+    return batch, batch.assign_targets(inputs)
 
 
 def _files(job: "Job") -> str:
@@ -282,38 +291,13 @@ def _facts(result: dict) -> str:
     return f"{watched} watched{ratio}, memory {peak} at most, in {format_clock(result['timing']['wall_s'])}"
 
 
-def _print_summary(
-    batch: "Batch", outcomes: "list[Outcome]", total: int, wall_s: float, code: int, file: Path | None
-) -> None:
+def _print_summary(outcomes: "list[Outcome]", total: int, wall_s: float) -> None:
     from omnimem_cli.base.timecode import format_clock
-    from omnimem_cli.jobs.outcomes import report, tally
+    from omnimem_cli.jobs.outcomes import tally
 
     if total > 1:
         rest = f", {total - len(outcomes)} not reached" if total > len(outcomes) else ""
         console.info(f"{tally(outcomes)}{rest} in {format_clock(wall_s)}", "bold")
-    if file is not None:
-        _write_report(file, report(batch.work.name, outcomes, total, wall_s, code))
-
-
-def _check_report(file: Path, force: bool) -> None:
-    """A file that is no report of omnimem is not overwritten unasked. Raises OutputError."""
-    from omnimem_cli.jobs.outcomes import REPORT
-
-    if force or not file.exists():
-        return
-    try:
-        ours = json.loads(file.read_text("utf-8")).get("schema") == REPORT
-    except (OSError, ValueError, AttributeError):
-        ours = False
-    if not ours:
-        raise OutputError(f"{file} exists and is no report of omnimem.", "Name another file, or add --force.")
-
-
-def _write_report(file: Path, content: dict) -> None:
-    from omnimem_cli.jobs.files import write_whole
-    from omnimem_cli.results.writers.json import write_json
-
-    write_whole(file, write_json(content).encode("utf-8"))
 
 
 def print_data(text: str, end: str = "\n") -> None:

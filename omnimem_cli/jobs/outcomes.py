@@ -1,4 +1,4 @@
-"""How each input ended, and what follows for the run: the summary, the report, the exit code.
+"""How each input ended, and what follows for the run: the summary, the exit code.
 
 Knows results and errors; runs nothing and writes nothing.
 """
@@ -7,14 +7,12 @@ import traceback
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from omnimem_cli.base.errors import UserError, explain
-from omnimem_cli.base.paths import readable_path
-from omnimem_cli.results.result import degraded, error_part
+from omnimem_cli.results.result import degraded
 
 Status = Literal["done", "skipped", "failed", "interrupted"]
-REPORT = "omnimem/report/1"
 _FIRST = (1, 5, 2, 6, 8)  # these beat any count of failed inputs, in this order
 
 
@@ -70,38 +68,12 @@ def first_of(codes: Collection[int]) -> int | None:
     return next((code for code in _FIRST if code in codes), None)
 
 
+def count_by_status(found: Sequence[str]) -> dict[str, int]:
+    """How many inputs ended in each way."""
+    return {status: found.count(status) for status in get_args(Status)}
+
+
 def tally(outcomes: Sequence[Outcome]) -> str:
     """``3 done, 1 skipped, 1 failed``."""
-    counts = {
-        status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed", "interrupted")
-    }
+    counts = count_by_status([outcome.status for outcome in outcomes])
     return ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "nothing to do"
-
-
-def report(task: str, outcomes: Sequence[Outcome], total: int, wall_s: float, code: int) -> dict:
-    """The account of the run for --report. ``total`` counts the inputs that were asked for."""
-    return {
-        "schema": REPORT,
-        "task": task,
-        "exit_code": code,
-        "wall_s": round(wall_s, 3),
-        "counts": {
-            **{s: sum(o.status == s for o in outcomes) for s in ("done", "skipped", "failed", "interrupted")},
-            "not_reached": total - len(outcomes),
-        },
-        "inputs": [_line(outcome) for outcome in outcomes],
-    }
-
-
-def _line(outcome: Outcome) -> dict:
-    result = outcome.result or {}
-    return {
-        "path": readable_path(outcome.path),
-        "status": outcome.status,
-        "reason": outcome.reason or None,
-        "error": error_part(outcome.error) if outcome.error else None,
-        "files": [readable_path(str(file)) for file in outcome.files],
-        "coverage": result.get("coverage"),
-        "warnings": result.get("warnings", []),
-        "wall_s": round(outcome.wall_s, 3),
-    }

@@ -129,9 +129,9 @@ def test_a_report_replaces_only_a_report(fake: FakeRun, capsys):
 
 def test_a_report_of_a_killed_run_is_replaced_too(fake: FakeRun, monkeypatch):
     media("a.mp4")
-    monkeypatch.setattr("omnimem_cli.commands.run_task._print_summary", lambda *a: None)
+    monkeypatch.setattr("omnimem_cli.jobs.run_report.RunReport.close", lambda *a: None)
     assert omnimem("summarize", "a.mp4", "--report", "report.json") == 0
-    assert "exit_code" not in json.loads(Path("report.json").read_text())
+    assert json.loads(Path("report.json").read_text())["exit_code"] is None
     assert omnimem("summarize", "a.mp4", "--report", "report.json") == 0
 
 

@@ -1,5 +1,7 @@
 """SIGKILL at any moment of a batch: run again, every result is whole and equal to an unbroken run's."""
 
+import json
+import os
 import random
 import subprocess
 import sys
@@ -21,8 +23,8 @@ def watch(path, task, adapter, report, **more):
     return types.SimpleNamespace(result=lambda task, preset=None: made)
 
 def watched(path, **more):
-    import time
-    time.sleep(0.02)
+    import os, time
+    time.sleep(float(os.environ.get("PAUSE", "0.02")))
     counts = {"visual": 1, "audio": 1, "text": 1}
     return {
         "schema": "omnimem/result/1", "task": "summarize", "preset": None, "status": "done", "error": None,
@@ -48,9 +50,11 @@ main(["summarize", "in", "-r", "-o", "out", "-f", "md,json,txt", *sys.argv[1:]])
 """
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "-c", BATCH, *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(folder: Path, *arguments: str, pause: float = 0.02) -> subprocess.Popen:
+    """A run that takes ``pause`` seconds for each input."""
+    command, environment = [sys.executable, "-c", BATCH, *arguments], {**os.environ, "PAUSE": str(pause)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
 
 
 def inputs(folder: Path) -> Path:
@@ -92,3 +96,24 @@ def test_a_killed_batch_is_finished_by_the_next_run(tmp_path: Path):
 @pytest.mark.slow
 def test_a_batch_killed_thirty_times_is_finished_by_the_next_run(tmp_path: Path):
     kill_and_run_again(tmp_path, kills=30)
+
+
+def test_the_report_of_a_killed_run_is_whole_and_has_what_had_ended_until_then(tmp_path: Path):
+    folder = inputs(tmp_path)
+    report = folder / "report.json"
+    process = start(folder, "--report", "report.json", "--budget", "64", pause=0.5)
+    counted = set()
+    while len(counted) < 3 and process.poll() is None:
+        if report.exists():
+            counted.add(len(json.loads(report.read_text())["inputs"]))  # whole whenever it is read
+    process.kill()
+    process.wait(60)
+    said = json.loads(report.read_text())
+    assert said["exit_code"] is None and said["ended_at"] is None
+    assert {line["path"] for line in said["inputs"] if line["status"] == "done"} <= {f"in/{n}.mp4" for n in range(10)}
+    assert len(said["inputs"]) >= max(counted) >= 2 and said["counts"]["not_reached"] == 10 - len(said["inputs"])
+    assert said["started_at"] and said["settings"]["budget"]["entries"] == 64 and said["model"]["name"] == "fake"
+    again = start(folder, "--report", "report.json", "--budget", "64")
+    assert again.wait(200) == 0
+    said = json.loads(report.read_text())
+    assert (said["exit_code"], len(said["inputs"])) == (0, 10) and said["started_at"] <= said["ended_at"]
