@@ -21,6 +21,8 @@ def readable_path(path: str) -> str:
 
 def hide_secrets(text: str) -> str:
     """The text with ``***`` for what may be secret in its addresses: ``https://user:***@host/path?***``."""
+    if ":/" not in text:  # the search for an address takes long in a long word
+        return text
     return ADDRESS.sub(_without_secrets, text)
 
 
