@@ -65,7 +65,7 @@ def run_task(
     began, outcomes, stopped = time.monotonic(), [], None
     with stop_signals(signal.SIGINT, signal.SIGTERM), console.batch(len(jobs)):
         try:
-            for outcome in _outcomes(batch, jobs, options):
+            for outcome in outcomes_of(batch, jobs, options):
                 _tell(batch, outcome, report)
                 outcomes.append(outcome.without_payload())
         except Interrupted as signalled:
@@ -134,7 +134,7 @@ def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[
     batch = Batch(replace(work, settings=with_model(work.settings, headers)))
     batch.model.check_name()
     if not options.dry_run:
-        _offer_download(batch.model, options)
+        offer_download(batch.model, options)
     if headers:
         from omnimem_cli.jobs.recall import check_memories
 
@@ -146,7 +146,7 @@ def _files(job: "Job") -> str:
     return "-" if job.target is None else ", ".join(str(job.target.path(format)) for format in job.target.files)
 
 
-def _offer_download(model: "LazyModel", options: RunOptions) -> None:
+def offer_download(model: "LazyModel", options: RunOptions) -> None:
     """Weights that were named and are not here: fetched with --yes, or when a person at a terminal agrees."""
     row = model.to_download()
     if row is None or model.settings.offline:
@@ -209,7 +209,7 @@ def with_model(settings: Settings, headers: dict[str, dict]) -> Settings:
     return replace(settings, model=model_of(headers))
 
 
-def _outcomes(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "Iterator[Outcome]":
+def outcomes_of(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "Iterator[Outcome]":
     """The outcomes of all jobs as they come: from this process, one per device, or a cluster."""
     if options.ray is not None:
         from omnimem_cli.jobs.ray_cluster import by_ray

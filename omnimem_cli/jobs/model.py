@@ -85,13 +85,20 @@ class LazyModel:
 
         Reading gigabytes of weights costs minutes, the shape half a second.
         """
-        from omnimem_cli.session.preflight import outline_of_folder, prepare
+        from omnimem_cli.session.preflight import prepare
 
         if self._adapter is not None:
             return prepare(path, self.settings, self._adapter, recent_s)
+        outline = self.outline()
+        return prepare(path, self.settings, outline.adapter, recent_s, outline.free_bytes)
+
+    def outline(self) -> "ModelOutline":
+        """The shape of the model, made once before it is loaded. Raises MissingError."""
         if self._outline is None:
+            from omnimem_cli.session.preflight import outline_of_folder
+
             self._outline = outline_of_folder(self._located(), self.settings)
-        return prepare(path, self.settings, self._outline.adapter, recent_s, self._outline.free_bytes)
+        return self._outline
 
     def load(self) -> "Adapter":
         """The loaded model. Raises MissingError and DoesNotFitError."""
@@ -102,6 +109,11 @@ class LazyModel:
             self._adapter = load_local(self._located(), device=s.device, dtype=s.dtype, lora=s.adapter)
             self._outline = None
         return self._adapter
+
+    @property
+    def row(self) -> "Row":
+        """Its defaults. Raises UsageError and MissingError, as `identify` does."""
+        return self._located().row
 
     def _located(self) -> "LocalModel":
         if self._found is None:

@@ -18,7 +18,8 @@ _FIRST = (1, 5, 2, 6, 8)  # these beat any count of failed inputs, in this order
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one input. ``reason`` says why it was skipped; ``result`` is its record, if there is one."""
+    """The end of one input. ``reason`` says why it was skipped; ``result`` is its record, if there is one; ``key``: its
+    job's name where several jobs have one input."""
 
     path: str
     status: Status
@@ -27,6 +28,7 @@ class Outcome:
     result: dict | None = None
     error: BaseException | None = None
     wall_s: float = 0.0
+    key: str = ""
 
     def picklable(self) -> "Outcome":
         """With an error that any process can read: a fault becomes a UserError with its traceback as a note."""

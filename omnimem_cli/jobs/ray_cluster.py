@@ -21,8 +21,8 @@ from omnimem_cli.jobs.work import Job, Work
 class Remote:
     """What runs in an actor: a batch of its own, whose model stays loaded from job to job."""
 
-    def __init__(self, work: Work, identity: dict):
-        self.batch = Batch(work, identity=identity)
+    def __init__(self, kind: type[Batch], work: Work, identity: dict):
+        self.batch = kind(work, identity=identity)
         console.configure(quiet=True)
 
     def run(self, job: Job) -> Outcome:
@@ -81,14 +81,14 @@ def _places(ray: Any, batch: Batch) -> int:
 def _actor(ray: Any, batch: Batch) -> Any:
     on_gpu = batch.work.settings.device != "cpu" and ray.cluster_resources().get("GPU", 0)
     resources = {"num_gpus": 1} if on_gpu else {"num_cpus": 1}
-    return ray.remote(**resources)(Remote).remote(batch.work, batch.identity)
+    return ray.remote(**resources)(Remote).remote(type(batch), batch.work, batch.identity)
 
 
 def _absolute(job: Job) -> Job:
     """The job as another machine finds it."""
     one = job.input if job.input.stream else replace(job.input, path=str(Path(job.input.path).absolute()))
     target = job.target and replace(job.target, folder=job.target.folder.absolute())
-    return Job(one, target, job.memory and job.memory.absolute())
+    return replace(job, input=one, target=target, memory=job.memory and job.memory.absolute())
 
 
 def _outcome(ray: Any, reference: Any, batch: Batch, job: Job) -> Outcome:

@@ -68,7 +68,8 @@ def _start(batch: Batch, device: str, workers: int) -> Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     threads = max(1, (os.cpu_count() or 1) // workers)
-    arguments = (theirs, replace(batch.work, settings=replace(batch.work.settings, device=device)), batch.identity)
+    work = replace(batch.work, settings=replace(batch.work.settings, device=device))
+    arguments = (theirs, type(batch), work, batch.identity)
     process = context.Process(
         target=_work, args=(*arguments, os.getpid(), threads, console.quiet, console.debug), daemon=True
     )
@@ -122,13 +123,22 @@ def _stop(workers: Sequence[Worker], batch: Batch) -> Iterator[Outcome]:
             yield from _listen(worker, batch)
 
 
-def _work(pipe: Connection, work: Work, identity: dict, parent: int, threads: int, quiet: bool, debug: bool) -> None:
-    """The body of a worker process: jobs in, progress and outcomes out, until the pipe closes."""
+def _work(
+    pipe: Connection,
+    kind: type[Batch],
+    work: Work,
+    identity: dict,
+    parent: int,
+    threads: int,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """The body of a worker process: jobs in, progress and outcomes out, until the pipe closes. ``kind``: of batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which says what to do
     if work.settings.device == "cpu":
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     console.configure(quiet=quiet, debug=debug)
-    batch = Batch(work, _progress_to(pipe, parent), identity)
+    batch = kind(work, _progress_to(pipe, parent), identity)
     heard = (MissingError, UsageError)  # the parent has them as the error of an outcome, and ends the run
     with suppress(EOFError, BrokenPipeError, Interrupted, *heard), stop_signals(signal.SIGTERM):
         while True:

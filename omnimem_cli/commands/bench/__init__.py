@@ -1,4 +1,4 @@
-"""``omnimem bench``: how much memory, accuracy and time a policy takes, on generated videos with known answers."""
+"""``omnimem bench``: how much memory, accuracy and time a policy takes, on generated videos and public benchmarks."""
 
 import typer
 
@@ -10,11 +10,12 @@ from omnimem_cli.commands.bench import (
     needle,
     overlap,
     recall,
+    run,
     speed,
     text_bits,
     transcript,
 )
 
 app = typer.Typer(help="Measure policies: accuracy, speed, memory.", no_args_is_help=True)
-for command in (memory, needle, recall, evidence, speed, answers, transcript, overlap, fuzz, text_bits):
+for command in (run, memory, needle, recall, evidence, speed, answers, transcript, overlap, fuzz, text_bits):
     command.register(app)
