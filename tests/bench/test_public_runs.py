@@ -2,17 +2,12 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import scripted_model
 from benchmarks import LAYOUTS, make_benchmark, make_clips
-from scripted_model import ScriptedModel
+from scripted_model import ScriptedModel, killed_at
 
-ROOT = Path(__file__).parents[2]
 HERE = [name for name in LAYOUTS if name != "videomme" or importlib.util.find_spec("pyarrow")]
 ACCURACY, ANSWERED = 2 / 6, 2 / 3
 LOW, HIGH = 0.0968, 0.7000
@@ -33,18 +28,6 @@ def in_an_empty_folder(monkeypatch, tmp_path):
 @pytest.fixture
 def model(monkeypatch, tiny_folder) -> ScriptedModel:
     return ScriptedModel(tiny_folder, monkeypatch.setattr)
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory, clips, tiny_folder) -> Path:
-    """A folder per benchmark, in which a run was killed at the first question about b."""
-    folder = tmp_path_factory.mktemp("killed")
-    for name in HERE:
-        make_benchmark(name, folder / name / "data", clips)
-    command = [sys.executable, scripted_model.__file__, str(tiny_folder), *(str(folder / name) for name in HERE)]
-    environment = dict(os.environ) | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"}
-    assert subprocess.run(command, env=environment, capture_output=True, timeout=200, check=False).returncode == 0
-    return folder
 
 
 def result_in(text: str) -> dict:
@@ -70,8 +53,9 @@ def test_a_check_finds_what_is_missing_and_broken_and_watches_nothing(name, clip
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_a_killed_run_goes_on_to_the_scores_counted_by_hand(name, killed, model, monkeypatch, capfd):
-    monkeypatch.chdir(killed / name)
+def test_a_killed_run_goes_on_to_the_scores_counted_by_hand(name, clips, model, tmp_path, capfd):
+    make_benchmark(name, tmp_path / "data", clips)
+    killed_at(model, name, "b-0")
     whole = [json.loads(line)["video"] for line in Path("out/answers.jsonl").read_text().splitlines()]
     assert whole == ["a", "a"], "the answers of a watch that ended are there"
     assert model.run(name) == 3

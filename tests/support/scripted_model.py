@@ -1,25 +1,16 @@
-"""A tiny random model that watches, and a script that answers; and runs with it that die of SIGKILL.
-
-``python scripted_model.py MODEL FOLDER...`` runs the benchmark that each folder is named after, in a child each, until
-the question at which the child is killed. It forks before torch has worked: afterwards children would hang.
-"""
+"""A tiny random model that watches, and a script that answers; and runs with it that die of SIGKILL."""
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import tiny  # noqa: F401  what a child would import
+import torch
 from benchmarks import name_in, right_letter
 from fake_run import omnimem
 
-from omnimem_cli.jobs import batch, watch_one  # noqa: F401
-from omnimem_cli.models import loader  # noqa: F401
 from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.session import Session
-
-DIES_AT = "b-0"
 
 
 def said(name: str, right: str) -> str:
@@ -50,16 +41,12 @@ class ScriptedModel:
         return omnimem("bench", "run", name, "--data", "data", "-m", self.folder, "-o", "out", *small, *arguments)
 
 
-def run_until_killed(model: str, folder: str) -> int:
-    """The signal that ended the child."""
+def killed_at(model: ScriptedModel, name: str, question: str) -> None:
+    """Run a benchmark in a child of this process, which must die of SIGKILL when it asks the question."""
     child = os.fork()
     if not child:
-        os.chdir(folder)
-        scripted = ScriptedModel(Path(model))
-        scripted.dies_at = DIES_AT
-        os._exit(scripted.run(Path(folder).name))
-    return os.WTERMSIG(os.waitpid(child, 0)[1])
-
-
-if __name__ == "__main__":
-    sys.exit({run_until_killed(sys.argv[1], folder) for folder in sys.argv[2:]} != {signal.SIGKILL})
+        torch.set_num_threads(1)  # the threads of the parent are not here, and would be waited for
+        model.dies_at = question
+        os._exit(model.run(name))
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, "the child was to be killed"
