@@ -27,7 +27,7 @@ def text_batch(**settings) -> Batch:
 class TextTask:
     """Makes no task; in the process where it is unpickled, watching does what the input's text says."""
 
-    def __call__(self, settings: Settings) -> SimpleNamespace:
+    def __call__(self, settings: Settings, **options: object) -> SimpleNamespace:
         return SimpleNamespace(recent_s=0.0)
 
     def __getstate__(self) -> dict:

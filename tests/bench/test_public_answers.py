@@ -1,0 +1,68 @@
+"""What each dataset's official rule takes from an answer, pinned to what its authors' code gives."""
+
+import pytest
+
+from omnimem_cli.bench.public.library import DATASETS
+
+OPTIONS = ("Red car", "blue boat", "green sea", "The dog")
+NAMES = ("videomme", "lvbench", "lvomnibench", "worldsense", "video-holmes", "omnivideobench", "jointavbench")
+PINNED = (
+    ("A", "A A A A A A A"),
+    ("b", "- - B - - B B"),
+    (" C\n", "C C C C C C C"),
+    ("D.", "D D D D D D D"),
+    ("(B)", "B B B B B B B"),
+    ("[C]", "C - C C C C C"),
+    ("B)", "B B B B B B B"),
+    ("C:", "C C C C C C C"),
+    ("A.", "A A A A A A A"),
+    ("D. because", "D D D D D D D"),
+    ("B. blue boat", "B B B B B B B"),
+    ("C. Green sea", "C C C C C C C"),
+    ("(D) The dog", "D D D D D - D"),
+    ("A, B", "A A A A A - -"),
+    ("A or C", "A A A A A - -"),
+    ("AB", "A A A A A - -"),
+    ("D because it barks", "D D D D D - -"),
+    ("A man walks in", "A A A A A - -"),
+    ("Because of that", "B B B B B - -"),
+    ("The answer is C.", "C - C C C - C"),
+    ("The answer is (B)", "B B B B B - -"),
+    ("the answer is d", "- - D - - - D"),
+    ("Answer: C", "A A C C A - C"),
+    ("Answer: (D)", "A D D D A - -"),
+    ("answer is B because", "B - B B B - -"),
+    ("The best answer is: D", "D - D D D - D"),
+    ("The best option is C", "C - C C C - -"),
+    ("Best answer: C", "B B C B B - C"),
+    ("The correct answer is A.", "A - A A A - A"),
+    ("Option B", "B - B B B - B"),
+    ("I select C", "C - C C C - C"),
+    ("(C) is correct", "C C C C C - C"),
+    ("B is the answer", "B B B B B - B"),
+    ("red car", "- - E - - - A"),
+    ("The dog", "- - E - - - D"),
+    ("It is the green sea.", "- - E - - - C"),
+    ("E", "- - E - E - -"),
+    ("F. none of these", "- - F - F - -"),
+    ("", "- - - - - - -"),
+    ("   ", "- - - - - - -"),
+    ("hm", "- - - - - - -"),
+    ("1", "- - - - - - -"),
+    ("I do not know", "- - D - - - -"),
+    ("<think>A or B</think><answer>C</answer>", "A - A A C - -"),
+    ("<answer>B: boat</answer>", "B - B B B - -"),
+    ("\\boxed{D}", "D - D D D D -"),
+    ("/box{B}", "B - B B B B B"),
+    ("assistant C", "C - C C C C -"),
+    ("Between A and D, D", "B B A B A - -"),
+    ("**B**", "B - B B B B B"),
+)
+"""What a model wrote, and one letter per name above; "-": none, which is wrong."""
+
+
+@pytest.mark.parametrize("place, name", list(enumerate(NAMES)))
+def test_fifty_answers_are_read_as_the_authors_code_reads_them(place, name):
+    assert len(PINNED) == 50
+    wanted = {text: letters.split()[place].replace("-", "") for text, letters in PINNED}
+    assert {text: DATASETS[name].extract(text, OPTIONS) or "" for text in wanted} == wanted
