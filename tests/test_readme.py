@@ -22,6 +22,7 @@ WITH_COMMANDS = (
     "omnimem_cli/bench/RESULTS.md",
     "omnimem_cli/models/nano/README.md",
     "omnimem_cli/results/README.md",
+    "omnimem_cli/bench/public/README.md",
 )
 BESIDE_THE_CODE = (*WITH_COMMANDS, "CHANGELOG.md", "omnimem_cli/bench/LOG.md", "omnimem_cli/train/LOG.md")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from omnimem_cli.bench.public.dataset import Answered, Item, length_class
-from omnimem_cli.bench.public.scores import accuracy, bootstrapped, comparisons, mcnemar
+from omnimem_cli.bench.public.scores import accuracy, comparisons, mcnemar
 
 
 def answer(policy: str, video: str, name: str, status: str) -> Answered:
@@ -55,12 +55,6 @@ def test_two_policies_are_compared_question_by_question():
     assert compared["policies"] == ["x", "y"] and compared["difference"] == pytest.approx((4 - 1) / 6, abs=1e-4)
     assert (compared["only_first_right"], compared["only_second_right"]) == (4, 1)
     assert compared["low"] <= compared["difference"] <= compared["high"]
-
-
-def test_a_bootstrap_draws_whole_videos():
-    assert bootstrapped([[1, 1], [1, 1]]) == (1.0, 1.0)
-    alike, mixed = bootstrapped([[1] * 4, [0] * 4] * 5), bootstrapped([[1, 0, 1, 0]] * 10)
-    assert mixed == (0.5, 0.5) and alike[1] - alike[0] > 0.5
 
 
 def test_lengths_have_classes():

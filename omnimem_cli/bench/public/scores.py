@@ -9,13 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 
-import numpy as np
-
-from omnimem_cli.bench.intervals import interval
+from omnimem_cli.bench.intervals import interval, paired
 from omnimem_cli.bench.public.dataset import Answered
 
 UNANSWERED = ("no_letter", "failed", "missing")
-RESAMPLES, SEED = 10_000, 0
 
 
 def policy_row(policy: str, answered: Sequence[Answered], results: Sequence[dict]) -> dict:
@@ -65,8 +62,8 @@ def watch_figures(results: Sequence[dict]) -> dict:
 def comparisons(answered: Sequence[Answered]) -> list[dict]:
     """Every two policies on the same questions.
 
-    The difference of their accuracies with its 95 % interval by a bootstrap over videos, and McNemar's exact test of
-    the questions that only one of them has right, which takes every question as a video of its own.
+    The difference of their accuracies with its 95 % interval over videos, and McNemar's exact test of the questions
+    that only one of them has right, which takes every question as a video of its own.
     """
     by_policy: dict[str, dict[str, Answered]] = defaultdict(dict)
     for one in answered:
@@ -75,30 +72,19 @@ def comparisons(answered: Sequence[Answered]) -> list[dict]:
 
 
 def _compared(first: str, second: str, by_policy: dict[str, dict[str, Answered]]) -> dict:
-    pairs = [(one, by_policy[second][name]) for name, one in by_policy[first].items()]
-    differences: dict[str, list[int]] = defaultdict(list)
-    for one, other in pairs:
-        differences[one.video].append(one.right - other.right)
-    low, high = bootstrapped(list(differences.values()))
-    only = [sum(d == sign for each in differences.values() for d in each) for sign in (1, -1)]
+    ours, theirs = by_policy[first].values(), [by_policy[second][name] for name in by_policy[first]]
+    mean, low, high = paired(_by_video(ours), _by_video(theirs))
+    pairs = list(zip(ours, theirs, strict=True))
+    only = sum(a.right > b.right for a, b in pairs), sum(a.right < b.right for a, b in pairs)
     return {
         "policies": [first, second],
-        "difference": _rounded((only[0] - only[1]) / len(pairs)),
+        "difference": _rounded(mean),
         "low": _rounded(low),
         "high": _rounded(high),
         "only_first_right": only[0],
         "only_second_right": only[1],
         "mcnemar_p": _rounded(mcnemar(*only)),
     }
-
-
-def bootstrapped(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """95 % interval of the mean of all values, by drawing whole groups with replacement."""
-    sums, counts = np.array([sum(group) for group in groups]), np.array([len(group) for group in groups])
-    drawn = np.random.default_rng(SEED).integers(len(groups), size=(RESAMPLES, len(groups)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def mcnemar(first: int, second: int) -> float:

@@ -11,21 +11,12 @@ MOST_NAMED = 10  # of missing videos
 def run_table(result: dict) -> str:
     """Policies; comparisons of two; accuracy by task and length; what the figures belong to."""
     rows = result["rows"]
-    head = (
-        "policy",
-        "accuracy",
-        "95 %",
-        "of answered",
-        "no letter",
-        "failed",
-        "missing",
-        "coverage",
-        "peak",
-        "seconds",
-    )
+    head = ("policy", "accuracy", "95 %", "of answered", "no letter", "failed", "missing")
     parts = [text_table(head, [_policy(row) for row in rows])]
+    head = ("policy", "watches", "coverage", "mean", "memory", "peak", "tokens", "seconds")
+    parts.append(text_table(head, [_watches(row) for row in rows]))
     if result["comparisons"]:
-        head = ("on the same questions", "difference", "95 %", "only first right", "only second", "McNemar p")
+        head = ("difference", "points", "95 %", "only first right", "only second", "McNemar p")
         parts.append(text_table(head, [_comparison(one) for one in result["comparisons"]]))
     parts += [_groups(rows, "by_task", "task"), _groups(rows, "by_length", "length")]
     return "\n\n".join([*parts, _context(result)])
@@ -53,17 +44,14 @@ def check_table(result: dict) -> str:
 
 
 def _policy(row: dict) -> tuple[str, ...]:
-    least = row["coverage_least"]
-    return (
-        row["policy"],
-        _percent(row["accuracy"]),
-        _between(row),
-        _percent(row["answered_accuracy"]),
-        *(str(row[name]) for name in ("no_letter", "failed", "missing")),
-        "-" if least is None else f"{_percent(least)} to {_percent(row['coverage_mean'])}",
-        "-" if row["peak_bytes"] is None else format_bytes(row["peak_bytes"]),
-        f"{row['seconds']:g}",
-    )
+    counts = (str(row[name]) for name in ("no_letter", "failed", "missing"))
+    return row["policy"], _percent(row["accuracy"]), _between(row), _percent(row["answered_accuracy"]), *counts
+
+
+def _watches(row: dict) -> tuple[str, ...]:
+    sizes = ("-" if row[name] is None else format_bytes(row[name]) for name in ("bytes", "peak_bytes"))
+    shares = (_percent(row[name]) for name in ("coverage_least", "coverage_mean"))
+    return row["policy"], str(row["watched"]), *shares, *sizes, f"{row['tokens']:,}", f"{row['seconds']:g}"
 
 
 def _comparison(one: dict) -> tuple[str, ...]:
@@ -78,14 +66,10 @@ def _comparison(one: dict) -> tuple[str, ...]:
 
 
 def _groups(rows: Sequence[dict], key: str, title: str) -> str:
-    head = (title, "n", *(row["policy"] for row in rows))
-    return text_table(
-        head,
-        [
-            (name, str(rows[0][key][name]["n"]), *(_percent(r[key][name]["accuracy"]) for r in rows))
-            for name in rows[0][key]
-        ],
-    )
+    """Accuracy of every policy by group."""
+    shares = {name: [_percent(row[key][name]["accuracy"]) for row in rows] for name in rows[0][key]}
+    body = [(name, str(rows[0][key][name]["n"]), *each) for name, each in shares.items()]
+    return text_table((title, "n", *(row["policy"] for row in rows)), body)
 
 
 def _context(result: dict) -> str:
@@ -93,8 +77,8 @@ def _context(result: dict) -> str:
     sound = "with sound" if how["sound"] else "without sound"
     shown = "subtitles in the prompts" if how["subtitles"] else "no subtitles"
     watched = f"{how['fps']:g} frames/s of at most {how['max_pixels']:,} pixels, {sound}, {shown}"
-    counts = f"{result['rows'][0]['n']} questions about {result['rows'][0]['videos']} videos"
-    note = "no letter, failed and missing count as wrong; intervals take videos as the sample; coverage: least to mean"
+    counts = f"{result['rows'][0]['n']} questions, {result['rows'][0]['videos']} videos"
+    note = "no letter, failed and missing count as wrong; intervals take videos as the sample; coverage: least, mean"
     return "\n".join([counts, f"{how['model']}, budget {how['budget']}, {watched}", _rules(how), note])
 
 

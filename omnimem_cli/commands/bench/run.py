@@ -1,6 +1,5 @@
 """``omnimem bench run``: public benchmarks, from the files that their authors publish."""
 
-import json
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -14,7 +13,7 @@ from omnimem_cli.base.errors import MissingError, UsageError
 from omnimem_cli.base.flags import ADVANCED, INPUT, OUTPUT
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.commands.bench.shared import BenchOptions, Policies, policy_names
-from omnimem_cli.commands.options import Group, RunOptions, as_json, examples, option, takes
+from omnimem_cli.commands.options import Group, RunOptions, examples, option, takes
 from omnimem_cli.commands.run_task import offer_download, outcomes_of
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def run(
     table = run_table(result)
     for path in write_files(one, everything, result, table, out):
         console.info(f"wrote {path}", "dim")
-    _print(result, table, options)
+    options.show(result, table)
     raise typer.Exit(_code(ended.values()))
 
 
@@ -129,7 +128,7 @@ def _check(name: str, clips: list, policies: list[str], settings: Settings, opti
 
     with console.progress(f"check {name}") as report:
         result = {"name": name, **check(clips, len(policies), settings, report)}
-    _print(result, check_table(result), options)
+    options.show(result, check_table(result))
     faults = len(result["missing"]) + len(result["unreadable"])
     raise typer.Exit(0 if not faults else 3 if result["present"] else 4)
 
@@ -168,12 +167,6 @@ def _tell(job: "ClipJob", outcome: "Outcome") -> None:
         console.error(outcome.error, name)
     elif outcome.status == "skipped":
         console.info(f"{name}: skipped, {outcome.reason}", "dim")
-
-
-def _print(result: dict, table: str, options: BenchOptions) -> None:
-    if not as_json(options.format):
-        typer.echo(table + "\n")
-    typer.echo(json.dumps(result))
 
 
 def _code(outcomes: "Iterable[Outcome]") -> int:

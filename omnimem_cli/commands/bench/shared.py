@@ -57,12 +57,16 @@ class BenchOptions:
         console.configure(quiet=self.quiet)
         with console.progress(f"bench {name}") as report:
             result = run(report)
+        self.show(result, table(result))
+        return result
+
+    def show(self, result: dict, tables: str) -> None:
+        """Print figures and their tables; record these where that is wanted. Raises OutputError."""
         if not as_json(self.format):
-            typer.echo(table(result) + "\n")
+            typer.echo(tables + "\n")
         typer.echo(json.dumps(result))
         if self.record is not None:
-            self._record(table(result))
-        return result
+            self._record(tables)
 
     def _record(self, tables: str) -> None:
         """Raises OutputError."""
