@@ -11,7 +11,7 @@ from typer.main import get_command
 from omnimem_cli import __version__
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import EXIT_CODES, UsageError, UserError
-from omnimem_cli.base.process import open_standard_streams, wait_passively
+from omnimem_cli.base.process import hide_arguments, open_standard_streams, wait_passively
 from omnimem_cli.commands import (
     ask,
     bench,
@@ -84,6 +84,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     open_standard_streams()
     wait_passively()
+    hide_arguments()
     console.configure(debug=bool(os.environ.get("OMNIMEM_DEBUG")))
     command = get_command(app)
     try:

@@ -15,8 +15,9 @@ from omnimem_cli.base.errors import MissingError, UsageError
 from omnimem_cli.base.texts import decode_text, typed_text
 
 INPUT, MODEL, ANSWER, OUTPUT, MESSAGES = "Input", "Model and memory", "Answer", "Output", "Messages"
+LIVE = "Live"
 ADVANCED = "Advanced"
-PANELS = (INPUT, MODEL, ANSWER, OUTPUT, MESSAGES, ADVANCED)
+PANELS = (INPUT, LIVE, MODEL, ANSWER, OUTPUT, MESSAGES, ADVANCED)
 """The groups of ``--help``, in their order. What is in ADVANCED is shown by ``--help-all`` only."""
 
 Read = Callable[[Any, str], Any]

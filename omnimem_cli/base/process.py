@@ -3,6 +3,7 @@
 Knows signals and what the system tells of memory; knows no device, no torch and no work.
 """
 
+import ctypes
 import math
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from omnimem_cli.base.errors import DoesNotFitError, InputError
+from omnimem_cli.base.paths import hide_secrets
 from omnimem_cli.base.timecode import format_clock
 
 GROWTH = 2**30  # bytes that one input may take, however little is left for others
@@ -34,6 +36,31 @@ def wait_passively() -> None:
     """
     if not PASSIVE.keys() & os.environ.keys():
         os.environ.update(PASSIVE)
+
+
+def hide_arguments() -> None:
+    """Put ``*`` over what may be secret in the addresses among this process's arguments, as ps and /proc show them.
+
+    Where the system tells where they lie (Linux); before the call they can be read.
+    """
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        given = Path("/proc/self/cmdline").read_bytes()
+    except OSError:
+        return
+    begin = int(fields[45])  # arg_start, field 48 of proc(5)
+    for each in given.split(b"\0"):
+        text = os.fsdecode(each)
+        if hide_secrets(text) != text:
+            _overwrite(begin, each)
+        begin += len(each) + 1
+
+
+def _overwrite(address: int, argument: bytes) -> None:
+    """Keep as much of an argument's beginning as its readable form shares with it."""
+    shown = os.fsencode(hide_secrets(os.fsdecode(argument)))
+    kept = len(os.path.commonprefix([shown, argument]))
+    ctypes.memset(address + kept, ord("*"), len(argument) - kept)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from omnimem_cli.jobs.outcomes import Outcome
     from omnimem_cli.jobs.run_report import RunReport
     from omnimem_cli.jobs.work import Job, Work
+    from omnimem_cli.live.options import LiveFlags
 
 
 def run_task(
@@ -37,10 +38,12 @@ def run_task(
     make: Callable[..., Any],
     task_options: dict[str, Any],
     preset: str | None = None,
+    live: "LiveFlags | None" = None,
 ) -> None:
     """Do one task on all inputs, then leave with the exit code. ``make(settings, **task_options)`` is the task.
 
-    Every outcome is printed as it comes, and the summary however the run ends.
+    Every outcome is printed as it comes, and the summary however the run ends. ``live``: the one input is a source
+    whose end is not known.
     """
     console.configure(
         quiet=options.quiet,
@@ -55,7 +58,7 @@ def run_task(
     from omnimem_cli.jobs.work import Work
 
     settings = replace(settings, formats=_formats(name, task_options, options, settings))
-    batch, jobs = _plan(Work(name, make, task_options, settings, preset), typed, options)
+    batch, jobs = _plan(Work(name, make, task_options, settings, preset), typed, options, live)
     if options.dry_run:
         for job in jobs:
             shown = readable_path(job.input.path) if job.input.stream else job.input.path
@@ -119,7 +122,9 @@ def _check_chapters(named: Sequence[str], offers: Collection[str], hint: str) ->
             raise UsageError(f"-f {format} writes chapters, and there will be none.", hint)
 
 
-def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[Batch, list[Job]]":
+def _plan(
+    work: "Work", typed: list[str] | None, options: RunOptions, live: "LiveFlags | None"
+) -> "tuple[Batch, list[Job]]":
     """The batch and its jobs; whatever is wrong with the command line as a whole is found here, before any work."""
     from omnimem_cli.jobs.batch import Batch
 
@@ -129,9 +134,10 @@ def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[
         check_report(options.report, work.settings.force)
     if work.settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
-    inputs = _find(typed, options, work)
+    inputs = _find(typed, options, work if live is None else replace(work, settings=replace(work.settings, offline=True)))
     headers = memory_headers(inputs)
-    batch = Batch(replace(work, settings=with_model(work.settings, headers)))
+    work = replace(work, settings=with_model(work.settings, headers))
+    batch = Batch(work) if live is None else _live_batch(work, live, options)
     batch.model.check_name()
     if not options.dry_run:
         offer_download(batch.model, options)
@@ -140,6 +146,14 @@ def _plan(work: "Work", typed: list[str] | None, options: RunOptions) -> "tuple[
 
         check_memories(headers, batch.model)
     return batch, batch.assign_targets(inputs)
+
+
+def _live_batch(work: "Work", live: "LiveFlags", options: RunOptions) -> "Batch":
+    from omnimem_cli.live.batch import LiveBatch
+
+    if options.workers or options.ray is not None:
+        raise UsageError("A live watch runs in this process.", "Leave out --workers and --ray.")
+    return LiveBatch(work, live)
 
 
 def _files(job: "Job") -> str:
@@ -243,7 +257,7 @@ def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
     if settings.output != "-":
         _show_answers(batch, outcome)
         for file in outcome.files:
-            print_data(str(file))
+            (print_data if batch.prints_files else console.info)(str(file))
     elif outcome.result is not None and settings.formats == ("json",):
         print_data(write_json_line(outcome.result), end="")
     elif outcome.status == "done" and outcome.result is not None:

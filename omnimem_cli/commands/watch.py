@@ -4,12 +4,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from click.core import ParameterSource
 
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ANSWER, split
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
 from omnimem_cli.commands.options import FocusQuestions, Group, Inputs, RunOptions, examples, focused_on, option, takes
+
+from omnimem_cli.live.options import SUMMARY, LiveFlags
 
 if TYPE_CHECKING:
     from omnimem_cli.tasks.several import Part
@@ -19,6 +22,7 @@ EXAMPLES = (
     "omnimem watch lecture.mp4 --with summary,chapters,transcript --preset lecture -f md,json",
     "omnimem watch meetings/ -r --with transcript -o memories/",
     'omnimem ask lecture.omnimem -Q "What was shown after the break?"',
+    "omnimem watch rtsp://camera/door --every 10m --events door.jsonl",
 )
 WITH = {
     "summary": ("summarize", {"style": "brief"}),
@@ -29,7 +33,12 @@ WITH = {
 """What may be made on the way: the task and its options."""
 
 
-@takes(settings=Group(Settings, without=("keep_memory",)), options=Group(RunOptions), config=True)
+@takes(
+    settings=Group(Settings, without=("keep_memory",)),
+    options=Group(RunOptions),
+    live=Group(LiveFlags),
+    config=True,
+)
 def watch(
     inputs: Inputs = None,
     made: Annotated[
@@ -52,17 +61,28 @@ def watch(
     *,
     settings: Settings,
     options: RunOptions,
+    live: LiveFlags,
+    context: typer.Context,
 ) -> None:
-    """Watch videos and keep the memories: lecture.mp4 gives lecture.omnimem, to ask without the video."""
+    """Watch videos and keep the memories: lecture.mp4 gives lecture.omnimem, to ask without the video.
+
+    With an option of the panel Live: watch a stream, a camera or a growing file as it happens, until it ends or Ctrl-C.
+    """
     from omnimem_cli.commands.run_task import run_task
-    from omnimem_cli.tasks.several import Several
+    from omnimem_cli.live.options import style_of
+    from omnimem_cli.tasks.several import Part, Several
 
     if settings.output == "-":
         raise UsageError("A memory is a file, and cannot go to standard output.", "Name a folder with -o, or drop -o.")
     parts = _parts(made or [], preset or [], question or [], settings.language)
     if focus_questions:
         settings = focused_on(settings, [each for part in parts.values() for each in part.options.get("questions", ())])
-    run_task(inputs, replace(settings, keep_memory=True), options, "watch", Several, {"parts": parts})
+    settings = replace(settings, keep_memory=True)
+    if live.wanted:
+        parts[SUMMARY] = Part("summarize", {"style": style_of(live.every_s)})
+        if context.get_parameter_source("positions") is ParameterSource.DEFAULT:
+            settings = replace(settings, positions="retime")
+    run_task(inputs, settings, options, "watch", Several, {"parts": parts}, live=live if live.wanted else None)
 
 
 def _parts(made: list[str], presets: list[str], questions: list[str], language: str | None) -> "dict[str, Part]":

@@ -47,8 +47,10 @@ class Batch:
     """All inputs of one run, one after the other in this process.
 
     ``progress`` draws that of one input. ``identity``: what the results depend on besides the input, where another
-    process has found it out.
+    process has found it out. ``prints_files``: standard output is for the paths of results.
     """
+
+    prints_files = True
 
     def __init__(self, work: Work, progress: Callable = console.progress, identity: dict | None = None):
         self.work, self.progress, self.model = work, progress, LazyModel(work.settings)
@@ -402,5 +404,5 @@ def check_input(one: Input) -> None:
     """Raise InputError for a file that is missing, empty or not readable, and for a device."""
     if one.saved:
         check_file(one.saved)
-    elif is_local(one.path) and not one.pipe:
+    elif is_local(one.path) and not one.pipe and not one.live:
         check_file(one.path)

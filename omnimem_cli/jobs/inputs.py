@@ -49,6 +49,7 @@ class Input:
     stream: bool = False  # a URL, a device or a pipe: no folder of its own
     page: Page | None = None  # where the URL is that of a page which holds the video
     pipe: bool = False  # can be read once only; see `pipes`
+    live: bool = False  # watched as it comes, whatever it is: it may be empty yet, or be read once only
     saved: str | None = None  # the file that holds what a pipe gave
     cut: BaseException | None = None  # what ended the pipe before its own end
 

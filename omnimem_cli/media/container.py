@@ -26,12 +26,15 @@ GUESSED = "Estimating duration from bitrate"
 
 
 @contextmanager
-def open_container(path: str, stall_s: float, **options: object) -> Iterator[tuple[av.container.InputContainer, str]]:
-    """The opened input and what the libraries logged meanwhile. ``options``: of the demuxer.
+def open_container(
+    path: str, stall_s: float, *, open_s: float | None = None, **options: object
+) -> Iterator[tuple[av.container.InputContainer, str]]:
+    """The opened input and what the libraries logged meanwhile. ``options``: of the demuxer. ``open_s``: how long
+    opening may take, where that is not ``stall_s``.
 
     Raises InputError: not media, cut off before its index, a protocol that local files may not use, stalled.
     """
-    container, log = _open(path, stall_s, {name: str(value) for name, value in options.items()})
+    container, log = _open(path, stall_s, open_s or stall_s, {name: str(value) for name, value in options.items()})
     try:
         with container:
             yield container, log
@@ -39,7 +42,9 @@ def open_container(path: str, stall_s: float, **options: object) -> Iterator[tup
         raise _stalled(path, stall_s) from error
 
 
-def _open(path: str, stall_s: float, options: dict[str, str]) -> tuple[av.container.InputContainer, str]:
+def _open(
+    path: str, stall_s: float, open_s: float, options: dict[str, str]
+) -> tuple[av.container.InputContainer, str]:
     kind, name = device_of(path) or (None, path)
     options = options | ALL_TABLES
     if is_local(path):
@@ -49,9 +54,10 @@ def _open(path: str, stall_s: float, options: dict[str, str]) -> tuple[av.contai
     av.logging.set_skip_repeated(False)  # a repeated line would come with the next input
     try:
         with av.logging.Capture() as lines:
-            container = av.open(name, format=kind, options=options, metadata_errors="replace", timeout=stall_s)
+            limits = (open_s, stall_s)
+            container = av.open(name, format=kind, options=options, metadata_errors="replace", timeout=limits)
     except av.error.ExitError as error:
-        raise _stalled(path, stall_s) from error
+        raise _stalled(path, open_s) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(readable_path(path), _text(lines), error) from error
     finally:

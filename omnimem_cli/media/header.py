@@ -73,24 +73,29 @@ def _decoded(packet: av.Packet) -> list[av.VideoFrame]:
 
 def _read(path: str, stall_s: float, options: dict[str, object]) -> Header:
     with open_container(path, stall_s, **options) as (container, log):
-        guessed = GUESSED in log or container.duration is None
-        header = Header(
-            container=container.format.name,
-            duration_s=None if guessed else container.duration * MICROSECOND,
-            origin_s=(container.start_time or 0) * MICROSECOND,
-            videos=(),
-            audios=(),
-            programmes=programmes(container, path),
-            comment=container.metadata.get("comment"),
-            opening=options | (LOCAL_PLAYLIST if container.format.name == "hls" and is_local(path) else {}),
-        )
-        locked = _locked(container)
-        counts = {"video": 0, "audio": 0}
-        for stream in container.streams:
-            specifier = f"{stream.type[:1]}:{counts.get(stream.type)}"
-            header = _with_stream(header, stream, specifier, locked, log)
-            counts[stream.type] = counts.get(stream.type, 0) + 1
-        return _with_counted_length(header, container) if container.format.name == "avi" else header
+        return header_of(path, container, log, options)
+
+
+def header_of(path: str, container: av.container.InputContainer, log: str, options: dict[str, object]) -> Header:
+    """What an input holds that was opened with ``options``; ``log``: what the libraries said meanwhile."""
+    guessed = GUESSED in log or container.duration is None
+    header = Header(
+        container=container.format.name,
+        duration_s=None if guessed else container.duration * MICROSECOND,
+        origin_s=(container.start_time or 0) * MICROSECOND,
+        videos=(),
+        audios=(),
+        programmes=programmes(container, path),
+        comment=container.metadata.get("comment"),
+        opening=options | (LOCAL_PLAYLIST if container.format.name == "hls" and is_local(path) else {}),
+    )
+    locked = _locked(container)
+    counts = {"video": 0, "audio": 0}
+    for stream in container.streams:
+        specifier = f"{stream.type[:1]}:{counts.get(stream.type)}"
+        header = _with_stream(header, stream, specifier, locked, log)
+        counts[stream.type] = counts.get(stream.type, 0) + 1
+    return _with_counted_length(header, container) if container.format.name == "avi" else header
 
 
 def _with_counted_length(header: Header, container: av.container.InputContainer) -> Header:

@@ -53,14 +53,29 @@ def probe(
     if not live:
         header, last_byte = _timed(path, header, local, stall_s)
         unread = unread_bytes(path, header.container, last_byte) if local else 0
+    named = {"audio_track": audio_track, "video_track": video_track, "no_audio": no_audio, "no_video": no_video}
+    media = chosen_streams(path, header, live=live, **named)
+    video = media.video and _upright(media.video, rotation_of(path, media.video.index, stall_s))
+    return replace(media, video=video, unread_bytes=unread)
+
+
+def chosen_streams(
+    path: str,
+    header: Header,
+    *,
+    live: bool,
+    audio_track: str | None = None,
+    video_track: str | None = None,
+    no_audio: bool = False,
+    no_video: bool = False,
+) -> Media:
+    """What of an opened input is watched, its picture as it is stored; see `probe`. Raises InputError."""
     whole, header = header, _programme(header, _numbered(path, header.videos, video_track))
     video = None if no_video else _picture(header)
     audio = None if no_audio else _track(path, header, audio_track)
     lost = _missed(header, video is None and not no_video, audio is None and not no_audio)
     if video is None and audio is None:
         raise _nothing_left(readable_path(path), header, lost)
-    if video is not None:
-        video = _upright(video, rotation_of(path, video.index, stall_s))
     return Media(
         path,
         video,
@@ -73,7 +88,6 @@ def probe(
         lost_beside=tuple(
             stream for stream in header.lost if stream not in lost and not _off(stream, no_video, no_audio)
         ),
-        unread_bytes=unread,
         recordings=header.recordings,
         joins=_joins(whole),
         counted=header.container in COUNTED,

@@ -50,6 +50,7 @@ WARNING_CODES = {
     "coverage_low": "less than 98 % of a stream entered the model",
     "duration_unknown": "the length of the input is unknown, and so is its coverage",
     "live_stopped": "a signal, --timeout or a break ended live input; the result is of what came until then",
+    "behind": "the model was slower than a live stream; frames or whole segments were left out",
     "gap": "a stream has no data for a while; that time does not count as watched",
     "joined": "recordings were joined in one file; they are watched one after the other",
     "short_track": "the sound ends long before another sound track of the input does",

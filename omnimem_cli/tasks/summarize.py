@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NOTES_S = 180.0
 NOTE_TOKENS = 320
 OUTLINE_CHARACTERS = 12_000  # of notes in the last question, about 3,000 tokens, however long the video
+OUTLINE_NOTES = 150  # the most that are named there: of more, every second one, and so on
 
 
 @dataclass
@@ -107,14 +108,12 @@ class Summarize(Task):
         self.catch_up(session)
         if self.style != "brief" and self._open_s is not None and end_s > self._open_s:
             self._note_rest(session, end_s)
-        outline = _outline(self.notes) if len(self.notes) > 1 else ""
-        question = f"{self.prompt}\n\n{outline}" if outline else self.prompt
-        (summary,) = self._ask(session, [question], self.settings.answer_tokens, ["The summary"])
+        summary = self._whole(session)
         if self.style == "detailed" and len(self.notes) > 1:
             notes = [(f"[{format_span(n.start_s, n.end_s)}] {n.text}", n.paragraphs) for n in self.notes]
             summary = joined([summary, *notes])
         text, paragraphs = summary
-        chapters = [_as_chapter(note) for note in _chapters(self.notes)] if self.style == "chapters" else []
+        chapters = [_as_chapter(note) for note in self._chapters()] if self.style == "chapters" else []
         return {"summary": {"text": text, "chapters": chapters, "paragraphs": paragraphs}}
 
     def state(self) -> dict:
@@ -126,6 +125,13 @@ class Summarize(Task):
         """Go on where ``state`` was taken."""
         self.notes = [Note(**note) for note in state["notes"]]
         self.warnings, self._open_s = list(state["warnings"]), state["open_s"]
+
+    def _whole(self, session: "Session") -> tuple[str, list[dict]]:
+        """The summary of all that was watched, and its paragraphs."""
+        outline = _outline(list(self.notes)) if len(self.notes) > 1 else ""
+        question = f"{self.prompt}\n\n{outline}" if outline else self.prompt
+        (summary,) = self._ask(session, [question], self.settings.answer_tokens, ["The summary"])
+        return summary
 
     def _note_rest(self, session: "Session", end_s: float) -> None:
         """Take the note on the rest of the video; a short rest and the window before it become one window.
@@ -143,6 +149,17 @@ class Summarize(Task):
         window = (self._open_s, end_s)
         self._held.append((window, session.hold(self._texts(self._questions), window)))
         self._open_s = end_s
+
+    def _chapters(self) -> list[Note]:
+        """The notes, neighbours of equal title as one."""
+        chapters: list[Note] = []
+        for note in self.notes:
+            if chapters and note.title and note.title.casefold() == chapters[-1].title.casefold():
+                before = chapters.pop()
+                text, paragraphs = joined([(each.text, each.paragraphs) for each in (before, note)])
+                note = Note(before.start_s, note.end_s, before.title, text, paragraphs)
+            chapters.append(note)
+        return chapters
 
     @property
     def _questions(self) -> list[str]:
@@ -178,6 +195,7 @@ def _one_line(title: str = "") -> str:
 
 def _outline(notes: list[Note]) -> str:
     """The notes as text for the last question, each cut so that together they stay within a bound."""
+    notes = notes[:: -(-len(notes) // OUTLINE_NOTES)]
     room = OUTLINE_CHARACTERS // len(notes)
     lines = [f"- {format_span(note.start_s, note.end_s)} {_shorten(note.text, room)}" for note in notes]
     return "\n".join([OUTLINE, *lines])
@@ -186,18 +204,6 @@ def _outline(notes: list[Note]) -> str:
 def _shorten(text: str, width: int) -> str:
     """White space folded, cut at a word where longer than ``width`` characters."""
     return textwrap.shorten(text, max(width, 8), placeholder=" …")
-
-
-def _chapters(notes: list[Note]) -> list[Note]:
-    """Neighbours of equal title as one chapter."""
-    chapters: list[Note] = []
-    for note in notes:
-        if chapters and note.title and note.title.casefold() == chapters[-1].title.casefold():
-            before = chapters.pop()
-            text, paragraphs = joined([(each.text, each.paragraphs) for each in (before, note)])
-            note = Note(before.start_s, note.end_s, before.title, text, paragraphs)
-        chapters.append(note)
-    return chapters
 
 
 def _as_chapter(note: Note) -> dict:

@@ -1,0 +1,100 @@
+"""The summary of a live watch: one of each period as it ends, one of all at the end, and one "until now" on demand.
+
+Knows windows and questions, as `tasks.summarize` does; knows no source and no event. The periods' texts lie in a file.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.live.options import style_of
+from omnimem_cli.live.written_out import NotesFile
+from omnimem_cli.tasks.summarize import NOTES_S, Note, Summarize
+
+if TYPE_CHECKING:
+    from omnimem_cli.session.session import Session
+
+NOTHING_CAME = "Nothing was received."
+MOST_WARNINGS = 20  # of a task that may write for months
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a summary says of [start_s, end_s). ``kind``: period, until_now or whole."""
+
+    kind: str
+    start_s: float
+    end_s: float
+    title: str
+    text: str
+    evidence: list[dict]
+
+
+class Periods(Summarize):
+    """A summary of every ``every_s`` seconds (None: of the whole alone); ``tell`` hears of each as it is written."""
+
+    def __init__(self, settings: Settings, every_s: float | None, notes: NotesFile, tell: Callable[[Told], None]):
+        super().__init__(settings, style=style_of(every_s), notes_s=every_s or NOTES_S)
+        self.notes: NotesFile = notes
+        self._tell = tell
+
+    def catch_up(self, session: "Session") -> None:
+        """Write the summaries of the periods that wait, and tell them."""
+        known = len(self.notes)
+        super().catch_up(session)
+        for note in islice(self.notes, known, None) if len(self.notes) > known else ():
+            self._told("period", note.start_s, note.end_s, note.title, note.text, note.paragraphs)
+        del self.warnings[MOST_WARNINGS:]
+
+    def pass_empty(self, session: "Session", now_s: float) -> None:
+        """While nothing comes: end the periods that are over at stream time ``now_s``."""
+        while self.style != "brief" and self._open_s is not None and now_s - self._open_s >= self.notes_s:
+            self._hold(session, self._open_s + self.notes_s)
+        self.catch_up(session)
+
+    def until_now(self, session: "Session") -> None:
+        """Tell what happened so far, without ending a period."""
+        text, paragraphs = self._whole(session)
+        self._told("until_now", session.start_s or 0.0, session.end_s, "Until now", text, paragraphs)
+
+    def finish(self, session: "Session", end_s: float) -> dict:
+        """``{"summary": {text, chapters, paragraphs}}``; the chapters are the periods."""
+        made = super().finish(session, end_s)
+        summary = made["summary"]
+        self._told("whole", session.start_s or 0.0, end_s, "The whole watch", summary["text"], summary["paragraphs"])
+        return made
+
+    def state(self) -> dict:
+        """The texts stay in their file."""
+        return {"notes": len(self.notes), "warnings": self.warnings, "open_s": self._open_s}
+
+    def load_state(self, state: dict) -> None:
+        """Go on where ``state`` was taken."""
+        self.notes.cut(state["notes"])
+        self.warnings, self._open_s = list(state["warnings"]), state["open_s"]
+
+    def _hold(self, session: "Session", end_s: float) -> None:
+        """A period of which the memory holds nothing is not asked about."""
+        if session.holds(self._open_s, end_s):
+            super()._hold(session, end_s)
+            return
+        self.catch_up(session)
+        note = Note(self._open_s, end_s, "", NOTHING_CAME)
+        self.notes.append(note)
+        self._told("period", note.start_s, note.end_s, "", note.text, [])
+        self._open_s = end_s
+
+    def _note_rest(self, session: "Session", end_s: float) -> None:
+        """The last period ends with the watch."""
+        self._hold(session, end_s)
+        self.catch_up(session)
+
+    def _chapters(self) -> list[Note]:
+        """Every period, whatever its title."""
+        return list(self.notes)
+
+    def _told(self, kind: str, start_s: float, end_s: float, title: str, text: str, paragraphs: list[dict]) -> None:
+        evidence = [span for paragraph in paragraphs for span in paragraph["evidence"]]
+        self._tell(Told(kind, start_s, end_s, title, text, evidence))

@@ -1,0 +1,143 @@
+"""The live watch: chunks of a source without an end, and between them whatever wants to know something.
+
+Knows the parts of `jobs.watch_one`, which it runs, and who listens between chunks; knows no command line. A live watch
+is a watch whose end is not known: session, task, checkpoint and result are those of any other.
+"""
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.paths import readable_path
+from omnimem_cli.base.process import Stop, deferred_stop
+from omnimem_cli.base.timecode import format_clock
+from omnimem_cli.jobs.checkpoint import Checkpoint
+from omnimem_cli.jobs.watch_one import InputRun
+from omnimem_cli.jobs.watched import Watched
+from omnimem_cli.live.periods import Periods
+from omnimem_cli.live.teller import Teller
+from omnimem_cli.live.written_out import NotesFile
+from omnimem_cli.media.live_source import LiveSource
+from omnimem_cli.results.codes import warning
+from omnimem_cli.session.session import ChunkEnd, Session
+
+LEAST_BEHIND_S = 0.5  # less that was left out is not worth a warning
+
+Listener = Callable[[Session], None]
+"""Called between chunks, and while nothing comes: may ask the session."""
+
+
+@dataclass
+class LiveWatch:
+    """One live source on its way. ``listeners`` are called between chunks; """
+
+    run: InputRun
+    session: Session
+    source: LiveSource
+    teller: Teller
+    periods: Periods
+    listeners: tuple[Listener, ...] = ()
+    checkpoint: Checkpoint | None = None
+
+    def begin(self, notes: NotesFile) -> None:
+        """An empty watch, or one that goes on from its checkpoint: then the time in between is a gap."""
+        recent_s, saved = self.run.prepared.config.recent_s, self.checkpoint and self.checkpoint.load()
+        if recent_s:
+            self.session.memory.hold_recent(recent_s)
+        if saved is None:
+            notes.cut(0)
+            return
+        self.run.resume(self.session, saved)
+        self.source.load_state(saved["source"])
+        self.teller.load_state(saved["teller"])
+
+    def watch(self) -> Watched:
+        """Watch until the source ends or the watch is stopped. Raises InputError where nothing came."""
+        chunk_end = None
+        with deferred_stop(math.inf) as stop, asked_by_signal() as until_now:
+            segments = self.source.until(lambda: stop.error is not None, lambda: self._between(until_now))
+            for chunk_end, taken in self.session.watch(segments):
+                self.run.task.on_chunk(self.session, chunk_end, taken)
+                self.run.report_progress("watching", chunk_end.end_s)
+                self._between(until_now)
+                self._save()
+            stopped = stop.error or self.source.broken
+        self._end(chunk_end, stop)
+        if chunk_end is None and not self.session.chunks_seen:
+            path = readable_path(self.run.prepared.media.path)
+            raise stopped or InputError(f"{path} delivered nothing.", "Check the source.", code="stalled")
+        return self._watched(stopped)
+
+    def state(self) -> dict:
+        """Everything to go on from, in another process."""
+        state = self.run.state(self.session, 0)
+        return state | {"source": self.source.state(), "teller": self.teller.state()}
+
+    def _between(self, until_now: threading.Event) -> None:
+        """Whatever waits between two chunks, or while nothing comes."""
+        self.teller.notices()
+        if self.session.chunks_seen:
+            if self.source.gone:
+                self.periods.pass_empty(self.session, self.source.clock.now_s())
+            if until_now.is_set():
+                until_now.clear()
+                self.periods.until_now(self.session)
+        for listener in self.listeners:
+            listener(self.session)
+
+    def _save(self) -> None:
+        if self.checkpoint is not None and self.checkpoint.due():
+            self.checkpoint.save(self.state(), self.session.end_s)
+
+    def _end(self, chunk_end: ChunkEnd | None, stop: Stop) -> None:
+        """The task learns that nothing follows, and everybody what was noticed last."""
+        self.source.close()
+        if chunk_end is not None:
+            self.run.task.on_chunk(self.session, replace(chunk_end, last=True), [])
+        self.run.task.catch_up(self.session)
+        self.teller.notices()
+        self.session.memory.release_recent()
+        stage = "the source has ended, answering" if stop.error is None else "stopped, answering"
+        self.run.report_progress(stage, self.session.end_s)
+
+    def _watched(self, stopped: BaseException | None) -> Watched:
+        """The session with its facts, whose lengths are known now."""
+        source, prepared = self.source, self.run.prepared
+        length_s = round(source.clock.end_s, 3)
+        media = prepared.media
+        known = {
+            name: stream and replace(stream, duration_s=length_s)
+            for name, stream in (("video", media.video), ("audio", media.audio))
+        }
+        self.run.prepared = replace(prepared, media=replace(media, **known))
+        self.session.video_s, self.session.audio_s = source.picture_s, source.sound_s
+        source.warnings += self._loss_warnings()
+        return self.run.watched(self.session, source, None, stopped)
+
+    def _loss_warnings(self) -> list[dict]:
+        found, source = [], self.source
+        if self.teller.gaps_s >= LEAST_BEHIND_S:
+            text = f"The source delivered nothing for {format_clock(self.teller.gaps_s)} in all"
+            found.append(warning("gap", f"{text}: that time does not count as watched."))
+        if source.thinned_s + source.dropped_s >= LEAST_BEHIND_S:
+            text = f"The model was slower than the stream: frames of {format_clock(source.thinned_s)} were left out"
+            found.append(warning("behind", f"{text}, and {format_clock(source.dropped_s)} were dropped whole."))
+        return found
+
+
+@contextmanager
+def asked_by_signal() -> Iterator[threading.Event]:
+    """Within, SIGUSR1 sets what is yielded. Without effect outside the main thread."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -1,0 +1,138 @@
+"""A live source: its segments are whole whatever happens to the connection, and what is missing is told."""
+
+import time
+
+import footage
+import numpy as np
+import pytest
+from station import Sent, Station
+
+from omnimem_cli.media.live_clock import LiveClock
+from omnimem_cli.media.live_source import LiveConnection, LiveOptions, LiveSource
+from omnimem_cli.media.segment import Format
+
+FORM = Format(2.0, 2, 160, 96, lookahead=240)
+QUICK = LiveOptions(give_up_s=60.0, stall_s=1.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("live")
+
+
+def stream(folder, name, **how) -> bytes:
+    """A transport stream of 8 seconds, as a camera sends it; kept for the module."""
+    path = folder / f"{name}.ts"
+    if not path.exists():
+        film = footage.av(folder, f"{name}.mp4", **{"video_s": 8.0, "audio_s": 8.0} | how)
+        footage.copy(film, path, "-f", "mpegts")
+    return path.read_bytes()
+
+
+def watched(url, options=QUICK, clock=None, until=lambda source: False, form=FORM):
+    """All segments of a source, and the source."""
+    connection = LiveConnection(str(url), options)
+    source = LiveSource(str(url), form, connection, clock or LiveClock(), options)
+    with source:
+        return list(source.until(lambda: until(source), lambda: None)), source
+
+
+def numbers(segments) -> list[int]:
+    return [footage.read_number(frame) for segment in segments for frame in segment.frames]
+
+
+def test_a_growing_file_is_cut_as_any_other(folder):
+    path = folder / "whole.ts"
+    stream(folder, "whole")
+    segments, source = watched(path, LiveOptions(give_up_s=0.5))
+    assert [len(segment.audio) for segment in segments] == [32_000] * 4
+    assert [round(number / 12.5) for number in numbers(segments)] == list(range(16))
+    assert source.picture_s == pytest.approx(8.0, abs=0.1) and source.sound_s == pytest.approx(8.0, abs=0.1)
+    assert not source.notices
+
+
+def test_a_cut_is_a_gap_and_stream_time_goes_on(folder):
+    data = stream(folder, "whole")
+    with Station([Sent(data), Sent(data)]) as station:
+        segments, source = watched(station.url, QUICK, until=lambda source: source.gone and station.count > 2)
+    starts = [segment.start_s for segment in segments]
+    assert starts == sorted(set(starts)), "segments follow each other"
+    assert len(segments) >= 8
+    kinds = [(notice.kind, notice.open) for notice in source.notices]
+    assert kinds[:2] == [("gap", True), ("gap", False)]
+
+
+def test_gaps_are_right_to_two_seconds(folder):
+    data = stream(folder, "whole")
+    rate = len(data) / 8
+    with Station([Sent(data[: len(data) // 2], rate), Sent(data[: len(data) // 2], rate)]) as station:
+        _, source = watched(station.url, QUICK, until=lambda source: source.gone and station.count > 2)
+        (_, ended), (began, _) = station.times[:2]
+    gap = next(notice for notice in source.notices if notice.kind == "gap" and not notice.open)
+    assert gap.start.timestamp() == pytest.approx(ended, abs=2.0)
+    assert gap.end.timestamp() == pytest.approx(began, abs=2.0)
+    assert gap.end_s - gap.start_s == pytest.approx(began - ended, abs=2.0)
+
+
+def test_another_size_and_another_rate_on_the_way_are_taken(folder):
+    parts = [stream(folder, "whole"), stream(folder, "small", size=(320, 192), rate=16_000)]
+    with Station([Sent(part) for part in parts]) as station:
+        segments, source = watched(station.url, QUICK, until=lambda source: source.gone and station.count > 2)
+    assert {segment.frames.shape[1:] for segment in segments} == {(96, 160, 3)}
+    assert "changed" in [notice.kind for notice in source.notices]
+    assert source.sound_s == pytest.approx(16.0, abs=1.0)
+
+
+def test_a_jump_of_the_sources_clock_in_one_connection_is_told(folder):
+    first = stream(folder, "whole")
+    shifted = folder / "shifted.ts"
+    footage.copy(folder / "whole.ts", shifted, "-output_ts_offset", "5000", "-f", "mpegts")
+    path = folder / "joined.ts"
+    path.write_bytes(first + shifted.read_bytes())
+    segments, source = watched(path, LiveOptions(give_up_s=0.5))
+    assert [notice.kind for notice in source.notices if notice.kind != "gap"] == ["clock"]
+    assert len(segments) == pytest.approx(8, abs=1)
+    assert segments[-1].start_s < 20
+
+
+def test_a_slow_model_has_frames_thinned_before_the_queue_grows(folder):
+    data = stream(folder, "long", video_s=120.0, audio_s=120.0, fps=5)
+    now = lambda: 1000 * time.monotonic()  # noqa: E731 (nothing comes faster than it plays)
+    seen = []
+    with Station([Sent(data)]) as station:
+        options = LiveOptions(give_up_s=1.0, stall_s=1.0)
+        connection = LiveConnection(station.url, options)
+        with LiveSource(station.url, FORM, connection, LiveClock(now), options) as source:
+            segments = []
+            for segment in source.until(lambda: False, lambda: None):
+                segments.append(segment)
+                seen.append(source.waiting_s)
+                time.sleep(0.1)
+    assert max(seen) <= 62
+    fed = {int(segment.pairs_fed.sum()) for segment in segments}
+    assert fed == {1, 2}
+    assert source.thinned_s > 0 and source.dropped_s > 0
+    entered = len(segments) * 2.0 - source.thinned_s
+    assert source.picture_s == pytest.approx(entered, abs=1.0), "coverage tells the truth"
+    assert {"thinned", "dropped"} <= {notice.kind for notice in source.notices}
+
+
+def test_a_picture_that_stands_and_a_dead_microphone_are_told(folder):
+    path = folder / "still.ts"
+    quick = ("-c:v", "libx264", "-preset", "ultrafast", "-g", 25, "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", "mpegts")
+    lavfi = ("-f", "lavfi", "-i", "color=red:size=160x96:rate=10:d=20", "-f", "lavfi", "-i", "anullsrc=d=20")
+    footage.run(*lavfi, *quick, path)
+    _, source = watched(path, LiveOptions(give_up_s=0.5, quiet_s=8.0))
+    kinds = [(notice.kind, notice.open) for notice in source.notices]
+    assert {*kinds} == {(kind, still) for kind in ("frozen", "silent") for still in (True, False)}
+
+
+def test_sound_that_stops_is_replaced_by_silence_and_told(folder):
+    path = folder / "mute.ts"
+    film = footage.av(folder, "mute.mp4", video_s=16.0, audio_s=4.0)
+    footage.copy(film, path, "-f", "mpegts")
+    segments, source = watched(path, LiveOptions(give_up_s=0.5, quiet_s=6.0))
+    assert all(len(segment.audio) == 32_000 for segment in segments)
+    assert float(np.abs(segments[-1].audio).max()) == 0.0
+    assert source.sound_s == pytest.approx(4.0, abs=0.2) and source.picture_s == pytest.approx(16.0, abs=0.2)
+    assert "silent" in [notice.kind for notice in source.notices]
