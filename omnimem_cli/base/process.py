@@ -59,7 +59,7 @@ def hide_arguments() -> None:
 def _overwrite(address: int, argument: bytes) -> None:
     """Keep as much of an argument's beginning as its readable form shares with it."""
     shown = os.fsencode(hide_secrets(os.fsdecode(argument)))
-    kept = len(os.path.commonprefix([shown, argument]))
+    kept = next((place for place, (a, b) in enumerate(zip(shown, argument, strict=False)) if a != b), len(shown))
     ctypes.memset(address + kept, ord("*"), len(argument) - kept)
 
 

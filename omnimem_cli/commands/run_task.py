@@ -134,7 +134,9 @@ def _plan(
         check_report(options.report, work.settings.force)
     if work.settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
-    inputs = _find(typed, options, work if live is None else replace(work, settings=replace(work.settings, offline=True)))
+    inputs = _find(
+        typed, options, work if live is None else replace(work, settings=replace(work.settings, offline=True))
+    )
     headers = memory_headers(inputs)
     work = replace(work, settings=with_model(work.settings, headers))
     batch = Batch(work) if live is None else _live_batch(work, live, options)

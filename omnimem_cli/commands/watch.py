@@ -4,14 +4,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click.core import ParameterSource
 
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ANSWER, split
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
 from omnimem_cli.commands.options import FocusQuestions, Group, Inputs, RunOptions, examples, focused_on, option, takes
-
 from omnimem_cli.live.options import SUMMARY, LiveFlags
 
 if TYPE_CHECKING:
@@ -79,8 +77,9 @@ def watch(
         settings = focused_on(settings, [each for part in parts.values() for each in part.options.get("questions", ())])
     settings = replace(settings, keep_memory=True)
     if live.wanted:
+        source = context.get_parameter_source("positions")
         parts[SUMMARY] = Part("summarize", {"style": style_of(live.every_s)})
-        if context.get_parameter_source("positions") is ParameterSource.DEFAULT:
+        if source is not None and source.name == "DEFAULT":
             settings = replace(settings, positions="retime")
     run_task(inputs, settings, options, "watch", Several, {"parts": parts}, live=live if live.wanted else None)
 

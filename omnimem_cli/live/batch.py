@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from omnimem_cli.live.watch import LiveWatch
     from omnimem_cli.models.adapter import Adapter
 
+
 class LiveBatch(Batch):
     """A batch of one live source."""
 

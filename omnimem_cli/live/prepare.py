@@ -37,4 +37,6 @@ def prepare_live(path: str, settings: Settings, flags: LiveFlags, adapter: Adapt
     if settings.chunk is None:
         settings = replace(settings, chunk=max(1, int(CHUNK_S / plan.format.segment_s)) * plan.tokens_per_segment)
     config = size_memory(settings, adapter, plan, media, recent_s)
-    return LiveInput(connection, options, chosen, Prepared(settings, media, media, plan, config, time.monotonic() - began))
+    return LiveInput(
+        connection, options, chosen, Prepared(settings, media, media, plan, config, time.monotonic() - began)
+    )

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.process import Stop, deferred_stop
-from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.jobs.watch_one import InputRun
 from omnimem_cli.jobs.watched import Watched
@@ -22,10 +21,8 @@ from omnimem_cli.live.periods import Periods
 from omnimem_cli.live.teller import Teller
 from omnimem_cli.live.written_out import NotesFile
 from omnimem_cli.media.live_source import LiveSource
-from omnimem_cli.results.codes import warning
+from omnimem_cli.results.result import behind_warnings, live_gap_warnings
 from omnimem_cli.session.session import ChunkEnd, Session
-
-LEAST_BEHIND_S = 0.5  # less that was left out is not worth a warning
 
 Listener = Callable[[Session], None]
 """Called between chunks, and while nothing comes: may ask the session."""
@@ -33,7 +30,7 @@ Listener = Callable[[Session], None]
 
 @dataclass
 class LiveWatch:
-    """One live source on its way. ``listeners`` are called between chunks; """
+    """One live source on its way. ``listeners`` are called between chunks;"""
 
     run: InputRun
     session: Session
@@ -115,18 +112,9 @@ class LiveWatch:
         }
         self.run.prepared = replace(prepared, media=replace(media, **known))
         self.session.video_s, self.session.audio_s = source.picture_s, source.sound_s
-        source.warnings += self._loss_warnings()
+        source.warnings += behind_warnings(source.thinned_s, source.dropped_s)
+        source.warnings += live_gap_warnings(self.teller.gaps_s)
         return self.run.watched(self.session, source, None, stopped)
-
-    def _loss_warnings(self) -> list[dict]:
-        found, source = [], self.source
-        if self.teller.gaps_s >= LEAST_BEHIND_S:
-            text = f"The source delivered nothing for {format_clock(self.teller.gaps_s)} in all"
-            found.append(warning("gap", f"{text}: that time does not count as watched."))
-        if source.thinned_s + source.dropped_s >= LEAST_BEHIND_S:
-            text = f"The model was slower than the stream: frames of {format_clock(source.thinned_s)} were left out"
-            found.append(warning("behind", f"{text}, and {format_clock(source.dropped_s)} were dropped whole."))
-        return found
 
 
 @contextmanager

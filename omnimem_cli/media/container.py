@@ -42,9 +42,7 @@ def open_container(
         raise _stalled(path, stall_s) from error
 
 
-def _open(
-    path: str, stall_s: float, open_s: float, options: dict[str, str]
-) -> tuple[av.container.InputContainer, str]:
+def _open(path: str, stall_s: float, open_s: float, options: dict[str, str]) -> tuple[av.container.InputContainer, str]:
     kind, name = device_of(path) or (None, path)
     options = options | ALL_TABLES
     if is_local(path):

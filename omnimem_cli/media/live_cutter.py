@@ -156,7 +156,8 @@ class LiveCutter:
         times = (first + np.arange(len(frames))) / (form.fps or 1)
         segment = Segment(index, index * form.segment_s, frames, times, sound[:size], ahead)
         heard_s = max(0, size - self._silence) / form.sample_rate
-        cut = Cut(segment, sum(came_s for _, came_s in shown), heard_s if self._has_sound else 0.0)
+        seen_s = min(sum(came_s for _, came_s in shown), self.newest_s - segment.start_s)
+        cut = Cut(segment, seen_s, heard_s if self._has_sound else 0.0)
         placed = self._placed
         self._begin(index + 1)
         self._frames, self._frames_end = later, self._frames_end + len(later)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -46,7 +46,9 @@ GIVE_UP_S = 600.0
 SETTLED_S = 10.0  # a trouble is over when it has not shown for so long
 HOLE_S = 2.0  # of nothing, over an open connection: a gap
 NOTICES = 1000  # the most that wait to be told
+KEY_FRAMES_S = 15.0  # between two of them, at most
 BURST = 2000  # packets, the most that are read before the first is decoded
+LEAST_PROBE, MOST_PROBE = 1 << 13, 5_000_000  # bytes
 LIVE_WAIT_S = 0.02  # a packet that took longer to come is of this moment
 
 
@@ -103,9 +105,13 @@ class LiveConnection:
 
 
 def _demuxer_options(path: str) -> dict[str, object]:
-    """A file is read on while it grows; rtsp by TCP, where nothing is lost on the way."""
-    if is_local(path):
-        return {"follow": 1} if not _is_fifo(path) else {}
+    """A file is read on while it grows; rtsp by TCP, where nothing is lost on the way.
+
+    Opening a file must look neither for its end nor beyond what it holds now: it would wait there.
+    """
+    if is_local(path) and not _is_fifo(path):
+        held = int(0.8 * Path(path).stat().st_size)
+        return {"follow": 1, "seekable": 0, "probesize": min(max(LEAST_PROBE, held), MOST_PROBE)}
     return {"rtsp_transport": "tcp"} if path.startswith("rtsp") else {}
 
 
@@ -248,7 +254,6 @@ class LiveSource:
     def _connected(self) -> LiveConnection:
         if self._connection is None:
             self._connection = LiveConnection(self.path, self.options, **self._chosen)
-        self._seek(self._connection)
         self._lead = None
         return self._connection
 
@@ -257,23 +262,18 @@ class LiveSource:
             self._connection.close()
             self._connection = None
 
-    def _seek(self, connection: LiveConnection) -> None:
-        """A file goes on where it was."""
-        stamp_s = self.clock.seen_stamp()
-        if stamp_s is not None and is_local(self.path) and not _is_fifo(self.path):
-            with suppress(av.error.FFmpegError):
-                connection.container.seek(max(0, int(stamp_s * av.time_base)))
-
     def _read(self, connection: LiveConnection) -> None:
         """Decode until the connection ends."""
         media, container = connection.media, connection.container
         streams = [container.streams[s.index] for s in (media.video, media.audio) if s is not None]
         for stream in streams:
             stream.thread_type = "SLICE"  # frame threads hold frames back
-        packets = container.demux(streams)
+        packets, seen_s = container.demux(streams), self._seen_s()
         for packet in chain(self._burst(packets, connection.rewinds), packets):
             if self._stopped.is_set():
                 return
+            if None not in (seen_s, packet.pts) and float(packet.pts * packet.time_base) < seen_s:
+                continue
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:  # damage on the way; the next key frame helps
@@ -281,13 +281,20 @@ class LiveSource:
             for frame in frames:
                 self._take(frame)
 
+    def _seen_s(self) -> float | None:
+        """The stamp where a file that is read again goes on; key frames before it are still decoded."""
+        stamp_s = self.clock.seen_stamp()
+        again = is_local(self.path) and not _is_fifo(self.path) and stamp_s is not None
+        return stamp_s - KEY_FRAMES_S if again else None
+
     def _burst(self, packets: Iterator[av.Packet], rewinds: bool) -> list[av.Packet]:
         """What had come before it was read: the newest of it is what comes now, however long opening took."""
         burst: list[av.Packet] = []
         while not is_local(self.path) and len(burst) < BURST:
             began = time.monotonic()
-            packet = next(packets, None)
-            if packet is None:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.FFmpegError, OSError):  # the end: what came before it counts
                 break
             burst.append(packet)
             if time.monotonic() - began > LIVE_WAIT_S:

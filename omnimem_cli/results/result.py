@@ -18,7 +18,7 @@ from omnimem_cli.base.timecode import format_clock, format_span
 if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
     from omnimem_cli.media.segment import AudioStream, Media, VideoStream
 from omnimem_cli.results.codes import DEGRADING, warning
-from omnimem_cli.results.coverage import _round, coverage_warnings
+from omnimem_cli.results.coverage import LEAST_LOSS_S, _round, coverage_warnings
 
 SCHEMA = "omnimem/result/1"
 LEAST_DEAF_S = 30.0
@@ -73,6 +73,22 @@ def stopped_warnings(stopped: BaseException | None, end_s: float) -> list[dict]:
         return []
     why = stopped.message if isinstance(stopped, UserError) else "It was interrupted."
     return [warning("live_stopped", f"This live input was watched until {format_clock(end_s)}. {why}")]
+
+
+def behind_warnings(thinned_s: float, dropped_s: float) -> list[dict]:
+    """What to say of a live stream that was faster than the model: seconds that were left out."""
+    if thinned_s + dropped_s < LEAST_LOSS_S:
+        return []
+    text = f"The model was slower than the stream: frames of {format_clock(thinned_s)} were left out"
+    return [warning("behind", f"{text}, and {format_clock(dropped_s)} were dropped whole.")]
+
+
+def live_gap_warnings(gaps_s: float) -> list[dict]:
+    """What to say of a live source that delivered nothing for so long in all."""
+    if gaps_s < LEAST_LOSS_S:
+        return []
+    text = f"The source delivered nothing for {format_clock(gaps_s)} in all: that time does not count as watched."
+    return [warning("gap", text)]
 
 
 def dropped_warnings(dropped: int, entered: int) -> list[dict]:

@@ -1,0 +1,92 @@
+"""``omnimem watch`` on sources without an end: summaries of periods, events, a last summary and the memory."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import footage
+import pytest
+from station import Sent, Station
+
+DEMO = Path(__file__).parents[2] / "omnimem_cli/world/demo.mp4"
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> bytes:
+    """The built-in clip, 52 s, as a camera sends it."""
+    return footage.copy(DEMO, tmp_path_factory.mktemp("film") / "film.ts", "-f", "mpegts").read_bytes()
+
+
+def started(folder: Path, *arguments: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", "omnimem_cli", "watch", *map(str, arguments), "-m", "nano"]
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+def events(data: bytes) -> list[dict]:
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def test_a_growing_file_gives_a_summary_of_each_period_and_the_files_of_a_batch(tmp_path, film):
+    path = tmp_path / "door.ts"
+    path.write_bytes(film[: len(film) // 2])
+    watch = started(tmp_path, path, "--every", "20s", "--give-up", "4s", "-f", "md,json")
+    time.sleep(1.0)
+    with path.open("ab") as file:
+        file.write(film[len(film) // 2 :])
+    out, err = watch.communicate(timeout=120)
+    assert watch.returncode == 0, err.decode()
+    told = events(out)
+    periods = [(event["start_s"], event["end_s"]) for event in told if event["tag"] == "period"]
+    assert periods[:2] == [(0, 20), (20, 40)] and len(periods) == 3
+    assert told[-1]["tag"] == "whole" and told[-1]["coverage"]["ratio"] > 0.98
+    result = json.loads((tmp_path / "door.summary.json").read_text())
+    assert [chapter["start_s"] for chapter in result["summary"]["chapters"]] == [0, 20, 40]
+    assert result["memory"]["positions"] == "retime"
+    assert (tmp_path / "door.omnimem").exists() and (tmp_path / "door.summary.md").exists()
+    assert [path.name for path in (tmp_path / ".omnimem").iterdir()] == ["door.watch.json"]
+
+
+def test_a_stream_that_is_stopped_has_a_last_summary_and_shows_no_password_anywhere(tmp_path, film):
+    secret = "Tr0ub4dor"
+    sent = [Sent(film, len(film) / 26, holds=True)]
+    with Station(sent, login=f"keeper:{secret}") as station:
+        watch = started(tmp_path, station.url, "--every", "20s", "--events", "e.jsonl", "--log", "log")
+        deadline, seen = time.monotonic() + 90, ""
+        while time.monotonic() < deadline and watch.poll() is None:
+            time.sleep(1.0)
+            seen += processes() if time.monotonic() > deadline - 88 else ""
+            with suppress(FileNotFoundError):
+                if (tmp_path / "e.jsonl").read_text().count('"period"'):
+                    break
+        watch.send_signal(signal.SIGUSR1)
+        time.sleep(1.5)
+        watch.terminate()
+        out, err = watch.communicate(timeout=60)
+    assert watch.returncode == 143, err.decode()
+    tags = [event["tag"] for event in events((tmp_path / "e.jsonl").read_bytes())]
+    assert tags[0] == "period" and "until_now" in tags and tags[-1] == "whole"
+    assert b"camera.omnimem" in out
+    assert "keeper" in seen, "the watch was among the processes"
+    for text in (out.decode(), err.decode(), seen, *files(tmp_path)):
+        assert secret not in text
+
+
+def processes() -> str:
+    """Every command line of this machine, as ps shows it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(text for text in found if "pytest" not in text)
+
+
+def files(folder: Path) -> list[str]:
+    return [path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file()]
