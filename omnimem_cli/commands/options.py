@@ -123,13 +123,14 @@ class Group:
     """Options of a command that become one instance of the dataclass ``kind``.
 
     ``only``: fields that the command takes, all if empty; ``without``: fields that it does not take; ``defaults``:
-    what it sets otherwise than the dataclass.
+    what it sets otherwise than the dataclass; ``advanced``: fields that its usual help leaves out.
     """
 
     kind: type
     only: Collection[str] = ()
     without: Collection[str] = ()
     defaults: dict[str, Any] = field(default_factory=dict)
+    advanced: Collection[str] = ()
 
     def parameters(self) -> list[inspect.Parameter]:
         """One keyword parameter per option, as Typer reads it."""
@@ -142,6 +143,7 @@ class Group:
 
     def _parameter(self, one: Flag, hint: Any, default: Any) -> inspect.Parameter:
         assert default is not MISSING, f"the option --{one.name} needs a default"
+        one = replace(one, panel=ADVANCED) if one.name in self.advanced else one
         more = {"autocompletion": COMPLETIONS[one.name]} if one.name in COMPLETIONS else {}
         if one.text:
             hint, default = str | None, None

@@ -32,7 +32,7 @@ WITH = {
 
 
 @takes(
-    settings=Group(Settings, without=("keep_memory",)),
+    settings=Group(Settings, without=("keep_memory",), advanced=("strict", "device", "look_again")),
     options=Group(RunOptions),
     live=Group(LiveFlags),
     config=True,
