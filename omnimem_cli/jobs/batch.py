@@ -23,6 +23,7 @@ from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs import answers, records
 from omnimem_cli.jobs.files import check_writing, checkpoint_of, leftovers, locked, make_folder, partial_path
 from omnimem_cli.jobs.inputs import Input
+from omnimem_cli.jobs.kept_memory import HOW_TO_KEEP, find_memory, recalled
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.jobs.outcomes import Outcome
 from omnimem_cli.jobs.page_urls import opened
@@ -30,7 +31,7 @@ from omnimem_cli.jobs.pipes import saved
 from omnimem_cli.jobs.recall import check_not_foreign_memory, is_memory_of
 from omnimem_cli.jobs.report import page_of
 from omnimem_cli.jobs.targets import Target, name_targets, owner_key, stem
-from omnimem_cli.jobs.work import Job, Work, label
+from omnimem_cli.jobs.work import Job, Work, completed, label, names_of
 from omnimem_cli.media.ffmpeg import is_local
 from omnimem_cli.media.probe import check_file
 from omnimem_cli.results.result import bare_input, failed
@@ -54,7 +55,7 @@ class Batch:
 
     def __init__(self, work: Work, progress: Callable = console.progress, identity: dict | None = None):
         self.work, self.progress, self.model = work, progress, LazyModel(work.settings)
-        self._identity = identity
+        self._identity, self._told = identity, False
 
     @property
     def identity(self) -> dict:
@@ -138,7 +139,7 @@ class Batch:
                             from omnimem_cli.jobs.look import give_look
 
                             give_look(watched, job.input.path if job.input.is_memory else None)
-                        result = _completed(watched.result(task, self.work.preset), job.input, self.work.made_with)
+                        result = completed(watched.result(task, self.work.preset), job.input, self.work.made_with)
                     outcome = self._publish(job, content, result, earlier)
         except (MissingError, UsageError):
             raise
@@ -161,6 +162,10 @@ class Batch:
             adapter = self.model.load()
             with limits(settings.timeout_s), memory_errors(shown):
                 yield partial(recall, path, adapter, self.model.facts(), settings, task)
+            return
+        if (kept := self._kept(job, task, content, report)) is not None:
+            with limits(settings.timeout_s), memory_errors(shown):
+                yield lambda: kept
             return
         from omnimem_cli.jobs.watch_one import watch_one
 
@@ -190,6 +195,19 @@ class Batch:
             with limits(settings.timeout_s), memory_errors(shown), named:
                 yield partial(watch_one, prepared, task, adapter, report, **facts)
 
+    def _kept(self, job: Job, task: Task, content: records.Content, report: Report) -> "Watched | None":
+        """The memory that an earlier run kept, for new questions; None where there is none."""
+        if self.work.name != "ask":
+            return None
+        path = find_memory(job, content.digest, self.identity["model"], self.work.settings)
+        if path is not None:
+            report(Progress("loading the model"))
+            return recalled(path, job, self.model, task)
+        if job.memory is None and job.input.file is not None and not self._told:
+            console.info(HOW_TO_KEEP, "dim")
+            self._told = True
+        return None
+
     def _before(self, job: Job, adapter: "Adapter", task: Task) -> "Watched | None":
         """The memory of an input that has grown since it was watched in the same way; None where there is none."""
         if job.target is None or job.memory is None or self.work.settings.force:
@@ -208,7 +226,7 @@ class Batch:
 
     def _keep(self, job: Job, watched: "Watched") -> None:
         """Write the memory, where it is wanted, before anything is asked."""
-        if job.memory is not None:
+        if job.memory is not None and watched.watched_here:
             part = None if job.target is None else partial_path(job.target.folder, job.target.name)
             watched.save(job.memory, self.model.facts(), part)
             if job.target is None:
@@ -219,7 +237,7 @@ class Batch:
         if isinstance(error, Interrupted) and not error.hint:
             error.hint = _left_behind(job)
         record = failed(
-            self.work.name, error, input=bare_input(job.input.path) | _names(job.input), preset=self.work.preset
+            self.work.name, error, input=bare_input(job.input.path) | names_of(job.input), preset=self.work.preset
         )
         return Outcome(job.input.path, record["status"], result=record, error=error)
 
@@ -371,18 +389,6 @@ def _target_of(one: Input, target: Target) -> Target:
     """Without the memory, where the input is one: it is not written again."""
     files = {format: name for format, name in target.files.items() if format != MEMORY or not one.is_memory}
     return replace(target, files=files)
-
-
-def _completed(result: dict, one: Input, made_with: dict) -> dict:
-    """A result, and each that it holds, with the names of its input and with what made it."""
-    whole = result | {"input": result["input"] | _names(one), "made_with": made_with}
-    inner = {key: _completed(each, one, made_with) for key, each in result.get("results", {}).items()}
-    return whole | {"results": inner} if inner else whole
-
-
-def _names(one: Input) -> dict:
-    """What a result calls its input, whatever file was watched for it."""
-    return {"path": readable_path(one.path), "title": one.page.title if one.page else None}
 
 
 def _left_behind(job: Job) -> str:

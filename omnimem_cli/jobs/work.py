@@ -96,6 +96,18 @@ def label(job: Job, number: int, total: int) -> str:
     return f"[{number}/{total}] {name}" if total > 1 else name
 
 
+def completed(result: dict, one: Input, made_with: dict) -> dict:
+    """A result, and each that it holds, with the names of its input and with what made it."""
+    whole = result | {"input": result["input"] | names_of(one), "made_with": made_with}
+    inner = {key: completed(each, one, made_with) for key, each in result.get("results", {}).items()}
+    return whole | {"results": inner} if inner else whole
+
+
+def names_of(one: Input) -> dict:
+    """What a result calls its input, whatever file was watched for it."""
+    return {"path": readable_path(one.path), "title": one.page.title if one.page else None}
+
+
 def _plain(value: Any) -> Any:
     """Options of a task as JSON keeps them."""
     if is_dataclass(value):

@@ -205,3 +205,63 @@ def test_a_memory_has_a_page(here, capsys):
     assert omnimem("report", "talk.omnimem") == 0
     page = Path("talk.html").read_text()
     assert "data-start" in page and "<svg" in page
+
+
+def asked_again(folder: Path, question: str, *more: str) -> dict:
+    """The answers to one more question about the video of ``folder``, which has its memory beside it."""
+    assert omnimem("ask", folder / "talk.mp4", "-m", "nano", "-Q", question, "-f", "json", *more) == 0
+    return result(folder / "talk.answers.json")
+
+
+@pytest.fixture
+def both(watched: Path, tmp_path: Path) -> Path:
+    """A folder with a video and its memory."""
+    for name in ("talk.mp4", "talk.omnimem"):
+        shutil.copy(watched / name, tmp_path)
+    return tmp_path
+
+
+def test_a_question_about_a_video_whose_memory_was_kept_asks_the_memory_and_says_so(watched, both, capsys):
+    asked = asked_again(both, "What was shown?")
+    assert "talk.omnimem is asked; --force watches again" in capsys.readouterr().err
+    assert asked["answers"] == result(watched / "talk.answers.json")["answers"]
+    assert asked["input"]["path"].endswith("talk.mp4") and asked["timing"]["prefill_s"] == 0
+    more = asked_again(both, "Which word was said?")
+    assert [answer["question"] for answer in more["answers"]] == ["What was shown?", "Which word was said?"]
+
+
+@pytest.mark.parametrize("change", ["--force", "--budget", "content", "damaged"])
+def test_a_memory_of_another_work_or_content_is_not_asked(both, change, capsys):
+    more = {"--force": ["--force"], "--budget": ["--budget", "64"]}.get(change, [])
+    if change == "content":
+        with (both / "talk.mp4").open("ab") as file:
+            file.write(b"\0\0\0\x10free" + bytes(8))
+    if change == "damaged":
+        data = bytearray((both / "talk.omnimem").read_bytes())
+        data[-100:] = bytes(100)
+        (both / "talk.omnimem").write_bytes(data)
+    asked = asked_again(both, "What was shown?", *more)
+    said = capsys.readouterr().err
+    assert asked["timing"]["prefill_s"] > 0 and "is asked" not in said
+    assert ("is not used" in said) == (change == "damaged")
+
+
+def test_a_video_without_a_memory_is_watched_and_how_to_keep_one_is_said(watched, tmp_path, capsys):
+    shutil.copy(watched / "talk.mp4", tmp_path)
+    assert asked_again(tmp_path, "What was shown?")["timing"]["prefill_s"] > 0
+    assert "--keep-memory" in capsys.readouterr().err
+    asked_again(tmp_path, "Which word was said?", "--keep-memory")
+    assert (tmp_path / "talk.omnimem").exists() and "--keep-memory" not in capsys.readouterr().err
+    assert asked_again(tmp_path, "What was shown first?")["timing"]["prefill_s"] == 0
+
+
+def test_the_video_is_looked_at_again_where_its_memory_is_asked_from_another_folder(watched, tmp_path, monkeypatch):
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    shutil.copy(watched / "talk.mp4", folder)
+    monkeypatch.chdir(folder)
+    assert omnimem("watch", "talk.mp4", "-m", "nano", "-q") == 0
+    monkeypatch.chdir(tmp_path)
+    asked = asked_again(Path("talks"), "Which picture was shown?", "--look-again")
+    assert asked["timing"]["decode_s"] == 0
+    assert "not_looked" not in [note["code"] for note in asked["warnings"]]

@@ -41,7 +41,9 @@ class FakeRun:
     def _watch(self, *arguments, **more) -> SimpleNamespace:
         made = self._result(*arguments, **more)
         return SimpleNamespace(
-            result=lambda task, preset=None: made | {"preset": preset}, save=lambda path, *more: path.touch()
+            result=lambda task, preset=None: made | {"preset": preset},
+            save=lambda path, *more: path.touch(),
+            watched_here=True,
         )
 
     def _result(self, prepared, task, adapter, report, *, digest=None, checkpoint=None) -> dict:
