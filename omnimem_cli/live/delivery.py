@@ -66,7 +66,7 @@ class Delivery:
         self._send, self._told = send, (0, 0)
         self._waiting: deque[Event] = deque()
         self._changed = threading.Condition()
-        self._deadline: float | None = None  # once no more events come, on the clock of `time.monotonic`
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self._thread.start()
 
@@ -91,11 +91,11 @@ class Delivery:
     def close(self, limit_s: float = 10.0) -> None:
         """Deliver what waits, for at most so long; what is left then is dropped."""
         with self._changed:
-            self._deadline = time.monotonic() + limit_s
+            self._closed = True
             self._changed.notify()
         self._thread.join(limit_s)
         with self._changed:
-            self.dropped += len(self._waiting)
+            self.dropped += len(self._waiting) + self._thread.is_alive()  # and the event in hand
             self._waiting.clear()
 
     def _run(self) -> None:
@@ -108,29 +108,21 @@ class Delivery:
     def _next(self) -> Event | None:
         """The next event, once there is one; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._deadline is not None)
+            self._changed.wait_for(lambda: self._waiting or self._closed)
             return self._waiting.popleft() if self._waiting else None
 
     def _deliver(self, event: Event) -> bool:
         for number in range(self.patience.tries):
+            if number:
+                time.sleep(self.patience.wait_s * 2 ** (number - 1))
             try:
                 self._send(event, self.patience.try_s)
                 return True
             except NotDelivered as error:
                 self.error = str(error)
-                if not error.again or not self._rest(self.patience.wait_s * 2**number):
+                if not error.again:
                     break
         return False
-
-    def _rest(self, seconds: float) -> bool:
-        """Wait before another try; False where the end comes first."""
-        until = time.monotonic() + seconds
-        with self._changed:
-            while (now := time.monotonic()) < until:
-                if self._deadline is not None and until > self._deadline:
-                    return False
-                self._changed.wait(until - now)
-        return True
 
 
 class Webhook:

@@ -58,6 +58,11 @@ class Recent:
         """Raw [3, ...] to the places held here."""
         return torch.where(raw > self._map.anchor, raw - self._shift, raw) if self._shift else raw
 
+    def holds(self, start_s: float, end_s: float) -> bool:
+        """Whether anything came in video time [start_s, end_s) of what is held."""
+        store = self.stores[0]
+        return bool(len(store)) and bool(store.table.within(start_s, end_s).any())
+
     def windows(self, layer: int, windows: Sequence[tuple[float, float]]) -> RowStores:
         """Copies of a layer's entries of video time [start, end) of each window."""
         store = self.stores[layer]

@@ -129,6 +129,10 @@ class Session:
         """Whether the memory holds any entry of video time [start_s, end_s)."""
         return self.memory.holds(start_s, end_s)
 
+    def holds_whole(self, start_s: float, end_s: float) -> bool:
+        """Whether anything came in video time [start_s, end_s), evicted or not, of what is held for ``whole``."""
+        return self.memory.recent is not None and self.memory.recent.holds(start_s, end_s)
+
     def hold(self, texts: Sequence[str], window: Window) -> list[HeldQuestion]:
         """Questions on video time [start, end), for ``ask`` at any later time, with the answers that they have now."""
         copied = self.memory.copy_window(*window)

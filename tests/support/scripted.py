@@ -40,6 +40,8 @@ class ScriptedSession:
     look: object = None
     may_hold: bool = False
     questions: int = 16
+    start_s: float = 0.0
+    empty: Sequence[Window] = ()  # stretches of which nothing came
 
     @property
     def plan(self) -> SimpleNamespace:
@@ -48,6 +50,13 @@ class ScriptedSession:
     @property
     def adapter(self) -> SimpleNamespace:
         return SimpleNamespace(row=SimpleNamespace(world=self.world))
+
+    @property
+    def end_s(self) -> float:
+        return self.now_s
+
+    def holds_whole(self, start_s: float, end_s: float) -> bool:
+        return not any(first <= start_s and end_s <= last for first, last in self.empty)
 
     def hold(self, texts: Sequence[str], window: Window) -> list[tuple[str, Window]]:
         assert window[1] <= self.now_s, "what has not gone in cannot be held"

@@ -1,0 +1,202 @@
+"""Alerts: each rule is asked of the newest window again and again, opens once, and closes when it is over.
+
+Knows windows, questions and verdicts; knows no stream, no clock of the day and no event file. What a verdict changes
+is decided by `AlertState` alone, which asks nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from omnimem_cli.base.errors import UsageError
+from omnimem_cli.live.alert_rules import CONTEXT_TOKENS, Rule
+from omnimem_cli.live.events import CLOSED, OPEN
+from omnimem_cli.tasks.presets import answer_schema
+from omnimem_cli.tasks.prompts import STOPS
+
+if TYPE_CHECKING:
+    from omnimem_cli.session.session import Session, Window
+
+PERIOD_S, OVERLAP_S = 30.0, 5.0
+QUIET_WINDOWS = 1
+"""Windows with a no, one after the other, that close an alert."""
+UNCLEAR_WINDOWS = 3
+"""Windows without an answer, one after the other, that are worth a word."""
+ANSWER_TOKENS = 96
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"enum": ["yes", "no"]}, "reason": {"type": "string", "minLength": 1, "maxLength": 200}},
+    "required": ["answer", "reason"],
+    "additionalProperties": False,
+}
+"""What a verdict looks like: yes or no comes first, and one sentence says why."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was said of a window [start_s, end_s): ``yes`` is None where there was no valid answer."""
+
+    start_s: float
+    end_s: float
+    yes: bool | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one verdict changed: an alert opens, goes on or closes; or its rule gets no answers (``unclear``)."""
+
+    rule: Rule
+    what: str
+    start_s: float
+    end_s: float
+    reason: str = ""
+    windows: "tuple[Window, ...]" = ()
+
+
+UNCLEAR = "unclear"
+
+
+@dataclass
+class AlertState:
+    """One rule's alert. ``windows``: those with a yes since it opened, the newest last (the first and the last few)."""
+
+    rule: Rule
+    start_s: float | None = None  # None: it is closed
+    end_s: float = 0.0
+    quiet: int = 0
+    unclear: int = 0
+    reason: str = ""
+    windows: "list[Window]" = field(default_factory=list)
+
+    def take(self, verdict: Verdict) -> Change | None:
+        """What the verdict on the next window changes; None where nothing does."""
+        if verdict.yes is None:
+            return self._take_none(verdict)
+        self.unclear = 0
+        if verdict.yes:
+            return self._take_yes(verdict)
+        self.quiet += 1
+        return self.close() if self.start_s is not None and self.quiet >= QUIET_WINDOWS else None
+
+    def close(self) -> Change | None:
+        """It is over: with a quiet window, or with the watch."""
+        if self.start_s is None:
+            return None
+        change = self._change(CLOSED)
+        self.start_s, self.windows = None, []
+        return change
+
+    def _take_yes(self, verdict: Verdict) -> Change:
+        if self.start_s is None:
+            self.start_s = verdict.start_s
+        self.quiet, self.end_s, self.reason = 0, verdict.end_s, verdict.reason
+        self.windows = [*self.windows[:1], *self.windows[1:][-1:], (verdict.start_s, verdict.end_s)]
+        return self._change(OPEN)
+
+    def _take_none(self, verdict: Verdict) -> Change | None:
+        """Neither opens nor closes; told once when it lasts."""
+        self.unclear += 1
+        if self.unclear != UNCLEAR_WINDOWS:
+            return None
+        return Change(self.rule, UNCLEAR, verdict.start_s, verdict.end_s)
+
+    def _change(self, what: str) -> Change:
+        return Change(self.rule, what, self.start_s, self.end_s, self.reason, tuple(self.windows))
+
+
+class Alerts:
+    """The alerts of one watch. ``tell`` hears of every change. ``recent_s``: of the stream that must be held whole.
+
+    A window is [end - period - overlap, end), and is asked about once the stream has come so far; windows that end in
+    one chunk are asked about together. A stretch of which nothing came is not asked about, and changes nothing.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        tell: Callable[[Change], None],
+        *,
+        context: str = "",
+        period_s: float = PERIOD_S,
+        overlap_s: float = OVERLAP_S,
+    ):
+        self.states = [AlertState(rule) for rule in rules]
+        self.context, self.period_s, self.overlap_s = context, period_s, overlap_s
+        self.recent_s = period_s + overlap_s
+        self._tell = tell
+        self._open_s: float | None = None  # where the period that was not asked about begins
+
+    def look(self, session: "Session", last: bool = False) -> None:
+        """After a chunk: ask about each period that is over; at the end of the stream, about the rest too."""
+        windows = [w for w in self._windows(session, last) if session.holds_whole(*w)]
+        questions = [question_of(state.rule, self.context) for state in self.states]
+        asked = [(window, row) for window in windows for row in range(len(questions))]
+        if not asked:
+            return
+        texts, whole = [questions[row] for _, row in asked], [window for window, _ in asked]
+        grammars = [answer_schema.grammar(SCHEMA)] * len(asked)
+        answers = session.ask(texts, max_tokens=ANSWER_TOKENS, whole=whole, stop=STOPS, grammars=grammars)
+        for ((start_s, end_s), row), answer in zip(asked, answers, strict=True):
+            self._changed(self.states[row].take(Verdict(start_s, end_s, *verdict_of(answer.text))))
+
+    def end(self) -> None:
+        """Nothing follows: what is open closes."""
+        for state in self.states:
+            self._changed(state.close())
+
+    def state(self) -> dict:
+        """Plain values to go on from."""
+        return {"open_s": self._open_s, "alerts": [asdict(state) for state in self.states]}
+
+    def load_state(self, state: dict) -> None:
+        """Go on where ``state`` was taken; rules that are new begin closed."""
+        self._open_s = state["open_s"]
+        saved = {(each["rule"]["tag"], each["rule"]["sentence"]): each for each in state["alerts"]}
+        for own in self.states:
+            if found := saved.get((own.rule.tag, own.rule.sentence)):
+                windows = [tuple(window) for window in found["windows"]]
+                vars(own).update({**found, "rule": own.rule, "windows": windows})
+
+    def _windows(self, session: "Session", last: bool) -> "list[Window]":
+        start_s, now_s, windows = session.start_s or 0.0, session.end_s, []
+        if self._open_s is None:
+            self._open_s = start_s
+        while now_s - self._open_s >= self.period_s - 1e-6:
+            end_s = self._open_s + self.period_s
+            windows.append((max(start_s, self._open_s - self.overlap_s), end_s))
+            self._open_s = end_s
+        if last and now_s > self._open_s + 1e-6:
+            windows.append((max(start_s, self._open_s - self.overlap_s), now_s))
+            self._open_s = now_s
+        return windows
+
+    def _changed(self, change: Change | None) -> None:
+        if change is not None:
+            self._tell(change)
+
+
+def question_of(rule: Rule, context: str = "") -> str:
+    """What is asked about a window."""
+    normal = f"What is normal here: {context}\n" if context else ""
+    return (
+        f"{normal}Does the following happen in this part of the video: {rule.sentence}? "
+        'Answer yes or no, then give the reason in one sentence, as JSON: {"answer": "yes" or "no", "reason": "..."}'
+    )
+
+
+def verdict_of(text: str) -> tuple[bool | None, str]:
+    """Yes or no, and the reason; (None, "") where the text is no valid answer."""
+    try:
+        said = answer_schema.value(text)
+        return {"yes": True, "no": False}[said["answer"]], " ".join(said["reason"].split())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None, ""
+
+
+def check_context(context: str, session: "Session") -> None:
+    """Raise UsageError where the text on what is normal is too long for the model at hand."""
+    count = len(session.stream.prompt_ids(context)) if context else 0
+    if count > CONTEXT_TOKENS:
+        message = f"--context has {count:,} tokens, and {CONTEXT_TOKENS:,} are the most."
+        raise UsageError(message, "Keep to what matters for the alerts.")
