@@ -13,6 +13,7 @@ from omnimem_cli.live.alert_rules import CONTEXT_TOKENS, Rule
 from omnimem_cli.live.events import CLOSED, OPEN
 from omnimem_cli.tasks.presets import answer_schema
 from omnimem_cli.tasks.prompts import STOPS
+from omnimem_cli.tasks.reply import says_absent
 
 if TYPE_CHECKING:
     from omnimem_cli.session.session import Session, Window
@@ -130,15 +131,17 @@ class Alerts:
     def look(self, session: "Session", last: bool = False) -> None:
         """After a chunk: ask about each period that is over; at the end of the stream, about the rest too."""
         windows = [w for w in self._windows(session, last) if session.holds_whole(*w)]
-        questions = [question_of(state.rule, self.context) for state in self.states]
+        unasked = session.adapter.row.world is not None  # a model of a generated world knows no yes and no
+        questions = [state.rule.sentence if unasked else question_of(state.rule, self.context) for state in self.states]
         asked = [(window, row) for window in windows for row in range(len(questions))]
         if not asked:
             return
         texts, whole = [questions[row] for _, row in asked], [window for window, _ in asked]
-        grammars = [answer_schema.grammar(SCHEMA)] * len(asked)
+        grammars = [None if unasked else answer_schema.grammar(SCHEMA)] * len(asked)
+        read = _found if unasked else verdict_of
         answers = session.ask(texts, max_tokens=ANSWER_TOKENS, whole=whole, stop=STOPS, grammars=grammars)
         for ((start_s, end_s), row), answer in zip(asked, answers, strict=True):
-            self._changed(self.states[row].take(Verdict(start_s, end_s, *verdict_of(answer.text))))
+            self._changed(self.states[row].take(Verdict(start_s, end_s, *read(answer.text))))
 
     def end(self) -> None:
         """Nothing follows: what is open closes."""
@@ -183,6 +186,11 @@ def question_of(rule: Rule, context: str = "") -> str:
         f"{normal}Does the following happen in this part of the video: {rule.sentence}? "
         'Answer yes or no, then give the reason in one sentence, as JSON: {"answer": "yes" or "no", "reason": "..."}'
     )
+
+
+def _found(text: str) -> tuple[bool, str]:
+    """Of a sentence that was put as a question: whether it has an answer in the video, and the answer."""
+    return not says_absent(text), text
 
 
 def verdict_of(text: str) -> tuple[bool | None, str]:
