@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from omnimem_cli.media.segment import SAMPLE_RATE
 from omnimem_cli.models.towers.audio import AudioTower
 from omnimem_cli.models.towers.mel import normalized
 from omnimem_cli.models.towers.vision import VisionTower, towers_of
-from omnimem_cli.train.architecture import GRID, MEL
+from omnimem_cli.train.architecture import GRID
 from omnimem_cli.train.tower_stage import MARGIN, mel_frames, pair_rows
 from omnimem_cli.world.slides import draw
 from omnimem_cli.world.video import FRAME_SIZE, Video
 
 QUIET_WINDOWS = 3
-WINDOW_FRAMES = MEL.frames_in(2.0)
+WINDOW = 2 * SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -80,29 +81,34 @@ def _picture(video: Video, index: int) -> np.ndarray:
 def _hear_all(tower: torch.nn.Module, videos: list[Video], rng: np.random.Generator) -> list[Tensor]:
     windows, picked = [], []
     for video in videos:
-        mel = _mel_windows(video, rng)
-        loud = _loud(video, len(mel))
+        count = round(video.duration_s) // 2
+        loud = _loud(video, count)
         quiet = np.flatnonzero(~loud)
         chosen = np.concatenate([np.flatnonzero(loud), rng.permutation(quiet)[:QUIET_WINDOWS]])
-        place = np.zeros(len(mel), int)
+        place = np.zeros(count, int)
         if len(quiet):
             place[quiet] = chosen[loud.sum() + rng.integers(min(len(quiet), QUIET_WINDOWS), size=len(quiet))]
         place[chosen] = chosen
-        row = np.zeros(len(mel), int)
+        row = np.zeros(count, int)
         row[chosen] = len(windows) + np.arange(len(chosen))
-        windows += list(mel[chosen])
+        windows += list(_mel_windows(video, chosen, rng))
         picked.append(torch.from_numpy(row[place]))
     tokens = torch.stack(AudioTower(tower)(windows))
     return [tokens[p] for p in picked]
 
 
-def _mel_windows(video: Video, rng: np.random.Generator) -> Tensor:
-    """[windows, 64, 80]"""
-    padded = torch.nn.functional.pad(video.sound()[None, None], (MARGIN, MARGIN), mode="reflect")[0]
-    spec = mel_frames(padded)
+def _mel_windows(video: Video, chosen: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Some windows of the video's sound: [windows, 64, 80]."""
+    spec = mel_frames(torch.stack([_wave(video, int(window)) for window in chosen]))
     codec = torch.from_numpy(rng.standard_normal(spec.shape, np.float32)) * rng.uniform(0, 0.12)
-    mel = normalized(spec + codec, spec.max())[0]
-    return mel.unflatten(1, (-1, WINDOW_FRAMES)).transpose(0, 1)
+    return normalized(spec + codec, spec.max())
+
+
+def _wave(video: Video, window: int) -> Tensor:
+    """A window's samples with MARGIN true ones on either side, at the file's ends their reflection."""
+    begin, end, last = window * WINDOW - MARGIN, (window + 1) * WINDOW + MARGIN, round(video.duration_s * SAMPLE_RATE)
+    wave = video.sound(max(begin, 0) / SAMPLE_RATE, min(end, last) / SAMPLE_RATE)
+    return torch.nn.functional.pad(wave[None, None], (max(-begin, 0), max(end - last, 0)), mode="reflect")[0, 0]
 
 
 def _loud(video: Video, windows: int) -> np.ndarray:
