@@ -36,6 +36,36 @@ def memory_table(result: dict) -> str:
     return "\n\n".join([*parts, text_table(head, rows) + "\n" + note])
 
 
+def live_table(result: dict) -> str:
+    """Per run what it held and lost; then the alerts."""
+    head = ("run", "seconds", "events", "torn", "RAM", "RAM drift", "memory drift", "handles", "threads", "coverage")
+    rows = [
+        (
+            name,
+            f"{r['seconds']:g}",
+            str(r["events"]),
+            str(r["torn"]),
+            format_bytes(r["rss"]) if r["rss"] else "",
+            f"{r['rss_drift']:.1%}",
+            f"{r['memory_drift']:.1%}",
+            " ".join(map(str, r["handles"])),
+            " ".join(map(str, r["threads"])),
+            f"{r['coverage']['ratio']:.1%}",
+        )
+        for name, r in ((name, result[name]) for name in ("scenes", "quiet", "fast"))
+    ]
+    a, fast = result["scenes"], result["fast"]["lost_s"]
+    notes = [
+        f"{result['hours']:g} hours, watched {result['times_real_time']:g} times faster than real time",
+        f"{a['shown']} red squares: {a['found']} found, {a['in_time']} in time (the latest after {a['latest_s']:g} s), "
+        f"{a['once']} once, {a['closed']} closed, {a['invented']} invented; without any: {result['quiet']['invented']}",
+        f"{result['fast']['faster']:g} times faster than the model: {fast['thinned']:g} s thinned, "
+        f"{fast['dropped']:g} s dropped",
+        "drift: the largest change from the tenth minute on",
+    ]
+    return "\n".join([text_table(head, rows), *notes])
+
+
 def _course(minutes: list[dict]) -> str:
     shown = [m for m in minutes if m["minute"] in MINUTES_SHOWN or m is minutes[-1]]
     rows = [(str(m["minute"]), *_sizes(m, "rss", "bytes", "side_bytes")) for m in shown]

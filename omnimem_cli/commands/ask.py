@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
-from omnimem_cli.base.flags import ADVANCED, ANSWER
+from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
+from omnimem_cli.base.timecode import parse_span
 from omnimem_cli.commands.options import (
     FocusQuestions,
     Group,
@@ -23,8 +25,11 @@ from omnimem_cli.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from omnimem_cli.tasks.presets.preset import Question
 
+LIVE_LIMIT_S = 300.0  # an answer waits for a chunk and for the questions before it
 EXAMPLES = (
     'omnimem ask lecture.mp4 "Which slides show a formula?"',
     "omnimem ask meetings/ -r --preset meeting -f json -o answers/",
@@ -63,18 +68,26 @@ def ask(
     var: Annotated[
         list[str] | None, option(ADVANCED, "--var NAME=VALUE", "A variable of the preset (repeatable).")
     ] = None,
+    live: Annotated[
+        Path | None, option(INPUT, "--live PATH", "Ask the live watch that listens there (--ask-socket), no input.")
+    ] = None,
+    last: Annotated[
+        str | None, option(ADVANCED, "--last SPAN", "With --live: ask about the last 10m, 1h alone.")
+    ] = None,
     focus_questions: FocusQuestions = False,
     *,
     settings: Settings,
     options: RunOptions,
-    context: typer.Context,
+    parser_context: typer.Context,
 ) -> None:
     """Ask questions about videos: meeting.mp4 gives meeting.answers.md."""
     from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.ask import Ask
 
-    inputs, said = _told_apart(inputs or [])
-    sources = highest(context, {"question": question, "preset": preset, "questions": questions}, typed=bool(said))
+    context, (inputs, said) = parser_context, _told_apart(inputs or [])
+    sources = highest(
+        parser_context, {"question": question, "preset": preset, "questions": questions}, typed=bool(said)
+    )
     var = highest(context, sources | {"var": var}, typed=bool(said))["var"]  # of a lower place: for another preset
     _check_stdin(sources["questions"], inputs, options)
     name, asked = _questions(
@@ -82,7 +95,31 @@ def ask(
     )
     if focus_questions:
         settings = focused_on(settings, asked)
+    if live is not None:
+        raise typer.Exit(_ask_live(live, last, asked, inputs, settings))
     run_task(inputs, settings, options, "ask", Ask, {"questions": asked}, preset=name)
+
+
+def _ask_live(path: Path, last: str | None, asked: "Sequence[Question]", inputs: list[str], settings: Settings) -> int:
+    """Ask a watch that runs, and print what it answers. Raises UserError."""
+    import json
+
+    from omnimem_cli.commands.answers import print_answer
+    from omnimem_cli.commands.run_task import print_data
+    from omnimem_cli.live.socket import ask_live
+
+    if inputs:
+        raise UsageError("--live asks a watch that runs, and takes no input.", "Leave out the input, or --live.")
+    last_s = None if last is None else parse_span(last, "--last")
+    questions = [{"id": each.id, "question": each.text, "schema": each.schema} for each in asked]
+    reply = ask_live(path, questions, last_s, settings.timeout_s or LIVE_LIMIT_S)
+    if settings.output == "-":
+        print_data(json.dumps(reply, ensure_ascii=False))
+        return 0
+    console.info(f"as of {reply['as_of'][11:19]}", "bold")
+    for answer in reply["answers"]:
+        print_answer(answer)
+    return 0
 
 
 def _questions(

@@ -249,7 +249,7 @@ def _parser_option(
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
 
 
-CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+CONTEXT = inspect.Parameter("parser_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 PLACES = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 """Where an option's value may come from, the highest first, as the parser names them."""
 

@@ -60,7 +60,7 @@ def watch(
     settings: Settings,
     options: RunOptions,
     live: LiveFlags,
-    context: typer.Context,
+    parser_context: typer.Context,
 ) -> None:
     """Watch videos and keep the memories: lecture.mp4 gives lecture.omnimem, to ask without the video.
 
@@ -77,7 +77,7 @@ def watch(
         settings = focused_on(settings, [each for part in parts.values() for each in part.options.get("questions", ())])
     settings = replace(settings, keep_memory=True)
     if live.wanted:
-        source = context.get_parameter_source("positions")
+        source = parser_context.get_parameter_source("positions")
         parts[SUMMARY] = Part("summarize", {"style": style_of(live.every_s)})
         if source is not None and source.name == "DEFAULT":
             settings = replace(settings, positions="retime")

@@ -3,6 +3,7 @@
 Knows batches and what a live watch needs; knows no command line.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
 
 
 class LiveBatch(Batch):
-    """A batch of one live source."""
+    """A batch of one live source. ``now`` and ``waits``: the source's clock, and whether it loses nothing."""
 
-    def __init__(self, work: Work, flags: LiveFlags):
-        super().__init__(work)
+    def __init__(self, work: Work, flags: LiveFlags, progress: Callable = console.progress):
+        super().__init__(work, progress)
         self.flags = flags
+        self.now: Callable[[], float] = time.monotonic
+        self.waits: bool | None = None  # None: as it is for such a source
 
     @property
     def prints_files(self) -> bool:

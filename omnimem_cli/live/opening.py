@@ -4,18 +4,25 @@ Knows every part of the room and closes what it opens; watches nothing.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnimem_cli.base.settings import Report
 from omnimem_cli.jobs.watch_one import InputRun
 from omnimem_cli.jobs.work import Job
+from omnimem_cli.live.alert_events import AlertEvents
+from omnimem_cli.live.alerts import OVERLAP_S, PERIOD_S, Alerts, check_context
+from omnimem_cli.live.answers import LiveAnswers
+from omnimem_cli.live.delivery import Command, Delivery, Webhook
 from omnimem_cli.live.event_log import EventLog
-from omnimem_cli.live.options import SUMMARY
+from omnimem_cli.live.events import ATTENTION
+from omnimem_cli.live.options import SUMMARY, LiveFlags
 from omnimem_cli.live.periods import Periods
 from omnimem_cli.live.prepare import LiveInput, prepare_live
+from omnimem_cli.live.socket import QuestionSocket
 from omnimem_cli.live.teller import Teller
-from omnimem_cli.live.watch import LiveWatch
+from omnimem_cli.live.watch import Listener, LiveWatch
 from omnimem_cli.live.written_out import NotesFile
 from omnimem_cli.media.live_clock import LiveClock
 from omnimem_cli.media.live_source import LiveSource
@@ -25,28 +32,53 @@ from omnimem_cli.tasks.several import Several
 if TYPE_CHECKING:
     from omnimem_cli.live.batch import LiveBatch
 
+ALERTS_S = PERIOD_S + OVERLAP_S  # of the newest of the stream that alerts read whole
+
 
 @contextmanager
 def opened_watch(batch: "LiveBatch", job: Job, task: Several, adapter: Adapter, report: Report) -> Iterator[LiveWatch]:
     """The watch of one source, ready to begin or to go on. Raises UserError."""
-    flags, path = batch.flags, job.input.path
+    flags, settings, path = batch.flags, batch.work.settings, job.input.path
     with ExitStack() as stack:
-        log = EventLog(flags.events_file)
+        log = EventLog(flags.events_file, flags.rotate)
         stack.callback(log.close)
-        live = prepare_live(path, batch.work.settings, flags, adapter, task.recent_s)
+        deliveries = [stack.enter_context(closing(each)) for each in _deliveries(flags)]
+        log.subscribers += [delivery.put for delivery in deliveries]
+        recent_s = max(task.recent_s, ALERTS_S if flags.rules else 0.0)
+        live = prepare_live(path, settings, flags, adapter, recent_s)
         stack.callback(live.connection.close)
         run = InputRun(live.prepared, task, adapter, report)
         session = run.open_session()
-        source = stack.enter_context(_source(live, path))
+        source = stack.enter_context(_source(live, path, batch))
         teller = Teller(log, source, session, path)
         notes = NotesFile(batch.notes_path(job))
-        periods = Periods(batch.work.settings, flags.every_s, notes, teller.summary)
-        task.tasks[SUMMARY] = periods
-        watch = LiveWatch(run, session, source, teller, periods, checkpoint=batch.live_checkpoint(job, adapter))
+        periods = task.tasks[SUMMARY] = Periods(settings, flags.every_s, notes, teller.summary)
+        listeners: list[Listener] = [lambda _: _tell_losses(teller, deliveries)]
+        if flags.ask_socket is not None:
+            socket = stack.enter_context(closing(QuestionSocket(flags.ask_socket)))
+            listeners.append(LiveAnswers(socket, settings, teller))
+        alerts = None
+        if flags.rules:
+            check_context(flags.context, session)
+            alerts = Alerts(flags.rules, AlertEvents(teller).tell, context=flags.context)
+        checkpoint = batch.live_checkpoint(job, adapter)
+        watch = LiveWatch(run, session, source, teller, periods, tuple(listeners), checkpoint, alerts)
         watch.begin(notes)
         yield watch
 
 
-def _source(live: LiveInput, path: str) -> LiveSource:
-    form = live.prepared.plan.format
-    return LiveSource(path, form, live.connection, LiveClock(), live.options, **live.chosen)
+def _source(live: LiveInput, path: str, batch: "LiveBatch") -> LiveSource:
+    form, options = live.prepared.plan.format, replace(live.options, waits=batch.waits)
+    return LiveSource(path, form, live.connection, LiveClock(batch.now), options, **live.chosen)
+
+
+def _deliveries(flags: LiveFlags) -> list[Delivery]:
+    """Whoever gets each event."""
+    posted = [Delivery(url, Webhook(url)) for url in flags.webhook or ()]
+    return posted + [Delivery(command, Command(command)) for command in flags.command or ()]
+
+
+def _tell_losses(teller: Teller, deliveries: list[Delivery]) -> None:
+    for delivery in deliveries:
+        if news := delivery.news():
+            teller.status("delivery", "Events were not delivered", news, level=ATTENTION)

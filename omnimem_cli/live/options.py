@@ -5,6 +5,8 @@ from pathlib import Path
 
 from omnimem_cli.base.flags import ADVANCED, LIVE, flag
 from omnimem_cli.base.timecode import parse_span
+from omnimem_cli.live.alert_rules import Rule, parse_rules, read_context
+from omnimem_cli.live.event_log import Rotation, parse_rotation
 
 SUMMARY = "summary"
 """The word of the result that a live watch always has."""
@@ -28,6 +30,26 @@ class LiveFlags:
     events: str | None = flag(
         None, LIVE, "--events FILE", "Append events to a file as JSON Lines.", shown="standard output"
     )
+    alert: list[str] | None = flag(
+        None, LIVE, "--alert RULE", "Tell when it happens: 'door: somebody opens the back door' (repeatable)."
+    )
+    ask_socket: Path | None = flag(None, LIVE, "--ask-socket PATH", "Take questions of `omnimem ask --live PATH`.")
+    context: str = flag(
+        "", ADVANCED, "--context FILE", "What is normal at the place that is watched.", read=read_context, text=True
+    )
+    webhook: list[str] | None = flag(None, ADVANCED, "--webhook URL", "POST each event there (repeatable).")
+    command: list[str] | None = flag(
+        None, ADVANCED, "--exec COMMAND", "Run this for each event, which is on its standard input (repeatable)."
+    )
+    rotate: Rotation = flag(
+        Rotation(),
+        ADVANCED,
+        "--rotate WHEN",
+        "Begin a new file of events at a size (64MiB), or every day.",
+        read=parse_rotation,
+        text=True,
+        shown="never",
+    )
     give_up_s: float = flag(
         GIVE_UP_S,
         ADVANCED,
@@ -47,10 +69,23 @@ class LiveFlags:
         shown="30s",
     )
 
+    def __post_init__(self):
+        parse_rules(self.alert or ())
+        if self.webhook:
+            from omnimem_cli.live.delivery import webhook_url  # urllib would slow down `--help`
+
+            for url in self.webhook:
+                webhook_url(url, "--webhook")
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The alerts."""
+        return parse_rules(self.alert or ())
+
     @property
     def wanted(self) -> bool:
         """Whether any of them asks for a live watch."""
-        return bool(self.every_s or self.events)
+        return bool(self.every_s or self.events or self.alert or self.ask_socket)
 
     @property
     def events_file(self) -> Path | None:

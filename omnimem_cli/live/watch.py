@@ -17,6 +17,7 @@ from omnimem_cli.base.process import Stop, deferred_stop
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.jobs.watch_one import InputRun
 from omnimem_cli.jobs.watched import Watched
+from omnimem_cli.live.alerts import Alerts
 from omnimem_cli.live.periods import Periods
 from omnimem_cli.live.teller import Teller
 from omnimem_cli.live.written_out import NotesFile
@@ -39,6 +40,7 @@ class LiveWatch:
     periods: Periods
     listeners: tuple[Listener, ...] = ()
     checkpoint: Checkpoint | None = None
+    alerts: Alerts | None = None
 
     def begin(self, notes: NotesFile) -> None:
         """An empty watch, or one that goes on from its checkpoint: then the time in between is a gap."""
@@ -51,6 +53,8 @@ class LiveWatch:
         self.run.resume(self.session, saved)
         self.source.load_state(saved["source"])
         self.teller.load_state(saved["teller"])
+        if self.alerts is not None and saved["alerts"] is not None:
+            self.alerts.load_state(saved["alerts"])
 
     def watch(self) -> Watched:
         """Watch until the source ends or the watch is stopped. Raises InputError where nothing came."""
@@ -60,6 +64,8 @@ class LiveWatch:
             for chunk_end, taken in self.session.watch(segments):
                 self.run.task.on_chunk(self.session, chunk_end, taken)
                 self.run.report_progress("watching", chunk_end.end_s)
+                if self.alerts is not None:
+                    self.alerts.look(self.session)
                 self._between(until_now)
                 self._save()
             stopped = stop.error or self.source.broken
@@ -72,7 +78,8 @@ class LiveWatch:
     def state(self) -> dict:
         """Everything to go on from, in another process."""
         state = self.run.state(self.session, 0)
-        return state | {"source": self.source.state(), "teller": self.teller.state()}
+        alerts = None if self.alerts is None else self.alerts.state()
+        return state | {"source": self.source.state(), "teller": self.teller.state(), "alerts": alerts}
 
     def _between(self, until_now: threading.Event) -> None:
         """Whatever waits between two chunks, or while nothing comes."""
@@ -97,6 +104,9 @@ class LiveWatch:
             self.run.task.on_chunk(self.session, replace(chunk_end, last=True), [])
         self.run.task.catch_up(self.session)
         self.teller.notices()
+        if self.alerts is not None and self.session.chunks_seen:
+            self.alerts.look(self.session, last=True)
+            self.alerts.end()
         self.session.memory.release_recent()
         stage = "the source has ended, answering" if stop.error is None else "stopped, answering"
         self.run.report_progress(stage, self.session.end_s)

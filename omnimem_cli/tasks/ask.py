@@ -32,15 +32,19 @@ NO_ANSWER = ("not_in_video", "empty")
 
 
 class Ask(Task):
-    """Answers to ``questions``, whose ids tell them apart. Nothing is asked before the end."""
+    """Answers to ``questions``, whose ids tell them apart. Nothing is asked before the end.
+
+    ``last_s``: from what the memory holds of the last so many seconds alone (None: of all).
+    """
 
     name = "ask"
 
-    def __init__(self, settings: Settings, questions: Sequence[Question]):
+    def __init__(self, settings: Settings, questions: Sequence[Question], *, last_s: float | None = None):
         assert questions, "there must be a question to ask"
         assert len({q.id for q in questions}) == len(questions), "two questions have the same id"
         self.settings = settings
         self.questions = questions
+        self.last_s = last_s
         self.warnings: list[dict] = []
 
     def finish(self, session: "Session", end_s: float) -> dict:
@@ -63,7 +67,9 @@ class Ask(Task):
         unasked = session.adapter.row.world is not None  # a model of a generated world says so by itself
         texts = [self._text(question, not unasked) for question in questions]
         grammars = [None if q.schema is None else answer_schema.grammar(q.schema) for q in questions]
-        return answers_to(session, texts, max_tokens=self.settings.answer_tokens, detail=detail, grammars=grammars)
+        held = None if self.last_s is None else session.hold(texts, (session.end_s - self.last_s, session.end_s + 1.0))
+        how = {"detail": detail, "grammars": grammars, "held": held}
+        return answers_to(session, texts, max_tokens=self.settings.answer_tokens, **how)
 
     def _look_again(self, session: "Session", answers: "list[Answer]") -> "list[Looked] | None":
         """One per answer; None where the session cannot look again."""

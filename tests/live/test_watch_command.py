@@ -79,6 +79,45 @@ def test_a_stream_that_is_stopped_has_a_last_summary_and_shows_no_password_anywh
         assert secret not in text
 
 
+def asked(folder: Path, *questions: str) -> list[str]:
+    """What the watch that listens in the folder answers, as one line of JSON each."""
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-m", "omnimem_cli", "ask", "--live", "ask.sock", "-o", "-"]
+    done = [
+        subprocess.run(
+            [*command, "-Q", question], cwd=folder, env=os.environ | {"PYTHONPATH": root}, capture_output=True
+        )
+        for question in questions
+    ]
+    return [json.loads(each.stdout) for each in done]
+
+
+def test_alerts_open_and_close_once_and_questions_are_answered_while_it_watches(tmp_path, film):
+    rule = "star: Which word is written on the green star?"
+    with Station([Sent(film, len(film) / 20, holds=True)]) as station:
+        watch = started(tmp_path, station.url, "--alert", rule, "--ask-socket", "ask.sock", "--events", "e.jsonl")
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and not (tmp_path / "ask.sock").exists():
+            time.sleep(0.2)
+        assert (tmp_path / "ask.sock").stat().st_mode & 0o777 == 0o600
+        time.sleep(12.0)
+        replies = asked(tmp_path, "What is shown last?", "What is shown first?")
+        while time.monotonic() < deadline and b'"closed"' not in (tmp_path / "e.jsonl").read_bytes():
+            time.sleep(0.5)
+        watch.terminate()
+        _, err = watch.communicate(timeout=60)
+    assert watch.returncode == 143, err.decode()
+    assert [reply["answers"][0]["status"] for reply in replies] == ["answered"] * 2
+    assert replies[0]["as_of_s"] >= 10.0
+    told = events((tmp_path / "e.jsonl").read_bytes())
+    alerts = [event for event in told if event["type"] == "alert"]
+    assert len({event["id"] for event in alerts}) == 1
+    states = [event["state"] for event in alerts]
+    assert states[0] == "open" and states.count("closed") == 1
+    assert [event["type"] for event in told].count("answer") == 2
+    assert not (tmp_path / "ask.sock").exists()
+
+
 def processes() -> str:
     """Every command line of this machine, as ps shows it."""
     found = []

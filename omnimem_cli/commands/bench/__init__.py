@@ -6,6 +6,7 @@ from omnimem_cli.commands.bench import (
     answers,
     evidence,
     fuzz,
+    live,
     memory,
     needle,
     overlap,
@@ -17,5 +18,5 @@ from omnimem_cli.commands.bench import (
 )
 
 app = typer.Typer(help="Measure policies: accuracy, speed, memory.", no_args_is_help=True)
-for command in (run, memory, needle, recall, evidence, speed, answers, transcript, overlap, fuzz, text_bits):
+for command in (run, memory, needle, recall, evidence, speed, answers, transcript, overlap, live, fuzz, text_bits):
     command.register(app)
