@@ -13,6 +13,8 @@ import footage
 import pytest
 from station import Sent, Station
 
+from omnimem_cli.live.socket import ask_live
+
 DEMO = Path(__file__).parents[2] / "omnimem_cli/world/demo.mp4"
 
 
@@ -22,8 +24,17 @@ def film(tmp_path_factory) -> bytes:
     return footage.copy(DEMO, tmp_path_factory.mktemp("film") / "film.ts", "-f", "mpegts").read_bytes()
 
 
-def started(folder: Path, *arguments: object) -> subprocess.Popen:
-    command = [sys.executable, "-m", "omnimem_cli", "watch", *map(str, arguments), "-m", "nano"]
+SAVING = """
+from omnimem_cli.jobs.checkpoint import Checkpoint
+Checkpoint.__init__.__defaults__ = (2.0,)
+from omnimem_cli.app import main
+main()
+"""
+"""The command line, which saves a checkpoint every 2 s."""
+
+
+def started(folder: Path, *arguments: object, program: tuple[str, ...] = ("-m", "omnimem_cli")) -> subprocess.Popen:
+    command = [sys.executable, *program, "watch", *map(str, arguments), "-m", "nano"]
     root = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -116,6 +127,63 @@ def test_alerts_open_and_close_once_and_questions_are_answered_while_it_watches(
     assert states[0] == "open" and states.count("closed") == 1
     assert [event["type"] for event in told].count("answer") == 2
     assert not (tmp_path / "ask.sock").exists()
+
+
+@pytest.mark.slow
+def test_a_watch_that_is_killed_goes_on_from_its_checkpoint_and_tells_the_gap(tmp_path, film):
+    rate = len(film) / 26
+    with Station([Sent(film, rate, holds=True), Sent(film, rate, holds=True)]) as station:
+        how = (station.url, "--every", "20s", "--events", "e.jsonl", "-f", "json")
+        first = started(tmp_path, *how, program=("-c", SAVING))
+        log = tmp_path / "e.jsonl"
+        wait_for(lambda: list((tmp_path / ".omnimem").glob("*.checkpoint")) and b'"period"' in log.read_bytes())
+        time.sleep(4.0)
+        first.kill()
+        first.communicate()
+        killed = time.time()
+        second = started(tmp_path, *how, program=("-c", SAVING))
+        wait_for(lambda: b'"gap"' in log.read_bytes())
+        began = time.time()
+        time.sleep(8.0)
+        second.terminate()
+        _, err = second.communicate(timeout=60)
+    assert second.returncode == 143, err.decode()
+    told = events(log.read_bytes())
+    (gap,) = [event for event in told if event["type"] == "gap" and event["state"] == "closed"]
+    assert 0 < gap["end_s"] - gap["start_s"] < began - killed + 16.0, "from the last checkpoint to the first frame"
+    result = json.loads((tmp_path / "camera.summary.json").read_text())
+    assert result["summary"]["chapters"][0]["start_s"] == 0
+    assert result["coverage"]["duration_s"] > 20 and result["coverage"]["ratio"] < 0.95
+    assert not list((tmp_path / ".omnimem").glob("*.checkpoint"))
+
+
+@pytest.mark.slow
+def test_fifty_questions_cost_the_watch_nothing(tmp_path, film):
+    with Station([Sent(film, len(film) / 52, holds=True)]) as station:
+        watch = started(tmp_path, station.url, "--ask-socket", "s", "--events", "e.jsonl", "-f", "json")
+        wait_for((tmp_path / "s").exists)
+        time.sleep(14.0)
+        waited = []
+        for number in range(50):
+            began = time.monotonic()
+            reply = ask_live(tmp_path / "s", [{"id": f"q{number}", "question": "What is shown last?"}], None, 60.0)
+            waited.append(time.monotonic() - began)
+            assert reply["answers"][0]["answer"]
+        watch.terminate()
+        _, err = watch.communicate(timeout=60)
+    assert watch.returncode == 143, err.decode()
+    result = json.loads((tmp_path / "camera.summary.json").read_text())
+    print(sorted(waited)[25], max(waited), result["coverage"])
+    assert max(waited) < 10.0
+    assert result["coverage"]["ratio"] > 0.98
+    assert "behind" not in [note["code"] for note in result["warnings"]]
+
+
+def wait_for(what, limit_s: float = 90.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not what() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert what()
 
 
 def processes() -> str:

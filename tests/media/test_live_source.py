@@ -1,12 +1,19 @@
 """A live source: its segments are whole whatever happens to the connection, and what is missing is told."""
 
+import http.server
+import random
+import socket
+import subprocess
+import threading
 import time
+from functools import partial
 
 import footage
 import numpy as np
 import pytest
 from station import Sent, Station
 
+from omnimem_cli.media.ffmpeg import ffmpeg_path
 from omnimem_cli.media.live_clock import LiveClock
 from omnimem_cli.media.live_source import LiveConnection, LiveOptions, LiveSource
 from omnimem_cli.media.segment import Format
@@ -141,3 +148,104 @@ def test_sound_that_stops_is_replaced_by_silence_and_told(folder):
     assert float(np.abs(segments[-1].audio).max()) == 0.0
     assert source.sound_s == pytest.approx(4.0, abs=0.2) and source.picture_s == pytest.approx(16.0, abs=0.2)
     assert "silent" in [notice.kind for notice in source.notices]
+
+
+@pytest.mark.slow
+def test_a_playlist_that_grows_on_a_server_is_followed(folder, tmp_path):
+    """HLS as ffmpeg writes it, served from a folder."""
+    film = folder / "hls.mp4"
+    if not film.exists():
+        footage.av(folder, "hls.mp4", video_s=14.0, audio_s=14.0)
+    how = ("-c", "copy", "-f", "hls", "-hls_time", "2", "-hls_list_size", "4", "-hls_flags", "delete_segments")
+    sending = [ffmpeg_path(), "-v", "error", "-re", "-i", str(film), *how, str(tmp_path / "live.m3u8")]
+    handler = partial(QuietFiles, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sender = subprocess.Popen(sending)
+    try:
+        wait_for(lambda: (tmp_path / "live.m3u8").exists())
+        segments, source = watched(f"http://127.0.0.1:{server.server_port}/live.m3u8", LiveOptions(give_up_s=20.0))
+    finally:
+        sender.kill()
+        sender.wait()
+        server.shutdown()
+        server.server_close()
+    assert len(segments) >= 5
+    assert [segment.start_s for segment in segments] == [2.0 * number for number in range(len(segments))]
+    assert source.picture_s == pytest.approx(14.0, abs=2.5)
+
+
+@pytest.mark.slow
+def test_udp_that_stops_is_a_gap_and_goes_on(folder):
+    stream(folder, "whole")
+    port = free_port()
+    sending = [ffmpeg_path(), "-v", "error", "-re", "-i", str(folder / "whole.ts"), "-c", "copy", "-f", "mpegts"]
+    sending.append(f"udp://127.0.0.1:{port}?pkt_size=1316")
+    url = f"udp://127.0.0.1:{port}"
+    ends = []
+
+    def send():
+        for _ in range(2):
+            subprocess.run(sending, check=True)
+            ends.append(time.time())
+            time.sleep(3.0)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    over = lambda source: len(ends) == 2 and source.gone and not source.waiting_s  # noqa: E731
+    segments, source = watched(url, LiveOptions(give_up_s=60.0, stall_s=1.5), until=over)
+    sender.join()
+    gap = next(notice for notice in source.notices if notice.kind == "gap" and not notice.open)
+    assert gap.start.timestamp() == pytest.approx(ends[0], abs=2.0)
+    assert gap.end_s - gap.start_s == pytest.approx(3.0, abs=2.0)
+    assert len(segments) >= 7
+
+
+@pytest.mark.slow
+def test_twenty_cuts_a_restart_and_other_formats_keep_stream_time(folder):
+    kinds = [{}, {"size": (320, 192)}, {"rate": 16_000}, {"size": (240, 144), "rate": 22_050}]
+    films = [stream(folder, f"kind-{number}", **how) for number, how in enumerate(kinds)]
+    draw = random.Random(7)
+    script = [Sent(film[: int(len(film) * draw.uniform(0.3, 0.6))], len(film) / 8) for film in films * 5]
+    first, second = Station(script[:10]), None
+    url, options = first.url, LiveOptions(give_up_s=60.0, stall_s=1.5)
+    times = first.times
+    with first:
+        connection = LiveConnection(url, options)
+        source = LiveSource(url, FORM, connection, LiveClock(), options)
+        with source:
+            segments = []
+            over = lambda: second is not None and source.gone and second.count > 10  # noqa: E731
+            for segment in source.until(over, lambda: None):
+                segments.append(segment)
+                if second is None and len(times) == 10:
+                    first.__exit__()
+                    second = Station(script[10:], port=first.server_port)
+                    second.times = times
+                    second.__enter__()
+            second.__exit__()
+    gaps = [notice for notice in source.notices if notice.kind == "gap" and not notice.open]
+    assert len(gaps) >= 18
+    starts = [segment.start_s for segment in segments]
+    assert starts == sorted(set(starts))
+    for gap, (_, ended), (began, _) in zip(gaps, times, times[1:], strict=False):
+        assert gap.start.timestamp() == pytest.approx(ended, abs=2.0)
+        assert gap.end.timestamp() == pytest.approx(began, abs=2.0)
+
+
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def wait_for(what, limit_s: float = 30.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not what() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert what()
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
