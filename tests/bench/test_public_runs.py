@@ -80,8 +80,10 @@ def test_two_policies_are_compared_on_the_same_questions(clips, model, tmp_path,
     assert model.asked == ["a-0", "a-1"] * 2 + ["b-0", "b-1"] * 2
     (compared,) = result["comparisons"]
     assert (compared["difference"], compared["mcnemar_p"]) == (0.0, 1.0)
-    watches = {path.parent.name for path in Path("out/watches").glob("*/a.json")}
-    assert watches == {"uniform", "full"}
+    watches = {path.parent.name: json.loads(path.read_text()) for path in Path("out/watches").glob("*/a.json")}
+    assert {folder: watch["memory"]["policy"] for folder, watch in watches.items()} == dict(
+        uniform="uniform", full="full"
+    )
     assert result["how"] | {"omnimem": ""} == {
         "model": result["how"]["model"],
         "adapter": None,

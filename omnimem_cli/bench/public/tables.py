@@ -16,7 +16,7 @@ def run_table(result: dict) -> str:
     head = ("policy", "watches", "coverage", "mean", "memory", "peak", "tokens", "seconds")
     parts.append(text_table(head, [_watches(row) for row in rows]))
     if result["comparisons"]:
-        head = ("difference", "points", "95 %", "only first right", "only second", "McNemar p")
+        head = ("difference", "points", "95 %", "first only", "second only", "McNemar p")
         parts.append(text_table(head, [_comparison(one) for one in result["comparisons"]]))
     parts += [_groups(rows, "by_task", "task"), _groups(rows, "by_length", "length")]
     return "\n\n".join([*parts, _context(result)])
@@ -78,12 +78,12 @@ def _context(result: dict) -> str:
     shown = "subtitles in the prompts" if how["subtitles"] else "no subtitles"
     watched = f"{how['fps']:g} frames/s of at most {how['max_pixels']:,} pixels, {sound}, {shown}"
     counts = f"{result['rows'][0]['n']} questions, {result['rows'][0]['videos']} videos"
-    note = "no letter, failed and missing count as wrong; intervals take videos as the sample; coverage: least, mean"
+    note = "no letter, failed and missing count as wrong\nintervals take videos as the sample; coverage: least, mean"
     return "\n".join([counts, f"{how['model']}, budget {how['budget']}, {watched}", _rules(how), note])
 
 
 def _rules(how: dict) -> str:
-    return f"prompt {how['prompt']}; answers taken by {how['extractor']}"
+    return f"prompt: {how['prompt']}\nanswers taken by: {how['extractor']}"
 
 
 def _between(row: dict) -> str:
