@@ -28,6 +28,7 @@ from omnimem_cli.commands import (
     search,
     summarize,
     transcribe,
+    tune,
     watch,
 )
 
@@ -50,6 +51,7 @@ chat.register(app)
 report.register(app)
 search.register(app)
 calibrate.register(app)
+tune.register(app)
 finetune.register(app)
 demo.register(app)
 doctor.register(app)

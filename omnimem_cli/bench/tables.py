@@ -319,6 +319,28 @@ def text_bits_table(result: dict) -> str:
     return text_table(("bits", "perplexity", "hidden numbers found"), rows) + "\n\n" + note
 
 
+def tune_table(result: dict) -> str:
+    """One line per budget, then the recommendation."""
+    head = ("budget", "same answers", "agreement", "memory", "peak", "prefill", "answers")
+    body = [
+        (
+            row["budget"],
+            f"{row['same']} of {result['questions']}",
+            f"{row['agreement']:.2f}",
+            *_sizes(row, "bytes", "peak_bytes"),
+            f"{row['prefill_s']:g} s",
+            f"{row['answer_s']:g} s",
+        )
+        for row in result["rows"]
+    ]
+    once = f"{result['seconds_of_video']:g} s of video watched once in {result['watch_s']:g} s for all budgets"
+    advice = f"recommended: --budget {result['recommended']}, the smallest that agrees by {result['enough']:g} or more"
+    note = (
+        f"agreement: F1 of words with the answers under {result['compared_with']}; nobody knows whether these are right"
+    )
+    return "\n\n".join([text_table(head, body), f"{once}\n{note}\n{advice}"])
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in plain text: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

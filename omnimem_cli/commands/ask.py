@@ -90,7 +90,7 @@ def ask(
     )
     var = highest(context, sources | {"var": var}, typed=bool(said))["var"]  # of a lower place: for another preset
     _check_stdin(sources["questions"], inputs, options)
-    name, asked = _questions(
+    name, asked = asked_questions(
         [*(sources["question"] or []), *said], sources["preset"], sources["questions"], var or [], settings.language
     )
     if focus_questions:
@@ -122,7 +122,7 @@ def _ask_live(path: Path, last: str | None, asked: "Sequence[Question]", inputs:
     return 0
 
 
-def _questions(
+def asked_questions(
     typed: list[str], preset: str | None, file: Path | None, variables: list[str], language: str | None = None
 ) -> tuple[str | None, "tuple[Question, ...]"]:
     """The preset's name and every question: the preset's, typed ones, the file's. Raises UsageError for none."""

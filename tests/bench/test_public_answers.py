@@ -56,13 +56,15 @@ PINNED = (
     ("/box{B}", "B - B B B B B"),
     ("assistant C", "C - C C C C -"),
     ("Between A and D, D", "B B A B A - -"),
+    ("C) (A)", "C C C C A - -"),
+    ("It must be B. The answer is B, not A", "B - B B A - B"),
     ("**B**", "B - B B B B B"),
 )
 """What a model wrote, and one letter per name above; "-": none, which is wrong."""
 
 
 @pytest.mark.parametrize("place, name", list(enumerate(NAMES)))
-def test_fifty_answers_are_read_as_the_authors_code_reads_them(place, name):
-    assert len(PINNED) == 50
+def test_answers_are_read_as_the_authors_code_reads_them(place, name):
+    assert len(PINNED) == 52
     wanted = {text: letters.split()[place].replace("-", "") for text, letters in PINNED}
     assert {text: DATASETS[name].extract(text, OPTIONS) or "" for text in wanted} == wanted
