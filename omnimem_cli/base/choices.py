@@ -27,6 +27,9 @@ MROPE = ("released", "trained")
 STILLS = ("watch", "skip")
 """What becomes of pictures that show nothing new (`media.stills`)."""
 
+NOTES = ("auto", "on", "off")
+"""Whether questions are put over notes that are taken on the way, too."""
+
 SUBTITLES = ("use", "hint")
 """What becomes of the subtitles of an input: its transcript, or a part of each question for one."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omnimem_cli.base import flags
 from omnimem_cli.base.budget import Budget, typed_budget
-from omnimem_cli.base.choices import DTYPES, KV_BITS, MROPE, POSITIONS, STILLS, SUBTITLES
+from omnimem_cli.base.choices import DTYPES, KV_BITS, MROPE, NOTES, POSITIONS, STILLS, SUBTITLES
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, choice, flag, not_negative, positive
 from omnimem_cli.base.texts import typed_text
@@ -195,6 +195,13 @@ class Settings:
         read=parse_span,
         text=True,
         shown="60s, less of a short video",
+    )
+    notes: str = flag(
+        NOTES[0],
+        ADVANCED,
+        "--notes WHEN",
+        "Notes taken on the way and read with each question: auto (where a video is long for its budget), on or off.",
+        read=choice(*NOTES),
     )
     subtitles: str | None = flag(
         None,

@@ -19,7 +19,7 @@ EXAMPLES = (
 
 
 @takes(
-    settings=Group(Settings, without=("spoken_language", "subtitles", "vad", "look_again", "look_span_s")),
+    settings=Group(Settings, without=("spoken_language", "subtitles", "vad", "look_again", "look_span_s", "notes")),
     options=Group(RunOptions),
     config=True,
 )

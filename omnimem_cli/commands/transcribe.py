@@ -13,7 +13,9 @@ EXAMPLES = (
 
 
 @takes(
-    settings=Group(Settings, without=("language", "look_again", "look_span_s")), options=Group(RunOptions), config=True
+    settings=Group(Settings, without=("language", "look_again", "look_span_s", "notes")),
+    options=Group(RunOptions),
+    config=True,
 )
 def transcribe(inputs: Inputs = None, *, settings: Settings, options: RunOptions) -> None:
     """Write down what is said, with times: interview.mp4 gives interview.transcript.md."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omnimem_cli import __version__
-from omnimem_cli.base.choices import KV_BITS, STILLS
+from omnimem_cli.base.choices import KV_BITS, NOTES, STILLS
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.inputs import Input
@@ -68,6 +68,8 @@ class Work:
             settings["focus"] = list(self.settings.focus)
         else:
             del settings["focus"]  # as before a watch could be about something
+        if self.settings.notes == NOTES[0]:
+            del settings["notes"]  # as before there were any
         if not self.settings.look_again:
             del settings["look_again"], settings["look_span_s"]
         if self.settings.plan:

@@ -1,6 +1,6 @@
 """The summary of a live watch: one of each period as it ends, one of all at the end, and one "until now" on demand.
 
-Knows windows and questions, as `tasks.summarize` does; knows no source and no event. The periods' texts lie in a file.
+Knows windows and questions, as `tasks.notes` does; knows no source and no event. The periods' texts lie in a file.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.live.options import style_of
 from omnimem_cli.live.written_out import NotesFile
-from omnimem_cli.tasks.summarize import NOTES_S, Note, Summarize
+from omnimem_cli.tasks.notes import NOTES_S, Note
+from omnimem_cli.tasks.summarize import Summarize
 
 if TYPE_CHECKING:
     from omnimem_cli.session.session import Session
@@ -50,8 +51,8 @@ class Periods(Summarize):
 
     def pass_empty(self, session: "Session", now_s: float) -> None:
         """While nothing comes: end the periods that are over at stream time ``now_s``."""
-        while self.style != "brief" and self._open_s is not None and now_s - self._open_s >= self.notes_s:
-            self._hold(session, self._open_s + self.notes_s)
+        while self.style != "brief" and self.open_s is not None and now_s - self.open_s >= self.notes_s:
+            self.hold(session, self.open_s + self.notes_s)
         self.catch_up(session)
 
     def until_now(self, session: "Session") -> None:
@@ -68,28 +69,30 @@ class Periods(Summarize):
 
     def state(self) -> dict:
         """The texts stay in their file."""
-        return {"notes": len(self.notes), "warnings": self.warnings, "open_s": self._open_s}
+        return {"notes": len(self.notes), "warnings": self.warnings, "open_s": self.open_s}
 
     def load_state(self, state: dict) -> None:
         """Go on where ``state`` was taken."""
         self.notes.cut(state["notes"])
-        self.warnings, self._open_s = list(state["warnings"]), state["open_s"]
+        self.warnings, self.open_s = list(state["warnings"]), state["open_s"]
 
-    def _hold(self, session: "Session", end_s: float) -> None:
+    def hold(self, session: "Session", end_s: float) -> None:
         """A period of which the memory holds nothing is not asked about."""
-        if session.holds(self._open_s, end_s):
-            super()._hold(session, end_s)
+        if session.holds(self.open_s, end_s):
+            super().hold(session, end_s)
             return
         self.catch_up(session)
-        note = Note(self._open_s, end_s, "", NOTHING_CAME)
+        note = Note(self.open_s, end_s, "", NOTHING_CAME)
         self.notes.append(note)
         self._told("period", note.start_s, note.end_s, "", note.text, [])
-        self._open_s = end_s
+        self.open_s = end_s
 
-    def _note_rest(self, session: "Session", end_s: float) -> None:
+    def note_rest(self, session: "Session", end_s: float, lone: bool = True) -> None:
         """The last period ends with the watch."""
-        self._hold(session, end_s)
         self.catch_up(session)
+        if self.open_s is not None and end_s > self.open_s:
+            self.hold(session, end_s)
+            self.catch_up(session)
 
     def _chapters(self) -> list[Note]:
         """Every period, whatever its title."""

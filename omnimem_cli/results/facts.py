@@ -37,6 +37,8 @@ def fact_rows(result: dict) -> list[tuple[str, str]]:
     rows.append(("Watched", _coverage(result["coverage"])))
     rows.append(("Model", f"{model['name']} ({model['dtype']}, {model['device']})"))
     rows += [("Memory", _memory(memory)), ("Seen", _counts(memory["seen"])), ("Kept", _kept(memory))]
+    if notes := result.get("notes"):
+        rows.append(("Notes", f"{len(notes)}, taken on the way and read with each question"))
     rows.append(("Time", _timing(timing)))
     if made := result.get("made_with"):
         day = timing.get("ended_at", "").partition("T")[0]

@@ -122,7 +122,7 @@ def deaf_warnings(bounds_s: Sequence[float], watched_s: float) -> list[dict]:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished result. ``part``: what the task's ``finish`` returned, one key of PARTS.
+    """A finished result. ``part``: what the task's ``finish`` returned, one key of PARTS, and the notes it read.
 
     Model, memory and coverage are None where nothing was watched.
     """
@@ -139,7 +139,7 @@ class Result:
 
     def as_dict(self) -> dict:
         """The JSON object; what there is to say of its coverage is added to the warnings."""
-        assert set(self.part) == {PARTS[self.task]}, f"{self.task} must return {PARTS[self.task]!r}"
+        assert set(self.part) - {"notes"} == {PARTS[self.task]}, f"{self.task} must return {PARTS[self.task]!r}"
         facts = {"input": self.input, "model": self.model, "memory": self.memory, "coverage": self.coverage}
         notes = [*self.warnings, *(coverage_warnings(self.coverage) if self.coverage else ())]
         return _head(self.task, self.preset, "done") | facts | {"warnings": notes, "timing": self.timing} | self.part

@@ -4,6 +4,7 @@ Knows a model's stream, a memory and a source of segments; knows no task, no fil
 the memory.
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,9 @@ from omnimem_cli.session.evidence import attention_of, paid_in_row, rule_of
 from omnimem_cli.session.grammar import bound_answers
 from omnimem_cli.session.look import SecondLook, Stretches
 from omnimem_cli.session.plan_file import EvidenceRule
-from omnimem_cli.session.transients import QUESTIONS, question_tokens_in_flight
+from omnimem_cli.session.transients import QUESTION_TOKENS, QUESTIONS, question_tokens_in_flight
 
+LONG_QUESTIONS = QUESTIONS * QUESTION_TOKENS  # tokens that a batch of them may read at once, as one of usual ones
 MOST_CHUNKS = 8  # whose time one chunk may span where pictures are left out
 Window = tuple[float, float]
 """Video time [start, end), seconds."""
@@ -133,6 +135,13 @@ class Session:
         """Whether anything came in video time [start_s, end_s), evicted or not, of what is held for ``whole``."""
         return self.memory.recent is not None and self.memory.recent.holds(start_s, end_s)
 
+    def budgets_in(self, seconds: float) -> float:
+        """How many times the budget's entries so many seconds of this input are; 0 where nothing is evicted."""
+        if not self.memory.policy.bounded:
+            return 0.0
+        entries = sum(budget.visual + budget.audio for budget in self.memory.budgets) / len(self.memory.budgets)
+        return seconds / self.plan.format.segment_s * self.plan.tokens_per_segment / entries
+
     def hold(self, texts: Sequence[str], window: Window) -> list[HeldQuestion]:
         """Questions on video time [start, end), for ``ask`` at any later time, with the answers that they have now."""
         copied = self.memory.copy_window(*window)
@@ -167,6 +176,7 @@ class Session:
         observer: AttentionByTime | None = None,
         detail: Stretches | None = None,
         grammars: Sequence[str | None] = (),
+        preface: str = "",
     ) -> list[Answer]:
         """Answer every text, in as few batches as there is room for, over one uncopied memory.
 
@@ -175,9 +185,13 @@ class Session:
         ``stop``: texts that end an answer and are cut off; ``penalty`` above 1 makes each answer repeat itself less.
         ``evidence``: observe the attention of each answer, in place of ``observer``. ``detail``: stretches for each
         text, read with all of the memory. ``grammars``: one per text that binds its answer (llguidance's form), None
-        where it is free.
+        where it is free. ``preface``: a text before every text, which counts as no part of the question where
+        evidence is told.
         """
         questions = self.stream.question(texts) if held is None else [question.tokens for question in held]
+        own = [len(question) for question in questions]
+        if preface:
+            questions = self.stream.question([f"{preface}\n\n{text}" for text in texts])
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
             fork = self._fork(rows, whole, held, detail)
@@ -189,10 +203,11 @@ class Session:
             answers = asking.run(max_tokens, stop)
             if not evidence:
                 return answers
-            return self._with_attention(answers, asking, observed, [len(question) for question in questions[rows]])
+            return self._with_attention(answers, asking, observed, list(map(len, questions[rows])), own[rows])
 
         with self.timed("answer_s"):
-            return [a for rows in self._question_batches(questions, max_tokens) for a in answered(rows)]
+            batches = self._question_batches(questions, max_tokens, LONG_QUESTIONS if preface else math.inf)
+            return [a for rows in batches for a in answered(rows)]
 
     def state(self) -> dict:
         """Plain tensors and numbers to continue from after the chunks seen so far."""
@@ -251,12 +266,13 @@ class Session:
         return self.evidence_rule or rule_of(self.adapter)
 
     def _with_attention(
-        self, answers: list[Answer], asking: AnswerLoop, observed: AttentionByTime, lengths: list[int]
+        self, answers: list[Answer], asking: AnswerLoop, observed: AttentionByTime, lengths: list[int], own: list[int]
     ) -> list[Answer]:
-        """The answers of a batch with what they attended to; ``lengths``: tokens of their questions."""
+        """The answers of a batch with what they attended to; ``lengths``: tokens of their questions, ``own`` without
+        the preface."""
         paid, found = observed.tokens(), []
-        for row, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
-            tokens = paid_in_row(paid, row, lengths, answer.tokens)
+        for row, (answer, length) in enumerate(zip(answers, own, strict=True)):
+            tokens = paid_in_row(paid, row, lengths, answer.tokens)[lengths[row] - length :]
             ends = partial(text_ends, self.adapter, asking.written[row])  # not the batch, which would live on with it
             attention = attention_of(tokens, length, observed.moments.of_row(row), self._rule.least_score, ends)
             found.append(replace(answer, attention=attention))
@@ -277,12 +293,13 @@ class Session:
             return self.memory.fork_copies([question.copied for question in held[rows]])
         return self.memory.fork() if whole is None else self.memory.fork_windows(whole[rows])
 
-    def _question_batches(self, questions: list[TokenChunk], max_tokens: int) -> Iterator[slice]:
-        """Neighbouring questions that may be asked at once; a question that is too long alone."""
+    def _question_batches(self, questions: list[TokenChunk], max_tokens: int, most_asked: float) -> Iterator[slice]:
+        """Neighbouring questions of at most ``most_asked`` tokens that may be asked at once; one too long alone."""
         start = longest = 0
         for end, question in enumerate(questions):
             longest, count = max(longest, len(question)), end - start + 1
             full = count > self.questions or count * (longest + max_tokens) > self.question_tokens_in_flight
+            full = full or count * longest > most_asked
             if full and count > 1:
                 yield slice(start, end)
                 start, longest = end, len(question)

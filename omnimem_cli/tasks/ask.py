@@ -12,17 +12,19 @@ from omnimem_cli.base.settings import Settings
 from omnimem_cli.results.codes import warning
 from omnimem_cli.results.result import not_looked
 from omnimem_cli.tasks.evidence import evidence_by_item, with_times
+from omnimem_cli.tasks.notes import NOTES_S, Note, NoteTaker, outline, window_of
 from omnimem_cli.tasks.presets import answer_schema
 from omnimem_cli.tasks.presets.preset import Question
-from omnimem_cli.tasks.prompts import SCHEMA, instruct
+from omnimem_cli.tasks.prompts import NOTE, SCHEMA, instruct
 from omnimem_cli.tasks.reply import clean_reply, says_absent
 from omnimem_cli.tasks.retry import answers_to
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
+    from omnimem_cli.media.segment import Segment
     from omnimem_cli.session.answering import Answer
     from omnimem_cli.session.look import Looked, Stretches
-    from omnimem_cli.session.session import Session
+    from omnimem_cli.session.session import ChunkEnd, Session
 
 
 EMPTY = ([], {}, "")
@@ -31,27 +33,75 @@ NO_ANSWER = ("not_in_video", "empty")
 """How answers end that rest on nothing."""
 
 
-class Ask(Task):
-    """Answers to ``questions``, whose ids tell them apart. Nothing is asked before the end.
+LONG = 32
+"""A video of more than so many times its budget is long: less of it is kept than any share that was measured."""
 
-    ``last_s``: from what the memory holds of the last so many seconds alone (None: of all).
+
+class Ask(Task):
+    """Answers to ``questions``, whose ids tell them apart, put at the end, of a long video over notes as well.
+
+    ``notes_s``: the least span of a note. ``last_s``: from what the memory holds of the last so many seconds alone
+    (None: of all).
     """
 
     name = "ask"
 
-    def __init__(self, settings: Settings, questions: Sequence[Question], *, last_s: float | None = None):
+    def __init__(
+        self,
+        settings: Settings,
+        questions: Sequence[Question],
+        *,
+        notes_s: float = NOTES_S,
+        last_s: float | None = None,
+    ):
         assert questions, "there must be a question to ask"
         assert len({q.id for q in questions}) == len(questions), "two questions have the same id"
         self.settings = settings
         self.questions = questions
-        self.last_s = last_s
+        self.notes_s, self.last_s = notes_s, last_s
+        self.writes_while_watching = settings.notes != "off"
         self.warnings: list[dict] = []
+        self._taker: NoteTaker | None = None  # where notes are taken
+        self._looked_on = False
+        self._notes: list[Note] = []  # that are read with the questions
+
+    def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
+        """Take notes, where the video will be long for its budget."""
+        if not self._looked_on and self._wants_notes(session):
+            self._taker = NoteTaker(self.settings, [NOTE], self.notes_s)
+        self._looked_on = True
+        if self._taker is not None:
+            self._taker.take(session, chunk_end)
+            self._taker.thin()
+
+    def catch_up(self, session: "Session") -> None:
+        """Take the notes on the windows that wait."""
+        if self._taker is not None:
+            self._taker.catch_up(session)
+
+    @property
+    def wishes(self) -> dict:
+        """What the notes depend on."""
+        return NoteTaker(self.settings, [NOTE], self.notes_s).wishes
+
+    def state(self) -> dict:
+        """Plain values to go on from; empty where no notes are taken."""
+        return {} if self._taker is None else self._taker.state()
+
+    def load_state(self, state: dict) -> None:
+        """Go on where ``state`` was taken."""
+        self._looked_on = True
+        if state:
+            self._taker = NoteTaker(self.settings, [NOTE], self.notes_s)
+            self._taker.load_state(state)
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"answers": [{id, question, answer, status, data, evidence, item_evidence}]}`` in the questions' order.
 
-        Where the session can look again, each has ``look`` as well: {spans, before, changed}.
+        Where the session can look again, each has ``look`` as well: {spans, before, changed}. With ``notes``, each
+        {start_s, end_s, text}, where some were read with the questions.
         """
+        self._notes = self._finished_notes(session, end_s)
         answers = self._put(session, range(len(self.questions)))
         looked = self._look_again(session, answers)
         if looked is None:
@@ -59,7 +109,30 @@ class Ask(Task):
         else:
             every = zip(self.questions, answers, looked, strict=True)
             records = [self._looked(question, *both) for question, *both in every]
-        return {"answers": [self._timed(q, record) for q, record in zip(self.questions, records, strict=True)]}
+        answered = [self._timed(q, record) for q, record in zip(self.questions, records, strict=True)]
+        notes = [{"start_s": note.start_s, "end_s": note.end_s, "text": note.text} for note in self._notes]
+        return {"answers": answered} | ({"notes": notes} if notes else {})
+
+    def _wants_notes(self, session: "Session") -> bool:
+        """Whether to take notes. Live input may become long; a model of a generated world reads none unasked."""
+        if self.settings.notes != "auto":
+            return self.settings.notes == "on"
+        if session.adapter.row.world is not None:
+            return False
+        end_s = session.media.duration_s if self.settings.end_s is None else self.settings.end_s
+        return end_s is None or self._is_long(session, end_s - (self.settings.start_s or 0.0))
+
+    def _is_long(self, session: "Session", seconds: float) -> bool:
+        return self.settings.notes == "on" or session.budgets_in(seconds) > LONG
+
+    def _finished_notes(self, session: "Session", end_s: float) -> "list[Note]":
+        """The notes that are read with the questions: none where the video turned out to be short."""
+        taker = self._taker
+        if taker is None or not self._is_long(session, end_s - (session.start_s or 0.0)):
+            return []
+        taker.note_rest(session, end_s)
+        self.warnings += taker.warnings
+        return taker.notes
 
     def _put(self, session: "Session", rows: Sequence[int], detail: "Stretches | None" = None) -> "list[Answer]":
         """The answers to some of the questions."""
@@ -69,6 +142,7 @@ class Ask(Task):
         grammars = [None if q.schema is None else answer_schema.grammar(q.schema) for q in questions]
         held = None if self.last_s is None else session.hold(texts, (session.end_s - self.last_s, session.end_s + 1.0))
         how = {"detail": detail, "grammars": grammars, "held": held}
+        how |= {"preface": outline(self._notes)} if self._notes else {}
         return answers_to(session, texts, max_tokens=self.settings.answer_tokens, **how)
 
     def _look_again(self, session: "Session", answers: "list[Answer]") -> "list[Looked] | None":
@@ -115,7 +189,10 @@ class Ask(Task):
 
         def time_of(item: str | None, value: object) -> dict | None:
             found = record["evidence"] if item is None else record["item_evidence"].get(item)
-            return {key: found[0][key] for key in ("start_s", "end_s")} | {"source": "evidence"} if found else None
+            if found:
+                return {"start_s": found[0]["start_s"], "end_s": found[0]["end_s"], "source": "evidence"}
+            note = window_of(json.dumps(value, ensure_ascii=False), self._notes)
+            return note and {"start_s": note.start_s, "end_s": note.end_s, "source": "notes"}
 
         return record | {"data": with_times(question.schema, record["data"], time_of)}
 

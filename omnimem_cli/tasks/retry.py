@@ -27,6 +27,7 @@ def answers_to(
     held: "Sequence[HeldQuestion] | None" = None,
     detail: "Stretches | None" = None,
     grammars: Sequence[str | None] = (),
+    preface: str = "",
 ) -> "list[Answer]":
     """One answer per text, in order; the keywords are those of `Session.ask`.
 
@@ -35,6 +36,8 @@ def answers_to(
     A second answer that loops too, or is empty, does not replace the first.
     """
     how = {"max_tokens": max_tokens, "stop": STOPS, "evidence": whole is None}
+    if preface:
+        how["preface"] = preface
     answers = session.ask(texts, whole=whole, held=held, detail=detail, grammars=grammars, **how) if texts else []
     free = [i for i in range(len(answers)) if not grammars or grammars[i] is None]
     looping = [i for i in free if has_loop(answers[i].text)]

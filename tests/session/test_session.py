@@ -306,3 +306,36 @@ def test_confidence_is_how_likely_the_model_took_its_own_tokens_to_be(tiny_folde
     logs = torch.stack(out.logits)[:, 0].float().log_softmax(-1).amax(-1)
     (answer,) = session.ask([QUESTION_TEXT], max_tokens=6)
     assert answer.confidence == pytest.approx(float(logs.mean().exp()), rel=1e-3)
+
+
+def test_a_preface_is_read_and_is_no_part_of_the_question_for_its_evidence(tiny_adapter, monkeypatch):
+    import omnimem_cli.session.session as module
+
+    session, _, _ = session_of(tiny_adapter, 8.0, 8.0)
+    seen, attention_of = [], module.attention_of
+    monkeypatch.setattr(module, "attention_of", lambda *own: seen.append(own[1]) or attention_of(*own))
+    texts = ["What?", "Who is there?"]
+    apart = session.ask(texts, max_tokens=6, preface="Some notes.", evidence=True)
+    joined = session.ask([f"Some notes.\n\n{text}" for text in texts], max_tokens=6, evidence=True)
+    assert [a.text for a in apart] == [a.text for a in joined]
+    assert seen[:2] == [len(question) for question in session.stream.question(texts)] < seen[2:]
+    assert all(torch.equal(a.attention.own, b.attention.own) for a, b in zip(apart, joined, strict=True))
+
+
+def test_questions_with_a_long_preface_are_read_in_smaller_batches(tiny_adapter, monkeypatch):
+    import omnimem_cli.session.session as module
+
+    session, _, _ = session_of(tiny_adapter, 4.0, 4.0)
+    rows, loop = [], module.AnswerLoop
+    monkeypatch.setattr(module, "AnswerLoop", lambda *own: rows.append(len(own[2])) or loop(*own))
+    monkeypatch.setattr(module, "LONG_QUESTIONS", 2 * len(session.stream.question(["Notes.\n\nWhat?"])[0]))
+    session.ask(["What?"] * 5, max_tokens=2)
+    session.ask(["What?"] * 5, max_tokens=2, preface="Notes.")
+    assert rows == [5, 2, 2, 1]
+
+
+def test_a_video_is_as_many_budgets_long_as_its_tokens_are_entries(tiny_adapter):
+    session, _, _ = session_of(tiny_adapter, 8.0, 8.0, policy="omnimem", entries=40)
+    form = session.plan.format
+    assert session.budgets_in(form.segment_s) == session.plan.tokens_per_segment / 40
+    assert session_of(tiny_adapter, 4.0, 4.0)[0].budgets_in(1e6) == 0.0

@@ -45,7 +45,7 @@ from omnimem_cli.session.transients import (
     transient_bytes,
     widths,
 )
-from omnimem_cli.tasks.summarize import NOTE_TOKENS
+from omnimem_cli.tasks.notes import NOTE_TOKENS
 from omnimem_cli.tasks.transcribe import WINDOW_TOKENS
 
 

@@ -26,6 +26,7 @@ class Asked:
     at_s: float  # video time that had gone in
     penalty: float = 1.0
     grammars: tuple[str | None, ...] = ()
+    preface: str = ""
 
 
 @dataclass
@@ -42,6 +43,8 @@ class ScriptedSession:
     questions: int = 16
     start_s: float = 0.0
     empty: Sequence[Window] = ()  # stretches of which nothing came
+    duration_s: float | None = None  # that the file says
+    rate: float = 0.0  # budgets per second of video
 
     @property
     def plan(self) -> SimpleNamespace:
@@ -57,6 +60,13 @@ class ScriptedSession:
 
     def holds_whole(self, start_s: float, end_s: float) -> bool:
         return not any(first <= start_s and end_s <= last for first, last in self.empty)
+
+    @property
+    def media(self) -> SimpleNamespace:
+        return SimpleNamespace(duration_s=self.duration_s)
+
+    def budgets_in(self, seconds: float) -> float:
+        return seconds * self.rate
 
     def hold(self, texts: Sequence[str], window: Window) -> list[tuple[str, Window]]:
         assert window[1] <= self.now_s, "what has not gone in cannot be held"
@@ -74,10 +84,11 @@ class ScriptedSession:
         evidence: bool = False,
         detail=None,
         grammars: Sequence[str | None] = (),
+        preface: str = "",
     ) -> list[Answer]:
         assert held is None or [text for text, _ in held] == list(texts), "what was held is what is asked"
         windows = None if held is None else [window for _, window in held]
-        how = (windows, whole and list(whole), max_tokens, self.now_s, penalty, tuple(grammars))
+        how = (windows, whole and list(whole), max_tokens, self.now_s, penalty, tuple(grammars), preface)
         self.asked.append(Asked(list(texts), *how))
         return [self._answer(text) for text in texts]
 
@@ -126,6 +137,14 @@ def watch(
         chunk_end = ChunkEnd(number, origin, session.now_s, first + per_chunk >= len(segments))
         task.on_chunk(session, chunk_end, chunk)
     return task.finish(session, end_s)
+
+
+def watch_until(task: Task, session: ScriptedSession, segments: Sequence[Segment]) -> None:
+    """Five segments in a chunk, and none of them the last."""
+    for first in range(0, len(segments), 5):
+        chunk = segments[first : first + 5]
+        session.now_s = chunk[-1].start_s + 2.0
+        task.on_chunk(session, ChunkEnd(first, 0.0, session.now_s, False), chunk)
 
 
 def _end(segments: Sequence[Segment], segment_s: float) -> float:

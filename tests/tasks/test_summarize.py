@@ -1,12 +1,13 @@
 """Summaries by style: which questions are put, about which window, and what is made of the answers."""
 
 import pytest
-from scripted import ScriptedSession, mute, sound, watch
+from scripted import ScriptedSession, mute, sound, watch, watch_until
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.session.answering import Answer
+from omnimem_cli.tasks.notes import OUTLINE_BYTES
 from omnimem_cli.tasks.prompts import NOTE, SUMMARY, TITLE
-from omnimem_cli.tasks.summarize import OUTLINE_CHARACTERS, Summarize
+from omnimem_cli.tasks.summarize import Summarize
 
 LOUD = 0.1
 
@@ -81,7 +82,7 @@ def test_windows_that_one_chunk_completes_are_one_batch():
 
 def test_notes_that_are_taken_late_are_one_batch():
     session, task = ScriptedSession(told, now_s=400.0), Summarize(Settings(), style="chapters", notes_s=60.0)
-    session.start_s, session.end_s, session.holds = 0.0, 400.0, lambda *window: window != (60.0, 120.0)
+    session.holds = lambda *window: window != (60.0, 120.0)
     task.look_back(session)
     windows = [(0.0, 60.0), (60.0, 180.0), (180.0, 240.0), (240.0, 300.0), (300.0, 360.0)]
     (call,) = session.asked
@@ -156,7 +157,7 @@ def test_the_last_question_stays_bounded_however_many_notes():
     session = ScriptedSession(lambda text: " ".join(map(str, range(1000))))
     watch(Summarize(Settings(), style="detailed", notes_s=20.0), session, mute(0.0, 1000.0), 10)
     assert len(session.asked) == 51
-    assert len(session.asked[-1].texts[0]) < OUTLINE_CHARACTERS * 2
+    assert len(session.asked[-1].texts[0]) < OUTLINE_BYTES * 2
 
 
 def test_a_range_keeps_the_clock_of_the_file():
@@ -184,13 +185,3 @@ def test_a_resumed_task_goes_on_where_it_was():
     second = Summarize(Settings(), style="chapters", notes_s=60.0)
     second.load_state(first.state())
     assert watch(second, session, segments[50:], 5) == whole
-
-
-def watch_until(task, session, segments):
-    """Moments without an end."""
-    from omnimem_cli.session.session import ChunkEnd
-
-    for first in range(0, len(segments), 5):
-        chunk = segments[first : first + 5]
-        session.now_s = chunk[-1].start_s + 2.0
-        task.on_chunk(session, ChunkEnd(first, 0.0, session.now_s, False), chunk)
