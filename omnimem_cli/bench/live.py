@@ -190,7 +190,9 @@ def _read(path: Path) -> tuple[list[dict], int]:
 def _figures(told: Told) -> dict:
     whole = told.readings[:-1] or told.readings  # with the last one the source may be closed already
     settled = [each for each in whole if each.minute >= SETTLED_MINUTE] or whole[-1:]
-    kept = [each["memory_bytes"] for each in told.events if each["end_s"] >= 60 * SETTLED_MINUTE]
+    ends_s = told.coverage["duration_s"] - 1.0  # with the watch, what alerts read whole is released
+    timely = [each for each in told.events if 60 * SETTLED_MINUTE <= each["end_s"] < ends_s]
+    kept = [each["memory_bytes"] for each in timely]
     lost = {tag: _lost(told.events, tag) for tag in ("thinned", "dropped", "gap", "clock")}
     return {
         "seconds": round(told.seconds, 1),

@@ -88,7 +88,7 @@ class LiveCutter:
         wanted = min(self._samples_before(self.index + 1), round(end_s * self.form.sample_rate))
         if self._has_sound and self._sound_end < wanted:
             self._add_silence(wanted - self._sound_end)
-        return [*found, self._cut()]
+        return [*found, self._cut(end_s)]
 
     def _reach(self, time_s: float) -> list[Cut]:
         """Note a time; behind a hole of all streams, end the segment before it and begin the one behind it."""
@@ -142,8 +142,9 @@ class LiveCutter:
             self._sound_end += samples
             self._silence += samples
 
-    def _cut(self) -> Cut:
-        """The segment in hand; the next one begins with the frames and samples that are already there."""
+    def _cut(self, end_s: float = math.inf) -> Cut:
+        """The segment in hand, whose picture is shown until ``end_s`` at most; the next one begins with the frames and
+        samples that are already there."""
         form, index = self.form, self.index
         first, count = self._frames_before(index), self._frames_before(index + 1) - self._frames_before(index)
         shown, later = self._frames[:count], self._frames[count:]
@@ -156,7 +157,7 @@ class LiveCutter:
         times = (first + np.arange(len(frames))) / (form.fps or 1)
         segment = Segment(index, index * form.segment_s, frames, times, sound[:size], ahead)
         heard_s = max(0, size - self._silence) / form.sample_rate
-        seen_s = min(sum(came_s for _, came_s in shown), self.newest_s - segment.start_s)
+        seen_s = min(sum(came_s for _, came_s in shown), end_s - segment.start_s)
         cut = Cut(segment, seen_s, heard_s if self._has_sound else 0.0)
         placed = self._placed
         self._begin(index + 1)

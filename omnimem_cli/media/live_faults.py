@@ -27,7 +27,7 @@ class Faults:
         segment = cut.segment
         lengths = {"frozen": 0.0, "silent": len(segment.audio) / SAMPLE_RATE}
         if len(segment.frames):
-            lengths["frozen"] = segment.frame_times[-1] - segment.start_s
+            lengths["frozen"] = float(segment.frame_times[-1]) - segment.start_s
             if not self._stands(segment.frames):
                 self._since["frozen"] = segment.start_s + lengths["frozen"]
         if len(segment.audio) and float(np.abs(segment.audio).max()) > SILENCE:
