@@ -8,7 +8,7 @@ import typer
 
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
-from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT
+from omnimem_cli.base.flags import ADVANCED, ANSWER
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
 from omnimem_cli.base.timecode import parse_span
@@ -69,7 +69,7 @@ def ask(
         list[str] | None, option(ADVANCED, "--var NAME=VALUE", "A variable of the preset (repeatable).")
     ] = None,
     live: Annotated[
-        Path | None, option(INPUT, "--live PATH", "Ask the live watch that listens there (--ask-socket), no input.")
+        Path | None, option(ADVANCED, "--live PATH", "Ask the live watch that listens there (--ask-socket), no input.")
     ] = None,
     last: Annotated[
         str | None, option(ADVANCED, "--last SPAN", "With --live: ask about the last 10m, 1h alone.")
