@@ -1,9 +1,12 @@
 """Text that a person typed or saved: decoded, and refused where it is none. Knows bytes; knows no option."""
 
 import codecs
+import re
 
 from omnimem_cli.base.errors import UsageError
 
+TAG = re.compile(r"[a-z][a-z0-9_]*")
+"""A short name in snake case, such as that of an alert."""
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omnimem_cli.base.errors import UsageError
-from omnimem_cli.base.texts import decode_text, typed_text
+from omnimem_cli.base.texts import TAG, decode_text, typed_text
 
 CONTEXT_TOKENS = 1000
 """The most that a text on what is normal may have: every question about a rule holds it."""
-_RULE = re.compile(r"([a-z][a-z0-9_]*)\s*:\s*(\S.*)", re.DOTALL)
+_RULE = re.compile(rf"({TAG.pattern})\s*:\s*(\S.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)

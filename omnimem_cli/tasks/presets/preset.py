@@ -6,16 +6,17 @@ Knows YAML and the keys of a preset; knows no folder, no task and no model.
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
 from omnimem_cli.base.errors import UsageError
+from omnimem_cli.base.texts import TAG
 from omnimem_cli.tasks.presets import answer_schema
 from omnimem_cli.tasks.prompts import language_name
 
-PRESET_KEYS = ("description", "variables", "questions")
+PRESET_KEYS = ("description", "variables", "questions", "alerts")
 QUESTION_KEYS = ("id", "question", "schema")
 BUILT_IN_VARIABLES = {"language": "the language that is spoken"}
 """Variables that every preset has, with their value where the user gives none."""
@@ -35,12 +36,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Preset:
-    """Named questions. ``variables`` maps each ``{name}`` in the texts to its default (None: it must be given)."""
+    """Named questions. ``variables`` maps each ``{name}`` in the texts to its default (None: it must be given).
+
+    ``alerts``: what a live watch tells of, as tag and sentence.
+    """
 
     name: str
     description: str
     questions: tuple[Question, ...]
     variables: Mapping[str, str | None]
+    alerts: Mapping[str, str] = field(default_factory=dict)
 
     def filled(self, given: Mapping[str, str] | None = None, language: str | None = None) -> tuple[Question, ...]:
         """The questions with their variables filled in; one that is given blank counts as not given.
@@ -48,9 +53,18 @@ class Preset:
         ``language``: the one that answers are wanted in, for the variable of that name. Raises UsageError for an
         unknown or a missing one.
         """
+        values = self._values(given or {}, language)
+        return tuple(replace(question, text=_fill(question.text, values)) for question in self.questions)
+
+    def filled_alerts(self, language: str | None = None) -> tuple[str, ...]:
+        """The alerts as ``--alert`` takes them. Raises UsageError for a missing variable."""
+        values = self._values({}, language)
+        return tuple(f"{tag}: {_fill(sentence, values)}" for tag, sentence in self.alerts.items())
+
+    def _values(self, given: Mapping[str, str], language: str | None) -> dict[str, str]:
         wished = {"language": language_name(language)} if language else {}
         defaults = {**BUILT_IN_VARIABLES, **wished, **self.variables}
-        said = {name: value for name, value in (given or {}).items() if value.strip() or name not in defaults}
+        said = {name: value for name, value in given.items() if value.strip() or name not in defaults}
         values = defaults | said
         unknown = sorted(values.keys() - self.variables.keys() - BUILT_IN_VARIABLES.keys())
         if unknown:
@@ -58,11 +72,15 @@ class Preset:
         missing = next((name for name, value in values.items() if value is None), None)
         if missing is not None:
             raise UsageError(f"The preset {self.name} needs the variable {missing!r}.", f"Add --var {missing}=...")
-        return tuple(replace(q, text=_VARIABLE.sub(lambda m: values[m[1]], q.text)) for q in self.questions)
+        return values
 
     def _variables_hint(self) -> str:
         names = sorted({*BUILT_IN_VARIABLES, *self.variables})
         return f"Its variables: {', '.join(names)}."
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    return _VARIABLE.sub(lambda match: values[match[1]], text)
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,8 @@ def read_preset(text: str, name: str) -> tuple[Preset | None, list[Problem]]:
 def _preset(name: str, content: dict) -> Preset:
     questions = tuple(Question(q["id"], q["question"].strip(), q.get("schema")) for q in content["questions"])
     variables = {key: None if value is None else str(value) for key, value in _variables(content).items()}
-    return Preset(name, content["description"].strip(), questions, variables)
+    alerts = {tag: sentence.strip() for tag, sentence in (content.get("alerts") or {}).items()}
+    return Preset(name, content["description"].strip(), questions, variables, alerts)
 
 
 def _variables(content: dict) -> dict:
@@ -118,6 +137,7 @@ def _problems(content: object) -> Found:
         yield _at(content, "questions"), "'questions' must be a list of at least one question"
         return
     declared = {*BUILT_IN_VARIABLES, *(_variables(content) if isinstance(_variables(content), dict) else ())}
+    yield from _alert_problems(content.get("alerts"), declared)
     for i, question in enumerate(questions):
         yield from _question_problems(question, ("questions", i), declared)
     yield from _repeated_ids(questions)
@@ -158,6 +178,22 @@ def _variable_problems(variables: object) -> Found:
             yield ("variables", name), f"the variable name {name!r} may hold letters, digits and _ only"
         if isinstance(value, list | dict):
             yield ("variables", name), f"the default of {name!r} must be text"
+
+
+def _alert_problems(alerts: object, declared: Collection[str]) -> Found:
+    if alerts is None:
+        return
+    if not isinstance(alerts, dict):
+        yield ("alerts",), "'alerts' must map tags to sentences"
+        return
+    for tag, sentence in alerts.items():
+        if not isinstance(tag, str) or not TAG.fullmatch(tag):
+            yield ("alerts", tag), f"the tag {tag!r} may hold small letters, digits and _ only"
+        if not isinstance(sentence, str) or not sentence.strip():
+            yield ("alerts", tag), f"the alert {tag!r} must be a sentence"
+        for name in _VARIABLE.findall(str(sentence)):
+            if name not in declared:
+                yield ("alerts", tag), f"{{{name}}} is not declared under 'variables'"
 
 
 def _repeated_ids(questions: list) -> Found:

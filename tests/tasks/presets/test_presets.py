@@ -118,6 +118,12 @@ def test_what_happens_at_some_time_is_timed_in_every_shipped_preset(name):
     assert timed == SAY_WHEN[name]
 
 
+def test_alerts_of_a_preset_are_as_typed_with_their_variables_filled_in():
+    preset, _ = read_preset(GOOD.replace("null", "staff") + "alerts:\n  door: one of {team} enters\n", "mine")
+    assert preset.filled_alerts() == ("door: one of staff enters",)
+    assert read_preset(GOOD, "mine")[0].alerts == {}
+
+
 def test_json_in_a_question_is_no_variable():
     preset, _ = read_preset(GOOD.replace("Who is in {team}?", """'Answer {"a": 1} or {}'"""), "mine")
     assert preset.filled({"team": "x"})[0].text == 'Answer {"a": 1} or {}'
@@ -172,6 +178,11 @@ def test_json_in_a_question_is_no_variable():
         ("description: x\nvariables: {a-b: 1}\nquestions:\n- {id: a, question: b}\n", 2, "the variable name 'a-b'"),
         (GOOD.replace("null", "[1]"), 2, "the default of 'team' must be text"),
         ("description: x\nquestions: &q [*q]\n", 2, "a question is a mapping"),
+        (GOOD + "alerts: [a]\n", 6, "'alerts' must map"),
+        (GOOD + "alerts:\n  Door: somebody enters\n", 7, "the tag 'Door' may hold small letters"),
+        (GOOD + "alerts:\n  door: ''\n", 7, "the alert 'door' must be a sentence"),
+        (GOOD + "alerts:\n  door: {}\n", 7, "the alert 'door' must be a sentence"),
+        (GOOD + "alerts:\n  door: one of {taem} enters\n", 7, "{taem} is not declared"),
     ],
 )
 def test_an_error_names_its_line(text, line, message):
