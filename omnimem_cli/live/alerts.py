@@ -4,9 +4,9 @@ Knows windows, questions and verdicts; knows no stream, no clock of the day and 
 is decided by `AlertState` alone, which asks nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.live.alert_rules import CONTEXT_TOKENS, Rule
@@ -106,8 +106,21 @@ class AlertState:
         return Change(self.rule, what, self.start_s, self.end_s, self.reason, tuple(self.windows))
 
 
+class Listener(Protocol):
+    """Who hears of changes, and what it must not forget."""
+
+    def tell(self, change: Change) -> None:
+        """Something has changed."""
+
+    def state(self) -> dict:
+        """Plain values to go on from."""
+
+    def load_state(self, state: dict) -> None:
+        """Go on where ``state`` was taken."""
+
+
 class Alerts:
-    """The alerts of one watch. ``tell`` hears of every change. ``recent_s``: of the stream that must be held whole.
+    """The alerts of one watch. ``events`` hears of every change. ``recent_s``: of the stream that must be held whole.
 
     A window is [end - period - overlap, end), and is asked about once the stream has come so far; windows that end in
     one chunk are asked about together. A stretch of which nothing came is not asked about, and changes nothing.
@@ -116,7 +129,7 @@ class Alerts:
     def __init__(
         self,
         rules: Sequence[Rule],
-        tell: Callable[[Change], None],
+        events: Listener,
         *,
         context: str = "",
         period_s: float = PERIOD_S,
@@ -125,7 +138,7 @@ class Alerts:
         self.states = [AlertState(rule) for rule in rules]
         self.context, self.period_s, self.overlap_s = context, period_s, overlap_s
         self.recent_s = period_s + overlap_s
-        self._tell = tell
+        self.events = events
         self._open_s: float | None = None  # where the period that was not asked about begins
 
     def look(self, session: "Session", last: bool = False) -> None:
@@ -150,11 +163,13 @@ class Alerts:
 
     def state(self) -> dict:
         """Plain values to go on from."""
-        return {"open_s": self._open_s, "alerts": [asdict(state) for state in self.states]}
+        alerts = [asdict(state) for state in self.states]
+        return {"open_s": self._open_s, "alerts": alerts, "events": self.events.state()}
 
     def load_state(self, state: dict) -> None:
         """Go on where ``state`` was taken; rules that are new begin closed."""
         self._open_s = state["open_s"]
+        self.events.load_state(state["events"])
         saved = {(each["rule"]["tag"], each["rule"]["sentence"]): each for each in state["alerts"]}
         for own in self.states:
             if found := saved.get((own.rule.tag, own.rule.sentence)):
@@ -176,7 +191,7 @@ class Alerts:
 
     def _changed(self, change: Change | None) -> None:
         if change is not None:
-            self._tell(change)
+            self.events.tell(change)
 
 
 def question_of(rule: Rule, context: str = "") -> str:

@@ -56,11 +56,11 @@ def opened_watch(batch: "LiveBatch", job: Job, task: Several, adapter: Adapter, 
         listeners: list[Listener] = [lambda _: _tell_losses(teller, deliveries)]
         if flags.ask_socket is not None:
             socket = stack.enter_context(closing(QuestionSocket(flags.ask_socket)))
-            listeners.append(LiveAnswers(socket, settings, teller))
+            listeners.append(LiveAnswers(socket, settings, teller, periods.until_now))
         alerts = None
         if flags.rules:
             check_context(flags.context, session)
-            alerts = Alerts(flags.rules, AlertEvents(teller).tell, context=flags.context)
+            alerts = Alerts(flags.rules, AlertEvents(teller), context=flags.context)
         checkpoint = batch.live_checkpoint(job, adapter)
         watch = LiveWatch(run, session, source, teller, periods, tuple(listeners), checkpoint, alerts)
         watch.begin(notes)

@@ -55,10 +55,10 @@ class Periods(Summarize):
             self.hold(session, self.open_s + self.notes_s)
         self.catch_up(session)
 
-    def until_now(self, session: "Session") -> None:
+    def until_now(self, session: "Session") -> Told:
         """Tell what happened so far, without ending a period."""
         text, paragraphs = self._whole(session)
-        self._told("until_now", session.start_s or 0.0, session.end_s, "Until now", text, paragraphs)
+        return self._told("until_now", session.start_s or 0.0, session.end_s, "Until now", text, paragraphs)
 
     def finish(self, session: "Session", end_s: float) -> dict:
         """``{"summary": {text, chapters, paragraphs}}``; the chapters are the periods."""
@@ -98,6 +98,8 @@ class Periods(Summarize):
         """Every period, whatever its title."""
         return list(self.notes)
 
-    def _told(self, kind: str, start_s: float, end_s: float, title: str, text: str, paragraphs: list[dict]) -> None:
+    def _told(self, kind: str, start_s: float, end_s: float, title: str, text: str, paragraphs: list[dict]) -> Told:
         evidence = [span for paragraph in paragraphs for span in paragraph["evidence"]]
-        self._tell(Told(kind, start_s, end_s, title, text, evidence))
+        told = Told(kind, start_s, end_s, title, text, evidence)
+        self._tell(told)
+        return told

@@ -1,7 +1,7 @@
 """Questions to a running watch, over a socket of the file system that its owner alone may use.
 
 Knows sockets, lines of JSON and a bounded queue; knows no session. One connection is one request: a line
-``{"questions": [{"id", "question", "schema"}], "last_s"}``, answered by a line: what the watch replies, or
+``{"questions": [{"id", "question", "schema"}], "last_s", "summary"}``, answered by a line: what the watch replies, or
 ``{"error": {"code", "message", "hint"}}``. Threads take requests in; the watch takes them out between its chunks.
 """
 
@@ -26,15 +26,18 @@ MOST_WAITING = 16
 MOST_BYTES = 2**20  # of a request
 MOST_QUESTIONS = 64
 SENDING_S = 10.0  # what a client gets to send its line, and to take the answer
+LIMIT_S = 300.0  # an answer waits for a chunk, and for those that are being written
 LOOK_S = 0.25  # how often a waiting request looks whether its client is still there
 
 
 @dataclass(eq=False)
 class Request:
-    """One request: ``questions`` as {id, question, schema}; ``last_s``: only the last so many seconds (None: all)."""
+    """One request: ``questions`` as {id, question, schema}; ``last_s``: only the last so many seconds (None: all);
+    ``summary``: whether a summary of all so far is wanted too."""
 
     questions: list[dict]
     last_s: float | None = None
+    summary: bool = False
     given_up: bool = False  # the client is gone
     _answered: threading.Event = field(default_factory=threading.Event)
     _reply: dict = field(default_factory=dict)
@@ -127,7 +130,9 @@ class QuestionSocket:
         return request.wait(connection)
 
 
-def ask_live(path: Path, questions: list[dict], last_s: float | None, limit_s: float) -> dict:
+def ask_live(
+    path: Path, questions: list[dict], last_s: float | None = None, summary: bool = False, limit_s: float = LIMIT_S
+) -> dict:
     """The reply of the watch at ``path``. Raises InputError: no watch is there, it is busy, or takes too long."""
     deadline = time.monotonic() + limit_s
     shown = readable_path(str(path))
@@ -135,7 +140,7 @@ def ask_live(path: Path, questions: list[dict], last_s: float | None, limit_s: f
         try:
             connection.settimeout(limit_s)
             connection.connect(str(path))
-            connection.sendall(_as_line({"questions": questions, "last_s": last_s}))
+            connection.sendall(_as_line({"questions": questions, "last_s": last_s, "summary": summary}))
             reply = json.loads(_line(connection, deadline))
         except TimeoutError:
             hint = "Give it more time with --timeout."
@@ -211,9 +216,10 @@ def _request(line: bytes) -> Request:
     """Raises InputError (code ``live_request``) for what is no request."""
     try:
         said = json.loads(line) if len(line) <= MOST_BYTES else None
-        questions, last_s = said["questions"], said.get("last_s")
+        questions, last_s, summary = said["questions"], said.get("last_s"), said.get("summary", False)
         asked = [{"id": q["id"], "question": q["question"], "schema": q.get("schema")} for q in questions]
-        fits = 0 < len(asked) <= MOST_QUESTIONS and len({q["id"] for q in asked}) == len(asked)
+        fits = (len(asked) > 0 or summary is True) and isinstance(summary, bool)
+        fits = fits and len(asked) <= MOST_QUESTIONS and len({q["id"] for q in asked}) == len(asked)
         fits = fits and all(_is_text(q["id"]) and _is_text(q["question"]) for q in asked)
         fits = fits and all(isinstance(q["schema"], dict | type(None)) for q in asked)
         fits = fits and (last_s is None or (isinstance(last_s, int | float) and 0 < last_s < 1e9))
@@ -222,7 +228,7 @@ def _request(line: bytes) -> Request:
     if not fits:
         hint = f"A line of JSON: 1 to {MOST_QUESTIONS} questions, each with id and question."
         raise InputError("This is no request to a live watch.", hint, code="live_request")
-    return Request(asked, last_s)
+    return Request(asked, last_s, summary)
 
 
 def _is_text(value: object) -> bool:

@@ -49,7 +49,7 @@ def raw(place: Path, data: bytes) -> dict:
 def test_a_question_is_answered_by_the_watch(place):
     listening = QuestionSocket(place)
     watch = Watch(listening)
-    assert ask_live(place, ASKED, 3600.0, 5)["answers"][0]["answer"] == "WHAT HAPPENED?"
+    assert ask_live(place, ASKED, 3600.0, limit_s=5)["answers"][0]["answer"] == "WHAT HAPPENED?"
     assert watch.answered[0].last_s == 3600.0
     watch.over.set()
     listening.close()
@@ -71,7 +71,7 @@ def test_a_socket_that_a_killed_watch_left_is_replaced(place):
     assert place.exists()
     listening = QuestionSocket(place)
     Watch(listening)
-    assert ask_live(place, ASKED, None, 5)["answers"]
+    assert ask_live(place, ASKED, limit_s=5)["answers"]
     listening.close()
 
 
@@ -80,7 +80,7 @@ def test_a_second_watch_may_not_take_the_socket(place):
     with pytest.raises(OutputError, match="Another watch"):
         QuestionSocket(place)
     Watch(listening)
-    assert ask_live(place, ASKED, None, 5)["answers"]
+    assert ask_live(place, ASKED, limit_s=5)["answers"]
     listening.close()
 
 
@@ -113,7 +113,7 @@ def test_many_at_once_wait_and_one_too_many_is_told_so(place):
 
 def outcome(place: Path, limit_s: float = 10) -> str:
     try:
-        ask_live(place, ASKED, None, limit_s)
+        ask_live(place, ASKED, limit_s=limit_s)
     except InputError as error:
         return error.code
     return "answered"
@@ -158,6 +158,7 @@ def test_who_waits_is_told_that_the_watch_has_ended(place):
         b'{"questions": [{"id": "a", "question": "x"}], "last_s": -1}\n',
         b'{"questions": [{"id": "a", "question": "x"}], "last_s": NaN}\n',
         b'{"questions": [{"id": "a", "question": "x", "schema": 7}]}\n',
+        b'{"questions": [{"id": "a", "question": "x"}], "summary": "yes"}\n',
         b"[" * 100_000 + b"\n",
         b"\xff\xfe\n",
     ],
