@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
-from omnimem_cli.base.timecode import parse_span
+from omnimem_cli.commands.ask_live import ask_watch
 from omnimem_cli.commands.options import (
     FocusQuestions,
     Group,
@@ -25,16 +24,14 @@ from omnimem_cli.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from omnimem_cli.tasks.presets.preset import Question
 
-LIVE_LIMIT_S = 300.0  # an answer waits for a chunk and for the questions before it
 EXAMPLES = (
     'omnimem ask lecture.mp4 "Which slides show a formula?"',
     "omnimem ask meetings/ -r --preset meeting -f json -o answers/",
     'omnimem ask interview.mp4 --preset interview -Q "Which books are named?"',
     "omnimem ask match.mkv --questions questions.txt -o - -f md",
+    'omnimem ask --live door.sock -Q "Who came?" --last 1h',
 )
 
 
@@ -74,6 +71,7 @@ def ask(
     last: Annotated[
         str | None, option(ADVANCED, "--last SPAN", "With --live: ask about the last 10m, 1h alone.")
     ] = None,
+    summary: Annotated[bool, option(ADVANCED, "--summary", "With --live: a summary until now.", envvar=None)] = False,
     focus_questions: FocusQuestions = False,
     *,
     settings: Settings,
@@ -84,45 +82,24 @@ def ask(
     from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.ask import Ask
 
-    context, (inputs, said) = parser_context, _told_apart(inputs or [])
-    sources = highest(
-        parser_context, {"question": question, "preset": preset, "questions": questions}, typed=bool(said)
-    )
-    var = highest(context, sources | {"var": var}, typed=bool(said))["var"]  # of a lower place: for another preset
+    inputs, said = _told_apart(inputs or [], at_least=int(live is None))
+    sources = {"question": question, "preset": preset, "questions": questions}
+    sources = highest(parser_context, sources, typed=bool(said))
+    var = highest(parser_context, sources | {"var": var}, typed=bool(said))["var"]  # of a lower place: another preset's
     _check_stdin(sources["questions"], inputs, options)
-    name, asked = asked_questions(
-        [*(sources["question"] or []), *said], sources["preset"], sources["questions"], var or [], settings.language
-    )
+    _check_live(live, inputs, last, summary)
+    texts = [*(sources["question"] or []), *said]
+    if summary and not any((texts, sources["preset"], sources["questions"])):
+        return ask_watch(live, (), last, summary, settings, options)
+    name, asked = _questions(texts, sources["preset"], sources["questions"], var or [], settings.language)
+    if live is not None:
+        return ask_watch(live, asked, last, summary, settings, options)
     if focus_questions:
         settings = focused_on(settings, asked)
-    if live is not None:
-        raise typer.Exit(_ask_live(live, last, asked, inputs, settings))
     run_task(inputs, settings, options, "ask", Ask, {"questions": asked}, preset=name)
 
 
-def _ask_live(path: Path, last: str | None, asked: "Sequence[Question]", inputs: list[str], settings: Settings) -> int:
-    """Ask a watch that runs, and print what it answers. Raises UserError."""
-    import json
-
-    from omnimem_cli.commands.answers import print_answer
-    from omnimem_cli.commands.run_task import print_data
-    from omnimem_cli.live.socket import ask_live
-
-    if inputs:
-        raise UsageError("--live asks a watch that runs, and takes no input.", "Leave out the input, or --live.")
-    last_s = None if last is None else parse_span(last, "--last")
-    questions = [{"id": each.id, "question": each.text, "schema": each.schema} for each in asked]
-    reply = ask_live(path, questions, last_s, settings.timeout_s or LIVE_LIMIT_S)
-    if settings.output == "-":
-        print_data(json.dumps(reply, ensure_ascii=False))
-        return 0
-    console.info(f"as of {reply['as_of'][11:19]}", "bold")
-    for answer in reply["answers"]:
-        print_answer(answer)
-    return 0
-
-
-def asked_questions(
+def _questions(
     typed: list[str], preset: str | None, file: Path | None, variables: list[str], language: str | None = None
 ) -> tuple[str | None, "tuple[Question, ...]"]:
     """The preset's name and every question: the preset's, typed ones, the file's. Raises UsageError for none."""
@@ -142,6 +119,14 @@ def asked_questions(
     return loaded.name, presets.combined(loaded.filled(_pairs(variables), language), texts)
 
 
+def _check_live(live: Path | None, inputs: list[str], last: str | None, summary: bool) -> None:
+    """Raise UsageError where a watch that runs is asked, and something else too."""
+    if live is not None and inputs:
+        raise UsageError("--live asks a watch that runs, and takes no input.", "Leave out the input, or --live.")
+    if live is None and (last or summary):
+        raise UsageError(f"{'--last' if last else '--summary'} asks a watch that runs.", "Add --live PATH.")
+
+
 def _check_stdin(questions: Path | None, inputs: list[str], options: RunOptions) -> None:
     """Raise UsageError where the standard input is to be two things."""
     from omnimem_cli.jobs.inputs import is_stdin
@@ -150,14 +135,15 @@ def _check_stdin(questions: Path | None, inputs: list[str], options: RunOptions)
         raise UsageError("Standard input cannot be questions and inputs at once.", "Give --questions a file.")
 
 
-def _told_apart(typed: list[str]) -> tuple[list[str], list[str]]:
-    """What was typed without a flag, as inputs and as questions: after an input, words that name no file are one."""
+def _told_apart(typed: list[str], at_least: int = 1) -> tuple[list[str], list[str]]:
+    """What was typed without a flag, as inputs and as questions: words that name no file are one, but the first
+    ``at_least`` are inputs."""
     from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, MEMORY_SUFFIX
 
     names = {*MEDIA_SUFFIXES, MEMORY_SUFFIX}
     questions = [
         text
-        for text in typed[1:]
+        for text in typed[at_least:]
         if " " in text and "://" not in text and Path(text).suffix.lower() not in names and not os.path.lexists(text)
     ]
     return [text for text in typed if text not in questions], questions

@@ -77,6 +77,7 @@ def watch(
         settings = focused_on(settings, [each for part in parts.values() for each in part.options.get("questions", ())])
     settings = replace(settings, keep_memory=True)
     if live.wanted:
+        live = live.with_alerts(_alerts(preset or [], settings.language))
         source = parser_context.get_parameter_source("positions")
         parts[SUMMARY] = Part("summarize", {"style": style_of(live.every_s)})
         if source is not None and source.name == "DEFAULT":
@@ -104,6 +105,13 @@ def _parts(made: list[str], presets: list[str], questions: list[str], language: 
             raise UsageError(f"Two results would be called {loaded.name}.", "Run them apart.")
         parts[loaded.name] = Part("ask", {"questions": loaded.filled(language=language)}, loaded.name)
     return parts
+
+
+def _alerts(presets: list[str], language: str | None) -> list[str]:
+    """The alerts of presets, as typed."""
+    from omnimem_cli.tasks.presets import library
+
+    return [alert for name in presets for alert in library.load(name).filled_alerts(language)]
 
 
 def register(app: typer.Typer) -> None:

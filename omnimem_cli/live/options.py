@@ -1,8 +1,10 @@
 """What makes a watch a live one, as typed. Knows plain values and flags; imports no torch."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, LIVE, flag
 from omnimem_cli.base.timecode import parse_span
 from omnimem_cli.live.alert_rules import Rule, parse_rules, read_context
@@ -77,6 +79,15 @@ class LiveFlags:
             for url in self.webhook:
                 webhook_url(url, "--webhook")
 
+    def with_alerts(self, alerts: Sequence[str]) -> "LiveFlags":
+        """With the alerts of presets too. Raises UsageError for two with one tag, and for what needs alerts."""
+        flags = replace(self, alert=[*(self.alert or ()), *alerts])
+        if flags.context and not flags.alert:
+            raise UsageError(
+                "--context says what is normal, and nothing is watched for.", "Add --alert 'tag: sentence'."
+            )
+        return flags
+
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The alerts."""
@@ -85,7 +96,8 @@ class LiveFlags:
     @property
     def wanted(self) -> bool:
         """Whether any of them asks for a live watch."""
-        return bool(self.every_s or self.events or self.alert or self.ask_socket)
+        asked = (self.every_s, self.events, self.alert, self.ask_socket, self.context, self.webhook, self.command)
+        return any(asked)
 
     @property
     def events_file(self) -> Path | None:

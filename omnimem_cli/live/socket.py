@@ -14,6 +14,7 @@ import socket
 import stat
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,11 +52,10 @@ class Request:
         """Answer with an error."""
         self.reply(_told(error))
 
-    def wait(self, connection: socket.socket) -> dict | None:
+    def wait(self, is_gone: Callable[[], bool]) -> dict | None:
         """The reply, once it is there; None where the client goes away before."""
-        connection.setblocking(False)
         while not self._answered.wait(LOOK_S):
-            if _is_gone(connection):
+            if is_gone():
                 self.given_up = True
                 return None
         return self._reply
@@ -127,7 +127,8 @@ class QuestionSocket:
             return None
         if self._closed.is_set():
             return _told(InputError("The watch has ended.", "Ask its memory file.", code="live_away"))
-        return request.wait(connection)
+        connection.setblocking(False)
+        return request.wait(lambda: _is_gone(connection))
 
 
 def ask_live(

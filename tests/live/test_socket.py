@@ -50,17 +50,21 @@ def test_a_question_is_answered_by_the_watch(place):
     listening = QuestionSocket(place)
     watch = Watch(listening)
     assert ask_live(place, ASKED, 3600.0, limit_s=5)["answers"][0]["answer"] == "WHAT HAPPENED?"
-    assert watch.answered[0].last_s == 3600.0
+    assert (watch.answered[0].last_s, watch.answered[0].summary) == (3600.0, False)
+    ask_live(place, [], summary=True, limit_s=5)
+    assert watch.answered[1].summary
     watch.over.set()
     listening.close()
 
 
 def test_only_the_owner_may_use_the_socket(place):
-    before = os.umask(0)
-    os.umask(before)
-    listening = QuestionSocket(place)
-    assert stat.S_IMODE(place.stat().st_mode) == 0o600
-    assert os.umask(before) == before, "the mask of the process is as it was"
+    before = os.umask(0o027)
+    try:
+        listening = QuestionSocket(place)
+        assert stat.S_IMODE(place.stat().st_mode) == 0o600
+        assert os.umask(before) == 0o027, "the mask of the process is as it was"
+    finally:
+        os.umask(before)
     listening.close()
     assert not place.exists()
 

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,8 @@ from omnimem_cli.jobs.calibration import calibrate
 from omnimem_cli.jobs.files import make_folder
 from omnimem_cli.jobs.page_urls import Page, opened
 from omnimem_cli.jobs.watch_one import watch_one
+from omnimem_cli.live.answers import LiveAnswers
+from omnimem_cli.live.socket import QuestionSocket, Request, ask_live
 from omnimem_cli.media import ffmpeg as ffmpeg_module
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import Process, open_pipe
@@ -55,6 +58,7 @@ from omnimem_cli.tasks.reply import clean_reply
 from omnimem_cli.tasks.summarize import Summarize
 from omnimem_cli.tasks.transcribe import Transcribe
 
+ONE_QUESTION = [{"id": "q1", "question": "Who came?", "schema": None}]
 LAYOUT = Format(2.0, 2, 80, 48)
 TINY = Settings(budget=parse_budget("60"), max_tokens=2, fps=1, max_pixels=56 * 56)
 LIVE = Media("camera", None, AudioStream(0, "opus", 1, 48_000, None), origin_s=None)
@@ -202,6 +206,27 @@ def words_that_are_gone(place: Place) -> None:
     Transcribe(Settings()).look_back(None)
 
 
+def ask_live_watch(place: Place, questions: list[dict], limit_s: float = 10.0) -> None:
+    with closing(QuestionSocket(place.folder / "s", waiting=1)):
+        ask_live(place.folder / "s", questions, limit_s=limit_s)
+
+
+def asked_while_one_waits(place: Place) -> None:
+    """A question to a live watch that takes one at a time, and has one."""
+    with closing(QuestionSocket(place.folder / "s", waiting=1)) as listening:
+        listening._requests.put(Request(ONE_QUESTION))
+        ask_live(place.folder / "s", ONE_QUESTION)
+
+
+def too_early(place: Place) -> None:
+    """A question to a live watch before its first chunk."""
+    request = Request(ONE_QUESTION)
+    requests = SimpleNamespace(next_request=iter([request, None]).__next__)
+    LiveAnswers(requests, Settings(), None, None)(ScriptedSession([]))
+    error = request.wait(bool)["error"]
+    raise InputError(error["message"], code=error["code"])
+
+
 ERRORS: dict[str, Callable[[Place], object]] = {
     "usage": lambda place: find_device("tape"),
     "input": nothing_to_calibrate_from,
@@ -228,6 +253,10 @@ ERRORS: dict[str, Callable[[Place], object]] = {
     "memory_newer": newer_memory,
     "subtitles": garbled_subtitles,
     "no_transcript": words_that_are_gone,
+    "live_away": lambda place: ask_live(place.folder / "nobody", ONE_QUESTION),
+    "live_busy": asked_while_one_waits,
+    "live_early": too_early,
+    "live_request": lambda place: ask_live_watch(place, [{"id": "q1", "question": ""}]),
     "timeout": too_late,
     "environment": lambda place: Process([str(place.folder)], "a folder is no program"),
     "no_ffmpeg": lambda place: Process([str(place.folder / "ffmpeg")], "no such program"),

@@ -42,6 +42,7 @@ class ScriptedSession:
     may_hold: bool = False
     questions: int = 16
     start_s: float = 0.0
+    chunks_seen: int = 0
     empty: Sequence[Window] = ()  # stretches of which nothing came
     duration_s: float | None = None  # that the file says
     rate: float = 0.0  # budgets per second of video
@@ -58,6 +59,9 @@ class ScriptedSession:
     def end_s(self) -> float:
         return self.now_s
 
+    def holds(self, start_s: float, end_s: float) -> bool:
+        return self.holds_whole(start_s, end_s)
+
     def holds_whole(self, start_s: float, end_s: float) -> bool:
         return not any(first <= start_s and end_s <= last for first, last in self.empty)
 
@@ -69,7 +73,7 @@ class ScriptedSession:
         return seconds * self.rate
 
     def hold(self, texts: Sequence[str], window: Window) -> list[tuple[str, Window]]:
-        assert window[1] <= self.now_s, "what has not gone in cannot be held"
+        assert window[0] <= self.now_s, "what has not gone in cannot be held"
         return [(text, window) for text in texts]
 
     def ask(
