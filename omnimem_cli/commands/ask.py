@@ -91,7 +91,7 @@ def ask(
     texts = [*(sources["question"] or []), *said]
     if summary and not any((texts, sources["preset"], sources["questions"])):
         return ask_watch(live, (), last, summary, settings, options)
-    name, asked = _questions(texts, sources["preset"], sources["questions"], var or [], settings.language)
+    name, asked = asked_questions(texts, sources["preset"], sources["questions"], var or [], settings.language)
     if live is not None:
         return ask_watch(live, asked, last, summary, settings, options)
     if focus_questions:
@@ -99,7 +99,7 @@ def ask(
     run_task(inputs, settings, options, "ask", Ask, {"questions": asked}, preset=name)
 
 
-def _questions(
+def asked_questions(
     typed: list[str], preset: str | None, file: Path | None, variables: list[str], language: str | None = None
 ) -> tuple[str | None, "tuple[Question, ...]"]:
     """The preset's name and every question: the preset's, typed ones, the file's. Raises UsageError for none."""
