@@ -35,3 +35,6 @@ SUBTITLES = ("use", "hint")
 
 VAD = ("energy", "silero")
 """Voice-activity detectors."""
+
+GIVE_UP_S, QUIET_S = 600.0, 30.0
+"""How long a live source may be gone, and how long its picture may stand still or its sound be silent, unless typed."""

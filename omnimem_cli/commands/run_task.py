@@ -134,9 +134,7 @@ def _plan(
         check_report(options.report, work.settings.force)
     if work.settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
-    inputs = _find(
-        typed, options, work if live is None else replace(work, settings=replace(work.settings, offline=True))
-    )
+    inputs = _find(typed, options, work.name, pages=live is None and not work.settings.offline)
     headers = memory_headers(inputs)
     work = replace(work, settings=with_model(work.settings, headers))
     batch = Batch(work) if live is None else _live_batch(work, live, options)
@@ -178,7 +176,8 @@ def offer_download(model: "LazyModel", options: RunOptions) -> None:
     download.pull(row)
 
 
-def _find(typed: list[str] | None, options: RunOptions, work: "Work") -> "list[Input]":
+def _find(typed: list[str] | None, options: RunOptions, task: str, *, pages: bool) -> "list[Input]":
+    """The inputs. ``pages``: whether an address may be that of a page that holds the video, which is looked up."""
     from omnimem_cli.jobs.inputs import find_inputs, is_stdin, read_list
 
     if options.files_from == "-" and any(map(is_stdin, typed or ())):
@@ -186,10 +185,10 @@ def _find(typed: list[str] | None, options: RunOptions, work: "Work") -> "list[I
     listed = read_list(options.files_from, options.null) if options.files_from else []
     paths = [*(typed or []), *listed]
     if not paths and not options.files_from:
-        raise UsageError("There is no input.", f"Name a file: omnimem {work.name} lecture.mp4")
+        raise UsageError("There is no input.", f"Name a file: omnimem {task} lecture.mp4")
     patterns = {"include": options.include or (), "exclude": options.exclude or ()}
-    found = find_inputs(paths, recursive=options.recursive, offline=work.settings.offline, **patterns)
-    if work.name == "watch":
+    found = find_inputs(paths, recursive=options.recursive, offline=not pages, **patterns)
+    if task == "watch":
         found = _videos(found, paths)
     if not found:
         raise InputError("No media files were found.", "Use --include '*.suffix' for suffixes omnimem does not know.")

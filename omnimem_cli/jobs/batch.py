@@ -354,11 +354,15 @@ class Batch:
         """
         if job.input.file is None or job.target is None:
             return None
+        return self._checkpoint_of(job, adapter, {"digest": content.digest})
+
+    def _checkpoint_of(self, job: Job, adapter: "Adapter", content: dict) -> "Checkpoint":
+        """The checkpoint of a job's watch; ``content``: what tells its input from others."""
         from omnimem_cli.jobs.checkpoint import Checkpoint
 
         folder, name = job.target.folder, job.target.name
         numbers = {"dtype": adapter.weights_dtype, "device": adapter.device.type, "version": __version__}
-        identity = {"work": self.identity_of(job), "digest": content.digest} | numbers
+        identity = {"work": self.identity_of(job)} | content | numbers
         shown = readable_path(job.input.path)
         tell = lambda text: console.info(f"{shown} {text}", "dim")  # noqa: E731
         checkpoint = Checkpoint(checkpoint_of(folder, name), partial_path(folder, name), identity, console.warn, tell)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnimem_cli import __version__
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.paths import readable_path
@@ -18,7 +17,7 @@ from omnimem_cli.base.process import limits
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs import records
 from omnimem_cli.jobs.batch import Batch
-from omnimem_cli.jobs.files import checkpoint_of, partial_path, state_folder
+from omnimem_cli.jobs.files import state_folder
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.outcomes import Outcome
 from omnimem_cli.jobs.work import Job, Work
@@ -80,14 +79,4 @@ class LiveBatch(Batch):
 
     def live_checkpoint(self, job: Job, adapter: "Adapter") -> "Checkpoint":
         """Where the watch is saved now and then, to go on after a crash."""
-        from omnimem_cli.jobs.checkpoint import Checkpoint
-
-        folder, name = job.target.folder, job.target.name
-        numbers = {"dtype": adapter.weights_dtype, "device": adapter.device.type, "version": __version__}
-        identity = {"work": self.identity_of(job), "live": [job.input.path, self.flags.every_s]} | numbers
-        shown = readable_path(job.input.path)
-        tell = lambda text: console.info(f"{shown} {text}", "dim")  # noqa: E731
-        checkpoint = Checkpoint(checkpoint_of(folder, name), partial_path(folder, name), identity, console.warn, tell)
-        if self.work.settings.force:
-            checkpoint.remove()
-        return checkpoint
+        return self._checkpoint_of(job, adapter, {"live": [job.input.path, self.flags.every_s]})

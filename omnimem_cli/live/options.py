@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from omnimem_cli.base.choices import GIVE_UP_S, QUIET_S
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, LIVE, flag
 from omnimem_cli.base.timecode import parse_span
@@ -12,8 +13,6 @@ from omnimem_cli.live.event_log import Rotation, parse_rotation
 
 SUMMARY = "summary"
 """The word of the result that a live watch always has."""
-GIVE_UP_S = 600.0
-QUIET_S = 30.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.live.options import LiveFlags
-from omnimem_cli.media.live_source import LiveConnection, LiveOptions
+from omnimem_cli.media.live_connection import LiveConnection, LiveOptions
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.preflight import Prepared, planned
 from omnimem_cli.session.sizing import size_memory

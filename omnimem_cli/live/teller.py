@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from omnimem_cli.live.event_log import EventLog
 from omnimem_cli.live.events import ATTENTION, CLOSED, NOTE, OPEN, Event, Moment
 from omnimem_cli.live.periods import Told
-from omnimem_cli.media.live_source import LiveSource, Notice
+from omnimem_cli.media.live_notices import Notice
+from omnimem_cli.media.live_source import LiveSource
+from omnimem_cli.results.coverage import coverage_part
 from omnimem_cli.session.session import Session
 
 TITLES = {
@@ -83,14 +85,7 @@ class Teller:
     def _shares(self, length_s: float, picture_s: float, sound_s: float) -> dict:
         there = [(self.source.media.video, picture_s), (self.source.media.audio, sound_s)]
         shares = [min(1.0, seconds / length_s) for stream, seconds in there if stream is not None and length_s > 0]
-        ratio = int(min(shares) * 1e4) / 1e4 if shares else None
-        return {
-            "duration_s": round(length_s, 3),
-            "video_s": round(picture_s, 3),
-            "audio_s": round(sound_s, 3),
-            "still_s": None,
-            "ratio": ratio,
-        }
+        return coverage_part(round(length_s, 3), picture_s, sound_s, None, min(shares, default=None))
 
     def _notice(self, notice: Notice) -> None:
         known = self._told.pop(notice.kind, None)

@@ -31,7 +31,7 @@ Listener = Callable[[Session], None]
 
 @dataclass
 class LiveWatch:
-    """One live source on its way. ``listeners`` are called between chunks;"""
+    """One live source on its way. ``listeners`` are called between chunks, and while nothing comes."""
 
     run: InputRun
     session: Session

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omnimem_cli.base.errors import OutputError
 from omnimem_cli.base.paths import readable_path
-from omnimem_cli.tasks.summarize import Note
+from omnimem_cli.tasks.notes import Note
 
 
 class NotesFile:
@@ -43,7 +43,3 @@ class NotesFile:
         except OSError as error:
             raise OutputError(f"{readable_path(str(self.path))} cannot be written: {error.strerror}.") from error
         self._count = len(kept)
-
-    def remove(self) -> None:
-        """The result has them now."""
-        self.path.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """A source without an end, connected again and again: its segments, and notices of what it did not deliver.
 
-Knows connections, the live clock, the cutter and a bounded queue; knows no model. One thread reads and decodes. PyAV
-opens the source in this process, so that no address appears on a command line.
+Knows connections, the live clock, the cutter and a bounded queue; knows no model. One thread reads and decodes.
 
 What comes faster than it plays waits at the door of the queue, and so does all of a local file. Else the queue never
 holds more than `QUEUE_S` seconds: when a third, a half and two thirds of it are full, every second, every fourth and
@@ -11,13 +10,10 @@ one pair of frames per segment stay; what finds it full is dropped, picture and 
 import queue as queues
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
-from pathlib import Path
 from types import TracebackType
 
 import av
@@ -25,106 +21,31 @@ import numpy as np
 
 from omnimem_cli.base.errors import InputError, UserError, explain
 from omnimem_cli.base.paths import readable_path
-from omnimem_cli.media.container import open_container
 from omnimem_cli.media.decode import AHEAD_BYTES, POLL_S
 from omnimem_cli.media.ffmpeg import is_local
-from omnimem_cli.media.header import header_of
 from omnimem_cli.media.live_clock import LiveClock
+from omnimem_cli.media.live_connection import LiveConnection, LiveOptions, is_fifo
 from omnimem_cli.media.live_cutter import Cut, LiveCutter
 from omnimem_cli.media.live_faults import Faults
-from omnimem_cli.media.probe import chosen_streams
+from omnimem_cli.media.live_notices import Notice, Notices
 from omnimem_cli.media.segment import PAIR, SAMPLE_RATE, Format, Media, Segment
 
 QUEUE_S = 60.0
 THINNED = ((2 / 3, 0), (1 / 2, 4), (1 / 3, 2))
 """How full the queue is, and of how many pairs of frames one stays then (0: one per segment)."""
-STALL_S = 10.0  # a connection that delivers nothing for so long is given up
-OPEN_S = 30.0  # opening looks at the first seconds of the streams
-GROWS_S = 60.0  # a file that does not grow for so long has ended
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # between two tries to connect
-GIVE_UP_S = 600.0
-SETTLED_S = 10.0  # a trouble is over when it has not shown for so long
 HOLE_S = 2.0  # of nothing, over an open connection: a gap
-NOTICES = 1000  # the most that wait to be told
 KEY_FRAMES_S = 15.0  # between two of them, at most
 BURST = 2000  # packets, the most that are read before the first is decoded
-LEAST_PROBE, MOST_PROBE = 1 << 13, 5_000_000  # bytes
 LIVE_WAIT_S = 0.02  # a packet that took longer to come is of this moment
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something that a watcher should know: ``kind``, from and until when (stream time, and the time of day).
-
-    ``open``: it goes on. ``lost_s``: seconds of picture and sound, or of one of them, that will never come.
-    Kinds: gap, clock, changed, frozen, silent, thinned, dropped.
-    """
-
-    kind: str
-    text: str
-    start_s: float
-    end_s: float
-    start: datetime
-    end: datetime
-    open: bool = False
-    lost_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class LiveOptions:
-    """``give_up_s``: how long a source may be gone; ``stall_s``: how long a connection may
-    deliver nothing; ``quiet_s``: how long a picture may stand still, or sound be silent, before that is told.
-    ``waits``: nothing is dropped (None: for local files)."""
-
-    give_up_s: float = GIVE_UP_S
-    stall_s: float = STALL_S
-    quiet_s: float = 30.0
-    waits: bool | None = None
-
-
-class LiveConnection:
-    """An opened source. ``media``: its chosen streams, without durations. Raises UserError where it does not open."""
-
-    def __init__(self, path: str, options: LiveOptions, **chosen: object):
-        self._stack = ExitStack()
-        stall_s = min(options.give_up_s, GROWS_S) if is_local(path) else options.stall_s
-        with self._stack as stack:
-            self.container, log = stack.enter_context(
-                open_container(path, stall_s, open_s=OPEN_S, **_demuxer_options(path))
-            )
-            header = header_of(path, self.container, log, {})
-            media = chosen_streams(path, replace(header, duration_s=None), live=True, **chosen)
-            self.ends = header.duration_s is not None and not is_local(path)  # it says itself how long it is
-            self.rewinds = header.container == "hls"
-            self.media = replace(media, opening={})
-            self._stack = stack.pop_all()
-
-    def close(self) -> None:
-        """Harmless when called again."""
-        self._stack.close()
-
-
-def _demuxer_options(path: str) -> dict[str, object]:
-    """A file is read on while it grows; rtsp by TCP, where nothing is lost on the way.
-
-    Opening a file must look neither for its end nor beyond what it holds now: it would wait there.
-    """
-    if is_local(path) and not _is_fifo(path):
-        held = int(0.8 * Path(path).stat().st_size)
-        return {"follow": 1, "seekable": 0, "probesize": min(max(LEAST_PROBE, held), MOST_PROBE)}
-    return {"rtsp_transport": "tcp"} if path.startswith("rtsp") else {}
-
-
-def _is_fifo(path: str) -> bool:
-    return Path(path).is_fifo()
 
 
 class LiveSource:
     """Iterates over segments until the source ends for good. A context manager; leaving it ends the thread.
 
-    ``first``: a connection that is open already; ``chosen``: how its streams were chosen. ``queue_bytes``: the most
-    that wait. ``notices``: what there is to tell, oldest first. ``came``: seconds of picture and of sound that were
-    handed on; ``thinned_s``: of the picture, seconds whose frames were left out; ``dropped_s``: of whole segments.
+    ``first``: a connection that is open already; ``chosen``: how its streams were chosen. ``notices``: what there is
+    to tell, oldest first. ``picture_s`` and ``sound_s``: seconds that were handed on; ``thinned_s``: of the picture,
+    seconds whose frames were left out; ``dropped_s``: of whole segments.
     """
 
     def __init__(
@@ -141,7 +62,8 @@ class LiveSource:
         self.decode_s = 0.0
         self.warnings: list[dict] = []
         self.broken: InputError | None = None
-        self.notices: deque[Notice] = deque(maxlen=NOTICES)
+        self._notices = Notices(clock)
+        self.notices = self._notices.waiting
         self.picture_s = self.sound_s = self.thinned_s = self.dropped_s = 0.0
         self.waits = is_local(path) if options.waits is None else options.waits
         self._connection: LiveConnection | None = first
@@ -155,7 +77,6 @@ class LiveSource:
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._resampler: tuple[tuple, av.AudioResampler] | None = None
         self._gone: tuple[float, datetime] | None = None  # stream time and time of day at which it went
-        self._troubles: dict[str, Notice] = {}
         self._size_seen: tuple[int, int] | None = None
         self._lead: tuple[float, float] | None = None  # stream time and clock at which the connection began
 
@@ -249,7 +170,7 @@ class LiveSource:
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         for cut in self._cutter.rest():
             self._hand_on(cut)
-        self._end_troubles()
+        self._notices.end_troubles()
 
     def _connected(self) -> LiveConnection:
         if self._connection is None:
@@ -284,7 +205,7 @@ class LiveSource:
     def _seen_s(self) -> float | None:
         """The stamp where a file that is read again goes on; key frames before it are still decoded."""
         stamp_s = self.clock.seen_stamp()
-        again = is_local(self.path) and not _is_fifo(self.path) and stamp_s is not None
+        again = is_local(self.path) and not is_fifo(self.path) and stamp_s is not None
         return stamp_s - KEY_FRAMES_S if again else None
 
     def _burst(self, packets: Iterator[av.Packet], rewinds: bool) -> list[av.Packet]:
@@ -332,7 +253,7 @@ class LiveSource:
     def _hand_on(self, cut: Cut) -> None:
         """Into the queue, whole, thinned or not at all."""
         for kind, text, start_s in self._faults.of(cut):
-            self._trouble(kind, text, start_s, cut.segment.start_s + self.form.segment_s)
+            self._notices.trouble(kind, text, start_s, cut.segment.start_s + self.form.segment_s)
         while not self._stopped.is_set() and self._keep() != 1 and (self.waits or self._leads(cut)):
             self._stopped.wait(POLL_S / 4)
         keep, start_s = self._keep(), cut.segment.start_s
@@ -340,15 +261,15 @@ class LiveSource:
         if keep is None:
             self.dropped_s += self.form.segment_s
             text = "The model is slower than the stream, and its queue is full: segments are dropped."
-            self._trouble("dropped", text, start_s, end_s, self.form.segment_s)
+            self._notices.trouble("dropped", text, start_s, end_s, self.form.segment_s)
         else:
             thinned, left_out_s = _thinned(cut, keep)
             if left_out_s:
                 self.thinned_s += left_out_s
                 text = "The model is slower than the stream: frames are left out."
-                self._trouble("thinned", text, start_s, end_s, left_out_s)
+                self._notices.trouble("thinned", text, start_s, end_s, left_out_s)
             self._queue.put(thinned)
-        self._settle(end_s)
+        self._notices.settle(end_s)
 
     def _keep(self) -> int | None:
         """Of how many pairs of frames one stays; 0: one per segment; None: the queue is full."""
@@ -373,14 +294,16 @@ class LiveSource:
             end_s = max(time_s, start_s)
             text = "Nothing came in between."
             end = max(start, self.clock.at(end_s))
-            self._tell(Notice("gap", text, start_s, end_s, start, end, lost_s=end_s - start_s))
+            self._notices.tell(Notice("gap", text, start_s, end_s, start, end, lost_s=end_s - start_s))
         elif time_s - before_s > HOLE_S and self.clock.end_s > HOLE_S:
             text, at = "Nothing came for a while over a connection that stayed open.", self.clock.at
-            self._tell(Notice("gap", text, before_s, time_s, at(before_s), at(time_s), lost_s=time_s - before_s))
+            self._notices.tell(
+                Notice("gap", text, before_s, time_s, at(before_s), at(time_s), lost_s=time_s - before_s)
+            )
         for jump in self.clock.jumps:
             text = f"The source's clock jumped by {jump.by_s:+.1f} s; stream time goes on without it."
             at = self.clock.at(jump.at_s)
-            self._tell(Notice("clock", text, jump.at_s, jump.at_s, at, at))
+            self._notices.tell(Notice("clock", text, jump.at_s, jump.at_s, at, at))
         self.clock.jumps.clear()
 
     def _note_gone(self, reason: str) -> None:
@@ -389,37 +312,14 @@ class LiveSource:
         at = datetime.now().astimezone()
         self._gone = (self._cutter.newest_s, at)
         text = f"The source is gone{f' ({reason})' if reason else ''}; it is tried again."
-        self._tell(Notice("gap", text, self._cutter.newest_s, self._cutter.newest_s, at, at, open=True))
+        self._notices.tell(Notice("gap", text, self._cutter.newest_s, self._cutter.newest_s, at, at, open=True))
 
     def _note_size(self, time_s: float, frame: av.VideoFrame) -> None:
         size = (frame.width, frame.height)
         if self._size_seen not in (None, size):
             text, at = f"The picture is {size[0]}x{size[1]} now.", self.clock.at(time_s)
-            self._tell(Notice("changed", text, time_s, time_s, at, at))
+            self._notices.tell(Notice("changed", text, time_s, time_s, at, at))
         self._size_seen = size
-
-    def _trouble(self, kind: str, text: str, start_s: float, end_s: float, lost_s: float = 0.0) -> None:
-        """A trouble shows, for the first time or still."""
-        known = self._troubles.get(kind)
-        at = self.clock.at
-        if known is None:
-            self._troubles[kind] = Notice(kind, text, start_s, end_s, at(start_s), at(end_s), True, lost_s)
-            self._tell(self._troubles[kind])
-        else:
-            self._troubles[kind] = replace(known, end_s=end_s, end=at(end_s), lost_s=known.lost_s + lost_s)
-
-    def _settle(self, now_s: float) -> None:
-        """Troubles that have not shown for a while are over."""
-        for kind, known in list(self._troubles.items()):
-            if now_s - known.end_s > (SETTLED_S if kind in ("thinned", "dropped") else 0.0):
-                self._tell(replace(self._troubles.pop(kind), open=False))
-
-    def _end_troubles(self) -> None:
-        for kind in list(self._troubles):
-            self._tell(replace(self._troubles.pop(kind), open=False))
-
-    def _tell(self, notice: Notice) -> None:
-        self.notices.append(notice)
 
 
 def _thinned(cut: Cut, keep: int) -> tuple[Cut, float]:

@@ -42,8 +42,15 @@ def coverage(
     shares += [0.0 for _ in media.lost]
     known = [share for share in shares if share is not None]
     ratio = min(known) if known and len(known) == len(shares) and not media.unread_bytes else None
+    return coverage_part(_range_s(media.duration_s, start_s, end_s), video_s, audio_s, still_s, ratio)
+
+
+def coverage_part(
+    duration_s: float | None, video_s: float, audio_s: float, still_s: float | None, ratio: float | None
+) -> dict:
+    """A ``coverage`` part: seconds, and the ratio rounded down."""
     return {
-        "duration_s": _range_s(media.duration_s, start_s, end_s),
+        "duration_s": duration_s,
         "video_s": _round(video_s),
         "audio_s": _round(audio_s),
         "still_s": _round(still_s),

@@ -166,7 +166,7 @@ def test_fifty_questions_cost_the_watch_nothing(tmp_path, film):
         waited = []
         for number in range(50):
             began = time.monotonic()
-            reply = ask_live(tmp_path / "s", [{"id": f"q{number}", "question": "What is shown last?"}], None, 60.0)
+            reply = ask_live(tmp_path / "s", [{"id": f"q{number}", "question": "What is shown last?"}], limit_s=60.0)
             waited.append(time.monotonic() - began)
             assert reply["answers"][0]["answer"]
         watch.terminate()

@@ -15,7 +15,8 @@ from station import Sent, Station
 
 from omnimem_cli.media.ffmpeg import ffmpeg_path
 from omnimem_cli.media.live_clock import LiveClock
-from omnimem_cli.media.live_source import LiveConnection, LiveOptions, LiveSource
+from omnimem_cli.media.live_connection import LiveConnection, LiveOptions
+from omnimem_cli.media.live_source import LiveSource
 from omnimem_cli.media.segment import Format
 
 FORM = Format(2.0, 2, 160, 96, lookahead=240)
