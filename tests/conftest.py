@@ -12,6 +12,7 @@ wait_passively()  # before anything imports torch
 
 from tiny import tiny_omni
 
+from omnimem_cli.base.console import console
 from omnimem_cli.models.loader import load
 from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 
@@ -48,9 +49,10 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "FakeRun":
 
 
 @pytest.fixture(autouse=True)
-def same_environment():
-    """What a command sets for its own process (``--offline``) must not reach the next test."""
+def same_process():
+    """What a command sets for its own process (``--offline``, ``--quiet``) must not reach the next test."""
     before = dict(os.environ)
+    console.configure()
     yield
     os.environ.clear()
     os.environ.update(before)

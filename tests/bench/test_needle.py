@@ -231,6 +231,7 @@ def test_the_plot_has_one_line_per_policy_and_is_well_formed():
 def test_json_for_scripts_leaves_no_plot_behind(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("omnimem_cli.bench.needle.bench_needle", lambda *arguments: {"rows": []})
+    monkeypatch.setattr("omnimem_cli.bench.tables.needle_table", lambda result: "")
     monkeypatch.setattr("omnimem_cli.bench.plot.needle_svg", lambda rows, title: "<svg/>")
     monkeypatch.setattr("omnimem_cli.commands.bench.needle.load_model", lambda settings: None)
     for more, left in ((["-f", "json"], []), (["-f", "json", "--plot", "mine.svg"], ["mine.svg"])):
