@@ -3,7 +3,7 @@
 DTYPES = ("float32", "bfloat16", "float16", "int8", "int4")
 """Types in which weights are held."""
 
-FORMATS = ("md", "html", "json", "srt", "vtt", "txt", "chapters")
+FORMATS = ("md", "html", "json", "srt", "vtt", "txt", "chapters", "csv")
 """Formats of a result file, and their suffixes."""
 
 SHOWN = ("auto", "plain", "json", "none")

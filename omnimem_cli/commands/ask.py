@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     'omnimem ask lecture.mp4 "Which slides show a formula?"',
-    "omnimem ask meetings/ -r --preset meeting -f json -o answers/",
+    "omnimem ask meetings/ -r --preset meeting -o all.csv",
     'omnimem ask interview.mp4 --preset interview -Q "Which books are named?"',
     "omnimem ask match.mkv --questions questions.txt -o - -f md",
     'omnimem ask --live door.sock -Q "Who came?" --last 1h',

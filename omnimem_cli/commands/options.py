@@ -96,7 +96,7 @@ class RunOptions:
         None,
         OUTPUT,
         "-f --format FORMAT",
-        "md, html, json, txt; srt, vtt for transcripts; chapters, vtt for chapters. Repeatable or comma-separated.",
+        "md, html, json, txt; csv for answers; srt, vtt for transcripts; chapters, vtt for chapters. Also a,b.",
         shown="md; json with -o -",
     )
     dry_run: bool = flag(False, OUTPUT, "-n --dry-run", "List what would run, and what would be skipped and why.")

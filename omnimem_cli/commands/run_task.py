@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from omnimem_cli.jobs.model import LazyModel
     from omnimem_cli.jobs.outcomes import Outcome
     from omnimem_cli.jobs.run_report import RunReport
+    from omnimem_cli.jobs.table import AnswerTable
     from omnimem_cli.jobs.work import Job, Work
     from omnimem_cli.live.options import LiveFlags
 
@@ -59,17 +60,22 @@ def run_task(
 
     settings = replace(settings, formats=_formats(name, task_options, options, settings))
     batch, jobs = _plan(Work(name, make, task_options, settings, preset), typed, options, live)
+    table = _table(batch, jobs)
     if options.dry_run:
         for job in jobs:
             shown = readable_path(job.input.path) if job.input.stream else job.input.path
-            print_data("\t".join((batch.preview(job), shown, _files(job))))
+            print_data("\t".join((batch.preview(job), shown, _files(batch, job))))
         return
+    if settings.output == "-" and settings.formats == ("csv",):
+        print_data(_rows(batch, None), end="")
     report = None if options.report is None else RunReport(options.report, batch.work, len(jobs))
     began, outcomes, stopped = time.monotonic(), [], None
     with stop_signals(signal.SIGINT, signal.SIGTERM), console.batch(len(jobs)):
         try:
             for outcome in outcomes_of(batch, jobs, options):
                 _tell(batch, outcome, report)
+                if table is not None:
+                    table.note(outcome)
                 outcomes.append(outcome.without_payload())
         except Interrupted as signalled:
             stopped = signalled.exit_code
@@ -78,9 +84,44 @@ def run_task(
                 raise
     code = exit_code(outcomes, settings.strict, stopped)
     _print_summary(outcomes, len(jobs), time.monotonic() - began)
+    code = code if table is None else _write_table(table, code)
     if report is not None:
         report.close(code)
     raise typer.Exit(code)
+
+
+def _table(batch: "Batch", jobs: "Sequence[Job]") -> "AnswerTable | None":
+    """The one table of all answers, where one was named. Raises OutputError for a file that is not omnimem's."""
+    file = batch.work.table
+    if file is None:
+        return None
+    from omnimem_cli.jobs.table import AnswerTable
+
+    return AnswerTable(file, batch.work, jobs)
+
+
+def _write_table(table: "AnswerTable", code: int) -> int:
+    """Write it, unless inputs were not reached. The run's exit code, ``code`` but for a disk that is full."""
+    from omnimem_cli.jobs.outcomes import first_of
+
+    if not table.whole:
+        console.info(f"{table.file} was not written: run the same command again for the rest.")
+        return code
+    try:
+        print_data(str(table.write()))
+    except OutputError as error:
+        console.error(error)
+        return first_of({code, error.exit_code}) or code
+    return code
+
+
+def _rows(batch: "Batch", outcome: "Outcome | None") -> str:
+    """The rows of an input in a table of answers; None for its head."""
+    from omnimem_cli.jobs.table import columns, rows_of
+    from omnimem_cli.results.writers.csv import write_table
+
+    rows = [] if outcome is None else rows_of(outcome)
+    return write_table(columns(batch.work), rows, head=outcome is None)
 
 
 def _tell(batch: "Batch", outcome: "Outcome", report: "RunReport | None") -> None:
@@ -156,7 +197,9 @@ def _live_batch(work: "Work", live: "LiveFlags", options: RunOptions) -> "Batch"
     return LiveBatch(work, live)
 
 
-def _files(job: "Job") -> str:
+def _files(batch: "Batch", job: "Job") -> str:
+    if batch.work.table is not None:
+        return str(batch.work.table)
     return "-" if job.target is None else ", ".join(str(job.target.path(format)) for format in job.target.files)
 
 
@@ -261,6 +304,8 @@ def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
             (print_data if batch.prints_files else console.info)(str(file))
     elif outcome.result is not None and settings.formats == ("json",):
         print_data(write_json_line(outcome.result), end="")
+    elif settings.formats == ("csv",):
+        print_data(_rows(batch, outcome), end="")
     elif outcome.status == "done" and outcome.result is not None:
         print_data(_printed(outcome, settings.formats[0]).decode(), end="")
 

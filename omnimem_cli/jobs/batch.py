@@ -81,8 +81,10 @@ class Batch:
         if settings.output == "-":
             return [Job(one, None, memory) for one, memory in zip(inputs, self._memories_here(inputs), strict=True)]
         suffix = self.work.preset or SUFFIXES[self.work.name]
-        formats = [*self.work.formats, *([MEMORY] if settings.keep_memory else [])]
-        targets = name_targets(inputs, suffix, formats, settings.output, records.recorded_owner)
+        table, memory = self.work.table, [MEMORY] if settings.keep_memory else []
+        formats = memory if table else [*self.work.formats, *memory]
+        output = str(table.parent) if table else settings.output
+        targets = name_targets(inputs, suffix, formats, output, records.recorded_owner)
         targets = [_target_of(one, target) for one, target in zip(inputs, targets, strict=True)]
         return [Job(one, target, target.memory) for one, target in zip(inputs, targets, strict=True)]
 
@@ -326,7 +328,7 @@ class Batch:
         record = records.read_record(target)
         if record is None or not self._is_work(job, record) or not records.looks_same(job.input, record.content):
             return None
-        whole = all(self._stands(target, record, format) for format in self.work.formats)
+        whole = all(self._stands(target, record, format) for format in target.formats)
         return record if whole and self._memory_stands(job, record) else None
 
     def _is_work(self, job: Job, record: records.Record) -> bool:

@@ -170,7 +170,7 @@ def check_not_foreign(target: Target, record: Record | None, edited: Sequence[Pa
 def check_same_pipe(one: Input, target: Target, record: Record | None) -> None:
     """Raise OutputError where the result is of something else that a pipe of this name gave."""
     if record is not None and not same_content(one, record.content):
-        file = target.path(next(iter(target.files)))
+        file = next(map(target.path, target.files), target.folder / target.name)
         raise OutputError(
             f"{file} is the result of something else that {readable_path(one.path)} gave.",
             "Name another file with -o, or add --force to replace it.",

@@ -22,7 +22,7 @@ from omnimem_cli.jobs.inputs import MEDIA_SUFFIXES, MEMORY_SUFFIX, Input
 RESULT_SUFFIXES = frozenset(f".{format}" for format in (*FORMATS, MEMORY))
 SUFFIX_BYTES = 60  # a preset's name may be longer, but the input's own needs room
 DOCUMENTS = frozenset(
-    (".doc", ".docx", ".odt", ".pdf", ".rtf", ".htm", ".csv", ".tsv", ".xlsx", ".yaml", ".xml", ".log", ".ass")
+    (".doc", ".docx", ".odt", ".pdf", ".rtf", ".htm", ".tsv", ".xlsx", ".yaml", ".xml", ".log", ".ass")
 )
 ALONE = ("srt", "vtt", "chapters", MEMORY)  # players look for lecture.srt, not for lecture.transcript.srt
 CHAPTERS = ("summary", "chapters")  # words of results that may have chapters: lecture.chapters.vtt is no subtitle

@@ -43,6 +43,13 @@ class Work:
             if f in offered(part.task, part.options)
         )
 
+    @property
+    def table(self) -> Path | None:
+        """The one file for the answers about all inputs, where one was named."""
+        output = Path(self.settings.output or "")
+        one = self.name == "ask" and self.formats == ("csv",) and output.suffix == ".csv" and not output.is_dir()
+        return output if one else None
+
     def result_in(self, result: dict, format: str) -> tuple[dict, str]:
         """The one of several results that is written in ``format``, and that format without its word."""
         key, _, plain = format.rpartition(".")

@@ -17,9 +17,14 @@ from omnimem_cli.results.facts import STATUS_NOTES
 _NUMBERED = re.compile(r"q\d+")
 
 
+def is_typed(answer: dict) -> bool:
+    """Whether a question was typed by hand: those are only numbered, the ids of a preset are words."""
+    return _NUMBERED.fullmatch(answer["id"]) is not None
+
+
 def heading(answer: dict) -> str:
-    """A preset's questions are long and their ids are words; questions typed by hand are only numbered."""
-    return answer["question"] if _NUMBERED.fullmatch(answer["id"]) else label(answer["id"])
+    """What stands over an answer: the questions of a preset are long."""
+    return answer["question"] if is_typed(answer) else label(answer["id"])
 
 
 def label(key: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from omnimem_cli.results.report.page import write_html
 from omnimem_cli.results.writers.chapters import write_chapters
+from omnimem_cli.results.writers.csv import write_csv
 from omnimem_cli.results.writers.json import write_json
 from omnimem_cli.results.writers.md import write_md
 from omnimem_cli.results.writers.srt import write_srt
@@ -20,12 +21,13 @@ WRITERS: dict[str, Writer] = {
     "vtt": write_vtt,
     "txt": write_txt,
     "chapters": write_chapters,
+    "csv": write_csv,
 }
 
 FORMATS = {
     "summarize": ("md", "html", "json", "txt", "chapters", "vtt"),
     "transcribe": ("md", "html", "json", "srt", "vtt", "txt"),
-    "ask": ("md", "html", "json", "txt"),
+    "ask": ("md", "html", "json", "txt", "csv"),
 }
 """Which task offers which formats: SubRip is made of transcripts only."""
 

@@ -71,7 +71,7 @@ WHOLE = [
     (task, name)
     for task, names in FORMATS.items()
     for name in names
-    if name not in ("html", "chapters") and (task, name) != ("summarize", "vtt")
+    if name not in ("html", "chapters", "csv") and (task, name) != ("summarize", "vtt")
 ]
 
 
