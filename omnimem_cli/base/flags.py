@@ -85,15 +85,17 @@ def from_typed(kind: type, typed: Mapping[str, Any]) -> Any:
     return kind(**values)
 
 
-def choice(*allowed: str | int) -> Read:
-    """One of these words or numbers."""
+class Choice:
+    """One of the words or numbers ``allowed``."""
 
-    def read(text: str | int, flag: str) -> str | int:
-        if text not in allowed:
-            raise UsageError(f"{flag} {text} is unknown.", f"Choose from {', '.join(map(str, allowed))}.")
+    def __init__(self, *allowed: str | int):
+        self.allowed = allowed
+
+    def __call__(self, text: str | int, flag: str) -> str | int:
+        """The value as it is. Raises UsageError for any other one."""
+        if text not in self.allowed:
+            raise UsageError(f"{flag} {text} is unknown.", f"Choose from {', '.join(map(str, self.allowed))}.")
         return text
-
-    return read
 
 
 def positive(value: float, flag: str) -> float:
@@ -153,7 +155,7 @@ def one_text(text: str, flag: str) -> tuple[str, ...]:
 
 def detector(text: str, flag: str) -> str:
     """A voice-activity detector that is installed."""
-    if choice(*VAD)(text, flag) == "silero" and importlib.util.find_spec("silero_vad") is None:
+    if Choice(*VAD)(text, flag) == "silero" and importlib.util.find_spec("silero_vad") is None:
         raise MissingError(f"{flag} silero needs silero-vad.", 'pip install "omnimem-cli[vad]", or use energy.')
     return text
 

@@ -12,7 +12,7 @@ from omnimem_cli.base import flags
 from omnimem_cli.base.budget import Budget, typed_budget
 from omnimem_cli.base.choices import DTYPES, KV_BITS, MROPE, NOTES, POSITIONS, STILLS, SUBTITLES
 from omnimem_cli.base.errors import UsageError
-from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, choice, flag, not_negative, positive
+from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, Choice, flag, not_negative, positive
 from omnimem_cli.base.texts import typed_text
 from omnimem_cli.base.timecode import parse_span, parse_time
 
@@ -74,7 +74,7 @@ class Settings:
         ADVANCED,
         "--stills HOW",
         "Pictures that show nothing new: watch them, or skip them (much faster). Sound is always heard.",
-        read=choice(*STILLS),
+        read=Choice(*STILLS),
     )
     # model
     model: str = flag(
@@ -96,7 +96,7 @@ class Settings:
         ADVANCED,
         "--dtype TYPE",
         "Type of the weights: float32, bfloat16, float16; int8 and int4 need an extra.",
-        read=choice(*DTYPES),
+        read=Choice(*DTYPES),
         shown="bfloat16 on CUDA, else float32",
     )
     offline: bool = flag(False, ADVANCED, "--offline", "Download and look up nothing; only a URL itself is opened.")
@@ -105,7 +105,7 @@ class Settings:
         ADVANCED,
         "--mrope RULE",
         "Positions of video-SALMONN 2+ on Qwen2.5-VL: released or trained.",
-        read=choice(*MROPE),
+        read=Choice(*MROPE),
     )
     # memory
     budget: Budget | None = flag(
@@ -140,14 +140,14 @@ class Settings:
         ADVANCED,
         "--positions RULE",
         "Rotary positions of kept keys: keep, lazy, eager or retime.",
-        read=choice(*POSITIONS),
+        read=Choice(*POSITIONS),
     )
     kv_bits: int = flag(
         KV_BITS[0],
         ADVANCED,
         "--kv-bits N",
         "Bits of kept keys and values: 16, 8 or 4. Fewer bits hold more entries in the same bytes.",
-        read=choice(*KV_BITS),
+        read=Choice(*KV_BITS),
     )
     focus: tuple[str, ...] = flag(
         (),
@@ -201,14 +201,14 @@ class Settings:
         ADVANCED,
         "--notes WHEN",
         "Notes taken on the way and read with each question: auto (where a video is long for its budget), on or off.",
-        read=choice(*NOTES),
+        read=Choice(*NOTES),
     )
     subtitles: str | None = flag(
         None,
         ADVANCED,
         "--subtitles HOW",
         "Subtitles beside or inside the video: use them as the transcript, or as a hint to the model.",
-        read=choice(*SUBTITLES),
+        read=Choice(*SUBTITLES),
         shown="not used",
     )
     vad: str = flag(

@@ -35,13 +35,6 @@ EXAMPLES = (
 )
 
 
-def _preset_names(incomplete: str) -> list[str]:
-    """What the shell offers for --preset."""
-    from omnimem_cli.tasks.presets.library import list_presets
-
-    return [preset.name for preset in list_presets() if preset.name.startswith(incomplete)]
-
-
 @takes(
     settings=Group(Settings, without=("spoken_language", "subtitles", "vad")),
     options=Group(RunOptions),
@@ -52,12 +45,7 @@ def ask(
     question: Annotated[list[str] | None, option(ANSWER, "-Q --question TEXT", "A question (repeatable).")] = None,
     preset: Annotated[
         str | None,
-        option(
-            ANSWER,
-            "--preset NAME",
-            "A set of questions: a name from `presets list`, or a file.",
-            autocompletion=_preset_names,
-        ),
+        option(ANSWER, "--preset NAME", "A set of questions: a name from `presets list`, or a file."),
     ] = None,
     questions: Annotated[
         Path | None, option(ANSWER, "--questions FILE", "Questions, one per line (- for stdin).")

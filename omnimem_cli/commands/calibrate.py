@@ -9,8 +9,9 @@ import typer
 
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import OutputError, UsageError
-from omnimem_cli.base.flags import ADVANCED, MODEL, OUTPUT, choice
+from omnimem_cli.base.flags import ADVANCED, MODEL, OUTPUT, Choice
 from omnimem_cli.base.settings import Report, Settings
+from omnimem_cli.commands.completion import VIDEOS, one_of
 from omnimem_cli.commands.options import Group, RunOptions, examples, option, takes
 
 if TYPE_CHECKING:
@@ -30,13 +31,23 @@ SCORES = ("paper", "code")
     options=Group(RunOptions, only=("quiet",)),
 )
 def calibrate(
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="A few videos of the kind you watch.")],
+    videos: Annotated[
+        list[str], typer.Argument(metavar="VIDEO...", autocompletion=VIDEOS, help="A few videos of the kind you watch.")
+    ],
     output: Annotated[Path, option(OUTPUT, "-o --output FILE", "The plan, as JSON.", envvar=None)] = Path("plan.json"),
     force: Annotated[bool, option(OUTPUT, "--force", "Overwrite a file that is no plan.", envvar=None)] = False,
     temperature: Annotated[
         float, option(MODEL, "--temperature T", "Softness of the shares: higher makes layers more alike.", envvar=None)
     ] = 0.2,
-    score: Annotated[str, option(ADVANCED, "--score paper|code", "Formula of the paper or of its code.")] = "paper",
+    score: Annotated[
+        str,
+        option(
+            ADVANCED,
+            "--score paper|code",
+            "Formula of the paper or of its code.",
+            autocompletion=one_of(lambda: SCORES),
+        ),
+    ] = "paper",
     clip: Annotated[bool, option(ADVANCED, "--clip", "With --score code: keep budgets near their prior.")] = False,
     skip: Annotated[int, option(ADVANCED, "--skip N", "Chunks at the start of each video that do not count.")] = 5,
     evidence_videos: Annotated[
@@ -57,7 +68,7 @@ def calibrate(
     A generated video lasts half a minute or more, is watched with the full memory, and is asked about 22 times. Half of
     them choose the heads; how often evidence points right is measured on the others.
     """
-    choice(*SCORES)(score, "--score")
+    Choice(*SCORES)(score, "--score")
     if temperature <= 0 or (clip and score != "code"):
         raise UsageError(
             "--temperature is above 0, and --clip belongs to --score code.", "See `omnimem calibrate --help-all`."

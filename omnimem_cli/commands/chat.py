@@ -11,6 +11,7 @@ from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Progress, Settings
+from omnimem_cli.commands.completion import INPUTS
 from omnimem_cli.commands.options import Group, RunOptions, examples, takes
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ LEAVE = ("exit", "quit")
 def chat(
     named: Annotated[
         str,
-        typer.Argument(metavar="INPUT", help="A memory (lecture.omnimem), or a video to watch.", show_default=False),
+        typer.Argument(
+            metavar="INPUT",
+            autocompletion=INPUTS,
+            help="A memory (lecture.omnimem), or a video to watch.",
+            show_default=False,
+        ),
     ],
     *,
     settings: Settings,

@@ -24,9 +24,9 @@ def _configured(context: typer.Context) -> dict[str, Any]:
     return {name: one for name, one in commands_of(context).items() if any(p.name == "config" for p in one.params)}
 
 
-def _names(context: typer.Context, incomplete: str) -> list[str]:
+def _names(context: typer.Context) -> list[str]:
     """What the shell offers for COMMAND."""
-    return [name for name in _configured(context) if name.startswith(incomplete)]
+    return list(_configured(context))
 
 
 @app.command("show", epilog=examples(EXAMPLES))

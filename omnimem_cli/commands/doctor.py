@@ -7,6 +7,7 @@ import typer
 
 from omnimem_cli.base.console import console
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.completion import INPUTS
 from omnimem_cli.commands.options import Format, Group, as_json, examples, takes
 
 SCHEMA = "omnimem/doctor/1"
@@ -33,7 +34,10 @@ WATCHING += ("plan", "av_ratio", "positions", "kv_bits", "focus", "chunk", "fps"
 @takes(settings=Group(Settings, only=WATCHING), config=True)
 def doctor(
     source: Annotated[
-        str | None, typer.Argument(metavar="INPUT", help="Say what this file would take.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="INPUT", autocompletion=INPUTS, help="Say what this file would take.", show_default=False
+        ),
     ] = None,
     format: Format = None,
     *,

@@ -9,6 +9,7 @@ from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import OUTPUT
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.completion import JSON
 from omnimem_cli.commands.options import Group, RunOptions, examples, option, takes
 from omnimem_cli.finetuning.choices import Training
 
@@ -33,7 +34,9 @@ WATCHING = (
     options=Group(RunOptions, only=("quiet",)),
 )
 def finetune(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Videos with questions and answers, as JSON.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", autocompletion=JSON, help="Videos with questions and answers, as JSON.")
+    ],
     output: Annotated[Path, option(OUTPUT, "-o --output FOLDER", "The adapter, with its loss curve.", envvar=None)],
     resume: Annotated[bool, option(OUTPUT, "--resume", "Continue the run in the folder.", envvar=None)] = False,
     *,

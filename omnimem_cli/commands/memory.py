@@ -10,10 +10,13 @@ import typer
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import InputError, UserError
 from omnimem_cli.base.paths import readable_path
+from omnimem_cli.commands.completion import MEMORIES
 from omnimem_cli.commands.options import Format, as_json, examples
 
 app = typer.Typer(help="Kept memories: show what one holds, verify that it is whole.", no_args_is_help=True)
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Memory files (lecture.omnimem).")]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", autocompletion=MEMORIES, help="Memory files (lecture.omnimem).")
+]
 COLUMNS = 60
 BARS = " ▁▂▃▄▅▆▇█"
 

@@ -9,18 +9,23 @@ import typer
 
 from omnimem_cli.base.console import console, table
 from omnimem_cli.base.errors import UsageError
+from omnimem_cli.commands.completion import MODELS
 from omnimem_cli.commands.options import Format, as_json, examples
 from omnimem_cli.models.catalogue import DTYPE_BYTES, QUANTIZED_BYTES, ROWS, Row, row, row_for_unlisted
 
 app = typer.Typer(help="Models: list them, download one, show one.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from the list, or a Hugging Face id.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=MODELS, help="A name from the list, or a Hugging Face id.")
+]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Only say where the weights are; never use the network.", show_default=False)
 ]
 Shown = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="A name from the list; a folder or Hugging Face id on this machine."),
+    typer.Argument(
+        metavar="NAME", autocompletion=MODELS, help="A name from the list; a folder or Hugging Face id on this machine."
+    ),
 ]
 HEAD = ("name", "here", "params", "download", "weights", "tokens/s", "entry", "licence")
 

@@ -8,6 +8,7 @@ import copy
 import functools
 import inspect
 import json
+import os
 import typing
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -22,6 +23,7 @@ from omnimem_cli.base.choices import FORMATS, SHOWN
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, INPUT, MESSAGES, OUTPUT, PANELS, Flag, flag, flag_of, from_typed
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.commands.completion import BY_METAVAR, BY_SPEC, COMPLETING, INPUTS, Offer, one_of
 from omnimem_cli.commands.config_files import ALTERNATIVES
 
 if TYPE_CHECKING:
@@ -39,30 +41,30 @@ def _typer_option(one: Flag, **more: Any) -> Any:
         help=one.help,
         metavar=one.metavar,
         rich_help_panel=one.panel,
-        hidden=one.panel == ADVANCED,
+        hidden=one.panel == ADVANCED and COMPLETING not in os.environ,  # a shell offers every option
         show_envvar=False,
-        **{"envvar": one.variable, "show_default": one.shown or bool(one.metavar)} | more,
+        **{"envvar": one.variable, "show_default": one.shown or bool(one.metavar), "autocompletion": _offer(one)}
+        | more,
     )
 
 
-def _model_names(incomplete: str) -> list[str]:
-    """What the shell offers for --model."""
-    from omnimem_cli.models.catalogue import ROWS
-
-    return [name for name in ("auto", *(row.name for row in ROWS)) if name.startswith(incomplete)]
+def _offer(one: Flag) -> Offer | None:
+    """What the shell offers for an option: the words that it may be, or what its names say."""
+    if isinstance(one.read, flags.Choice):
+        words = [str(word) for word in one.read.allowed]
+        return one_of(lambda: words)
+    return BY_SPEC.get(f"{one.flags[-1]} {one.metavar}") or BY_METAVAR.get(one.metavar)
 
 
 FocusQuestions = Annotated[
     bool, option(ADVANCED, "--focus-questions", "The questions are what the watch is about: keep what they attend to.")
 ]
 
-COMPLETIONS = {"model": _model_names}
-"""What the shell offers, by option."""
-
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
+        autocompletion=INPUTS,
         help="Files, memories (.omnimem), folders (with -r), quoted globs, URLs, pipes, or - for standard input.",
         show_default=False,
     ),
@@ -107,7 +109,7 @@ class RunOptions:
         ADVANCED,
         "--progress HOW",
         "auto, plain lines, json (one object per line and change, on stderr) or none.",
-        read=flags.choice(*SHOWN),
+        read=flags.Choice(*SHOWN),
     )
     log: Path | None = flag(None, ADVANCED, "--log FILE", "Append every message, with date and time, to a file.")
     debug: bool = flag(False, ADVANCED, "--debug", "Show tracebacks.")
@@ -144,10 +146,9 @@ class Group:
     def _parameter(self, one: Flag, hint: Any, default: Any) -> inspect.Parameter:
         assert default is not MISSING, f"the option --{one.name} needs a default"
         one = replace(one, panel=ADVANCED) if one.name in self.advanced else one
-        more = {"autocompletion": COMPLETIONS[one.name]} if one.name in COMPLETIONS else {}
         if one.text:
             hint, default = str | None, None
-        annotation = Annotated[hint, _typer_option(one, **more)]
+        annotation = Annotated[hint, _typer_option(one)]
         return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
     def instance(self, typed: dict[str, Any]) -> Any:

@@ -8,15 +8,26 @@ import typer
 from omnimem_cli.base.console import table
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import OUTPUT
+from omnimem_cli.commands.completion import PRESETS, one_of
 from omnimem_cli.commands.options import Format, as_json, examples, option
 
 app = typer.Typer(help="Sets of questions: list them, show one, check a file.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A preset's name, or a YAML file.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", autocompletion=PRESETS, help="A preset's name, or a YAML file.", show_default=False),
+]
 
 FileFormat = Annotated[
     list[str] | None,
-    option(OUTPUT, "-f --format FORMAT", "yaml, or json for scripts.", show_default="yaml", envvar=None),
+    option(
+        OUTPUT,
+        "-f --format FORMAT",
+        "yaml, or json for scripts.",
+        show_default="yaml",
+        envvar=None,
+        autocompletion=one_of(lambda: ("yaml", "json")),
+    ),
 ]
 
 

@@ -9,6 +9,7 @@ from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import InputError, OutputError
 from omnimem_cli.base.flags import OUTPUT
 from omnimem_cli.base.paths import readable_path
+from omnimem_cli.commands.completion import RESULTS, VIDEOS
 from omnimem_cli.commands.options import Group, RunOptions, examples, option, takes
 
 EXAMPLES = (
@@ -23,12 +24,18 @@ BEGINNING = 4096  # bytes of a page that say what wrote it
 def report(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A memory (lecture.omnimem), or a result in JSON.", show_default=False),
+        typer.Argument(
+            metavar="FILE",
+            autocompletion=RESULTS,
+            help="A memory (lecture.omnimem), or a result in JSON.",
+            show_default=False,
+        ),
     ],
     video: Annotated[
         str | None,
         typer.Argument(
             metavar="VIDEO",
+            autocompletion=VIDEOS,
             help="The watched file, if it is no longer where it was or beside FILE.",
             show_default=False,
         ),

@@ -13,6 +13,7 @@ from omnimem_cli.base.flags import OUTPUT, not_negative
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.texts import typed_text
 from omnimem_cli.base.timecode import format_clock
+from omnimem_cli.commands.completion import FOLDERS, one_of
 from omnimem_cli.commands.options import Group, RunOptions, as_json, examples, option, takes
 
 if TYPE_CHECKING:  # rich's console and SQLite are for a search, not for its help
@@ -37,11 +38,23 @@ def search(
     query: Annotated[str, typer.Argument(metavar="WORDS", help="In quotes: words that must all match, in any order.")],
     folders: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FOLDER...", help="Folders to search, with all below them.", show_default="."),
+        typer.Argument(
+            metavar="FOLDER...",
+            autocompletion=FOLDERS,
+            help="Folders to search, with all below them.",
+            show_default=".",
+        ),
     ] = None,
     format: Annotated[
         list[str] | None,
-        option(OUTPUT, "-f --format FORMAT", "text, or json: one object per line.", show_default="text", envvar=None),
+        option(
+            OUTPUT,
+            "-f --format FORMAT",
+            "text, or json: one object per line.",
+            show_default="text",
+            envvar=None,
+            autocompletion=one_of(lambda: ("text", "json")),
+        ),
     ] = None,
     limit: Annotated[int, option(OUTPUT, "--limit N", "Print at most N matches; 0 prints all.", envvar=None)] = 50,
     *,

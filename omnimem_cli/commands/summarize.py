@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from omnimem_cli.base.choices import STYLES
-from omnimem_cli.base.flags import ANSWER, choice
+from omnimem_cli.base.flags import ANSWER, Choice
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
 from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, option, takes
@@ -27,12 +27,7 @@ def summarize(
     inputs: Inputs = None,
     style: Annotated[
         str,
-        option(
-            ANSWER,
-            "--style STYLE",
-            "brief, detailed, or chapters with times.",
-            autocompletion=lambda incomplete: [style for style in STYLES if style.startswith(incomplete)],
-        ),
+        option(ANSWER, "--style STYLE", "brief, detailed, or chapters with times."),
     ] = "brief",
     prompt: Annotated[str | None, option(ANSWER, "--prompt TEXT", "Use your own prompt.")] = None,
     *,
@@ -43,7 +38,7 @@ def summarize(
     from omnimem_cli.commands.run_task import run_task
     from omnimem_cli.tasks.summarize import Summarize
 
-    task_options = {"style": choice(*STYLES)(style, "--style"), "prompt": prompt}
+    task_options = {"style": Choice(*STYLES)(style, "--style"), "prompt": prompt}
     if prompt is not None:
         typed_text(prompt, "--prompt")
     run_task(inputs, settings, options, "summarize", Summarize, task_options)

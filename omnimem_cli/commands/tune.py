@@ -11,6 +11,7 @@ from omnimem_cli.base.flags import ANSWER, MODEL, split
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.commands.ask import asked_questions
 from omnimem_cli.commands.bench.shared import BenchOptions, load_model
+from omnimem_cli.commands.completion import VIDEOS
 from omnimem_cli.commands.options import Group, examples, option, takes
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ MEMORY = ("model", "adapter", "device", "dtype", "policy", "plan", "av_ratio", "
     options=Group(BenchOptions),
 )
 def tune(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video of the kind that you ask about.")],
+    video: Annotated[
+        str, typer.Argument(metavar="VIDEO", autocompletion=VIDEOS, help="A video of the kind that you ask about.")
+    ],
     question: Annotated[list[str] | None, option(ANSWER, "-Q --question TEXT", "A question (repeatable).")] = None,
     preset: Annotated[str | None, option(ANSWER, "--preset NAME", "A set of questions: a name, or a file.")] = None,
     questions: Annotated[Path | None, option(ANSWER, "--questions FILE", "Questions, one per line.")] = None,

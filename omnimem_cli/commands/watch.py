@@ -9,6 +9,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ANSWER, split
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
+from omnimem_cli.commands.completion import some_of
 from omnimem_cli.commands.options import FocusQuestions, Group, Inputs, RunOptions, examples, focused_on, option, takes
 from omnimem_cli.live.options import SUMMARY, LiveFlags
 
@@ -45,7 +46,7 @@ def watch(
             ANSWER,
             "--with RESULT,...",
             f"Results to make from the same watch: {', '.join(WITH)}. Repeatable.",
-            autocompletion=lambda incomplete: [word for word in WITH if word.startswith(incomplete)],
+            autocompletion=some_of(lambda: WITH),
         ),
     ] = None,
     preset: Annotated[

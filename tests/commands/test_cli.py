@@ -280,17 +280,6 @@ def test_a_signal_ends_the_run_with_a_record_and_its_exit_code(tmp_path: Path, n
     assert "Traceback" not in err
 
 
-def test_the_shell_completes_models_and_presets(fake: FakeRun):
-    for words, said in (("-m qwen3", "qwen3-omni-30b-a3b"), ("--preset mee", "meeting")):
-        environment = {
-            "_OMNIMEM_COMPLETE": "complete_bash",
-            "COMP_WORDS": f"omnimem ask a.mp4 {words}",
-            "COMP_CWORD": "4",
-        }
-        shown = in_a_process("-c", "from omnimem_cli.app import main; main()", env={**os.environ, **environment})
-        assert shown.stdout.split() == [said]
-
-
 def test_presets_check_tells_every_problem_with_its_line(fake: FakeRun, capsys):
     Path("mine.yaml").write_text("description: Mine\nqestions: []\n")
     assert omnimem("presets", "check", "mine.yaml") == 2

@@ -13,6 +13,7 @@ from omnimem_cli.base.errors import MissingError, UsageError
 from omnimem_cli.base.flags import ADVANCED, INPUT, OUTPUT
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.commands.bench.shared import BenchOptions, Policies, policy_names
+from omnimem_cli.commands.completion import benchmarks, one_of
 from omnimem_cli.commands.options import Group, RunOptions, examples, option, takes
 from omnimem_cli.commands.run_task import offer_download, outcomes_of
 
@@ -55,6 +56,7 @@ def run(
         str,
         typer.Argument(
             metavar="NAME",
+            autocompletion=one_of(benchmarks),
             show_default=False,
             help="videomme, videomme-short, -medium, -long; lvbench, lvomnibench, worldsense, video-holmes, "
             "omnivideobench, jointavbench.",

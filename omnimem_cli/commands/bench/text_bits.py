@@ -6,6 +6,7 @@ import typer
 
 from omnimem_cli.base.flags import MODEL
 from omnimem_cli.commands.bench.shared import BenchOptions
+from omnimem_cli.commands.completion import FOLDERS
 from omnimem_cli.commands.options import Group, examples, option, takes
 
 EXAMPLES = ("omnimem bench text-bits SmolLM2-135M", "omnimem bench text-bits folder --gguf model.gguf")
@@ -13,7 +14,12 @@ EXAMPLES = ("omnimem bench text-bits SmolLM2-135M", "omnimem bench text-bits fol
 
 @takes(options=Group(BenchOptions))
 def text_bits(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A causal language model that transformers loads.")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER", autocompletion=FOLDERS, help="A causal language model that transformers loads."
+        ),
+    ],
     gguf: Annotated[str | None, option(MODEL, "--gguf NAME", "A GGUF file in that folder (needs gguf).")] = None,
     tokens: Annotated[int, option(MODEL, "--tokens N", "Tokens of a window of text.", min=32, envvar=None)] = 768,
     windows: Annotated[int, option(MODEL, "--windows N", "Windows of text.", min=1, envvar=None)] = 2,
