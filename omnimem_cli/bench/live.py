@@ -42,6 +42,7 @@ RULE = "square: Which word is written on the red square?"
 EVERY_S = 600.0
 QUIET_HOURS = 2.0  # the most without a red square
 FASTER = 3.0
+READINGS = 150  # of a run, at most: each costs half a second of collecting what is unreachable
 
 
 @dataclass(frozen=True)
@@ -157,11 +158,12 @@ def _sent(film: Path, pipe: Path, length_s: float) -> Iterator[Path]:
 
 
 def _sampled(readings: list[Reading], report: Report, name: str, length_s: float) -> Callable:
-    """The progress of a batch, which takes a reading at every whole minute of stream."""
+    """The progress of a batch, which takes a reading at every whole minute of stream, or every few."""
+    step = max(1, round(length_s / 60 / READINGS))
 
     def take(progress: Progress) -> None:
         minute = int(progress.done_s // 60)
-        if progress.stage == "watching" and minute > (readings[-1].minute if readings else 0):
+        if progress.stage == "watching" and minute >= (readings[-1].minute if readings else 0) + step:
             handles = len(list(Path("/proc/self/fd").iterdir()))
             readings.append(Reading(minute, time.monotonic(), resident_bytes(), handles, threading.active_count()))
             report(Progress(name, progress.done_s, length_s))
