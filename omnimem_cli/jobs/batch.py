@@ -21,21 +21,20 @@ from omnimem_cli.base.process import Interrupted, limits, raise_deferred
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs import answers, records
-from omnimem_cli.jobs.files import check_writing, checkpoint_of, leftovers, locked, make_folder, partial_path
+from omnimem_cli.jobs.files import check_writing, checkpoint_of, locked, make_folder, partial_path
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.kept_memory import HOW_TO_KEEP, find_memory, recalled
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.jobs.outcomes import Outcome
 from omnimem_cli.jobs.page_urls import opened
 from omnimem_cli.jobs.pipes import saved
-from omnimem_cli.jobs.recall import check_not_foreign_memory, is_memory_of
-from omnimem_cli.jobs.report import page_of
-from omnimem_cli.jobs.targets import Target, name_targets, owner_key, stem
+from omnimem_cli.jobs.standing import Standing, done_before
+from omnimem_cli.jobs.targets import Target, name_targets, stem
 from omnimem_cli.jobs.work import Job, Work, completed, label, names_of
 from omnimem_cli.media.ffmpeg import is_local
 from omnimem_cli.media.probe import check_file
 from omnimem_cli.results.result import bare_input, failed
-from omnimem_cli.results.writers import SUFFIXES, encode
+from omnimem_cli.results.writers import SUFFIXES
 from omnimem_cli.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -75,6 +74,10 @@ class Batch:
 
         return self.identity | {"subtitles": digests(job.input)}
 
+    def standing(self, job: Job) -> Standing:
+        """What earlier runs left of a job."""
+        return Standing(self.work, job, partial(self.identity_of, job))
+
     def assign_targets(self, inputs: Sequence[Input]) -> list[Job]:
         """Give every input the files of its result. Raises UsageError and OutputError for an impossible -o."""
         settings = self.work.settings
@@ -102,11 +105,12 @@ class Batch:
             check_input(job.input)
             if job.target is None:
                 return "would run"
-            record, edited = self._matching_record(job, job.target)
-            self._check_not_foreign(job, job.target, edited)
+            standing = self.standing(job)
+            record, edited = standing.matching()
+            standing.check_not_foreign(edited)
         except (InputError, OutputError) as error:
             return f"would fail: {error.message}"
-        return "would run" if record is None else f"would skip: {_done_before(edited)}"
+        return "would run" if record is None else f"would skip: {done_before(edited)}"
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Do every job in order. What ends the run (see `do_one`) is an outcome first, then raised."""
@@ -131,7 +135,7 @@ class Batch:
                 outcome = settled
                 if outcome is None:
                     content = records.read_input(job.input)
-                    earlier = self._earlier(job, content)
+                    earlier = self.standing(job).earlier(content)
                     work = self.work if earlier is None else answers.still_to_ask(self.work, earlier)
                     task = work.make_task()
                     with self.progress(label) as report, self._ready(job, task, content, report) as watch:
@@ -212,12 +216,7 @@ class Batch:
 
     def _before(self, job: Job, adapter: "Adapter", task: Task) -> "Watched | None":
         """The memory of an input that has grown since it was watched in the same way; None where there is none."""
-        if job.target is None or job.memory is None or self.work.settings.force:
-            return None
-        record = records.read_record(job.target)
-        if record is None or not self._is_work(job, record) or not self._memory_stands(job, record):
-            return None
-        if not records.has_grown(job.input, record.content):  # reads all of what was watched
+        if self.standing(job).grown() is None:
             return None
         from omnimem_cli.jobs.recall import recall
 
@@ -243,111 +242,32 @@ class Batch:
         )
         return Outcome(job.input.path, record["status"], result=record, error=error)
 
+    def _publish(
+        self, job: Job, content: records.Content, result: dict, earlier: records.Record | None = None
+    ) -> Outcome:
+        """Write a new result, with the answers of an ``earlier`` one."""
+        return self.standing(job).publish(content, result, earlier)
+
     @contextmanager
     def _claim(self, job: Job) -> Iterator[Outcome | None]:
         """Hold the job's lock; yields its outcome where there is nothing to watch, else None."""
         check_input(job.input)
-        target = job.target
+        target, standing = job.target, self.standing(job)
         if target is None:
-            self._check_memory(job)
+            standing.check_memory()
             yield None
-        elif (record := self._already_done(job, target)) is not None:
+        elif (record := standing.already_done()) is not None:
             yield Outcome(job.input.path, "skipped", "done before", result=record.result)
         else:
             make_folder(target.folder)
             with locked(target.folder, target.name) as mine:
                 if mine:
                     check_writing(target.folder, target.name)
-                    record, edited = self._matching_record(job, target)
-                    self._check_not_foreign(job, target, edited)
-                    yield None if record is None else self._restored(job, target, record, edited)
+                    record, edited = standing.matching()
+                    standing.check_not_foreign(edited)
+                    yield None if record is None else standing.restored(record, edited)
                 else:
                     yield Outcome(job.input.path, "skipped", "another omnimem is at work on it")
-
-    def _restored(self, job: Job, target: Target, record: records.Record, edited: Sequence[Path]) -> Outcome:
-        """The outcome of finished work whose files are written again from its record, but those that were edited."""
-        record.content = replace(record.content, mtime_ns=records.stat_input(job.input).mtime_ns)
-        whole = replace(target, files={f: name for f, name in target.files.items() if target.path(f) not in edited})
-        files = records.publish(target, record, self._contents(job, whole, record, standing=True))
-        checkpoint_of(target.folder, target.name).unlink(missing_ok=True)
-        reason = _done_before(edited) + ("; missing files written again" if files else "")
-        return Outcome(job.input.path, "skipped", reason, tuple(files), record.result)
-
-    def _earlier(self, job: Job, content: records.Content) -> records.Record | None:
-        """The record whose answers stay when new ones are added. Of answers that are replaced a warning says so."""
-        if self.work.name not in ("ask", "watch") or job.target is None or self.work.settings.force:
-            return None
-        record, identity = answers.recorded(job.target), answers.of_ask(self.identity_of(job))
-        if record is None or identity is None:
-            return None
-        if self.work.name == "ask" and answers.stay(record, content, identity, self.work.preset):
-            return record
-        if said := answers.replaced(record, content, identity):
-            console.warn(f"{readable_path(job.input.path)}: {said}")
-        return None
-
-    def _publish(
-        self, job: Job, content: records.Content, result: dict, earlier: records.Record | None = None
-    ) -> Outcome:
-        """Write the record and every format of a new result, with the answers of an ``earlier`` one."""
-        target = job.target
-        if target is None:
-            return Outcome(job.input.path, "done", result=result)
-        identity = self.identity_of(job)
-        if job.input.file is not None and not records.looks_same(job.input, content):
-            shown = readable_path(job.input.path)
-            console.warn(f"{shown} changed while it was watched: the next run will do it again.")
-        if earlier is not None:
-            target, result = answers.with_files_of(target, earlier), answers.joined(earlier.result, result)
-            identity = answers.joined_identity(identity, result)
-        before = records.read_record(target)
-        owned = dict(before.files) if before else {}
-        record = records.Record(owner_key(job.input, target.folder), content, identity, result, owned)
-        records.publish(target, record, self._contents(job, target, record, standing=False))
-        checkpoint_of(target.folder, target.name).unlink(missing_ok=True)
-        return Outcome(job.input.path, "done", files=tuple(map(target.path, target.files)), result=result)
-
-    def _check_memory(self, job: Job) -> None:
-        """Raise OutputError where the memory would replace something else."""
-        if job.memory is not None and not self.work.settings.force:
-            check_not_foreign_memory(job.memory, job.input)
-
-    def _check_not_foreign(self, job: Job, target: Target, edited: Sequence[Path]) -> None:
-        if self.work.settings.force:
-            return
-        record = records.read_record(target)
-        records.check_not_foreign(target, record, edited)
-        self._check_memory(job)
-        if job.input.saved:
-            records.check_same_pipe(job.input, target, record)
-
-    def _already_done(self, job: Job, target: Target) -> records.Record | None:
-        """The record of work that needs nothing at all: found without reading the input, and without writing."""
-        if self.work.settings.force or leftovers(target.folder, target.name):
-            return None
-        record = records.read_record(target)
-        if record is None or not self._is_work(job, record) or not records.looks_same(job.input, record.content):
-            return None
-        whole = all(self._stands(target, record, format) for format in target.formats)
-        return record if whole and self._memory_stands(job, record) else None
-
-    def _is_work(self, job: Job, record: records.Record) -> bool:
-        """Whether a record is of this work on some content."""
-        return answers.covers(record, self.identity_of(job), self.work.preset)
-
-    def _matching_record(self, job: Job, target: Target) -> tuple[records.Record | None, list[Path]]:
-        """The record of the same work on the same content, if there is one, and the files of it that were edited."""
-        record = None if self.work.settings.force else records.read_record(target)
-        if record is None or not self._is_work(job, record):
-            return None, []
-        same = records.same_content(job.input, record.content) and self._memory_stands(job, record)
-        return (record, records.edited(target, record)) if same else (None, [])
-
-    def _memory_stands(self, job: Job, record: records.Record) -> bool:
-        """Whether the memory of finished work lies where it should, if one is wanted."""
-        if job.memory is None:
-            return True
-        return is_memory_of(job.memory, record.content.digest, self.identity["model"], self.work.settings)
 
     def _checkpoint(self, job: Job, content: records.Content, adapter: "Adapter") -> "Checkpoint | None":
         """Where the watch is saved. A stream cannot be wound back; --force starts again.
@@ -372,24 +292,6 @@ class Batch:
             checkpoint.remove()
         return checkpoint
 
-    def _contents(self, job: Job, target: Target, record: records.Record, *, standing: bool) -> dict[str, bytes]:
-        """What the files of each format hold. A page that may be ``standing`` is read, not made again."""
-
-        def content(format: str) -> bytes:
-            result, plain = self.work.result_in(record.result, format)
-            if plain != "html":
-                return encode(result, plain)
-            page = record.standing(target.path(format)) if standing else None
-            video = None if job.input.stream else job.input.path
-            return page_of(result, video, target.folder) if page is None else page
-
-        return {format: content(format) for format in target.formats}
-
-    def _stands(self, target: Target, record: records.Record, format: str) -> bool:
-        """Whether the file of a format is what the record says. No page is made for this: its pictures take time."""
-        path, (result, plain) = target.path(format), self.work.result_in(record.result, format)
-        return record.standing(path) is not None if plain == "html" else records.holds(path, encode(result, plain))
-
 
 def _target_of(one: Input, target: Target) -> Target:
     """Without the memory, where the input is one: it is not written again."""
@@ -402,14 +304,6 @@ def _left_behind(job: Job) -> str:
     if job.target is not None and checkpoint_of(job.target.folder, job.target.name).exists():
         return "Nothing was saved but the checkpoint that was there: run the same command again."
     return "Nothing was saved: the same command begins anew."
-
-
-def _done_before(edited: Sequence[Path]) -> str:
-    """Why finished work is skipped, with the files that are left alone."""
-    if not edited:
-        return "done before"
-    names, verb = ", ".join(readable_path(path.name) for path in edited), "were" if len(edited) > 1 else "was"
-    return f"done before; {names} {verb} edited and left alone (--force replaces)"
 
 
 def check_input(one: Input) -> None:
