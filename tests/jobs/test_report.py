@@ -10,7 +10,7 @@ from fake_run import FakeRun, media, omnimem
 from reported import lecture
 from scripted import result
 
-from omnimem_cli.jobs import batch
+from omnimem_cli.jobs import standing
 from omnimem_cli.media.thumbnails import Thumbnail
 from omnimem_cli.results.report import charts
 from omnimem_cli.results.result import bare_input, failed
@@ -84,7 +84,7 @@ def test_finished_work_is_skipped_without_making_a_page(fake: FakeRun, monkeypat
     media("a.mp4")
     assert omnimem("summarize", "a.mp4", "-f", "html,md") == 0
     before = Path("a.summary.html").read_bytes()
-    monkeypatch.setattr(batch, "page_of", lambda *arguments: pytest.fail("a page was made"))
+    monkeypatch.setattr(standing, "page_of", lambda *arguments: pytest.fail("a page was made"))
     assert omnimem("summarize", "a.mp4", "-f", "html,md") == 0
     Path("a.summary.md").unlink()
     assert omnimem("summarize", "a.mp4", "-f", "html,md") == 0
