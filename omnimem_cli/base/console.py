@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from omnimem_cli.base.errors import OutputError, explain
-from omnimem_cli.base.paths import hide_secrets
+from omnimem_cli.base.paths import hide_secrets, shown_arguments
 from omnimem_cli.base.progress import Bars, Count, JsonRow, PlainRow, Row, SilentRow
 from omnimem_cli.base.settings import Report
 
@@ -43,7 +43,7 @@ class MessageConsole:
         self._count: Count | None = None
         self._silent = True  # no progress has been said yet
         if log is not None:
-            self._note(f"omnimem {' '.join(sys.argv[1:])}")
+            self._note(f"omnimem {' '.join(shown_arguments(sys.argv[1:]))}")
 
     def info(self, text: str, style: str = "") -> None:
         """Print what a user wants to know: a result, a choice made."""

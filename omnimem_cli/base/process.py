@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from omnimem_cli.base.errors import DoesNotFitError, InputError
-from omnimem_cli.base.paths import hide_secrets
+from omnimem_cli.base.paths import shown_arguments
 from omnimem_cli.base.timecode import format_clock
 
 GROWTH = 2**30  # bytes that one input may take, however little is left for others
@@ -39,7 +39,7 @@ def wait_passively() -> None:
 
 
 def hide_arguments() -> None:
-    """Put ``*`` over what may be secret in the addresses among this process's arguments, as ps and /proc show them.
+    """Put ``*`` over what may be secret among this process's arguments, as ps and /proc show them.
 
     Where the system tells where they lie (Linux); before the call they can be read.
     """
@@ -49,16 +49,15 @@ def hide_arguments() -> None:
     except OSError:
         return
     begin = int(fields[45])  # arg_start, field 48 of proc(5)
-    for each in given.split(b"\0"):
-        text = os.fsdecode(each)
-        if hide_secrets(text) != text:
-            _overwrite(begin, each)
+    arguments = given.split(b"\0")
+    for each, shown in zip(arguments, shown_arguments(map(os.fsdecode, arguments)), strict=True):
+        if os.fsencode(shown) != each:
+            _overwrite(begin, each, os.fsencode(shown))
         begin += len(each) + 1
 
 
-def _overwrite(address: int, argument: bytes) -> None:
+def _overwrite(address: int, argument: bytes, shown: bytes) -> None:
     """Keep as much of an argument's beginning as its readable form shares with it."""
-    shown = os.fsencode(hide_secrets(os.fsdecode(argument)))
     kept = next((place for place, (a, b) in enumerate(zip(shown, argument, strict=False)) if a != b), len(shown))
     ctypes.memset(address + kept, ord("*"), len(argument) - kept)
 

@@ -11,6 +11,7 @@ import typer
 from omnimem_cli.base.console import console, table
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED
+from omnimem_cli.base.paths import HIDDEN, SECRET_FLAGS
 from omnimem_cli.commands.config_files import config_files, load_defaults, over
 from omnimem_cli.commands.options import Format, as_json, commands_of, examples, known_options, option
 
@@ -71,4 +72,4 @@ def _rows(command: Any, files: dict[str, tuple[Any, Path]]) -> Iterator[tuple[st
             continue
         shown = one.show_default if isinstance(one.show_default, str) else one.default
         value, origin = places.get(one.name, (shown, "default"))
-        yield typed, value, str(origin)
+        yield typed, HIDDEN if value and typed in SECRET_FLAGS else value, str(origin)

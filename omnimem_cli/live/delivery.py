@@ -7,6 +7,7 @@ tried again, later each time, then given up and counted.
 
 import base64
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -19,15 +20,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from omnimem_cli import __version__
 from omnimem_cli.base.errors import UsageError
-from omnimem_cli.base.paths import hide_secrets
+from omnimem_cli.base.paths import HIDDEN, hide_secrets, hide_words
 from omnimem_cli.live.events import Event
 
 PASSING = (408, 425, 429)  # of the 4xx, those that say: later
 MOST_TEXT = 30_000  # characters of a variable; Linux takes 128 KiB
+COMMAND = "OMNIMEM_EVENT_COMMAND"  # only the shell itself has it: a command may hold a password, and ps shows arguments
+PROGRAM = re.compile(r"\s*([\w./+-]+)(?=\s|$)")
+RESERVED = "%/:?#[]@!$&'()*+,;=~"  # of an address
 
 
 @dataclass(frozen=True)
@@ -127,10 +131,14 @@ class Delivery:
 
 class Webhook:
     """POST of an event's line to an address. A login in it becomes a header, and redirects are not followed: an
-    event is for the named receiver alone."""
+    event is for the named receiver alone. ``name``: for people, without the path, which may be a token."""
 
     def __init__(self, url: str):
-        self.url, self._headers = _without_login(url)
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        self._secret = url.replace(f"{parts.scheme}://", " ").replace(host, " ")
+        self.name = f"--webhook {parts.scheme}://{host}{f'/{HIDDEN}' if self._secret.strip(' /') else ''}"
+        self.url, self._headers = _without_login(quote(url, safe=RESERVED))
         self._headers |= {"Content-Type": "application/json", "User-Agent": f"omnimem/{__version__}"}
         self._opener = urllib.request.build_opener(_NoRedirects)
 
@@ -142,10 +150,11 @@ class Webhook:
         except urllib.error.HTTPError as error:
             error.close()
             passing = error.code >= 500 or error.code in PASSING
-            raise NotDelivered(f"it answered {error.code} {error.reason}", again=passing) from None
+            said = hide_words(str(error.reason), self._secret)
+            raise NotDelivered(f"it answered {error.code} {said}", again=passing) from None
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise NotDelivered(str(reason) or type(reason).__name__) from None
+            raise NotDelivered(hide_words(str(reason), self._secret) or type(reason).__name__) from None
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -161,7 +170,7 @@ def webhook_url(url: str, flag: str) -> str:
     except ValueError:
         fits = False
     if not fits or any(c.isspace() or ord(c) < 32 for c in url):
-        raise UsageError(f"{flag} {url} is no address.", "Write http://HOST/PATH or https://HOST/PATH.")
+        raise UsageError(f"What {flag} names is no address.", "Write http://HOST/PATH or https://HOST/PATH.")
     return url
 
 
@@ -178,11 +187,15 @@ class Command:
     """A shell command that gets an event's line on its standard input, and the event in OMNIMEM_EVENT_* variables.
 
     What it prints goes nowhere: standard output belongs to the watch. It is killed, with all that it started, when its
-    time is up.
+    time is up. ``name``: for people, its program alone.
     """
 
     def __init__(self, command: str):
         self.command = command
+        program = PROGRAM.match(command)
+        self._secret = command[program.end() :] if program else command
+        words = ["--exec", *([program[1]] if program else []), *([HIDDEN] if self._secret.strip() else [])]
+        self.name = " ".join(words)
 
     def __call__(self, event: Event, limit_s: float) -> None:
         """Run it once. Raises NotDelivered where it fails, or takes longer."""
@@ -196,13 +209,17 @@ class Command:
                 process.communicate()
                 raise NotDelivered(f"it took longer than {limit_s:g} s") from None
             if process.returncode:
-                raise NotDelivered(f"it ended with {process.returncode}{_last_line(errors)}")
+                said = hide_words(_last_line(errors), self._secret)
+                raise NotDelivered(f"it ended with {process.returncode}{said}")
 
     def _started(self, event: Event, errors: object) -> subprocess.Popen:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": errors}
         try:
             return subprocess.Popen(
-                ["/bin/sh", "-c", self.command], **pipes, env=os.environ | variables(event), start_new_session=True
+                ["/bin/sh", "-c", f'eval "unset {COMMAND}; ${COMMAND}"'],
+                **pipes,
+                env=os.environ | variables(event) | {COMMAND: self.command},
+                start_new_session=True,
             )
         except OSError as error:
             raise NotDelivered(f"it did not start: {error.strerror}") from None

@@ -74,8 +74,8 @@ def _source(live: LiveInput, path: str, batch: "LiveBatch") -> LiveSource:
 
 def _deliveries(flags: LiveFlags) -> list[Delivery]:
     """Whoever gets each event."""
-    posted = [Delivery(url, Webhook(url)) for url in flags.webhook or ()]
-    return posted + [Delivery(command, Command(command)) for command in flags.command or ()]
+    receivers = [*map(Webhook, flags.webhook or ()), *map(Command, flags.command or ())]
+    return [Delivery(receiver.name, receiver) for receiver in receivers]
 
 
 def _tell_losses(teller: Teller, deliveries: list[Delivery]) -> None:

@@ -22,6 +22,7 @@ import ffmpeg
 
 from omnimem_cli.base.errors import InputError, MissingError
 from omnimem_cli.base.paths import hide_secrets, readable_path
+from omnimem_cli.media.loopback import HOST, without_secrets
 
 READ_BYTES = 1 << 18
 MAX_SKEW_BYTES = 1 << 28  # how far one output may run ahead of the one that is read
@@ -122,8 +123,8 @@ def source(path: str, **options: object) -> ffmpeg.nodes.FilterableStream:
     """An ffmpeg-python input node for a file, URL or device; ``options`` are ffmpeg input options.
 
     Local files are opened with a whitelist, so that a playlist cannot reach the network, and through the
-    ``file:`` protocol, so that no name is mistaken for an option or a protocol. No input has ffmpeg guess which
-    speakers more than two channels without a name belong to.
+    ``file:`` protocol, so that no name is mistaken for an option or a protocol; an address, without its secrets. No
+    input has ffmpeg guess which speakers more than two channels without a name belong to.
     """
     options |= {"guess_layout_max": 2}
     device = device_of(path)
@@ -131,7 +132,7 @@ def source(path: str, **options: object) -> ffmpeg.nodes.FilterableStream:
         return ffmpeg.input(_latin1_name(f"file:{path}"), protocol_whitelist=LOCAL_PROTOCOLS, **options)
     if device is not None:
         return ffmpeg.input(_latin1_name(device[1]), f=device[0], **options)
-    return ffmpeg.input(_latin1_name(path), **options)
+    return ffmpeg.input(_latin1_name(without_secrets(path)), **options)
 
 
 def _latin1_name(name: str) -> str:
@@ -166,7 +167,7 @@ class Process:
         levels: bool = False,
     ):
         self.subject = readable_path(subject)
-        self._path = subject
+        self._names = (subject, without_secrets(subject))  # in what ffmpeg says
         self.errors = 0  # lines that ffmpeg wrote to stderr
         self._stall_s = stall_s
         self._levels = levels
@@ -269,7 +270,9 @@ class Process:
             whole, rest = [*whole, rest], b""
         self._partial = rest
         for line in whole:
-            text = line.decode(errors="replace").rstrip().replace(self._path, self.subject)
+            text = line.decode(errors="replace").rstrip()
+            for name in self._names:
+                text = text.replace(name, self.subject)
             text = ADDRESS.sub("", hide_secrets(text))[:LINE_CHARS]
             if MARK in text:
                 self._marks.append(text)
@@ -315,6 +318,7 @@ def _start(args: Sequence[str], pipes: Sequence[int]) -> tuple[subprocess.Popen,
         # Its own session: Ctrl-C in the terminal reaches us alone, and we end the process.
         child = subprocess.Popen(
             [os.fsencode(arg) for arg in args],
+            env=os.environ | {"no_proxy": ",".join(filter(None, [os.environ.get("no_proxy"), HOST]))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -138,3 +138,12 @@ def test_config_show_says_which_commands_read_files(fake: FakeRun, capsys):
     Path("omnimem.yaml").write_text("budgett: 2k\n")
     assert omnimem("config", "show", "ask") == 2
     assert "Did you mean budget?" in capsys.readouterr().err
+
+
+def test_config_show_hides_what_receivers_of_events_may_hold(fake: FakeRun, monkeypatch: pytest.MonkeyPatch, capsys):
+    Path("omnimem.yaml").write_text("watch:\n  webhook: http://host/hunter2\n")
+    monkeypatch.setenv("OMNIMEM_EXEC", "notify hunter2")
+    for form in ((), ("-f", "json")):
+        assert omnimem("config", "show", "watch", *form) == 0
+        said = capsys.readouterr()
+        assert "hunter2" not in said.out + said.err and said.out.count("***") == 2

@@ -2,7 +2,12 @@
 
 import os
 import random
+import re
+import subprocess
+import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import footage
@@ -112,3 +117,36 @@ def test_two_queries_of_one_page_keep_their_own_results(fake: FakeRun):
     assert leaked(Path()) == []
     assert omnimem("summarize", "https://bob:changed@host/watch?v=2") == 0
     assert len(list(Path().glob("*.md"))) == 2, "a password may change"
+
+
+def command_lines() -> str:
+    """Of every process of this machine, as ps shows them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("command", [("summarize",), ("ask", "-Q", "What is shown first?")])
+def test_no_list_of_processes_shows_a_password_while_a_video_is_watched(command, tmp_path):
+    (tmp_path / "run").mkdir()
+    clip = footage.av(tmp_path, video_s=20, audio_s=20, fps=10).read_bytes()
+    server = Server(clip, login="bob:hunter2", query="?token=SECRET123")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    run = [sys.executable, "-m", "omnimem_cli", *command, "--files-from", "-", "-m", "nano", "-f", "json", "-o", "."]
+    root = str(Path(__file__).parents[2])
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    seen = ""
+    with subprocess.Popen(run, cwd=tmp_path / "run", env=os.environ | {"PYTHONPATH": root}, **pipes) as process:
+        process.stdin.write(server.url)
+        process.stdin.close()
+        while process.poll() is None:
+            seen += command_lines()
+            time.sleep(0.005)
+        out, err = process.stdout.read(), process.stderr.read()
+    server.shutdown()
+    server.server_close()
+    assert process.returncode == 0, err
+    assert re.search(r"ffmpeg.* -i http://\w+:@127\.0\.0\.1:\d+/film\.mp4 ", seen), "ffmpeg was among them"
+    assert leaked(tmp_path / "run", out, err, seen) == []

@@ -163,8 +163,8 @@ def test_nobody_listening_is_a_failed_try():
 
 def test_a_login_in_the_address_becomes_a_header_and_is_never_shown():
     with receiving(404, 200) as receiver:
-        address = receiver.url.replace("//", "//me:hunter2@") + "?key=hunter2"
-        delivery = Delivery(f"--webhook {address}", Webhook(address), QUICK)
+        webhook = Webhook(receiver.url.replace("//", "//me:hunter2@") + "?key=hunter2")
+        delivery = Delivery(webhook.name, webhook, QUICK)
         delivery.put(event())
         delivery.put(event())
         delivery.close()
@@ -173,11 +173,49 @@ def test_a_login_in_the_address_becomes_a_header_and_is_never_shown():
     assert "hunter2" not in said and "***" in said
 
 
+def test_a_receivers_name_and_its_errors_hide_a_token_in_the_path_and_the_words_of_a_command(tmp_path):
+    token, word = "T0KEN/xoxb-9Zq", "p@ss-w0rd!"
+    with receiving(404) as receiver:
+        webhook = Webhook(f"{receiver.url}/{token}")
+        delivery = Delivery(webhook.name, webhook, QUICK)
+        delivery.put(event())
+        delivery.close()
+    script = tmp_path / "login"
+    script.write_text('echo "login $1 refused: ${1#*@}" >&2; exit 1')
+    command = Command(f"sh {script} '{word}'")
+    refused = Delivery(command.name, command, Patience(tries=1))
+    refused.put(event())
+    refused.close()
+    assert delivery.news() == (
+        f"--webhook http://127.0.0.1:{receiver.server_port}/*** did not get 1 events: 1 given up, 0 dropped "
+        "(it answered 404 Not Found)."
+    )
+    assert refused.news() == (
+        "--exec sh *** did not get 1 events: 1 given up, 0 dropped (it ended with 1: *** *** refused: ss-***!)."
+    )
+    assert (Webhook("http://h").name, Command("beep").name) == ("--webhook http://h", "--exec beep")
+    assert Command("KEY=hunter2 beep").name == "--exec ***"
+
+
+def test_ps_shows_no_word_of_a_command(tmp_path):
+    seen = tmp_path / "seen"
+    Command(f"cat /proc/$$/cmdline > {seen}; env > {tmp_path}/env; : hunter2")(event(), 5.0)
+    assert b"eval" in seen.read_bytes() and b"hunter2" not in seen.read_bytes()
+    assert "hunter2" not in (tmp_path / "env").read_text(), "what it starts does not have it either"
+
+
 def test_only_web_addresses_are_taken():
     assert webhook_url("https://host:8443/x?y=z", "--webhook")
-    for wrong in ("host/x", "ftp://host/x", "http://", "http://host:99999/", "http://a b/", "file:///etc/passwd"):
-        with pytest.raises(UsageError, match="--webhook"):
+    for wrong in ("host/T0KEN", "ftp://host/T0KEN", "http://", "http://host:99999/", "http://a b/", "file:///T0KEN"):
+        with pytest.raises(UsageError, match="--webhook") as refused:
             webhook_url(wrong, "--webhook")
+        assert "T0KEN" not in str(refused.value)
+
+
+def test_an_address_with_other_letters_is_posted_to():
+    with receiving(200) as receiver:
+        Webhook(f"{receiver.url}/t\u00fcr")(event(), 1.0)
+    assert len(receiver.got) == 1
 
 
 def test_a_command_gets_the_event_on_its_input_and_in_variables(tmp_path):
@@ -194,8 +232,9 @@ def test_a_command_need_not_read(tmp_path):
 
 
 def test_a_command_that_fails_says_why_and_is_run_again(tmp_path):
-    mark = tmp_path / "mark"
-    delivery = Delivery("--exec", Command(f"test -e {mark} || {{ touch {mark}; echo bad day >&2; exit 3; }}"), QUICK)
+    script = tmp_path / "notify"
+    script.write_text(f"test -e {tmp_path}/mark || {{ touch {tmp_path}/mark; echo bad day >&2; exit 3; }}")
+    delivery = Delivery("--exec", Command(f"sh {script}"), QUICK)
     delivery.put(event())
     delivery.close()
     assert delivery.delivered == 1

@@ -73,6 +73,9 @@ class StationHandler(http.server.BaseHTTPRequestHandler):
                 self._send(sent)
             self.server.times.append((began, time.time()))
 
+    def do_POST(self):
+        self.send_error(404)
+
     def _send(self, sent: Sent) -> None:
         step = len(sent.data) if sent.rate is None else max(188, int(sent.rate / 10))
         for at in range(0, len(sent.data), step):
