@@ -15,6 +15,12 @@ MEMORY = "omnimem"
 STYLES = ("brief", "detailed", "chapters")
 """Forms of a summary."""
 
+CHAPTERS_BY = ("topic", "clock")
+"""Where chapters, and the parts of a detailed summary, end."""
+
+CHAPTER_LENGTH = "3m"
+"""Their length unless another is typed."""
+
 POSITIONS = ("keep", "lazy", "eager", "retime")
 """What becomes of the rotary positions of kept keys (`memory.repositioning`)."""
 

@@ -319,6 +319,19 @@ def text_bits_table(result: dict) -> str:
     return text_table(("bits", "perplexity", "hidden numbers found"), rows) + "\n\n" + note
 
 
+def topics_table(result: dict) -> str:
+    """One line per rule by which chapters end."""
+    head = ("chapters by", "chapters", "median", "mean", "within 5 s")
+    rows = [
+        (r["by"], f"{r['chapters']:.1f}", f"{r['median_s']:.1f} s", f"{r['mean_s']:.1f} s", f"{r['near']:.0%}")
+        for r in result["rows"]
+    ]
+    note = (
+        f"from each of {result['changes']} changes of topic in {result['videos']} videos to the nearest chapter's end"
+    )
+    return f"{text_table(head, rows)}\n\n{note}\nchapters of about {result['chapter_s']:g} s, {result['model']}"
+
+
 def tune_table(result: dict) -> str:
     """One line per budget, then the recommendation."""
     head = ("budget", "same answers", "agreement", "memory", "peak", "prefill", "answers")

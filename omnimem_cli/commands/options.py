@@ -19,10 +19,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from omnimem_cli.base import flags
-from omnimem_cli.base.choices import FORMATS, SHOWN
+from omnimem_cli.base.choices import CHAPTERS_BY, FORMATS, SHOWN
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, INPUT, MESSAGES, OUTPUT, PANELS, Flag, flag, flag_of, from_typed
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.timecode import parse_span
 from omnimem_cli.commands.completion import BY_METAVAR, BY_SPEC, COMPLETING, INPUTS, Offer, one_of
 from omnimem_cli.commands.config_files import ALTERNATIVES
 
@@ -59,6 +60,17 @@ def _offer(one: Flag) -> Offer | None:
 FocusQuestions = Annotated[
     bool, option(ADVANCED, "--focus-questions", "The questions are what the watch is about: keep what they attend to.")
 ]
+
+ChaptersBy = Annotated[
+    str,
+    option(ADVANCED, "--chapters-by RULE", "Where chapters, and the parts of a detailed summary, end: topic or clock."),
+]
+ChapterLength = Annotated[
+    str,
+    option(ADVANCED, "--chapter-length SPAN", "Their length: about (topic), or at least (clock), 90s, 5m, 1h."),
+]
+
+SHORTEST_CHAPTER_S = 10.0
 
 Inputs = Annotated[
     list[str] | None,
@@ -286,6 +298,15 @@ def focused_on(settings: Settings, questions: "Sequence[Question]") -> Settings:
     if not questions:
         raise UsageError("--focus-questions needs questions.", "Add -Q TEXT or --preset NAME.")
     return _checked(replace(settings, focus=tuple(question.text for question in questions)))
+
+
+def windows_of(style: str, chapters_by: str, chapter_length: str) -> dict:
+    """Options of a summary of this style about its chapters or parts; a brief one has none. Raises UsageError."""
+    by = flags.Choice(*CHAPTERS_BY)(chapters_by, "--chapters-by")
+    length_s = parse_span(chapter_length, "--chapter-length")
+    if length_s < SHORTEST_CHAPTER_S:
+        raise UsageError(f"--chapter-length {chapter_length} is too short.", f"Give {SHORTEST_CHAPTER_S:g}s or more.")
+    return {} if style == "brief" else {"by": by, "notes_s": length_s}
 
 
 def plan_file(named: str) -> str:

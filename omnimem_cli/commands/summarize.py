@@ -4,11 +4,21 @@ from typing import Annotated
 
 import typer
 
-from omnimem_cli.base.choices import STYLES
+from omnimem_cli.base.choices import CHAPTER_LENGTH, CHAPTERS_BY, STYLES
 from omnimem_cli.base.flags import ANSWER, Choice
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
-from omnimem_cli.commands.options import Group, Inputs, RunOptions, examples, option, takes
+from omnimem_cli.commands.options import (
+    ChapterLength,
+    ChaptersBy,
+    Group,
+    Inputs,
+    RunOptions,
+    examples,
+    option,
+    takes,
+    windows_of,
+)
 
 EXAMPLES = (
     "omnimem summarize lecture.mp4",
@@ -30,6 +40,8 @@ def summarize(
         option(ANSWER, "--style STYLE", "brief, detailed, or chapters with times."),
     ] = "brief",
     prompt: Annotated[str | None, option(ANSWER, "--prompt TEXT", "Use your own prompt.")] = None,
+    chapters_by: ChaptersBy = CHAPTERS_BY[0],
+    chapter_length: ChapterLength = CHAPTER_LENGTH,
     *,
     settings: Settings,
     options: RunOptions,
@@ -39,6 +51,7 @@ def summarize(
     from omnimem_cli.tasks.summarize import Summarize
 
     task_options = {"style": Choice(*STYLES)(style, "--style"), "prompt": prompt}
+    task_options |= windows_of(style, chapters_by, chapter_length)
     if prompt is not None:
         typed_text(prompt, "--prompt")
     run_task(inputs, settings, options, "summarize", Summarize, task_options)

@@ -5,12 +5,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from omnimem_cli.base.choices import CHAPTER_LENGTH, CHAPTERS_BY
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ANSWER, split
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.texts import typed_text
 from omnimem_cli.commands.completion import some_of
-from omnimem_cli.commands.options import FocusQuestions, Group, Inputs, RunOptions, examples, focused_on, option, takes
+from omnimem_cli.commands.options import (
+    ChapterLength,
+    ChaptersBy,
+    FocusQuestions,
+    Group,
+    Inputs,
+    RunOptions,
+    examples,
+    focused_on,
+    option,
+    takes,
+    windows_of,
+)
 from omnimem_cli.live.options import SUMMARY, LiveFlags
 
 if TYPE_CHECKING:
@@ -57,6 +70,8 @@ def watch(
         list[str] | None, option(ANSWER, "-Q --question TEXT", "A question to answer from the same watch. Repeatable.")
     ] = None,
     focus_questions: FocusQuestions = False,
+    chapters_by: ChaptersBy = CHAPTERS_BY[0],
+    chapter_length: ChapterLength = CHAPTER_LENGTH,
     *,
     settings: Settings,
     options: RunOptions,
@@ -74,6 +89,12 @@ def watch(
     if settings.output == "-":
         raise UsageError("A memory is a file, and cannot go to standard output.", "Name a folder with -o, or drop -o.")
     parts = _parts(made or [], preset or [], question or [], settings.language)
+    windows = {
+        key: windows_of(part.options["style"], chapters_by, chapter_length)
+        for key, part in parts.items()
+        if part.task == "summarize"
+    }
+    parts |= {key: replace(parts[key], options=parts[key].options | more) for key, more in windows.items()}
     if focus_questions:
         settings = focused_on(settings, [each for part in parts.values() for each in part.options.get("questions", ())])
     settings = replace(settings, keep_memory=True)

@@ -106,7 +106,7 @@ class Watched:
 def taken_by(task: Task) -> list[dict]:
     """What a task has written while it looked on, before it finishes; of several tasks, what each has."""
     kept = [each for each in task.members if each.writes_while_watching]
-    states = [(each, each.state()) for each in kept]
+    states = [(each, each.written) for each in kept]
     return [{"task": each.name, "wishes": each.wishes, "state": state} for each, state in states if state]
 
 

@@ -37,7 +37,7 @@ class Periods(Summarize):
     """A summary of every ``every_s`` seconds (None: of the whole alone); ``tell`` hears of each as it is written."""
 
     def __init__(self, settings: Settings, every_s: float | None, notes: NotesFile, tell: Callable[[Told], None]):
-        super().__init__(settings, style=style_of(every_s), notes_s=every_s or NOTES_S)
+        super().__init__(settings, style=style_of(every_s), notes_s=every_s or NOTES_S, by="clock")
         self.notes: NotesFile = notes
         self._tell = tell
 
@@ -70,6 +70,11 @@ class Periods(Summarize):
     def state(self) -> dict:
         """The texts stay in their file."""
         return {"notes": len(self.notes), "warnings": self.warnings, "open_s": self.open_s}
+
+    @property
+    def written(self) -> dict:
+        """As its state."""
+        return self.state()
 
     def load_state(self, state: dict) -> None:
         """Go on where ``state`` was taken."""

@@ -29,6 +29,7 @@ from omnimem_cli.session.evidence import attention_of, paid_in_row, rule_of
 from omnimem_cli.session.grammar import bound_answers
 from omnimem_cli.session.look import SecondLook, Stretches
 from omnimem_cli.session.plan_file import EvidenceRule
+from omnimem_cli.session.segment_vectors import SegmentVectors, vectors_of
 from omnimem_cli.session.transients import QUESTION_TOKENS, QUESTIONS, question_tokens_in_flight
 
 LONG_QUESTIONS = QUESTIONS * QUESTION_TOKENS  # tokens that a batch of them may read at once, as one of usual ones
@@ -93,6 +94,7 @@ class Session:
     start_s: float | None = None
     end_s: float = 0.0
     deaf_s: list[float] = field(default_factory=list)
+    vectors: list[SegmentVectors] = field(default_factory=list, init=False)  # of the newest chunk
     _copies: WeakSet[WindowCopy] = field(default_factory=WeakSet, init=False)  # that somebody still has
 
     @property
@@ -122,6 +124,7 @@ class Session:
             sounds = self.memory.seen[AUDIO]
             with self.timed("prefill_s"):
                 self.memory.absorb(concat([*prefix, *parts]))
+            self.vectors = vectors_of(segments, parts)
             prefix = []
             if self.memory.seen[AUDIO] == sounds:
                 self._note_deaf(segments)

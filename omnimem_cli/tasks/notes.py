@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from omnimem_cli.base.choices import CHAPTERS_BY
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import format_span
 from omnimem_cli.results.codes import warning
@@ -20,6 +21,7 @@ from omnimem_cli.tasks.retry import answers_to
 
 if TYPE_CHECKING:
     from omnimem_cli.session.session import ChunkEnd, HeldQuestion, Session, Window
+    from omnimem_cli.tasks.topics import Topics
 
 NOTES_S = 180.0
 NOTE_TOKENS = 320
@@ -43,30 +45,57 @@ class Note:
 
 
 class NoteTaker:
-    """Takes a note on each window of at least ``notes_s``: the answer to the first of ``questions``; to a second, its
-    title."""
+    """Takes a note on each window: the answer to the first of ``questions``; to a second, its title.
 
-    def __init__(self, settings: Settings, questions: Sequence[str], notes_s: float = NOTES_S):
-        self.settings, self.questions, self.notes_s = settings, list(questions), notes_s
+    ``by``: clock, windows of at least ``notes_s``; or topic, windows of about that length that end where the topic
+    changes, from a third to twice as long.
+    """
+
+    def __init__(self, settings: Settings, questions: Sequence[str], notes_s: float = NOTES_S, by: str = "clock"):
+        assert by in CHAPTERS_BY, f"windows do not end by {by!r}"
+        self.settings, self.questions, self.notes_s, self.by = settings, list(questions), notes_s, by
         self.warnings: list[dict] = []
         self.notes: list[Note] = []
         self.open_s: float | None = None  # where the window that has no note yet begins
         self._held: list[tuple[Window, list[HeldQuestion]]] = []  # windows that wait for their notes, in order
+        self._topics: Topics | None = None  # where windows end with their topics
 
     @property
     def wishes(self) -> dict:
         """What the notes depend on."""
-        return {"notes_s": self.notes_s, "language": self.settings.language, "glossary": list(self.settings.glossary)}
+        return {
+            "notes_s": self.notes_s,
+            "by": self.by,
+            "language": self.settings.language,
+            "glossary": list(self.settings.glossary),
+        }
 
     def take(self, session: "Session", chunk_end: "ChunkEnd") -> None:
-        """Take a note on each window that is long enough."""
+        """Take a note on each window that has ended."""
         if self.open_s is None:
             self.open_s = chunk_end.start_s
-        while not chunk_end.last and chunk_end.end_s - self.open_s >= self.notes_s:
-            rest_s = chunk_end.end_s - self.open_s - self.notes_s
-            self.hold(session, self.open_s + self.notes_s if rest_s >= self.notes_s else chunk_end.end_s)
+        if self.by == "topic":
+            self._follow(session)
+        while (until_s := self._window_end(chunk_end)) is not None:
+            self.hold(session, until_s)
         if not session.may_hold or len(self._held) * len(self.questions) >= session.questions:
             self.catch_up(session)
+
+    def _follow(self, session: "Session") -> None:
+        if self._topics is None:
+            from omnimem_cli.tasks.topics import Topics
+
+            self._topics = Topics(self.notes_s)
+        self._topics.add(session.vectors)
+
+    def _window_end(self, chunk_end: "ChunkEnd") -> float | None:
+        """Where the open window ends; None where it goes on. By the clock, too, where no topic can be measured."""
+        if self._topics is not None and self._topics.measures:
+            return self._topics.change_after(self.open_s, chunk_end.last)
+        rest_s = chunk_end.end_s - self.open_s - self.notes_s
+        if chunk_end.last or rest_s < 0:
+            return None
+        return self.open_s + self.notes_s if rest_s >= self.notes_s else chunk_end.end_s
 
     def catch_up(self, session: "Session") -> None:
         """Take the notes on the windows that wait, all in one batch."""
@@ -130,12 +159,22 @@ class NoteTaker:
     def state(self) -> dict:
         """Plain values to go on from."""
         assert not self._held, "notes that wait are taken first"
+        return self.written | ({"topics": self._topics.state()} if self._topics is not None else {})
+
+    @property
+    def written(self) -> dict:
+        """The notes."""
         return {"notes": [vars(note) for note in self.notes], "warnings": self.warnings, "open_s": self.open_s}
 
     def load_state(self, state: dict) -> None:
         """Go on where ``state`` was taken."""
         self.notes = [Note(**note) for note in state["notes"]]
         self.warnings, self.open_s = list(state["warnings"]), state["open_s"]
+        if "topics" in state:
+            from omnimem_cli.tasks.topics import Topics
+
+            self._topics = Topics(self.notes_s)
+            self._topics.load_state(state["topics"])
 
     def hold(self, session: "Session", end_s: float) -> None:
         """Let the window that ends now wait for its note."""

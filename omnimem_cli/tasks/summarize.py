@@ -3,10 +3,11 @@
 Knows styles, and how notes become a summary; the notes know windows and times.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from omnimem_cli.base.choices import STYLES
+from omnimem_cli.base.choices import CHAPTERS_BY, STYLES
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.base.timecode import format_span
 from omnimem_cli.tasks.evidence import best_of, joined
@@ -18,17 +19,25 @@ if TYPE_CHECKING:
     from omnimem_cli.media.segment import Segment
     from omnimem_cli.session.session import ChunkEnd, Session
 
+_BLOCK = re.compile(r"\s*(?:[-*+>#|]|\d+[.)]\s)")  # how lists, quotes, headings and tables begin
+
 
 class Summarize(NoteTaker, Task):
-    """One summary. ``prompt`` replaces the question at the end; ``notes_s`` is the least span of a note."""
+    """One summary. ``prompt`` replaces the question at the end; ``notes_s`` and ``by``: the windows of notes."""
 
     name = "summarize"
 
     def __init__(
-        self, settings: Settings, *, style: str = "brief", prompt: str | None = None, notes_s: float = NOTES_S
+        self,
+        settings: Settings,
+        *,
+        style: str = "brief",
+        prompt: str | None = None,
+        notes_s: float = NOTES_S,
+        by: str = CHAPTERS_BY[0],
     ):
         assert style in STYLES, f"{style!r} is no style of summary"
-        super().__init__(settings, [NOTE, TITLE] if style == "chapters" else [NOTE], notes_s)
+        super().__init__(settings, [NOTE, TITLE] if style == "chapters" else [NOTE], notes_s, by)
         self.style = style
         self.prompt = prompt or SUMMARY
         self.writes_while_watching = style != "brief"
@@ -49,8 +58,7 @@ class Summarize(NoteTaker, Task):
             self.note_rest(session, end_s, lone=self.style == "chapters")
         summary = self._whole(session)
         if self.style == "detailed" and len(self.notes) > 1:
-            notes = [(f"[{format_span(n.start_s, n.end_s)}] {n.text}", n.paragraphs) for n in self.notes]
-            summary = joined([summary, *notes])
+            summary = joined([summary, *(part for note in self.notes for part in _timed(note))])
         text, paragraphs = summary
         chapters = [_as_chapter(note) for note in self._chapters()] if self.style == "chapters" else []
         return {"summary": {"text": text, "chapters": chapters, "paragraphs": paragraphs}}
@@ -72,6 +80,14 @@ class Summarize(NoteTaker, Task):
                 note = Note(before.start_s, note.end_s, before.title, text, paragraphs)
             chapters.append(note)
         return chapters
+
+
+def _timed(note: Note) -> list[tuple[str, list[dict]]]:
+    """A note with its span: in front of one line, above several, where it would break a list."""
+    span = f"[{format_span(note.start_s, note.end_s)}]"
+    if "\n" in note.text.strip() or _BLOCK.match(note.text):
+        return [(span, []), (note.text, note.paragraphs)]
+    return [(f"{span} {note.text}", note.paragraphs)]
 
 
 def _as_chapter(note: Note) -> dict:

@@ -58,6 +58,11 @@ class Task(Protocol):
         """What its state depends on besides the watch, as plain values."""
         return {}
 
+    @property
+    def written(self) -> dict:
+        """What a memory file keeps of its state: all but what only a watch that goes on needs."""
+        return self.state()
+
     def look_back(self, session: "Session") -> None:
         """In place of the watch: write what can still be written from the memory alone. Raises InputError."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.results import result as results
 from omnimem_cli.session.answering import Answer
+from omnimem_cli.session.segment_vectors import SegmentVectors
 from omnimem_cli.session.session import ChunkEnd, Window
 from omnimem_cli.tasks.task import Task
 
@@ -46,6 +47,7 @@ class ScriptedSession:
     empty: Sequence[Window] = ()  # stretches of which nothing came
     duration_s: float | None = None  # that the file says
     rate: float = 0.0  # budgets per second of video
+    vectors: Sequence[SegmentVectors] = ()  # of the newest chunk
 
     @property
     def plan(self) -> SimpleNamespace:

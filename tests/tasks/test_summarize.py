@@ -185,3 +185,12 @@ def test_a_resumed_task_goes_on_where_it_was():
     second = Summarize(Settings(), style="chapters", notes_s=60.0)
     second.load_state(first.state())
     assert watch(second, session, segments[50:], 5) == whole
+
+
+@pytest.mark.parametrize("text", ["- one\n- two", "1. one\n2. two", "- only one", "One.\n\nTwo.", "| a |\n| - |"])
+def test_a_list_in_a_detailed_summary_stands_whole_below_its_time(text):
+    summary, _, _ = run("detailed", 120.0, reply=lambda asked: text if asked == NOTE else "The whole.")
+    assert summary["text"] == f"The whole.\n\n[0:00–1:00]\n\n{text}\n\n[1:00–2:00]\n\n{text}"
+    lines = summary["text"].split("\n")
+    said = [lines[paragraph["line"]] for paragraph in summary["paragraphs"]]
+    assert said == ["The whole.", *(2 * [line for line in text.split("\n") if line])]

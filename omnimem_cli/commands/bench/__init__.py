@@ -14,9 +14,11 @@ from omnimem_cli.commands.bench import (
     run,
     speed,
     text_bits,
+    topics,
     transcript,
 )
 
 app = typer.Typer(help="Measure policies: accuracy, speed, memory.", no_args_is_help=True)
-for command in (run, memory, needle, recall, evidence, speed, answers, transcript, overlap, live, fuzz, text_bits):
+COMMANDS = (run, memory, needle, recall, evidence, speed, answers, transcript, topics, overlap, live, fuzz, text_bits)
+for command in COMMANDS:
     command.register(app)
