@@ -1,4 +1,4 @@
-"""Write the tables that the README files take from the code: `python .ci/tables.py`.
+"""Write the tables that the README files take from the code, and the manual page: `python .ci/tables.py`.
 
 Knows the catalogue, the sizing of a watch, the codes, the result's schema and the commands.
 Each table is between a comment
@@ -6,12 +6,12 @@ Each table is between a comment
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+from man_page import man_page
+from reference import example_config, sections, table, variables
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import EXIT_CODES, DoesNotFitError, UserError
@@ -22,6 +22,7 @@ from omnimem_cli.results.codes import DEGRADING, ERROR_CODES, WARNING_CODES
 from omnimem_cli.results.result import schema
 
 ROOT = Path(__file__).parents[1]
+MAN_PAGE = ROOT / "omnimem_cli" / "commands" / "omnimem.1"
 LENGTH_S = 3 * 3600.0  # longer than any chunk or memory here: more would change nothing
 DTYPES = ("bfloat16", "int8", "int4")  # the widest that fits comes first
 DEVICES_GB = (8, 12, 24, 48, 80)
@@ -29,10 +30,11 @@ NOT_RUN = "computed, not yet run on a GPU"
 
 
 def write() -> None:
-    """Bring every README up to date."""
+    """Bring every README and the manual page up to date."""
     for name, tables in documents().items():
         path = ROOT / name
         path.write_text(filled(path.read_text("utf-8"), tables), "utf-8")
+    MAN_PAGE.write_text(man_page(), "utf-8")
 
 
 def documents() -> dict[str, dict[str, str]]:
@@ -43,7 +45,7 @@ def documents() -> dict[str, dict[str, str]]:
     return {
         "README.md": {"models": models(), "hardware": hardware()},
         "omnimem_cli/results/README.md": {**codes, **fields},
-        "omnimem_cli/commands/README.md": {"commands": commands()},
+        "omnimem_cli/commands/README.md": {"variables": variables(), "keys": example_config(), "commands": sections()},
     }
 
 
@@ -55,11 +57,6 @@ def filled(text: str, tables: dict[str, str]) -> str:
         assert len(pattern.findall(text)) == 1, f"the marks of the table {name} are not there once"
         text = pattern.sub(lambda _, new=f"{begin}\n{content}\n{end}": new, text)
     return text
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 # What a model takes
@@ -201,59 +198,6 @@ def _kind(field: dict) -> str:
         return "word" if len(field["enum"]) > 5 else ", ".join(f"`{word}`" for word in field["enum"])
     kind = field.get("type", "any")
     return kind if isinstance(kind, str) else " or ".join(kind)
-
-
-# The command line
-
-
-def commands() -> str:
-    """One section per command: its arguments, options, defaults and variables, as Typer has them."""
-    from omnimem_cli.app import app
-
-    return "\n".join(_command_section(path, command) for path, command in _commands(get_command(app), "omnimem"))
-
-
-def _commands(group: TyperGroup, path: str) -> Iterator[tuple[str, TyperCommand]]:
-    for name, command in sorted(group.commands.items()):
-        if isinstance(command, TyperGroup):
-            yield from _commands(command, f"{path} {name}")
-        else:
-            yield f"{path} {name}", command
-
-
-def _command_section(path: str, command: TyperCommand) -> str:
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option"]
-    words = " ".join([path, *(p.metavar if p.required else f"[{p.metavar}]" for p in arguments)])
-    lines = [f"## {path}", "", (command.help or "").strip(), "", f"    {words} [OPTIONS]", ""]
-    lines += [f"- `{p.metavar}`: {p.help}" for p in arguments] + [""] * bool(arguments)
-    if options:
-        lines += [
-            "| option | meaning | default | variable |",
-            "| --- | --- | --- | --- |",
-            *map(_option_row, options),
-            "",
-        ]
-    return "\n".join(lines)
-
-
-def _option_row(option) -> str:
-    flags = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
-    value = f" {option.metavar}" if option.metavar else ""
-    advanced = " *(advanced)*" if option.hidden else ""
-    cells = (
-        flags + value,
-        (option.help or "") + advanced,
-        _shown_default(option),
-        f"`{option.envvar}`" if option.envvar else "",
-    )
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _shown_default(option) -> str:
-    if isinstance(option.show_default, str):
-        return option.show_default
-    return f"`{option.default}`" if option.show_default and option.default is not None else ""
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED
 from omnimem_cli.base.paths import HIDDEN, SECRET_FLAGS
 from omnimem_cli.commands.config_files import config_files, load_defaults, over
-from omnimem_cli.commands.options import Format, as_json, commands_of, examples, known_options, option
+from omnimem_cli.commands.options import Format, as_json, commands_of, examples, key_of, known_options, option
 
 app = typer.Typer(help="Defaults from files and variables: show them with their origin.", no_args_is_help=True)
 
@@ -64,12 +64,12 @@ def _shown(value: Any) -> str:
 def _rows(command: Any, files: dict[str, tuple[Any, Path]]) -> Iterator[tuple[str, Any, str]]:
     """Option, value and origin: a variable beats the files, which beat the default."""
     named = [one for one in command.params if one.envvar and one.envvar in os.environ]
-    variables = {one.name: (os.environ[one.envvar], one.envvar) for one in named}
+    variables = {key_of(one): (os.environ[one.envvar], one.envvar) for one in named}
     places = over(files, variables)
     for one in command.params:
         typed = next((opt for opt in reversed(one.opts) if opt.startswith("--")), None)
         if typed is None or one.name in ("help_all", "config"):
             continue
         shown = one.show_default if isinstance(one.show_default, str) else one.default
-        value, origin = places.get(one.name, (shown, "default"))
+        value, origin = places.get(key_of(one), (shown, "default"))
         yield typed, HIDDEN if value and typed in SECRET_FLAGS else value, str(origin)

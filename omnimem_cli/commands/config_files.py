@@ -63,8 +63,9 @@ def _read(file: Path, command: str, known: Mapping[str, Collection[str]]) -> dic
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"{file} holds no options.", "Write one `option: value` per line.")
-    general = {k: v for k, v in content.items() if k not in known}
     everywhere = {name for names in known.values() for name in names}
+    groups = {k for k, v in content.items() if k in known and (k not in everywhere or isinstance(v, dict))}
+    general = {k: v for k, v in content.items() if k not in groups}  # report is a command and an option
     own = content.get(command) or {}
     if not isinstance(own, dict):
         raise UsageError(f"{file}: {command} must hold options, one per line.")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from omnimem_cli.base import flags
 from omnimem_cli.base.choices import CHAPTERS_BY, FORMATS, SHOWN
@@ -237,9 +237,16 @@ def _read_config(context: typer.Context, file: Path | None) -> Path | None:
     from omnimem_cli.commands.config_files import load_defaults
 
     defaults = load_defaults(file, context.info_name or "", known_options(context))
-    several = {p.name for p in context.command.params if getattr(p, "multiple", False)}
-    context.default_map = {k: [v] if k in several and isinstance(v, str) else v for k, (v, _) in defaults.items()}
+    options = {key_of(p): p for p in context.command.params}
+    context.default_map = {options[k].name: _as_typed(options[k], value) for k, (value, _) in defaults.items()}
     return file
+
+
+def _as_typed(option: TyperOption, value: Any) -> Any:
+    """A value of a file as the command line has it: a list where there may be several, words for YAML's on and off."""
+    if isinstance(value, bool) and option.metavar:
+        return "on" if value else "off"
+    return [value] if option.multiple and isinstance(value, str) else value
 
 
 def commands_of(context: typer.Context) -> dict[str, TyperCommand]:
@@ -251,8 +258,13 @@ def commands_of(context: typer.Context) -> dict[str, TyperCommand]:
 
 
 def known_options(context: typer.Context) -> dict[str, list[str]]:
-    """The option names of every command of the app."""
-    return {name: [p.name for p in command.params if p.name] for name, command in commands_of(context).items()}
+    """What config files call the options of every command of the app."""
+    return {name: [key_of(p) for p in command.params] for name, command in commands_of(context).items()}
+
+
+def key_of(parameter: TyperOption | TyperArgument) -> str:
+    """What config files call an option: its long flag, with underscores."""
+    return parameter.opts[-1].removeprefix("--").replace("-", "_")
 
 
 def _parser_option(

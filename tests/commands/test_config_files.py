@@ -51,6 +51,30 @@ def test_options_under_a_commands_name_hold_for_it_alone(fake: FakeRun):
     assert {p.name for p in Path().glob("a.*")} == {"a.mp4", "a.srt", "a.summary.json"}
 
 
+def test_a_key_is_the_long_name_of_its_option(fake: FakeRun, capsys):
+    media("a.mp4")
+    Path("omnimem.yaml").write_text("watch:\n  with: transcript\n")
+    assert omnimem("watch", "a.mp4") == 0
+    assert Path("a.transcript.md").exists()
+    omnimem("config", "show", "watch", "-f", "json")
+    rows = {row["option"]: row for row in json.loads(capsys.readouterr().out.splitlines()[-1])}
+    assert rows["--with"] == {"option": "--with", "value": "transcript", "origin": "omnimem.yaml"}
+
+
+def test_a_command_and_an_option_may_have_one_name(fake: FakeRun):
+    media("a.mp4")
+    Path("omnimem.yaml").write_text("report: run.json\n")
+    assert omnimem("summarize", "a.mp4") == 0
+    assert Path("run.json").exists()
+
+
+def test_on_and_off_are_words(fake: FakeRun):
+    media("a.mp4")
+    Path("omnimem.yaml").write_text("notes: off\nquestion: Why?\n")
+    assert omnimem("ask", "a.mp4") == 0
+    assert fake.settings[-1].notes == "off"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
