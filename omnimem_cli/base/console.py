@@ -16,7 +16,7 @@ from rich.text import Text
 
 from omnimem_cli.base.errors import OutputError, explain
 from omnimem_cli.base.paths import hide_secrets, shown_arguments
-from omnimem_cli.base.progress import Bars, Count, JsonRow, PlainRow, Row, SilentRow
+from omnimem_cli.base.progress import Bars, Count, JsonRow, Known, PlainRow, Row, SilentRow
 from omnimem_cli.base.settings import Report
 
 
@@ -41,6 +41,7 @@ class MessageConsole:
         self.terminal = Console(stderr=True, no_color=no_color or None, highlight=False)
         self._bars: Bars | None = None
         self._count: Count | None = None
+        self._known = Known()
         self._silent = True  # no progress has been said yet
         if log is not None:
             self._note(f"omnimem {' '.join(shown_arguments(sys.argv[1:]))}")
@@ -106,12 +107,12 @@ class MessageConsole:
         if self.quiet or self.shown == "none":
             return SilentRow()
         if self.shown == "json":
-            return JsonRow(label, self._line, self._count)
+            return JsonRow(label, self._line, self._count, known=self._known)
         if self.shown == "plain" or not self.terminal.is_terminal or self.terminal.is_dumb_terminal:
             first, self._silent = self._silent, False
-            return PlainRow(label, self.info, first=first)
+            return PlainRow(label, self.info, first=first, known=self._known)
         if self._bars is None:
-            self._bars = Bars(self.terminal)
+            self._bars = Bars(self.terminal, self._known)
         self._bars.count = self._count
         return self._bars.row(label)
 

@@ -285,11 +285,16 @@ class Settings:
 
 @dataclass
 class Progress:
-    """What a run reports while it works; the command line draws it. ``total_s`` is None for live input."""
+    """What a run reports while it works; the command line draws it. ``total_s`` is None for live input.
+
+    ``tokens``: those that were written of the ``questions`` that are being answered; 0 where none are.
+    """
 
     stage: str = ""
     done_s: float = 0.0
     total_s: float | None = None
+    tokens: int = 0
+    questions: int = 0
 
 
 Report = Callable[[Progress], None]

@@ -141,6 +141,8 @@ class Batch:
                     with self.progress(label) as report, self._ready(job, task, content, report) as watch:
                         watched = watch()
                         self._keep(job, watched)
+                        if not watched.watched_here:
+                            watched.tell(report)
                         if self.work.settings.look_again:
                             from omnimem_cli.jobs.look import give_look
 

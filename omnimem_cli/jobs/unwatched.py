@@ -13,6 +13,8 @@ from omnimem_cli.tasks.task import Task
 class Unwatched:
     """Makes the result of a task as `Watched` does; model, memory and coverage of it are None."""
 
+    watched_here = True
+
     def __init__(self, path: str, settings: Settings, digest: str | None):
         self._began = time.monotonic()
         media = probed(path, settings)

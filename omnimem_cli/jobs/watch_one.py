@@ -5,6 +5,7 @@ Knows every room below the command line and none above; draws nothing, writes no
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -18,6 +19,7 @@ from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.jobs.checkpoint import Checkpoint
 from omnimem_cli.jobs.watched import Watched, taken_by
 from omnimem_cli.media.decode import Source, segments_ahead
+from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.distribution import distribution
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
 from omnimem_cli.models.adapter import Adapter, Stream
@@ -36,6 +38,8 @@ from omnimem_cli.session.preflight import Prepared, stall_s
 from omnimem_cli.session.session import Session, StageTimes
 from omnimem_cli.session.sizing import stills_of
 from omnimem_cli.tasks.task import Task
+
+REPORT_EVERY_S = 0.2  # inside a chunk
 
 
 def watch_one(
@@ -62,7 +66,7 @@ def watch_one(
     run = InputRun(prepared, task, adapter, report)
     saved = checkpoint.load() if checkpoint else None
     session = run.open_session() if before is None else before.session
-    session.held_bytes = prepared.config.held_bytes
+    session.held_bytes, session.told = prepared.config.held_bytes, run.report_tokens
     if prepared.config.recent_s:
         session.memory.hold_recent(prepared.config.recent_s)
     if saved is None and before is None:
@@ -89,6 +93,13 @@ def watch_one(
     return run.watched(session, source, digest, stopped)
 
 
+def _decoding_share(session: Session, source: Source) -> float:
+    """Of the time that a chunk takes; a half, before there was one."""
+    times = session.stage_times
+    whole_s = source.decode_s + times.encode_s + times.prefill_s
+    return source.decode_s / whole_s if session.chunks_seen and whole_s else 0.5
+
+
 def _stop(checkpoint: Checkpoint | None) -> AbstractContextManager[Stop]:
     """What a watch looks at after each chunk; one that cannot be saved is interrupted at once."""
     return nullcontext(Stop()) if checkpoint is None else deferred_stop()
@@ -103,6 +114,8 @@ class InputRun:
     adapter: Adapter
     report: Report
     began: float = field(init=False)
+    _reported: Progress = field(default_factory=Progress, init=False)
+    _reported_at: float = field(default=0.0, init=False)
 
     def __post_init__(self):
         self.began = time.monotonic() - self.prepared.seconds
@@ -120,7 +133,22 @@ class InputRun:
 
     def report_progress(self, stage: str, done_s: float = 0.0) -> None:
         """Hand the stage and the seconds of video to whoever draws them."""
-        self.report(Progress(stage, done_s, self.prepared.total_s))
+        self._reported, self._reported_at = Progress(stage, done_s, self.prepared.total_s), time.monotonic()
+        self.report(self._reported)
+
+    def report_tokens(self, tokens: int, questions: int) -> None:
+        """While answers are written: how far they are, in the stage that was reported last."""
+        self.report(replace(self._reported, tokens=tokens, questions=questions))
+
+    def reported(self, session: Session, source: Source) -> Iterator[Segment]:
+        """The segments of ``source``, each reported as a part of its chunk's work: as large a part as decoding was."""
+        for segment in source:
+            if time.monotonic() - self._reported_at >= REPORT_EVERY_S:
+                seen_s = session.end_s - (session.start_s or 0.0) if session.chunks_seen else 0.0
+                start_s = segment.start_s if session.start_s is None else session.start_s
+                read_s = segment.start_s - start_s + self.prepared.plan.format.segment_s - seen_s
+                self.report_progress("watching", seen_s + _decoding_share(session, source) * max(read_s, 0.0))
+            yield segment
 
     def scan_audio(self, stream: Stream) -> None:
         """First pass over a file's sound, for whoever needs it."""
@@ -176,8 +204,9 @@ class InputRun:
     def watch(self, session: Session, source: Source, checkpoint: Checkpoint | None) -> None:
         """Watch to the end, saved now and then. A watch that is stopped ends, and is saved, after the chunk in work."""
         seen = None  # segments of the range
+        self.report_progress("watching", session.end_s - session.start_s if session.chunks_seen else 0.0)
         with _stop(checkpoint) as stop:
-            for chunk_end, segments in session.watch(source):
+            for chunk_end, segments in session.watch(self.reported(session, source)):
                 self.task.on_chunk(session, chunk_end, segments)
                 seen = segments[-1].index + 1
                 if checkpoint is not None and not chunk_end.last and checkpoint.due():

@@ -6,14 +6,14 @@ just watched are the same thing here.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from omnimem_cli import __version__
 from omnimem_cli.base.paths import readable_path
-from omnimem_cli.base.settings import Settings
+from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.base.timecode import utc_now
 from omnimem_cli.jobs.files import write_with
 from omnimem_cli.media.segment import AudioStream, LostStream, Media, VideoStream
@@ -42,6 +42,13 @@ class Watched:
     began: float = field(default_factory=time.monotonic)
     decode_s: float = 0.0
     watched_here: bool = True  # else it comes from a file
+
+    def tell(self, report: Report) -> None:
+        """Report that it is asked, and how far answers are while they are written."""
+        watched_s = self.session.end_s - (self.session.start_s or 0.0)
+        asked = Progress("answering", watched_s, watched_s)
+        report(asked)
+        self.session.told = lambda tokens, questions: report(replace(asked, tokens=tokens, questions=questions))
 
     def ask(self, *questions: str) -> list[str]:
         """One answer per question. Nothing changes: the same questions have the same answers again."""

@@ -76,8 +76,13 @@ class AnswerLoop:
         """The step in the form in which it is run."""
         return one_launch(self.step, self.adapter.device)
 
-    def run(self, max_tokens: int, stop: Sequence[str]) -> list[Answer]:
-        """Tokens until every row has ended or holds ``max_tokens``; a row that ends is not read any further."""
+    def run(
+        self, max_tokens: int, stop: Sequence[str], told: Callable[[int], None] = lambda tokens: None
+    ) -> list[Answer]:
+        """Tokens until every row has ended or holds ``max_tokens``; a row that ends is not read any further.
+
+        ``told`` hears now and then how many tokens are written in all.
+        """
         at_once, chosen = 1 if any(self.bound) else READ_EVERY, 0
         while any(self.open) and chosen < max_tokens:
             if chosen % RESERVED == 0:
@@ -91,6 +96,7 @@ class AnswerLoop:
             if any(self.bound):
                 self.step.replace(taken)
             chosen += count
+            told(sum(map(len, self.written)))
         return [self._answer(row, stop) for row in range(len(self.written))]
 
     def _choose(self, count: int) -> None:

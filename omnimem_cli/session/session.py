@@ -6,7 +6,7 @@ the memory.
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -74,7 +74,8 @@ class Session:
     questions and answers. ``deaf_s``: bounds (start, end, start, ...) of the spans whose decoded sound gave no token.
     ``evidence_rule``: whose attention tells the evidence of an answer (None: see `rule_of`). ``look``: how moments
     are looked at again, where the video can be read. ``stills``: leaves out pictures that show nothing new (None: all
-    are watched). ``held_bytes``: of windows that may wait for another chunk before they are asked about.
+    are watched). ``held_bytes``: of windows that may wait for another chunk before they are asked about. ``told`` hears
+    how many tokens of how many answers are written, while they are.
     """
 
     stream: Stream
@@ -87,6 +88,7 @@ class Session:
     look: SecondLook | None = None
     stills: Stills | None = None
     held_bytes: int = 0
+    told: Callable[[int, int], None] = lambda tokens, questions: None
     stage_times: StageTimes = field(default_factory=StageTimes)
     video_s: float = 0.0
     audio_s: float = 0.0
@@ -196,14 +198,18 @@ class Session:
         if preface:
             questions = self.stream.question([f"{preface}\n\n{text}" for text in texts])
 
+        written = 0  # in earlier batches
+
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
+            nonlocal written
             fork = self._fork(rows, whole, held, detail)
             bound = bound_answers(self.adapter.vocabulary, grammars[rows]) if any(grammars) else ()
             observed = self._observed(held and held[rows]) if evidence else observer
             prompts = [self.stream.prompt_ids(text) for text in texts[rows]] if self.adapter.penalty != 1.0 else ()
             penalties = Penalties(penalty, self.adapter.penalty, prompts)
             asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalties, observed, bound)
-            answers = asking.run(max_tokens, stop)
+            answers = asking.run(max_tokens, stop, lambda tokens: self.told(written + tokens, len(texts)))
+            written += sum(answer.tokens for answer in answers)
             if not evidence:
                 return answers
             return self._with_attention(answers, asking, observed, list(map(len, questions[rows])), own[rows])

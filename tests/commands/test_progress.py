@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fake_run import FakeRun, media, omnimem
 
-from omnimem_cli.base.progress import BarRow, Bars, Count, JsonRow, Pace, PlainRow, shortened
+from omnimem_cli.base.progress import BarRow, Bars, Count, JsonRow, Known, Pace, PlainRow, shortened
 from omnimem_cli.base.settings import Progress
 
 LONG = "2026-11-27 Quarterly all hands meeting recording with everyone from the Berlin office.mp4"
@@ -50,11 +50,75 @@ def test_a_watch_that_goes_on_is_paced_by_what_it_adds():
 def test_every_stage_has_a_pace_of_its_own():
     clock = Clock()
     pace = Pace(clock)
+    assert pace.left_s(Progress()) is None
     for done_s in range(0, 600, 100):
         pace.note(Progress("listening", done_s, 600.0))
         clock.s += 1
     pace.note(Progress("watching", 10.0, 600.0))
     assert pace.left_s(Progress("watching", 10.0, 600.0)) is None
+
+
+def input_of(pace: Pace, clock: Clock, *, rate: float, answering_s: float) -> None:
+    """One input of 100 s, to its end."""
+    for done_s in range(0, 110, 10):
+        pace.note(Progress("watching", done_s, 100.0))
+        clock.s += 10 * rate
+    pace.note(Progress("answering", 100.0, 100.0))
+    clock.s += answering_s
+    pace.close()
+
+
+def test_what_is_left_counts_the_stages_that_follow_as_the_inputs_before_showed_them():
+    clock, known = Clock(), Known()
+    first = Pace(clock, known)
+    for done_s in (0.0, 50.0):
+        first.note(Progress("listening", done_s, 100.0))
+        assert first.left_s(Progress("listening", done_s, 100.0)) is None, "the watch takes longer, and is not known"
+        clock.s += 2
+    input_of(first, clock, rate=0.5, answering_s=7.0)
+    second = Pace(clock, known)
+    for done_s in (0.0, 50.0):
+        second.note(Progress("listening", done_s, 100.0))
+        clock.s += 2
+    assert second.left_s(Progress("listening", 50.0, 100.0)) == pytest.approx(2 + 50 + 7, rel=0.01)
+    for done_s in (0.0, 20.0):
+        second.note(Progress("watching", done_s, 100.0))
+        clock.s += 10
+    assert second.left_s(Progress("watching", 20.0, 100.0)) == pytest.approx(40 + 7)
+    second.note(Progress("answering", 100.0, 100.0))
+    clock.s += 3
+    assert second.left_s(Progress("answering", 100.0, 100.0)) == pytest.approx(4)
+    clock.s += 30
+    assert second.left_s(Progress("answering", 100.0, 100.0)) is None, "longer than the one before: nobody knows"
+
+
+def test_the_screen_counts_tokens_while_answers_are_written():
+    clock, said = Clock(), []
+    row = BarRow("talk.mp4", bars=None)
+    row.pace = Pace(clock)
+    row(Progress("answering", 60.0, 60.0))
+    clock.s += 75
+    row(Progress("answering", 60.0, 60.0, tokens=120, questions=3))
+    assert row.line(80).plain.endswith(" 120 tokens of 3 answers, 1:15")
+    row(Progress("watching", 30.0, 60.0, tokens=1, questions=1))
+    assert row.line(80).plain.endswith(" 0:30 of 1:00, 1 token of 1 answer")
+    plain = PlainRow("talk.mp4", said.append, clock, first=True)
+    plain(Progress("answering", 60.0, 60.0, tokens=120, questions=3))
+    assert said == ["talk.mp4: answering 1:00 of 1:00, 120 tokens of 3 answers"]
+    json_row = JsonRow("talk.mp4", said.append, None, clock)
+    json_row(Progress("answering", 60.0, 60.0, tokens=120, questions=3))
+    assert {"tokens": 120, "questions": 3}.items() <= json.loads(said[-1]).items()
+
+
+def test_a_program_gets_four_lines_a_second_of_one_stage_at_most():
+    clock, said = Clock(), []
+    row = JsonRow("talk.mp4", said.append, None, clock)
+    for number in range(20):
+        row(Progress("answering", 60.0, 60.0, tokens=number, questions=1))
+        clock.s += 0.05
+    row(Progress("watching", 1.0, 60.0))
+    stages = [json.loads(line)["stage"] for line in said]
+    assert stages == ["answering"] * 4 + ["watching"]
 
 
 def test_a_long_name_is_cut_in_its_middle():
@@ -123,7 +187,7 @@ def test_a_program_gets_one_object_per_change():
     row.close()
     first, last = map(json.loads, said)
     assert first == {"input": "talk.mp4", "stage": "watching", "done_s": 30.0, "total_s": 60.0, "left_s": None,
-                     "inputs_done": 0, "inputs": 2}  # fmt: skip
+                     "tokens": 0, "questions": 0, "inputs_done": 0, "inputs": 2}  # fmt: skip
     assert last["stage"] == "ended"
 
 

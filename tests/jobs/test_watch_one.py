@@ -67,6 +67,18 @@ def test_sound_that_never_enters_the_model_is_an_alarm(clip, tiny_adapter, monke
     assert not results.degraded(summarize(clip, tiny_adapter, chunk=40))
 
 
+def test_a_chunk_is_reported_from_inside_and_answers_by_their_tokens(clip, tiny_adapter, monkeypatch):
+    monkeypatch.setattr(watch_one, "REPORT_EVERY_S", 0.0)
+    told = []
+    summarize(clip, tiny_adapter, report=told.append, chunk=10_000)  # all of it is one chunk
+    watched = [progress.done_s for progress in told if progress.stage == "watching"]
+    assert watched[0] == 0.0 and watched[-1] >= 20 and watched == sorted(watched)
+    assert sum(0 < done_s < 20 for done_s in watched) >= 5, "decoding is told segment by segment"
+    answering = [progress for progress in told if progress.stage == "answering"]
+    assert (answering[0].tokens, answering[0].questions) == (0, 0)
+    assert answering[-1].questions == 1 and 1 <= answering[-1].tokens <= 8
+
+
 def test_the_same_run_twice_gives_the_same_text(clip, tiny_adapter):
     assert summarize(clip, tiny_adapter)["summary"] == summarize(clip, tiny_adapter)["summary"]
 

@@ -71,4 +71,4 @@ def _watch(path: str, task, adapter, report, *, checkpoint=None, **more) -> Simp
         text *= 100_000  # more than a pipe holds
     time.sleep(0.2)
     made = {"text": text, "status": "done", "input": bare_input(path), "process": os.getpid(), "warnings": []}
-    return SimpleNamespace(result=lambda task, preset=None: made)
+    return SimpleNamespace(result=lambda task, preset=None: made, watched_here=True)
