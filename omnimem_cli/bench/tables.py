@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import nan
 
 from omnimem_cli.base.sizes import format_bytes
+from omnimem_cli.bench.needle import THIRDS
 
 MINUTES_SHOWN = (1, 2, 5, 10, 20, 30, 60, 90, 120, 180)
+WIDTH = 120
+"""Most columns of a table of many policies."""
 _RATES = ("video_seconds_per_second", "tokens_per_second")
 _SIZES = {
     "bytes": "memory",
@@ -73,7 +77,7 @@ def _course(minutes: list[dict]) -> str:
 
 
 def needle_table(result: dict) -> str:
-    """Accuracy, false answers and refusals by policy and budget, then kinds of question at the smallest budget."""
+    """Accuracy, thirds, false answers and refusals by policy and budget; kinds of question at the smallest budget."""
     rows = result["rows"]
     budgets = sorted({row["budget"] for row in rows}, key=Fraction, reverse=True)
     found = {(row["policy"], row["budget"]): row for row in rows}
@@ -96,7 +100,7 @@ def needle_table(result: dict) -> str:
     if result["settings"]["focus_questions"]:
         notes.append("every watch was about its question: not to be compared with watches that were about nothing")
     notes += [f"{name} at {budget} held more than its budget" for name, budget in result["over"]]
-    parts = [whole, *([paired] if others else []), false]
+    parts = [whole, *([paired] if others else []), _thirds(result, policies, budgets), false]
     return "\n\n".join([*parts, _by_kind(result, policies, budgets[-1]), "\n".join(notes)])
 
 
@@ -113,14 +117,41 @@ def _false(policy: str, found: dict[tuple[str, str], dict], budgets: Sequence[st
     return policy, *(f"{row['false_answers']:.1%} / {row['false_refusals']:.1%}" for row in rows)
 
 
-def _by_kind(result: dict, policies: list[str], budget: str) -> str:
+def _thirds(result: dict, policies: Sequence[str], budgets: Sequence[str]) -> str:
+    """Accuracy by where in the video the answer is, per cent."""
+    found = {(row["policy"], row["budget"], row["kind"]): 100 * row["accuracy"] for row in result["by_kind"]}
+
+    def cell(policy: str, budget: str) -> str:
+        return " / ".join(f"{found.get((policy, budget, third), nan):.0f}" for third in THIRDS)
+
+    body = [(policy, *(cell(policy, budget) for budget in budgets)) for policy in policies]
+    return text_table((f"{' / '.join(THIRDS)} third, %", *budgets), body)
+
+
+def _by_kind(result: dict, policies: Sequence[str], budget: str) -> str:
+    """Accuracy by kind of question; tables side by side would be too wide, so they follow each other."""
     rows = {(row["kind"], row["policy"]): row for row in result["by_kind"] if row["budget"] == budget}
-    kinds = list(dict.fromkeys(kind for kind, _ in rows))
-    body = [
-        (kind, str(rows[kind, policies[0]]["n"]), *(f"{rows[kind, policy]['accuracy']:.0%}" for policy in policies))
-        for kind in kinds
-    ]
-    return text_table((f"at {budget}", "n", *policies), body)
+    counts = {kind: str(rows[kind, policies[0]]["n"]) for kind, _ in rows if kind not in THIRDS}
+    shares = {policy: [f"{rows[kind, policy]['accuracy']:.0%}" for kind in counts] for policy in policies}
+    tables = (
+        text_table(
+            (f"at {budget}", "n", *some), list(zip(counts, counts.values(), *map(shares.get, some), strict=True))
+        )
+        for some in _rows_within(policies, WIDTH - len("previous_slide   100"))
+    )
+    return "\n\n".join(tables)
+
+
+def _rows_within(names: Sequence[str], width: int) -> list[list[str]]:
+    """The names in their order, in as few rows as fit into so many columns with two blanks before each."""
+    rows, left = [], 0
+    for name in names:
+        left -= 2 + len(name)
+        if not rows or left < 0:
+            rows.append([])
+            left = width - 2 - len(name)
+        rows[-1].append(name)
+    return rows
 
 
 def _accuracy(row: dict) -> str:

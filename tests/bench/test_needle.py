@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -82,6 +83,48 @@ def test_bits_hold_for_every_policy_of_a_table(tiny_adapter):
         assert entries[0] > 1.5 * entries[1] and rows[name]["bytes"] <= rows["uniform"]["bytes"] * 1.2
 
 
+EACH_POOL = [
+    name if pool == kind.pool else f"{name}:pool={pool}"
+    for name, kind in POLICIES.items()
+    for pool in (("one", "split") if hasattr(kind, "pool") else ())
+]
+"""Every bounded policy with one pool and split by kind."""
+
+
+@pytest.mark.parametrize("bits", [16, 4])
+def test_every_policy_is_measured_at_the_same_bytes(bits, tiny_adapter, monkeypatch):
+    held, watch = {}, needle.watched
+
+    def watched(encoded, settings):
+        session = watch(encoded, settings)
+        held[settings.policy, settings.kv_bits] = sum(map(nbytes, tensors_in(session.memory.state())))
+        return session
+
+    monkeypatch.setattr(needle, "watched", watched)
+    wanted = Needle([*EACH_POOL, FULL], ["1/4"], videos=1, seed=60_000, events=10)
+    result = bench_needle(tiny_adapter, wanted, replace(SMALL, kv_bits=bits), lambda _: None)
+    assert len(EACH_POOL) == 18 and result["over"] == []
+    allowed = held["full", 16] / 4
+    assert all(0.99 * allowed < held[name, bits] <= allowed for name in EACH_POOL)
+    shown = {row["policy"]: row["bytes"] for row in result["rows"] if row["policy"] != FULL}
+    assert shown == {name: held[name, bits] for name in EACH_POOL}
+
+
+def tensors_in(state: object) -> Iterator[torch.Tensor]:
+    """Every tensor of a nested state."""
+    if isinstance(state, torch.Tensor):
+        yield state
+    elif isinstance(state, dict):
+        yield from tensors_in(list(state.values()))
+    elif isinstance(state, list | tuple):
+        for one in state:
+            yield from tensors_in(one)
+
+
+def nbytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
 def test_with_the_questions_as_focus_every_question_has_its_watch_and_the_table_says_so(tiny_adapter, monkeypatch):
     focuses, size = [], needle.size_memory
     monkeypatch.setattr(needle, "size_memory", lambda one, *more: focuses.append(one.focus) or size(one, *more))
@@ -141,6 +184,16 @@ def test_questions_count_by_the_third_of_the_video_that_tells_the_answer(tiny_ad
     kinds = {row["kind"]: row for row in result["by_kind"]}
     assert (kinds["early"]["accuracy"], kinds["late"]["accuracy"]) == (1.0, 0.0)
     assert sum(kinds[name]["n"] for name in ("early", "middle", "late")) == len(asked)
+    middle = f"{100 * kinds['middle']['accuracy']:.0f}"
+    assert "early / middle / late third, %" in needle_table(result) and f"100 / {middle} / 0" in needle_table(result)
+
+
+def test_a_table_of_all_policies_is_read_without_wrapping(tiny_adapter):
+    result = bench_needle(tiny_adapter, replace(NEEDLE, policies=EACH_POOL, videos=1), SMALL, lambda _: None)
+    shown = needle_table(result)
+    assert max(map(len, shown.splitlines())) <= 120
+    heads = [line.split() for line in shown.splitlines() if line.startswith("at 1/8")]
+    assert [name for head in heads for name in head[3:]] == EACH_POOL, "each has one column of kinds"
 
 
 def test_a_policy_is_compared_with_omnimem_question_by_question(tiny_adapter, monkeypatch):
