@@ -29,8 +29,8 @@ PINNED = (
     ("The answer is C.", "C - C C C - C"),
     ("The answer is (B)", "B B B B B - -"),
     ("the answer is d", "- - D - - - D"),
-    ("Answer: C", "A A C C A - C"),
-    ("Answer: (D)", "A D D D A - -"),
+    ("Answer: C", "C A C C A - C"),
+    ("Answer: (D)", "D D D D A - -"),
     ("answer is B because", "B - B B B - -"),
     ("The best answer is: D", "D - D D D - D"),
     ("The best option is C", "C - C C C - -"),
@@ -59,12 +59,25 @@ PINNED = (
     ("C) (A)", "C C C C A - -"),
     ("It must be B. The answer is B, not A", "B - B B A - B"),
     ("**B**", "B - B B B B B"),
+    ("Answer:", "- A A - A - A"),
+    ("Answer: None", "- A A - A - -"),
+    ("Best answer:Best option: C", "C B B C B - B"),
+    ("The correct option is D.", "D - D D D - -"),
+    ("Option: B", "B - B B B - -"),
+    ("answer - (C)", "C C C C C - -"),
+    ("I select c, not option B", "B - B B B - -"),
+    ("'A' is the answer", "A - A A A - A"),
 )
 """What a model wrote, and one letter per name above; "-": none, which is wrong."""
 
 
 @pytest.mark.parametrize("place, name", list(enumerate(NAMES)))
 def test_answers_are_read_as_the_authors_code_reads_them(place, name):
-    assert len(PINNED) == 52
+    assert len(PINNED) == 60
     wanted = {text: letters.split()[place].replace("-", "") for text, letters in PINNED}
     assert {text: DATASETS[name].extract(text, OPTIONS) or "" for text in wanted} == wanted
+
+
+def test_a_letter_beyond_the_options_makes_an_answer_to_jointavbench_name_two():
+    assert DATASETS["jointavbench"].extract("Option D, the blue boat", OPTIONS[:3]) is None
+    assert DATASETS["jointavbench"].extract("The blue boat", OPTIONS[:3]) == "B"

@@ -5,8 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmarks import LAYOUTS, make_benchmark, make_clips
+from benchmarks import LAYOUTS, letter, make_benchmark, make_clips
 from scripted_model import ScriptedModel, killed_at
+
+from omnimem_cli.bench.public.dataset import Answered
+from omnimem_cli.bench.public.library import DATASETS, clips_of
 
 HERE = [name for name in LAYOUTS if name != "videomme" or importlib.util.find_spec("pyarrow")]
 ACCURACY, ANSWERED = 2 / 6, 2 / 3
@@ -102,26 +105,70 @@ def test_two_policies_are_compared_on_the_same_questions(clips, model, tmp_path,
     }
 
 
+def by_prediction(name: str, rows: list[dict], key: str) -> list[bool]:
+    """What an official scorer counts that takes the letters itself."""
+    return [DATASETS[name].extract(row[key], ()) == row["answer"] for row in rows]
+
+
 SUBMISSIONS = {
-    "videomme": ("output_test.json", lambda rows: [len(video["questions"]) for video in rows] == [2, 2, 1, 1]),
-    "lvbench": ("answers.json", lambda rows: set(rows) == {"a-0", "a-1", "b-0", "b-1", "c-0", "d-0"}),
+    "videomme": (
+        "output_test.json",
+        lambda rows: by_prediction("videomme", [q for video in rows for q in video["questions"]], "response"),
+    ),
+    "lvbench": ("answers.json", lambda rows: [given == letter(uid) for uid, given in rows.items()]),
     "lvomnibench": (
         "final_predictions.json",
-        lambda rows: [r["is_correct"] for r in rows] == [True, *[False] * 2, True, *[False] * 2],
+        lambda rows: [
+            row["model_prediction"] == row["correct_option"] == (row["is_correct"] and row["correct_option"])
+            for row in rows
+            if not row["skipped"] and row["model_prediction"] is not None
+        ],
     ),
-    "worldsense": ("predictions.json", lambda rows: [row["index"] for row in rows] == list(range(6))),
-    "video-holmes": ("Results-omnimem.json", lambda rows: [r["Predicr Answer"] for r in rows][2] == "WRONG"),
-    "omnivideobench": ("results.json", lambda rows: rows[2]["model_answer"] == "hm"),
+    "worldsense": ("predictions.json", lambda rows: by_prediction("worldsense", rows, "prediction")),
+    "video-holmes": (
+        "Results-omnimem.json",
+        lambda rows: [row["Correct"] and row["Predicr Answer"] == row["GT"] for row in rows],
+    ),
+    "omnivideobench": (
+        "results.json",
+        lambda rows: [row["is_correct"] and row["model_answer"] == row["correct_answer"] for row in rows],
+    ),
+    "jointavbench": (
+        "eval_results_omnimem_av.jsonl",
+        lambda rows: [r["model_answer"] == r["correct_prefix"] for r in rows if r["model_answer"] is not None],
+    ),
 }
+"""The name of each dataset's own file, and what its authors' scorer counts of it, one by one."""
 
 
 @pytest.mark.parametrize("name", [name for name in SUBMISSIONS if name in HERE])
-def test_the_datasets_own_file_holds_every_question_so_that_its_scorer_leaves_none_out(name, clips, model, tmp_path):
+def test_the_authors_scorer_counts_every_question_of_the_datasets_own_file(name, clips, model, tmp_path):
     make_benchmark(name, tmp_path / "data", clips)
     model.run(name, "-q")
-    file, holds = SUBMISSIONS[name]
-    rows = json.loads((Path("out") / f"salience.{file}").read_text())
-    assert holds(rows)
+    file, counted = SUBMISSIONS[name]
+    text = (Path("out") / f"salience.{file}").read_text()
+    rows = [json.loads(line) for line in text.splitlines()] if file.endswith(".jsonl") else json.loads(text)
+    right = counted(rows)
+    assert len(right) == 6 and sum(right) == 2, "none is left out, as who is missing or failed would be"
+
+
+def test_the_datasets_own_files_have_the_fields_that_their_scorers_read(clips, model, tmp_path):
+    fields = {
+        "lvomnibench": {"audio_type", "difficulty", "video_category", "question_type", "model_answer_raw"},
+        "worldsense": {"index", "duration", "domain", "sub_category", "audio_class", "task_domain", "task_type"},
+        "video-holmes": {"Question ID", "Question Type", "Explanation", "Thinking"},
+        "omnivideobench": {"video", "duration", "question", "options"},
+        "jointavbench": {"qid", "task", "modality", "model", "model_output"},
+    }
+    for name, wanted in fields.items():
+        place = LAYOUTS[name]
+        (tmp_path / name).mkdir()
+        place(tmp_path / name)
+        items = [item for one in clips_of(DATASETS[name], tmp_path / name, None) for item in one.items]
+        answered = [Answered(item, "a", "p", "missing", "< 2 min") for item in items]
+        file, text = DATASETS[name].submission(answered)
+        rows = [json.loads(line) for line in text.splitlines()] if file.endswith(".jsonl") else json.loads(text)
+        assert all(wanted <= set(row) for row in rows), name
 
 
 def test_without_pyarrow_parquet_names_the_extra(clips, model, tmp_path, monkeypatch, capsys):
@@ -130,6 +177,23 @@ def test_without_pyarrow_parquet_names_the_extra(clips, model, tmp_path, monkeyp
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     assert model.run("videomme") == 5
     assert "omnimem-cli[eval]" in capsys.readouterr().err
+
+
+def test_a_broken_parquet_file_is_named_and_so_is_one_without_a_column(clips, model, tmp_path, capsys):
+    pyarrow = pytest.importorskip("pyarrow")
+    make_benchmark("videomme", tmp_path / "data", clips)
+    (path,) = (tmp_path / "data").rglob("*.parquet")
+    whole = pyarrow.parquet.read_table(path)
+    for table in (whole.drop_columns(["videoID"]), whole.drop_columns(["options"])):
+        pyarrow.parquet.write_table(table, path)
+        assert model.run("videomme", "--check") == 4
+        assert "not in the layout of videomme" in " ".join(capsys.readouterr().err.split())
+    for broken in (path.read_bytes()[:-20], b"this is no Parquet file", b""):
+        path.write_bytes(broken)
+        assert model.run("videomme") == 4
+        shown = " ".join(capsys.readouterr().err.split())
+        assert "cannot be read as Parquet" in shown and "Download it again" in shown
+    assert not model.asked and not Path("out").exists()
 
 
 def test_a_class_of_length_has_its_own_name(clips, model, tmp_path, capsys):

@@ -59,12 +59,11 @@ def extract(text: str, options: Sequence[str]) -> str | None:
     """The one option that the answer names: by a phrase about it, by its letter before a full stop and a blank, by its
     text, or by its letter where the answer is one word. None where it names several."""
     text = " ".join(text.split())
-    letters = "ABCD"[: len(options)]
-    found = {match[1].upper() for phrase in SAID for match in phrase.finditer(text)} & set(letters)
-    found |= {letter for letter in letters if re.search(rf"\b{letter}\b(?=\.\s)", text)}
-    found |= {letter for letter, option in zip(letters, options, strict=False) if _names(text, option)}
+    found = {match[1].upper() for phrase in SAID for match in phrase.finditer(text)} & set("ABCD")
+    found |= {letter for letter in "ABCD" if re.search(rf"\b{letter}\b(?=\.\s)", text)}
+    found |= {letter for letter, option in zip("ABCD", options, strict=False) if _names(text, option)}
     if len(text.split()) == 1:
-        found |= {letter for letter in letters if letter in text.upper()}
+        found |= {letter for letter in "ABCD" if letter in text.upper()}
     return found.pop() if len(found) == 1 else None
 
 

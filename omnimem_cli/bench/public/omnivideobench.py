@@ -17,7 +17,7 @@ from omnimem_cli.bench.public.files import annotations, read_json, video_of
 
 SOURCE = "github.com/NJU-LINK/OmniVideoBench (videos on request)"
 ANNOTATIONS = ("data.json", "data_example/data.json")
-VIDEOS = ("videos", ".")
+VIDEOS = ("videos", "data_example/video", ".")
 PROMPT = (
     "You are given a video. Based on the content of the video, answer the following question:\n\n"
     "Question:\n{question}\n\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omnimem_cli.bench.public.dataset import Answered, Clip, Dataset, Item, without_letter
 from omnimem_cli.bench.public.files import annotations, read_parquet, subtitles_of, video_of
-from omnimem_cli.bench.public.letters import LEAD_INS, first_letter
+from omnimem_cli.bench.public.letters import first_letter
 
 SOURCE = "huggingface.co/datasets/lmms-lab/Video-MME"
 ANNOTATIONS = ("videomme/test-00000-of-00001.parquet", "test-00000-of-00001.parquet")
@@ -47,7 +47,7 @@ def _item(row: dict, said: str) -> Item:
 
 def extract(text: str, options: Sequence[str]) -> str | None:
     """The letter of an answer."""
-    return first_letter(text, LEAD_INS)
+    return first_letter(text)
 
 
 def submission(answered: Sequence[Answered]) -> tuple[str, str]:

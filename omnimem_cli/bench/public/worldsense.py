@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omnimem_cli.bench.public.dataset import Answered, Clip, Dataset, Item, without_letter
 from omnimem_cli.bench.public.files import annotations, read_json, subtitles_of, video_of
-from omnimem_cli.bench.public.letters import LEAD_INS, first_letter
+from omnimem_cli.bench.public.letters import first_letter
 
 SOURCE = "huggingface.co/datasets/honglyhly/WorldSense"
 VIDEOS = ("videos", ".")
@@ -25,7 +25,6 @@ TASK = (
 )
 WITH_SOUND = "These are the frames of a video and the corresponding audio. "
 WITH_SUBTITLES = "These are the frames of a video. This video's subtitles are listed below:\n{}\n"
-ALL_LEAD_INS = (*LEAD_INS, "Best answer:Best option:", "Answer:", "Option:")
 KEPT = ("duration", "domain", "sub_category", "audio_class")
 
 
@@ -51,7 +50,7 @@ def _item(number: int, name: str, facts: dict, task: dict, said: str) -> Item:
 
 def extract(text: str, options: Sequence[str]) -> str | None:
     """The letter of an answer."""
-    return first_letter(text, ALL_LEAD_INS)
+    return first_letter(text)
 
 
 def submission(answered: Sequence[Answered]) -> tuple[str, str]:
