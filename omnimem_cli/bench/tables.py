@@ -379,10 +379,9 @@ def tune_table(result: dict) -> str:
     ]
     once = f"{result['seconds_of_video']:g} s of video watched once in {result['watch_s']:g} s for all budgets"
     advice = f"recommended: --budget {result['recommended']}, the smallest that agrees by {result['enough']:g} or more"
-    note = (
-        f"agreement: F1 of words with the answers under {result['compared_with']}; nobody knows whether these are right"
-    )
-    return "\n\n".join([text_table(head, body), f"{once}\n{note}\n{advice}"])
+    about = f"agreement: F1 of words with the answers under {result['compared_with']}"
+    notes = [once, about, "nobody knows whether these are right", advice]
+    return "\n\n".join([text_table(head, body), "\n".join(notes)])
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

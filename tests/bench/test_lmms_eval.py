@@ -89,7 +89,8 @@ def accuracy(folder: Path) -> float:
     return json.loads(path.read_text())["results"]["omnimem_world"]["right,none"]
 
 
-@pytest.mark.slow  # lmms-eval reads a thousand tasks before it begins
+@pytest.mark.slow  # lmms-eval reads a thousand tasks before it begins: a minute and more on a busy core
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not INSTALLED, reason="lmms-eval is not installed")
 class TestItsOwnCommand:
     def test_answers_and_accuracy_are_those_of_bench_run(self, clips, tmp_path):

@@ -38,6 +38,11 @@ def result_in(text: str) -> dict:
     return json.loads(text.splitlines()[-1])
 
 
+def widest(text: str) -> int:
+    """Columns of what is for people: all but the last line of stdout, and but paths."""
+    return max(len(line) for line in text.splitlines()[:-1] if not line.startswith(("missing: ", "unreadable: ")))
+
+
 def lines_of(path: Path) -> dict[tuple[str, str], dict]:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return {(line["policy"], line["video"]): line for line in lines}
@@ -47,7 +52,9 @@ def lines_of(path: Path) -> dict[tuple[str, str], dict]:
 def test_a_check_finds_what_is_missing_and_broken_and_watches_nothing(name, clips, model, tmp_path, capfd):
     make_benchmark(name, tmp_path / "data", clips)
     assert model.run(name, "--check") == 3, "some are missing"
-    checked = result_in(capfd.readouterr().out)
+    out = capfd.readouterr().out
+    assert widest(out) <= 80
+    checked = result_in(out)
     assert (checked["videos"], checked["questions"], checked["present"]) == (4, 6, 2)
     assert [Path(path).name for path in checked["missing"]] == ["d.mp4"]
     assert [Path(path).name for path in checked["unreadable"]] == ["c.mp4"]
@@ -63,7 +70,9 @@ def test_a_killed_run_goes_on_to_the_scores_counted_by_hand(name, clips, model, 
     assert whole == ["a", "a"], "the answers of a watch that ended are there"
     assert model.run(name) == 3
     assert model.asked == ["b-0", "b-1"], "what was watched before the kill is not watched again"
-    (row,) = result_in(capfd.readouterr().out)["rows"]
+    shown = capfd.readouterr()
+    assert widest(shown.out) <= 80 and "--keep-memory" not in shown.err
+    (row,) = result_in(shown.out)["rows"]
     assert row["accuracy"] == pytest.approx(ACCURACY, abs=1e-4)
     assert row["answered_accuracy"] == pytest.approx(ANSWERED, abs=1e-4)
     assert (row["low"], row["high"]) == (pytest.approx(LOW, abs=1e-4), pytest.approx(HIGH, abs=1e-4))
@@ -78,7 +87,9 @@ def test_a_killed_run_goes_on_to_the_scores_counted_by_hand(name, clips, model, 
 def test_two_policies_are_compared_on_the_same_questions(clips, model, tmp_path, capfd):
     make_benchmark("worldsense", tmp_path / "data", clips)
     assert model.run("worldsense", "--policies", "uniform,full") == 3
-    result = result_in(capfd.readouterr().out)
+    shown = capfd.readouterr()
+    assert widest(shown.out) <= 80 and "entries of 16 bits" in shown.out and "wrote out/answers.jsonl" in shown.err
+    result = result_in(shown.out)
     assert [row["policy"] for row in result["rows"]] == ["uniform", "full"]
     assert model.asked == ["a-0", "a-1"] * 2 + ["b-0", "b-1"] * 2
     (compared,) = result["comparisons"]
@@ -92,6 +103,10 @@ def test_two_policies_are_compared_on_the_same_questions(clips, model, tmp_path,
         "adapter": None,
         "dtype": None,
         "budget": "64",
+        "kv_bits": 16,
+        "plan": None,
+        "av_ratio": None,
+        "chunk": None,
         "positions": "keep",
         "fps": 1.0,
         "max_pixels": 3136,

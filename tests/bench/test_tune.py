@@ -64,6 +64,7 @@ def test_the_smallest_budget_that_agrees_is_recommended(capsys):
     words = ("tune", "talk.mp4", "-m", "nano", "--device", "cpu", "-Q", ASKED[0], "-Q", ASKED[2], "--budgets")
     assert omnimem(*words, "32,256,512") == 0
     shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
     result = json.loads(shown.splitlines()[-1])
     agree = {row["budget"]: row["agreement"] for row in result["rows"]}
     assert agree["32"] < 0.9 <= agree["256"] and result["recommended"] == "256"

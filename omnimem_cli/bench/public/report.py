@@ -50,12 +50,19 @@ def _is_done(outcome: Outcome) -> bool:
 
 
 def _how(dataset: Dataset, row: Row, settings: Settings, subtitles: bool) -> dict:
-    """What the figures belong to: model, frames, sound, subtitles, prompt, rule."""
+    """What the figures belong to: model, memory, frames, sound, subtitles, prompt, rule.
+
+    A policy that says itself how many bits it keeps has its own.
+    """
     return {
         "model": row.name,
         "adapter": settings.adapter,
         "dtype": settings.dtype,
         "budget": str(settings.budget or row.budget),
+        "kv_bits": settings.kv_bits,
+        "plan": settings.plan,
+        "av_ratio": settings.av_ratio,
+        "chunk": settings.chunk,
         "positions": settings.positions,
         "fps": settings.fps or row.fps,
         "max_pixels": settings.max_pixels or row.max_pixels,

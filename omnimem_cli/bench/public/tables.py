@@ -39,8 +39,11 @@ def check_table(result: dict) -> str:
     faults = [f"missing: {path}" for path in result["missing"]]
     faults += [f"unreadable: {why}" for why in result["unreadable"].values()]
     more = [f"and {len(faults) - MOST_NAMED} more; all of them are in the JSON"] if len(faults) > MOST_NAMED else []
-    note = f"{result['model']}; estimates: 300 TFLOP/s on one GPU, twice the language model's linear layers"
-    return "\n".join([text_table(("benchmark", result["name"]), facts), *faults[:MOST_NAMED], *more, note])
+    notes = [
+        f"{result['model']}; estimates: twice the arithmetic of the language model's",
+        "linear layers, 300 TFLOP/s",
+    ]
+    return "\n".join([text_table(("benchmark", result["name"]), facts), *faults[:MOST_NAMED], *more, *notes])
 
 
 def _policy(row: dict) -> tuple[str, ...]:
@@ -79,7 +82,8 @@ def _context(result: dict) -> str:
     watched = f"{how['fps']:g} frames/s of at most {how['max_pixels']:,} pixels, {sound}, {shown}"
     counts = f"{result['rows'][0]['n']} questions, {result['rows'][0]['videos']} videos"
     note = "no letter, failed and missing count as wrong\nintervals take videos as the sample; coverage: least, mean"
-    return "\n".join([counts, f"{how['model']}, budget {how['budget']}, {watched}", _rules(how), note])
+    kept = f"{how['model']}, budget {how['budget']}, entries of {how['kv_bits']} bits"
+    return "\n".join([counts, kept, watched, _rules(how), note])
 
 
 def _rules(how: dict) -> str:

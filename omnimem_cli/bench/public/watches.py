@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench.public.choices import Choices
@@ -44,6 +45,13 @@ class ClipJob(Job):
         return replace(with_variant(shared, self.policy), start_s=start_s, end_s=end_s)
 
 
+class Watching(Batch):
+    """A batch that watches whatever memories earlier runs kept: a benchmark's seconds are those of its own watches."""
+
+    def _kept(self, *_: Any) -> None:
+        return None
+
+
 class ClipBatch(Batch):
     """A batch whose jobs have their own questions, range and policy. ``identity``: that of the model alone."""
 
@@ -57,7 +65,7 @@ class ClipBatch(Batch):
     def do_one(self, job: ClipJob, label: str) -> Outcome:
         """As a batch does that has this job's work alone."""
         work = replace(self.work, options={"questions": job.questions}, settings=job.settings(self.work.settings))
-        one = Batch(work, self.progress, work.identity(self.identity))
+        one = Watching(work, self.progress, work.identity(self.identity))
         one.model, self.model.settings = self.model, work.settings
         return replace(one.do_one(job, label), key=job.key)
 

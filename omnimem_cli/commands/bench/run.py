@@ -118,7 +118,7 @@ def run(
     file.finish(everything)
     result = figures(one, everything, jobs, ended, batch.model.row, batch.work.settings, subtitles)
     table = run_table(result)
-    for path in write_files(one, everything, result, table, out):
+    for path in [file.path, *write_files(one, everything, result, table, out)]:
         console.info(f"wrote {path}", "dim")
     options.show(result, table)
     raise typer.Exit(_code(ended.values()))
