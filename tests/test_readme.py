@@ -39,8 +39,8 @@ def load_tables():
 
 
 def commands_in(text: str) -> list[str]:
-    """The lines of code that call omnimem, without what follows a pipe or a comment."""
-    lines = re.findall(r"^omnimem [^\n]+", text, flags=re.MULTILINE)
+    """The lines of code that call omnimem, no row of the policy omnimem, without what follows a pipe or a comment."""
+    lines = re.findall(r"^omnimem (?! )[^\n]+", text, flags=re.MULTILINE)
     return [line.split(" | ")[0].split("   #")[0] for line in lines]
 
 
