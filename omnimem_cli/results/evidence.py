@@ -63,6 +63,11 @@ def has_time(value: object) -> bool:
     return isinstance(value, dict) and is_time(value.get("at"))
 
 
+def without_no_time(value: dict) -> dict:
+    """An object of an answer's data without an ``at`` that says nothing: nothing tells when it was."""
+    return {key: each for key, each in value.items() if (key, each) != ("at", None)}
+
+
 def inside(pointer: str, key: str | int) -> str:
     """The JSON Pointer of a value inside the one at ``pointer``."""
     return f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"

@@ -11,6 +11,7 @@ from omnimem_cli.results.evidence import (
     item_times,
     span_text,
     times,
+    without_no_time,
 )
 from omnimem_cli.results.facts import STATUS_NOTES
 
@@ -43,7 +44,7 @@ def inline(value: object) -> str:
     if is_time(value):
         return span_text(value)
     if isinstance(value, dict):
-        return "; ".join(f"{label(key)}: {inline(item)}" for key, item in value.items())
+        return "; ".join(f"{label(key)}: {inline(item)}" for key, item in without_no_time(value).items())
     return " ".join(str(value).split())
 
 
@@ -72,7 +73,7 @@ def _lines(data: object, found: Mapping[str, str], pointer: str = "") -> Iterato
             when = "" if has_time(item) else found.get(inside(pointer, number), "")
             yield f"- {inline(item)} {when}".rstrip()
     elif isinstance(data, dict):
-        for key, value in data.items():
+        for key, value in without_no_time(data).items():
             if isinstance(value, list | dict) and value and not is_time(value):
                 yield f"{label(key)}:"
                 yield from (f"  {line}" for line in _lines(value, found, inside(pointer, key)))

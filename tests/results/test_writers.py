@@ -295,8 +295,8 @@ def test_every_format_says_when_an_item_is_and_no_second_time_beside_it():
     made = answers([{"at": when, "who": "Ann"}, {"at": None, "who": "Bo"}])
     made["answers"][0] |= {"evidence": spans(5.0), "item_evidence": {"/0": spans(61.0, 7.0)}}
     assert "| At | Who |\n| --- | --- |\n| 1:01–1:03 | Ann |\n| – | Bo |\n" in WRITERS["md"](made)
-    assert "- At: 1:01–1:03; Who: Ann\n- At: –; Who: Bo\n" in WRITERS["txt"](made)
-    assert said(made["answers"][0], timed=True) == "- At: 1:01–1:03; Who: Ann\n- At: –; Who: Bo"
+    assert "- At: 1:01–1:03; Who: Ann\n- Who: Bo\n" in WRITERS["txt"](made)
+    assert said(made["answers"][0], timed=True) == "- At: 1:01–1:03; Who: Ann\n- Who: Bo"
     page = WRITERS["html"](made)
     assert 'data-time="61.0">1:01–1:03</button>' in page and "[0:07]" not in page
     alone = answers({"at": when, "place": {"at": when, "name": "Rome"}})
@@ -316,4 +316,4 @@ def test_every_format_says_when_an_item_is_and_no_second_time_beside_it():
     ],
 )
 def test_plain_text_has_data_as_prose(data, shown):
-    assert WRITERS["txt"](answers(data)) == f"What was decided?\n{shown}\n"
+    assert WRITERS["txt"](answers(data)) == f"Decisions\n{shown}\n"

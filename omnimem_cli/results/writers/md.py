@@ -12,6 +12,7 @@ from omnimem_cli.results.evidence import (
     look_note,
     part_with_times,
     times,
+    without_no_time,
 )
 from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, title_of
 from omnimem_cli.results.prose import heading, inline, label
@@ -81,7 +82,8 @@ def _lines(data: object, found: dict[str, str], pointer: str) -> list[str]:
     if isinstance(data, list) and data and all(isinstance(item, dict) for item in data):
         return _table(data, [found.get(inside(pointer, number), "") for number in range(len(data))])
     if isinstance(data, dict):
-        return [line for key, value in data.items() for line in _field(key, value, found, inside(pointer, key))]
+        each = without_no_time(data).items()
+        return [line for key, value in each for line in _field(key, value, found, inside(pointer, key))]
     if isinstance(data, list):
         return [f"- {_cell(item)} {found.get(inside(pointer, n), '')}".rstrip() for n, item in enumerate(data)]
     return [_cell(data)]
@@ -96,6 +98,7 @@ def _field(key: str, value: object, found: dict[str, str], pointer: str) -> list
 def _table(rows: list[dict], found: list[str]) -> list[str]:
     """``found``: the times of each row; their column is there when one of them is, and no row says when."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
+    keys = [key for key in keys if any(key in without_no_time(row) for row in rows)]
     columns = [[_label(key), "---", *(_cell(row.get(key)) for row in rows)] for key in keys]
     if any(found) and not any(map(has_time, rows)):
         columns.append(["Evidence", "---", *found])

@@ -1,7 +1,7 @@
 """Plain text: what the task found and nothing else, for pipes. Knows the result object only."""
 
 from omnimem_cli.base.timecode import format_span
-from omnimem_cli.results.prose import note, said
+from omnimem_cli.results.prose import heading, note, said
 
 
 def write_txt(result: dict) -> str:
@@ -23,7 +23,7 @@ def _transcript(result: dict) -> list[str]:
 
 
 def _answers(result: dict) -> list[str]:
-    return ["\n".join(filter(None, (a["question"], said(a), note(a)))) for a in result["answers"]]
+    return ["\n".join(filter(None, (heading(a), said(a), note(a)))) for a in result["answers"]]
 
 
 _BODIES = {"summarize": _summary, "transcribe": _transcript, "ask": _answers}
