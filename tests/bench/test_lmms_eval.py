@@ -194,14 +194,36 @@ def test_the_length_and_the_end_of_answers_are_the_tasks(plugin, watched):
 def test_a_failed_video_is_raised_when_every_other_one_has_been_tried(plugin, watched):
     heard = answers(plugin, [doc("gone", "1"), doc("a", "2"), doc("gone", "3"), doc("b", "4")])
     assert [next(heard)[:1] for _ in range(3)] == ["", "2", ""]
-    with pytest.raises(plugin.FailedError, match="2 of 4 questions have no answer: gone"):
+    with pytest.raises(plugin.FailedError, match=r"2 of 4 questions have no answer: gone\. "):
         next(heard)
     assert watched == ["gone", "a", "b"]
 
 
 def test_a_failed_video_counts_as_wrong_where_that_is_wanted(plugin, watched, capsys):
     assert [one[:1] for one in answers(plugin, [doc("gone", "1"), doc("a", "2")], failed="wrong")] == ["", "2"]
-    assert "1 of 2 questions have no answer: gone. They count as wrong." in " ".join(capsys.readouterr().err.split())
+    assert "warning: 1 of 2 questions have no answer: gone. They count as wrong." in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_a_part_of_a_video_is_watched_as_that_part(plugin, monkeypatch):
+    ranges = []
+
+    def prepare(path, settings, adapter):
+        ranges.append((path, settings.start_s, settings.end_s))
+        raise InputError("It is watched elsewhere.")
+
+    monkeypatch.setattr("omnimem_cli.session.preflight.prepare", prepare)
+    part = [doc("a", "1")[0] | {"start_time": 5.0, "end_time": 9.0}, {"type": "text", "text": "1"}]
+    assert list(answers(plugin, [part, doc("a", "2"), part], failed="wrong")) == ["", "", ""]
+    assert ranges == [("a", 5.0, 9.0), ("a", None, None)]
+
+
+def test_other_kinds_of_request_are_refused(plugin):
+    model = plugin.OmniMem()
+    for refused in (model.loglikelihood, model.generate_until_multi_round):
+        with pytest.raises(UsageError):
+            refused([])
 
 
 def test_a_machine_that_lacks_something_ends_the_run(plugin, monkeypatch):
