@@ -51,7 +51,10 @@ def extract(text: str, options: Sequence[str]) -> str | None:
 
 
 def submission(answered: Sequence[Answered]) -> tuple[str, str]:
-    """A list of videos, each with its questions and what was answered; empty where nothing was."""
+    """A list of videos, each with its questions and what was answered; empty where nothing was.
+
+    The official scorer leaves answers without a letter out of its figure, which is that among answers here.
+    """
     videos: dict[str, dict] = {}
     for one in answered:
         fields = one.item.fields
