@@ -340,14 +340,14 @@ def _printed(outcome: "Outcome", format: str) -> bytes:
 
 def _facts(result: dict) -> str:
     """``1:02:03 watched (99.9 %), memory 12.5 MiB at most, in 4:05``."""
-    from omnimem_cli.base.sizes import format_bytes
+    from omnimem_cli.base.sizes import format_bytes, format_share
     from omnimem_cli.base.timecode import format_clock
 
     if result["model"] is None:
         return "its subtitles are the transcript; nothing was watched"
     coverage, peak = result["coverage"], format_bytes(result["memory"]["peak_bytes"])
     watched = format_clock(max(coverage["video_s"], coverage["audio_s"]))
-    ratio = "" if coverage["ratio"] is None else f" ({int(coverage['ratio'] * 1000) / 10:g} %)"
+    ratio = "" if coverage["ratio"] is None else f" ({format_share(coverage['ratio'])})"
     return f"{watched} watched{ratio}, memory {peak} at most, in {format_clock(result['timing']['wall_s'])}"
 
 

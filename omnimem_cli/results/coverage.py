@@ -8,6 +8,7 @@ if TYPE_CHECKING:  # importing numpy would slow down `omnimem --help`
 
     from omnimem_cli.media.gaps import Gap
     from omnimem_cli.media.segment import AudioStream, Media, VideoStream
+from omnimem_cli.base.sizes import format_share
 from omnimem_cli.base.timecode import format_span
 from omnimem_cli.results.codes import warning
 
@@ -65,7 +66,7 @@ def coverage_warnings(part: dict) -> list[dict]:
         return [warning("duration_unknown", "The length of the input is unknown, and so is its coverage.")]
     if ratio >= FULL_COVERAGE or (1 - ratio) * (part["duration_s"] or math.inf) < LEAST_LOSS_S:
         return []
-    return [warning("coverage_low", f"Only {100 * ratio:.2f} % of a stream of the input entered the model.")]
+    return [warning("coverage_low", f"Only {format_share(ratio)} of a stream of the input entered the model.")]
 
 
 def media_warnings(media: "Media") -> list[dict]:

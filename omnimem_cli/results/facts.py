@@ -1,11 +1,10 @@
 """What a result rests on, as label and value for people: input, coverage, model, memory, time."""
 
-import math
 import re
 from urllib.parse import unquote
 
 from omnimem_cli.base.paths import hide_secrets
-from omnimem_cli.base.sizes import format_bytes
+from omnimem_cli.base.sizes import format_bytes, format_share
 from omnimem_cli.base.timecode import format_clock
 
 STATUS_NOTES = {
@@ -72,7 +71,7 @@ def _coverage(part: dict) -> str:
     still_s = part.get("still_s")
     still = f", of which {format_clock(still_s)} still and skipped" if still_s else ""
     seconds = f"picture {format_clock(part['video_s'])}{still}, sound {format_clock(part['audio_s'])}"
-    return f"{seconds} (coverage unknown)" if part["ratio"] is None else f"{percent(part['ratio'])} ({seconds})"
+    return f"{seconds} (coverage unknown)" if part["ratio"] is None else f"{format_share(part['ratio'])} ({seconds})"
 
 
 def _memory(memory: dict) -> str:
@@ -94,8 +93,3 @@ def _kept(memory: dict) -> str:
 def _timing(timing: dict) -> str:
     speed = timing["video_seconds_per_second"]
     return f"{timing['wall_s']:.1f} s" + ("" if speed is None else f" ({speed:.1f} x real time)")
-
-
-def percent(ratio: float) -> str:
-    """Rounded down: only what is whole reads 100.0 %."""
-    return f"{math.floor(ratio * 1000 + 1e-9) / 10} %"

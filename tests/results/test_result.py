@@ -8,6 +8,7 @@ import pytest
 from scripted import result
 
 from omnimem_cli.base.errors import InputError, UserError
+from omnimem_cli.base.sizes import format_share
 from omnimem_cli.media.segment import AudioStream, Media, VideoStream
 from omnimem_cli.results import result as results
 from omnimem_cli.results.codes import ERROR_CODES, WARNING_CODES, warning
@@ -177,3 +178,9 @@ def test_a_video_past_the_trained_positions_is_told_and_how_to_stay_within():
     (told,) = results.position_warnings(90_000, 32_768, 3600.0)
     assert told["code"] == "positions_beyond" and "--positions retime" in told["message"]
     assert "21:51" in told["message"] or "21:50" in told["message"]
+
+
+def test_a_share_reads_the_same_on_the_screen_in_a_warning_and_in_a_result():
+    part = {"ratio": 0.3889, "duration_s": 60.0}
+    assert coverage_warnings(part)[0]["message"] == "Only 38.8 % of a stream of the input entered the model."
+    assert (format_share(0.3889), format_share(1.0), format_share(0.99999)) == ("38.8 %", "100.0 %", "99.9 %")

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from omnimem_cli import __version__
+from omnimem_cli.base.sizes import format_share
 from omnimem_cli.base.timecode import format_clock, format_span
 from omnimem_cli.results.evidence import (
     answer_with_times,
@@ -26,7 +27,7 @@ from omnimem_cli.results.evidence import (
     span_text,
     times,
 )
-from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, percent, title_of
+from omnimem_cli.results.facts import STATUS_NOTES, fact_rows, title_of
 from omnimem_cli.results.report import charts
 from omnimem_cli.results.report.footage import Footage, data_uri
 from omnimem_cli.results.report.texts import blocks, pieces
@@ -103,7 +104,7 @@ def _template():
     )
     environment.filters |= {
         "clock": format_clock,
-        "percent": percent,
+        "percent": format_share,
         "blocks": blocks,
         "pieces": pieces,
         "number": charts.number,
