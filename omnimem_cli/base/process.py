@@ -116,6 +116,21 @@ def deferred_stop(limit_s: float = DEFERRED_S) -> Iterator[Stop]:
         _deferred.remove(stop)
 
 
+@contextmanager
+def bounded_stop(limit_s: float = DEFERRED_S) -> Iterator[Stop]:
+    """Within, work that what lies around it can do without: a stop, asked for already or meanwhile, is raised here
+    after ``limit_s``, and goes on to `deferred_stop` around it."""
+    around = _deferred[-1] if _deferred else None
+    with deferred_stop(limit_s) as stop:
+        if around is not None and around.error is not None:
+            stop.request(around.error)
+        try:
+            yield stop
+        finally:
+            if around is not None and stop.error is not None:
+                around.request(stop.error)
+
+
 def _end_work(error: BaseException) -> None:
     """Raise ``error``, unless the work in hand can end itself."""
     if not _deferred:

@@ -7,11 +7,13 @@ one batch, however many others ask.
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from omnimem_cli.base.errors import InputError, UserError
+from omnimem_cli.base.process import bounded_stop
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.live.periods import Told
-from omnimem_cli.live.socket import QuestionSocket, Request
+from omnimem_cli.live.socket import QuestionSocket, Request, ended
 from omnimem_cli.live.teller import Teller
 from omnimem_cli.session.session import Session
 from omnimem_cli.tasks.ask import Ask
@@ -34,8 +36,15 @@ class LiveAnswers:
         waiting: dict[float | None, list[Request]] = defaultdict(list)
         while (request := self.socket.next_request()) is not None:
             waiting[request.last_s].append(request)
-        for last_s, requests in waiting.items():
-            self._answer(session, last_s, requests)
+        with bounded_stop() as stop:  # whoever asks can ask the memory file: the end of a watch waits for no batch
+            try:
+                for last_s, requests in waiting.items():
+                    self._answer(session, last_s, requests)
+            except BaseException as error:
+                for request in chain.from_iterable(waiting.values()):
+                    request.fail(ended())
+                if error is not stop.error:
+                    raise
 
     def _answer(self, session: Session, last_s: float | None, requests: list[Request]) -> None:
         """Answer requests about the same time."""

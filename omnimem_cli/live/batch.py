@@ -70,12 +70,13 @@ class LiveBatch(Batch):
         self, job: Job, content: records.Content, result: dict, earlier: records.Record | None = None
     ) -> Outcome:
         outcome = super()._publish(job, content, result, earlier)
-        self.notes_path(job).unlink(missing_ok=True)
+        for key in self.work.options["parts"]:
+            self.written_path(job, key).unlink(missing_ok=True)
         return outcome
 
-    def notes_path(self, job: Job) -> Path:
-        """Where the summaries of the periods lie until the result has them."""
-        return state_folder(job.target.folder) / f"{job.target.name}.periods"
+    def written_path(self, job: Job, key: str) -> Path:
+        """Where what is written on the way for a result lies until the result has it."""
+        return state_folder(job.target.folder) / f"{job.target.name}.{key}.lines"
 
     def live_checkpoint(self, job: Job, adapter: "Adapter") -> "Checkpoint":
         """Where the watch is saved now and then, to go on after a crash."""

@@ -53,6 +53,8 @@ class NotDelivered(Exception):
         self.again = again
 
 
+LOSSES = "delivery"
+"""Tag of the status that tells of events which a receiver did not get. It gets none of its own."""
 Send = Callable[[Event, float], None]
 """Deliver an event within so many seconds, or raise NotDelivered."""
 
@@ -76,12 +78,19 @@ class Delivery:
 
     def put(self, event: Event) -> None:
         """Take an event, at once. A subscriber of an `EventLog`."""
+        if event.tag == LOSSES and self.name in event.text:
+            return
         with self._changed:
             if len(self._waiting) >= self.patience.waiting:
                 self._waiting.popleft()
                 self.dropped += 1
             self._waiting.append(event)
             self._changed.notify()
+
+    @property
+    def waits(self) -> bool:
+        """Whether events wait, more than one."""
+        return len(self._waiting) > 1
 
     def news(self) -> str:
         """A sentence on what was lost since this was last asked; empty where nothing was."""

@@ -2,7 +2,8 @@
 
 Knows bytes, lines and one file that it alone writes; knows no watch. A line is one write to the file's end, and is on
 the disk (fsync) before a subscriber hears of it. Where a process was killed in the middle of that write, or the disk
-was full, what is there of the line is cut off. Lines that could not be written are counted.
+was full, what is there of the line is cut off. A reader of standard output may be slow: a thread writes there. Lines
+that could not be written are counted.
 """
 
 import fcntl
@@ -19,10 +20,12 @@ from pathlib import Path
 from omnimem_cli.base.budget import parse_budget
 from omnimem_cli.base.errors import OutputError, UsageError
 from omnimem_cli.base.paths import readable_path
+from omnimem_cli.live.delivery import Delivery, NotDelivered, Patience
 from omnimem_cli.live.events import Event
 
 Subscriber = Callable[[Event], None]
 BLOCK = 2**16  # bytes read at once in search of the last line's end
+PRINTING = Patience(tries=1, waiting=1000)
 
 
 @dataclass(frozen=True)
@@ -46,33 +49,76 @@ def parse_rotation(text: str, flag: str) -> Rotation:
 class EventLog:
     """Where events go. ``path``: a file, None for standard output. Raises OutputError.
 
-    ``lost``: events that could not be written. ``cut_bytes``: of a torn line that was found at the beginning.
-    Any thread may write.
+    ``cut_bytes``: of a torn line that was found at the beginning. Any thread may write.
     """
 
     def __init__(self, path: Path | None = None, rotation: Rotation = Rotation()):
         self.subscribers: list[Subscriber] = []
-        self.lost = 0
         self._lock = threading.Lock()
+        self._unwritten = self._told = 0
+        self._full = False  # the last line could not be written
         self._file = None if path is None else LineFile(path, rotation)
         self.cut_bytes = 0 if self._file is None else self._file.cut_bytes
+        self._printer = StandardOutput()
+        self._output = Delivery("standard output", self._printer, PRINTING) if path is None else None
+
+    @property
+    def lost(self) -> int:
+        """Events that could not be written so far."""
+        return self._unwritten if self._output is None else self._output.dropped + self._output.given_up
+
+    def news(self) -> str:
+        """A sentence on what was lost since this was last asked, once lines can be written again; else empty."""
+        held_up = self._full if self._output is None else self._output.waits
+        lost, self._told = (0, self._told) if held_up else (self.lost - self._told, self.lost)
+        where = "standard output" if self._file is None else readable_path(str(self._file.path))
+        return f"{where} lacks {lost} events that could not be written." if lost else ""
 
     def write(self, event: Event) -> None:
-        """Write one event, then tell every subscriber. Raises BrokenPipeError where nobody reads standard output."""
-        with self._lock:
-            try:
-                _print_line(event.line) if self._file is None else self._file.append(event.line)
-            except BrokenPipeError:
-                raise
-            except OSError:
-                self.lost += 1
+        """Write one event, then tell every subscriber. Raises BrokenPipeError once nobody reads standard output."""
+        if self._printer.broken:
+            raise BrokenPipeError
+        if self._output is not None:
+            self._output.put(event)
+        else:
+            self._append(event.line)
         for subscriber in self.subscribers:
             subscriber(event)
 
     def close(self) -> None:
-        """Write no more."""
+        """Write no more; a reader of standard output has a while to take what waits."""
         if self._file is not None:
             self._file.close()
+        if self._output is not None:
+            self._output.close()
+
+    def _append(self, line: bytes) -> None:
+        with self._lock:
+            try:
+                self._file.append(line)
+                self._full = False
+            except OSError:
+                self._full, self._unwritten = True, self._unwritten + 1
+
+
+class StandardOutput:
+    """Writes lines to standard output, below Python's own buffer, whose lock a slow reader would hold."""
+
+    def __init__(self):
+        self.broken = False  # nobody reads any more
+
+    def __call__(self, event: Event, limit_s: float) -> None:
+        """Write an event, however long the reader takes. Raises NotDelivered."""
+        try:
+            sys.stdout.flush()
+            descriptor, rest = sys.stdout.fileno(), memoryview(event.line)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except BrokenPipeError:
+            self.broken = True
+            raise NotDelivered("nobody reads it", again=False) from None
+        except OSError as error:
+            raise NotDelivered(error.strerror or str(error), again=False) from None
 
 
 class LineFile:
@@ -89,6 +135,7 @@ class LineFile:
     def append(self, line: bytes) -> None:
         """One line, whole or not at all. Raises OSError; then the file is as it was."""
         self._rotate(len(line))
+        self._size = os.fstat(self._descriptor).st_size  # not what is remembered: a signal may have come in between
         try:
             written = os.write(self._descriptor, line)
             if written < len(line):  # the disk is full, or the file may grow no further
@@ -158,12 +205,6 @@ class LineFile:
             number += 1
             aside = self.path.with_name(f"{stem}-{number}{self.path.suffix}")
         return aside
-
-
-def _print_line(line: bytes) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(line)
-    sys.stdout.buffer.flush()
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.live.options import style_of
-from omnimem_cli.live.written_out import NotesFile
+from omnimem_cli.live.written_out import WrittenOut, WrittenSummary
 from omnimem_cli.tasks.notes import NOTES_S, Note
-from omnimem_cli.tasks.summarize import Summarize
 
 if TYPE_CHECKING:
     from omnimem_cli.session.session import Session
 
 NOTHING_CAME = "Nothing was received."
-MOST_WARNINGS = 20  # of a task that may write for months
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,11 @@ class Told:
     evidence: list[dict]
 
 
-class Periods(Summarize):
+class Periods(WrittenSummary):
     """A summary of every ``every_s`` seconds (None: of the whole alone); ``tell`` hears of each as it is written."""
 
-    def __init__(self, settings: Settings, every_s: float | None, notes: NotesFile, tell: Callable[[Told], None]):
-        super().__init__(settings, style=style_of(every_s), notes_s=every_s or NOTES_S, by="clock")
-        self.notes: NotesFile = notes
+    def __init__(self, settings: Settings, every_s: float | None, notes: WrittenOut, tell: Callable[[Told], None]):
+        super().__init__(settings, notes, style=style_of(every_s), notes_s=every_s or NOTES_S, by="clock")
         self._tell = tell
 
     def catch_up(self, session: "Session") -> None:
@@ -47,7 +44,6 @@ class Periods(Summarize):
         super().catch_up(session)
         for note in islice(self.notes, known, None) if len(self.notes) > known else ():
             self._told("period", note.start_s, note.end_s, note.title, note.text, note.paragraphs)
-        del self.warnings[MOST_WARNINGS:]
 
     def pass_empty(self, session: "Session", now_s: float) -> None:
         """While nothing comes: end the periods that are over at stream time ``now_s``."""
@@ -66,20 +62,6 @@ class Periods(Summarize):
         summary = made["summary"]
         self._told("whole", session.start_s or 0.0, end_s, "The whole watch", summary["text"], summary["paragraphs"])
         return made
-
-    def state(self) -> dict:
-        """The texts stay in their file."""
-        return {"notes": len(self.notes), "warnings": self.warnings, "open_s": self.open_s}
-
-    @property
-    def written(self) -> dict:
-        """As its state."""
-        return self.state()
-
-    def load_state(self, state: dict) -> None:
-        """Go on where ``state`` was taken."""
-        self.notes.cut(state["notes"])
-        self.warnings, self.open_s = list(state["warnings"]), state["open_s"]
 
     def hold(self, session: "Session", end_s: float) -> None:
         """A period of which the memory holds nothing is not asked about."""

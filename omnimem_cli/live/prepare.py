@@ -32,6 +32,7 @@ def prepare_live(path: str, settings: Settings, flags: LiveFlags, adapter: Adapt
     options = LiveOptions(give_up_s=flags.give_up_s, quiet_s=flags.quiet_s)
     chosen = {name: getattr(settings, name) for name in ("audio_track", "video_track", "no_audio", "no_video")}
     connection = LiveConnection(path, options, **chosen)
+    connection.turn_upright()
     media = connection.media
     plan = planned(settings, adapter, media)
     if settings.chunk is None:

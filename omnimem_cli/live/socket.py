@@ -44,9 +44,10 @@ class Request:
     _reply: dict = field(default_factory=dict)
 
     def reply(self, reply: dict) -> None:
-        """Answer, once."""
-        self._reply = reply
-        self._answered.set()
+        """Answer; the first answer counts."""
+        if not self._answered.is_set():
+            self._reply = reply
+            self._answered.set()
 
     def fail(self, error: UserError) -> None:
         """Answer with an error."""
@@ -90,7 +91,7 @@ class QuestionSocket:
                 self.path.unlink()
         self._listening.close()
         while (request := self.next_request()) is not None:
-            request.fail(InputError("The watch has ended.", "Ask its memory file.", code="live_away"))
+            request.fail(ended())
 
     def _accept(self) -> None:
         while not self._closed.is_set():
@@ -126,7 +127,7 @@ class QuestionSocket:
         except OSError:
             return None
         if self._closed.is_set():
-            return _told(InputError("The watch has ended.", "Ask its memory file.", code="live_away"))
+            return _told(ended())
         connection.setblocking(False)
         return request.wait(lambda: _is_gone(connection))
 
@@ -234,6 +235,11 @@ def _request(line: bytes) -> Request:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def ended() -> InputError:
+    """What those are told who ask too late."""
+    return InputError("The watch has ended.", "Ask its memory file.", code="live_away")
 
 
 def _busy() -> InputError:

@@ -7,7 +7,7 @@ is a watch whose end is not known: session, task, checkpoint and result are thos
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -20,9 +20,9 @@ from omnimem_cli.jobs.watched import Watched
 from omnimem_cli.live.alerts import Alerts
 from omnimem_cli.live.periods import Periods
 from omnimem_cli.live.teller import Teller
-from omnimem_cli.live.written_out import NotesFile
+from omnimem_cli.live.written_out import WrittenOut
 from omnimem_cli.media.live_source import LiveSource
-from omnimem_cli.results.result import behind_warnings, live_gap_warnings
+from omnimem_cli.results.result import behind_warnings, live_gap_warnings, lost_event_warnings
 from omnimem_cli.session.session import ChunkEnd, Session
 
 Listener = Callable[[Session], None]
@@ -42,13 +42,15 @@ class LiveWatch:
     checkpoint: Checkpoint | None = None
     alerts: Alerts | None = None
 
-    def begin(self, notes: NotesFile) -> None:
-        """An empty watch, or one that goes on from its checkpoint: then the time in between is a gap."""
+    def begin(self, written: Sequence[WrittenOut]) -> None:
+        """An empty watch, or one that goes on from its checkpoint: then the time in between is a gap. ``written``: what
+        the tasks write."""
         recent_s, saved = self.run.prepared.config.recent_s, self.checkpoint and self.checkpoint.load()
         if recent_s:
             self.session.memory.hold_recent(recent_s)
         if saved is None:
-            notes.cut(0)
+            for each in written:
+                each.cut(0)
             return
         self.run.resume(self.session, saved)
         self.source.load_state(saved["source"])
@@ -124,6 +126,7 @@ class LiveWatch:
         self.session.video_s, self.session.audio_s = source.picture_s, source.sound_s
         source.warnings += behind_warnings(source.thinned_s, source.dropped_s)
         source.warnings += live_gap_warnings(self.teller.gaps_s)
+        source.warnings += lost_event_warnings(self.teller.log.lost)
         return self.run.watched(self.session, source, None, stopped)
 
 

@@ -88,5 +88,13 @@ def _unreadable(path: str, log: str, error: Exception) -> UserError:
     if isinstance(error, av.error.InvalidDataError) or unsure:
         hint = "Check that it plays elsewhere."
         return InputError(f"{path} is not a media file that ffmpeg can read.", hint, code="not_media")
+    if isinstance(error, av.error.ProtocolNotFoundError):
+        kind = path.partition(":")[0]
+        message = f"{path} cannot be opened: PyAV's libraries read no {kind}."
+        hint = f"Have a program that does write to a pipe: mkfifo s.ts; ffmpeg -i {kind}://... -c copy -y s.ts"
+        return InputError(message, hint, code="unopened")
+    if isinstance(error, FileNotFoundError) and device_of(path):
+        hint = "Connect it, and name it as the system does (ls /dev/video*)."
+        return InputError(f"There is no device {device_of(path)[1]}.", hint, code="missing")
     reason = getattr(error, "strerror", None) or str(error)
     return InputError(f"{path} cannot be opened: {reason}.", "Check the name and the connection.", code="unopened")

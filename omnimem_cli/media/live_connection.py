@@ -1,18 +1,22 @@
 """One connection to a live source: a container that is open, with the streams that are read of it.
 
-Knows PyAV and how sources of several kinds are opened; reads no frame. PyAV opens the source in this process, so that
+Knows PyAV and how sources of several kinds are opened; keeps no frame. PyAV opens the source in this process, so that
 no address appears on a command line.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
+
+import av
 
 from omnimem_cli.base.choices import GIVE_UP_S, QUIET_S
 from omnimem_cli.media.container import open_container
 from omnimem_cli.media.ffmpeg import is_local
-from omnimem_cli.media.header import header_of
-from omnimem_cli.media.probe import chosen_streams
+from omnimem_cli.media.header import FIRST_PACKETS, header_of
+from omnimem_cli.media.probe import chosen_streams, upright
 
 STALL_S = 10.0  # a connection that delivers nothing for so long is given up
 OPEN_S = 30.0  # opening looks at the first seconds of the streams
@@ -47,7 +51,37 @@ class LiveConnection:
             self.ends = header.duration_s is not None and not is_local(path)  # it says itself how long it is
             self.rewinds = header.container == "hls"
             self.media = replace(media, opening={})
+            self._seen: list[av.Packet] = []  # before they are read
+            self._packets = self.container.demux(self._streams())
             self._stack = stack.pop_all()
+
+    def turn_upright(self) -> None:
+        """Give ``media`` the size that the picture is shown in: its first frame says how the camera was held."""
+        picture = self.media.video
+        if picture is None:
+            return
+        context = self.container.streams[picture.index].codec_context
+        try:
+            for packet in islice(self._packets, FIRST_PACKETS):
+                self._seen.append(packet)
+                frames = packet.decode() if packet.stream_index == picture.index else []
+                if frames:
+                    self.media = replace(self.media, video=upright(picture, -frames[0].rotation % 360))
+                    break
+        except (av.error.FFmpegError, OSError):  # whoever reads on meets it again
+            pass
+        context.flush_buffers()  # what was decoded is decoded once more
+
+    def packets(self) -> Iterator[av.Packet]:
+        """Those of the chosen streams, from the first on. Raises what PyAV raises."""
+        seen, self._seen = self._seen, []
+        return chain(seen, self._packets)
+
+    def _streams(self) -> list[av.stream.Stream]:
+        chosen = [self.container.streams[s.index] for s in (self.media.video, self.media.audio) if s is not None]
+        for stream in chosen:
+            stream.thread_type = "SLICE"  # frame threads hold frames back
+        return chosen
 
     def close(self) -> None:
         """Harmless when called again."""

@@ -42,19 +42,21 @@ class LiveCutter:
         self._rate = frame_rate(form.fps) if picture else Fraction(0)
         self._scale = VideoReformatter()
         self._black = np.zeros((form.height, form.width, 3), np.uint8)
+        self._turned = 0  # degrees clockwise, of what is shown
         self._shown: tuple[float, np.ndarray | av.VideoFrame] = (-math.inf, self._black)
         self.newest_s = begin_s
         self._begin(math.floor(begin_s / form.segment_s + 1e-9))
 
-    def picture(self, time_s: float, frame: av.VideoFrame) -> list[Cut]:
-        """Take a frame that is shown from ``time_s`` on; returns the segments that are whole now."""
+    def picture(self, time_s: float, frame: av.VideoFrame, clockwise: int = 0) -> list[Cut]:
+        """Take a frame that is shown from ``time_s`` on, turned so many degrees; returns the segments that are whole
+        now."""
         found = self._reach(time_s)
         if time_s < self._shown[0]:
             return found
         first = self._shown[0] == -math.inf
         if not first:
             self._show_until(time_s)
-        self._shown = (time_s, frame)
+        self._shown, self._turned = (time_s, frame), clockwise
         if first:
             self._show_until(time_s)
         return found + self._whole()
@@ -131,8 +133,11 @@ class LiveCutter:
     def _pixels(self) -> np.ndarray:
         since_s, frame = self._shown
         if isinstance(frame, av.VideoFrame):
-            size = {"width": self.form.width, "height": self.form.height}
-            frame = self._scale.reformat(frame, **size, format="rgb24", interpolation="BICUBIC").to_ndarray()
+            width, height = self.form.width, self.form.height
+            width, height = (height, width) if self._turned % 180 == 90 else (width, height)
+            frame = self._scale.reformat(frame, width, height, format="rgb24", interpolation="BICUBIC").to_ndarray()
+            if self._turned % 90 == 0:  # ffmpeg turns other angles neither
+                frame = np.ascontiguousarray(np.rot90(frame, -self._turned // 90))
             self._shown = (since_s, frame)
         return frame
 

@@ -78,6 +78,7 @@ class LiveSource:
         self._resampler: tuple[tuple, av.AudioResampler] | None = None
         self._gone: tuple[float, datetime] | None = None  # stream time and time of day at which it went
         self._size_seen: tuple[int, int] | None = None
+        self._turned: int | None = None  # degrees clockwise, of the connection's pictures
         self._lead: tuple[float, float] | None = None  # stream time and clock at which the connection began
 
     def __enter__(self) -> "LiveSource":
@@ -175,7 +176,7 @@ class LiveSource:
     def _connected(self) -> LiveConnection:
         if self._connection is None:
             self._connection = LiveConnection(self.path, self.options, **self._chosen)
-        self._lead = None
+        self._lead = self._turned = None
         return self._connection
 
     def _disconnect(self) -> None:
@@ -185,11 +186,7 @@ class LiveSource:
 
     def _read(self, connection: LiveConnection) -> None:
         """Decode until the connection ends."""
-        media, container = connection.media, connection.container
-        streams = [container.streams[s.index] for s in (media.video, media.audio) if s is not None]
-        for stream in streams:
-            stream.thread_type = "SLICE"  # frame threads hold frames back
-        packets, seen_s = container.demux(streams), self._seen_s()
+        packets, seen_s = connection.packets(), self._seen_s()
         for packet in chain(self._burst(packets, connection.rewinds), packets):
             if self._stopped.is_set():
                 return
@@ -233,7 +230,7 @@ class LiveSource:
         self._note_arrival(before_s, time_s)
         if kind == "picture":
             self._note_size(time_s, frame)
-            cuts = self._cutter.picture(time_s, frame)
+            cuts = self._cutter.picture(time_s, frame, self._clockwise(frame))
         else:
             cuts = []
             for samples in self._samples(frame):
@@ -241,6 +238,12 @@ class LiveSource:
                 time_s += len(samples) / SAMPLE_RATE
         for cut in cuts:
             self._hand_on(cut)
+
+    def _clockwise(self, frame: av.VideoFrame) -> int:
+        """How far the pictures of a connection are turned: as in a file, the first one says it for all."""
+        if self._turned is None:
+            self._turned = -frame.rotation % 360
+        return self._turned
 
     def _samples(self, frame: av.AudioFrame) -> list[np.ndarray]:
         """16 kHz mono; a change of rate, layout or format makes a new resampler."""

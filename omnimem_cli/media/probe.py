@@ -55,7 +55,7 @@ def probe(
         unread = unread_bytes(path, header.container, last_byte) if local else 0
     named = {"audio_track": audio_track, "video_track": video_track, "no_audio": no_audio, "no_video": no_video}
     media = chosen_streams(path, header, live=live, **named)
-    video = media.video and _upright(media.video, rotation_of(path, media.video.index, stall_s))
+    video = media.video and upright(media.video, rotation_of(path, media.video.index, stall_s))
     return replace(media, video=video, unread_bytes=unread)
 
 
@@ -225,7 +225,8 @@ def _picture(header: Header) -> VideoStream | None:
     return max(header.videos, key=lambda v: (v.index in header.defaults, v.width * v.height), default=None)
 
 
-def _upright(video: VideoStream, clockwise: int) -> VideoStream:
+def upright(video: VideoStream, clockwise: int) -> VideoStream:
+    """A picture that is turned so many degrees clockwise before it is shown."""
     if clockwise % 180 != 90:
         return replace(video, rotation=clockwise)
     width, height = video.height, video.width

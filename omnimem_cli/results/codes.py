@@ -55,6 +55,7 @@ WARNING_CODES = {
     "duration_unknown": "the length of the input is unknown, and so is its coverage",
     "live_stopped": "a signal, --timeout or a break ended live input; the result is of what came until then",
     "behind": "the model was slower than a live stream; frames or whole segments were left out",
+    "events_lost": "events of a live watch could not be written, because a disk was full or a reader too slow",
     "gap": "a stream has no data for a while; that time does not count as watched",
     "joined": "recordings were joined in one file; they are watched one after the other",
     "short_track": "the sound ends long before another sound track of the input does",

@@ -91,6 +91,13 @@ def live_gap_warnings(gaps_s: float) -> list[dict]:
     return [warning("gap", text)]
 
 
+def lost_event_warnings(lost: int) -> list[dict]:
+    """What to say of events of a live watch that could not be written, or that nobody read."""
+    if not lost:
+        return []
+    return [warning("events_lost", f"{lost} events could not be written; the file of events lacks them.")]
+
+
 def dropped_warnings(dropped: int, entered: int) -> list[dict]:
     """What to say of tokens that did not enter the memory, where ``entered`` others did."""
     if not dropped:

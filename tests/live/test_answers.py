@@ -1,12 +1,17 @@
 """Questions to a live watch: all that wait are answered at once, each as of the last chunk, and told as events."""
 
+import signal
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 from events import moment
 from scripted import ScriptedSession
 
+from omnimem_cli.base.process import Interrupted, deferred_stop, limits, stop_signals
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.live import answers as live_answers
 from omnimem_cli.live.answers import LiveAnswers
 from omnimem_cli.live.periods import Told
 from omnimem_cli.live.socket import Request
@@ -109,3 +114,25 @@ def test_data_fits_the_schema_of_its_question():
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     (reply,) = watch.asked(Request([{"id": "count", "question": "How many?", "schema": schema}]))
     assert reply["answers"][0]["data"] == {"n": 3}
+
+
+def test_a_signal_waits_for_answers_no_longer_than_its_limit(monkeypatch):
+    bounded = live_answers.bounded_stop
+    monkeypatch.setattr(live_answers, "bounded_stop", lambda: bounded(0.5))
+    watch, asked = Watch(lambda text: time.sleep(60) or "late"), request("who?")
+    with stop_signals(signal.SIGTERM), limits(None), deferred_stop(1e9) as stop:
+        began = time.monotonic()
+        threading.Timer(0.3, signal.raise_signal, [signal.SIGTERM]).start()
+        (reply,) = watch.asked(asked)
+        assert time.monotonic() - began < 5.0
+        assert reply["error"]["code"] == "live_away"
+        assert isinstance(stop.error, Interrupted), "the watch ends itself"
+        (reply,) = watch.asked(request("where?"))  # what comes after the signal has its limit too
+        assert reply["error"]["code"] == "live_away"
+
+
+def test_answers_that_are_ready_in_time_go_out_after_a_signal(monkeypatch):
+    watch = Watch(lambda text: signal.raise_signal(signal.SIGTERM) or "in time")
+    with stop_signals(signal.SIGTERM), limits(None), deferred_stop(1e9) as stop:
+        (reply,) = watch.asked(request("who?"))
+        assert said(reply) == [("q1", "in time")] and stop.error is not None

@@ -106,6 +106,16 @@ def test_a_receiver_that_refuses_is_not_asked_twice():
     assert delivery.news() == ""
 
 
+def test_what_tells_of_a_receivers_losses_does_not_go_to_it():
+    with receiving(404) as receiver:
+        delivery = Delivery("hook", Webhook(receiver.url), QUICK)
+        delivery.put(event())
+        delivery.put(event("status", tag="delivery", text="hook did not get 1 events"))
+        delivery.put(event("status", tag="delivery", text="other did not get 1 events"))
+        delivery.close()
+    assert delivery.given_up == 2
+
+
 def test_redirects_are_not_followed():
     with receiving(302) as receiver:
         delivery = Delivery("hook", Webhook(receiver.url), QUICK)

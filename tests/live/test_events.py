@@ -1,5 +1,6 @@
 """Events: lines that are whole, whatever happens, and ids that tell what is told again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -158,9 +159,58 @@ def test_rotation_is_a_size_or_a_day():
 
 
 def test_events_without_a_file_go_to_standard_output(capfdbinary):
-    told = event()
-    EventLog().write(told)
+    told, log = event(), EventLog()
+    log.write(told)
+    log.close()
     assert capfdbinary.readouterr().out == told.line
+
+
+STALLED = """
+import sys, time
+from events import event
+from omnimem_cli.live.event_log import EventLog
+log, longest = EventLog(), 0.0
+for number in range(3000):
+    began = time.monotonic()
+    log.write(event(title=str(number), text="x" * 1000))
+    longest = max(longest, time.monotonic() - began)
+print(longest, file=sys.stderr, flush=True)
+log.close()
+print(log.lost, file=sys.stderr)
+"""
+
+
+def test_a_reader_that_takes_nothing_for_a_while_slows_no_watch_and_gets_whole_lines():
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", STALLED], env=os.environ | _python_path(), **pipes) as writer:
+        longest = float(writer.stderr.readline())
+        numbers = [int(json.loads(line)["title"]) for line in writer.stdout]
+        lost = int(writer.stderr.readline())
+    assert writer.returncode == 0 and longest < 1.0
+    assert numbers == sorted(set(numbers)) and numbers[-1] == 2999
+    assert lost == 3000 - len(numbers) > 0
+
+
+def test_a_reader_that_has_gone_ends_the_watch():
+    script = STALLED.replace("range(3000)", "range(10**9)")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", script], env=os.environ | _python_path(), **pipes) as writer:
+        writer.stdout.readline()
+        writer.stdout.close()
+        assert "BrokenPipeError" in writer.stderr.read()
+
+
+def test_what_could_not_be_written_is_said_once_lines_can_be_written_again(tmp_path, monkeypatch):
+    log = EventLog(tmp_path / "events.jsonl")
+    log.write(event())
+    monkeypatch.setattr(os, "write", lambda descriptor, data: 0)
+    for _ in range(3):
+        log.write(event(title="lost"))
+    assert log.news() == "", "the sentence itself could not be written"
+    monkeypatch.undo()
+    log.write(event(title="after"))
+    assert log.news() == f"{tmp_path}/events.jsonl lacks 3 events that could not be written."
+    assert log.news() == "" and log.lost == 3
 
 
 def test_a_file_that_cannot_be_written_is_a_typed_error(tmp_path):

@@ -5,8 +5,9 @@ from scripted import ScriptedSession, sound
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.live.periods import NOTHING_CAME, Periods
-from omnimem_cli.live.written_out import NotesFile
+from omnimem_cli.live.written_out import WrittenOut
 from omnimem_cli.session.session import ChunkEnd
+from omnimem_cli.tasks.notes import Note
 
 
 class Session(ScriptedSession):
@@ -25,7 +26,7 @@ class Session(ScriptedSession):
 
 @pytest.fixture
 def notes(tmp_path):
-    notes = NotesFile(tmp_path / "notes")
+    notes = WrittenOut(tmp_path / "notes", Note)
     notes.cut(0)
     return notes
 
@@ -72,6 +73,6 @@ def test_the_texts_lie_in_their_file_and_a_resumed_watch_takes_them_up(notes, tm
     state = task.state()
     assert state["notes"] == 2
     chunks(task, session, range(130, 190, 10))
-    again = Periods(Settings(), 60.0, NotesFile(tmp_path / "notes"), lambda told: None)
+    again = Periods(Settings(), 60.0, WrittenOut(tmp_path / "notes", Note), lambda told: None)
     again.load_state(state)
     assert [note.end_s for note in again.notes] == [60, 120], "what came after the checkpoint comes again"

@@ -12,6 +12,7 @@ from pathlib import Path
 import footage
 import pytest
 from station import Sent, Station
+from watched_live import started, wait_for
 
 from omnimem_cli.live.socket import ask_live
 
@@ -31,14 +32,6 @@ from omnimem_cli.app import main
 main()
 """
 """The command line, which saves a checkpoint every 2 s."""
-
-
-def started(folder: Path, *arguments: object, program: tuple[str, ...] = ("-m", "omnimem_cli")) -> subprocess.Popen:
-    command = [sys.executable, *program, "watch", *map(str, arguments), "-m", "nano"]
-    root = str(Path(__file__).parents[2])
-    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
 
 
 def events(data: bytes) -> list[dict]:
@@ -181,13 +174,6 @@ def test_fifty_questions_cost_the_watch_nothing(tmp_path, film):
         "the segment in hand at the end"
     )
     assert "behind" not in [note["code"] for note in result["warnings"]]
-
-
-def wait_for(what, limit_s: float = 90.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not what() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert what()
 
 
 def processes() -> str:

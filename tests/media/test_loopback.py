@@ -11,7 +11,9 @@ from pathlib import Path
 import footage
 import numpy as np
 import pytest
+from rtsp_station import RtspStation
 from served import Server
+from station import Sent
 
 from omnimem_cli.media import loopback
 from omnimem_cli.media.ffmpeg import Process, command, source
@@ -133,3 +135,13 @@ def test_a_process_of_another_user_gets_nothing(film, monkeypatch):
         status, numbers, _, _ = read(server.url)
         assert status != 0 and not numbers
         assert not server.refused, "the true address was not even asked"
+
+
+def test_a_cameras_login_is_on_no_command_line(film, tmp_path):
+    (tmp_path / "film.mp4").write_bytes(film)
+    data = footage.copy(tmp_path / "film.mp4", tmp_path / "cam.ts", "-f", "mpegts").read_bytes()
+    with RtspStation([Sent(data)], login="me:hunter2") as station:
+        _, numbers, seen, tail = read(station.url, rtsp_transport="tcp")
+        assert numbers[:30] == list(range(30)), tail
+        assert station.refused and "rtsp://127.0.0.1" in seen
+    assert "hunter2" not in seen + tail

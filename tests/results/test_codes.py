@@ -46,7 +46,13 @@ from omnimem_cli.models.loader import load, locate
 from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 from omnimem_cli.results.codes import ERROR_CODES, WARNING_CODES
 from omnimem_cli.results.coverage import coverage, coverage_warnings, media_warnings
-from omnimem_cli.results.result import behind_warnings, deaf_warnings, failed, stopped_warnings
+from omnimem_cli.results.result import (
+    behind_warnings,
+    deaf_warnings,
+    failed,
+    lost_event_warnings,
+    stopped_warnings,
+)
 from omnimem_cli.session import memory_file
 from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.memory_file import read_header
@@ -309,6 +315,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "duration_unknown": lambda place: coverage_warnings(coverage(LIVE, 60.0, 60.0)),
     "live_stopped": lambda place: stopped_warnings(InputError("camera delivered nothing for 60 seconds."), 75.0),
     "behind": lambda place: behind_warnings(40.0, 12.0),
+    "events_lost": lambda place: lost_event_warnings(3),
     "gap": lambda place: media_warnings(probe(str(zoo.pts_gap(place.folder)))),
     "joined": lambda place: media_warnings(probe(str(zoo_joined.joined_recordings(place.folder)))),
     "short_track": lambda place: media_warnings(probe(str(zoo.short_first_track(place.folder)))),
