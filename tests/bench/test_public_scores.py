@@ -55,6 +55,7 @@ def test_two_policies_are_compared_question_by_question():
     assert compared["policies"] == ["x", "y"] and compared["difference"] == pytest.approx((4 - 1) / 6, abs=1e-4)
     assert (compared["only_first_right"], compared["only_second_right"]) == (4, 1)
     assert compared["low"] <= compared["difference"] <= compared["high"]
+    assert comparisons(answers[:6] + answers[:5:-1]) == [compared], "in whatever order the answers come"
 
 
 def test_lengths_have_classes():
