@@ -24,7 +24,13 @@ WITH_COMMANDS = (
     "omnimem_cli/results/README.md",
     "omnimem_cli/bench/public/README.md",
 )
-BESIDE_THE_CODE = (*WITH_COMMANDS, "CHANGELOG.md", "omnimem_cli/bench/LOG.md", "omnimem_cli/train/LOG.md")
+BESIDE_THE_CODE = (
+    *WITH_COMMANDS,
+    "CHANGELOG.md",
+    "omnimem_cli/commands/RECIPES.md",
+    "omnimem_cli/bench/LOG.md",
+    "omnimem_cli/train/LOG.md",
+)
 
 
 def text_of(name: str) -> str:

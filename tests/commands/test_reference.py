@@ -3,8 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import man_page
@@ -97,14 +95,3 @@ def test_the_manual_page_is_shown_without_a_warning(name):
         pytest.skip(f"{name} is not there")
     shown = subprocess.run([*RENDERERS[name], str(PAGE)], capture_output=True, text=True, check=True)
     assert shown.stderr == "" and (name != "mandoc" or shown.stdout == "")
-
-
-@pytest.mark.slow
-def test_the_wheel_puts_the_manual_page_where_man_looks(tmp_path):
-    tree = shutil.copytree(ROOT, tmp_path / "tree", ignore=shutil.ignore_patterns(".git", ".venv", "build", "tests"))
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), tree]
-    subprocess.run(build, check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    (name,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("omnimem.1")]
-    assert name.endswith(".data/data/share/man/man1/omnimem.1")
-    assert zipfile.ZipFile(wheel).read(name) == PAGE.read_bytes()
