@@ -15,12 +15,13 @@ from omnimem_cli.jobs.work import Job
 from omnimem_cli.live.alert_events import AlertEvents
 from omnimem_cli.live.alerts import OVERLAP_S, PERIOD_S, Alerts, check_context
 from omnimem_cli.live.answers import LiveAnswers
-from omnimem_cli.live.delivery import LOSSES, Command, Delivery, Webhook
+from omnimem_cli.live.delivery import LOSSES, Delivery
 from omnimem_cli.live.event_log import EventLog
 from omnimem_cli.live.events import ATTENTION
 from omnimem_cli.live.options import SUMMARY, LiveFlags
 from omnimem_cli.live.periods import Periods
 from omnimem_cli.live.prepare import LiveInput, prepare_live
+from omnimem_cli.live.receivers import Command, Webhook
 from omnimem_cli.live.socket import QuestionSocket
 from omnimem_cli.live.teller import Teller
 from omnimem_cli.live.watch import Listener, LiveWatch

@@ -73,7 +73,7 @@ class LiveFlags:
     def __post_init__(self):
         parse_rules(self.alert or ())
         if self.webhook:
-            from omnimem_cli.live.delivery import webhook_url  # urllib would slow down `--help`
+            from omnimem_cli.live.receivers import webhook_url  # urllib would slow down `--help`
 
             for url in self.webhook:
                 webhook_url(url, "--webhook")

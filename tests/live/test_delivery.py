@@ -11,7 +11,8 @@ import pytest
 from events import event, validator
 
 from omnimem_cli.base.errors import UsageError
-from omnimem_cli.live.delivery import Command, Delivery, NotDelivered, Patience, Webhook, variables, webhook_url
+from omnimem_cli.live.delivery import Delivery, NotDelivered, Patience
+from omnimem_cli.live.receivers import Command, Webhook, variables, webhook_url
 
 QUICK = Patience(try_s=0.5, tries=4, wait_s=0.02, waiting=8)
 
