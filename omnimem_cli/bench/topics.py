@@ -11,7 +11,7 @@ from omnimem_cli.base.choices import CHAPTERS_BY
 from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.bench.generated_stream import open_video, segments_of
 from omnimem_cli.models.adapter import Adapter
-from omnimem_cli.session.segment_vectors import SegmentVectors, vectors_of
+from omnimem_cli.session.segment_vectors import SegmentVectors, sums_of, vectors_of
 from omnimem_cli.session.session import ChunkEnd
 from omnimem_cli.session.sizing import watch_options
 from omnimem_cli.tasks.notes import NoteTaker
@@ -53,7 +53,7 @@ def bench_topics(adapter: Adapter, wanted: TopicBench, settings: Settings, repor
         video, changes = topic_video(wanted.seed + number, wanted.topics)
         stream = open_video(adapter, video, watch_options(settings))
         segments = segments_of(video, stream.plan.format)
-        vectors = [one for segment in segments for one in vectors_of([segment], stream.encode([segment]))]
+        vectors = [one for each in segments for one in vectors_of([each.start_s], sums_of(stream.encode([each])))]
         for by in CHAPTERS_BY:
             ends = _ends(vectors, video.duration_s, stream.plan.format.segment_s, Windows(wanted.chapter_s, by))
             misses[by] += [min(abs(end_s - change_s) for end_s in ends) for change_s in changes]

@@ -29,7 +29,7 @@ from omnimem_cli.session.evidence import attention_of, paid_in_row, rule_of
 from omnimem_cli.session.grammar import bound_answers
 from omnimem_cli.session.look import SecondLook, Stretches
 from omnimem_cli.session.plan_file import EvidenceRule
-from omnimem_cli.session.segment_vectors import SegmentVectors, vectors_of
+from omnimem_cli.session.segment_vectors import SegmentVectors, sums_of, vectors_of
 from omnimem_cli.session.transients import QUESTION_TOKENS, QUESTIONS, question_tokens_in_flight
 
 LONG_QUESTIONS = QUESTIONS * QUESTION_TOKENS  # tokens that a batch of them may read at once, as one of usual ones
@@ -96,7 +96,7 @@ class Session:
     start_s: float | None = None
     end_s: float = 0.0
     deaf_s: list[float] = field(default_factory=list)
-    vectors: list[SegmentVectors] = field(default_factory=list, init=False)  # of the newest chunk
+    _newest: tuple[list[float], torch.Tensor] | None = field(default=None, init=False)  # starts and sums of segments
     _copies: WeakSet[WindowCopy] = field(default_factory=WeakSet, init=False)  # that somebody still has
 
     @property
@@ -119,6 +119,11 @@ class Session:
         """Whole segments, as many as fit in ``chunk_tokens``, at least one."""
         return max(self.chunk_tokens // max(self.plan.tokens_per_segment, 1), 1)
 
+    @property
+    def vectors(self) -> list[SegmentVectors]:
+        """Those of the newest chunk's segments."""
+        return [] if self._newest is None else vectors_of(*self._newest)
+
     def watch(self, source: Iterable[Segment]) -> Iterator[tuple[ChunkEnd, list[Segment]]]:
         """Take in all of ``source``; after each chunk yield its end and the segments that went in."""
         prefix = [] if self.chunks_seen else [self.stream.prefix]
@@ -126,7 +131,7 @@ class Session:
             sounds = self.memory.seen[AUDIO]
             with self.timed("prefill_s"):
                 self.memory.absorb(concat([*prefix, *parts]))
-            self.vectors = vectors_of(segments, parts)
+            self._newest = [segment.start_s for segment in segments], sums_of(parts)
             prefix = []
             if self.memory.seen[AUDIO] == sounds:
                 self._note_deaf(segments)

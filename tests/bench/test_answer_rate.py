@@ -39,7 +39,7 @@ def test_every_way_answers_every_number_of_questions(tiny_adapter):
     assert [(r["way"], r["questions"]) for r in result["rows"]] == [
         (w, n) for w in (AS_WRITTEN, LIBRARY) for n in (1, 3)
     ]
-    assert all(0 < r["first_token_s"] < r["answer_s"] for r in result["rows"])
+    assert all(r["first_token_s"] > 0 for r in result["rows"])  # taken in a run of its own, so nothing to compare with
     for row in result["rows"]:
         assert row["tokens_per_second"] == pytest.approx(4 * row["questions"] / row["answer_s"], rel=0.01)
     assert result["entries"] >= 40 and result["graph_captured"] is None
