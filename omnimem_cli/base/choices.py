@@ -30,6 +30,9 @@ KV_BITS = (16, 8, 4)
 MROPE = ("released", "trained")
 """Rules of multimodal positions where a model's release has two."""
 
+DECODE = ("all", "keyframes")
+"""Which frames of a picture are decoded (`media.key_frames`)."""
+
 STILLS = ("watch", "skip")
 """What becomes of pictures that show nothing new (`media.stills`)."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omnimem_cli.base import flags
 from omnimem_cli.base.budget import Budget, typed_budget
-from omnimem_cli.base.choices import DTYPES, KV_BITS, MROPE, NOTES, POSITIONS, STILLS, SUBTITLES
+from omnimem_cli.base.choices import DECODE, DTYPES, KV_BITS, MROPE, NOTES, POSITIONS, STILLS, SUBTITLES
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, Choice, flag, not_negative, positive
 from omnimem_cli.base.texts import typed_text
@@ -18,7 +18,7 @@ from omnimem_cli.base.timecode import parse_span, parse_time
 
 SHAPING = (
     *("start_s", "end_s", "audio_track", "video_track", "no_audio", "no_video"),
-    *("fps", "max_pixels", "mrope", "stills"),
+    *("fps", "max_pixels", "mrope", "stills", "decode"),
     *("budget", "policy", "plan", "av_ratio", "positions", "chunk", "kv_bits", "focus"),
 )
 """The settings that shape a watch and its memory: a memory that was kept has them already."""
@@ -75,6 +75,13 @@ class Settings:
         "--stills HOW",
         "Pictures that show nothing new: watch them, or skip them (much faster). Sound is always heard.",
         read=Choice(*STILLS),
+    )
+    decode: str = flag(
+        DECODE[0],
+        ADVANCED,
+        "--decode FRAMES",
+        "Frames of a file to decode: all, or keyframes alone, each shown until the next (much faster, and coarser).",
+        read=Choice(*DECODE),
     )
     # model
     model: str = flag(

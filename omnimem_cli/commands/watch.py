@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from omnimem_cli.base.choices import CHAPTER_LENGTH, CHAPTERS_BY
+from omnimem_cli.base.choices import CHAPTER_LENGTH, CHAPTERS_BY, DECODE
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ANSWER, split
 from omnimem_cli.base.settings import Settings
@@ -99,6 +99,8 @@ def watch(
         settings = focused_on(settings, [each for part in parts.values() for each in part.options.get("questions", ())])
     settings = replace(settings, keep_memory=True)
     if live.wanted:
+        if settings.decode != DECODE[0]:
+            raise UsageError("A live stream is decoded as it comes: --decode is for files.", "Leave out --decode.")
         live = live.with_alerts(_alerts(preset or [], settings.language))
         source = parser_context.get_parameter_source("positions")
         parts[SUMMARY] = Part("summarize", {"style": style_of(live.every_s)})

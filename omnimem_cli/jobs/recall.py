@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnimem_cli.base.budget import parse_budget
-from omnimem_cli.base.choices import KV_BITS, STILLS
+from omnimem_cli.base.choices import DECODE, KV_BITS, STILLS
 from omnimem_cli.base.errors import InputError, OutputError, UsageError, UserError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import SHAPING, Settings
@@ -158,7 +158,7 @@ def _checked(path: str | Path, header: dict) -> dict:
     except (jsonschema.ValidationError, RecursionError) as error:
         where = "/".join(map(str, getattr(error, "absolute_path", ()))) or "its header"
         raise damaged(path, f"{where} is not what it should be") from error
-    older = {"kv_bits": KV_BITS[0], "stills": STILLS[0], "focus": []}  # files of before these were settings
+    older = {"kv_bits": KV_BITS[0], "stills": STILLS[0], "decode": DECODE[0], "focus": []}  # of before they were there
     return facts | {"settings": older | facts["settings"]}
 
 

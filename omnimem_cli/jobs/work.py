@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omnimem_cli import __version__
-from omnimem_cli.base.choices import KV_BITS, NOTES, STILLS
+from omnimem_cli.base.choices import DECODE, KV_BITS, NOTES, STILLS
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.jobs.inputs import Input
@@ -71,6 +71,8 @@ class Work:
             del settings["kv_bits"]  # as before keys and values were quantized
         if self.settings.stills == STILLS[0]:
             del settings["stills"]  # as before pictures were skipped
+        if self.settings.decode == DECODE[0]:
+            del settings["decode"]  # as before key frames could be decoded alone
         if self.settings.focus:
             settings["focus"] = list(self.settings.focus)
         else:

@@ -15,6 +15,7 @@ import numpy as np
 
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
+from omnimem_cli.media.key_frames import open_key_frames
 from omnimem_cli.media.picture import ROUNDING_S, FrameReader, frame_rate, open_picture
 from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream
 from omnimem_cli.media.single_process import open_single_process
@@ -105,7 +106,8 @@ class DecoderThread:
             return None
         where = (self._media, self._layout, self._start_s, self._end_s)
         self._picture_from = self._frames_before(index)
-        return self._keep(open_picture(*where, first=self._picture_from, stall_s=self._stall_s))
+        opened = open_picture if self._media.video.key_step_s is None else open_key_frames
+        return self._keep(opened(*where, first=self._picture_from, stall_s=self._stall_s))
 
     def _keep(self, reader: Reader | None) -> Reader | None:
         """Have the reader closed at the end, and killed by ``stop``."""

@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
+from typing import Protocol
 
 import ffmpeg
 import numpy as np
@@ -28,13 +29,36 @@ def frame_rate(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
+class Pictures(Protocol):
+    """What frames are read from: a running ffmpeg, or a decoder in this process."""
+
+    subject: str
+    errors: int
+
+    @property
+    def tail(self) -> str:
+        """The last errors."""
+
+    def read(self, size: int, output: int = 0) -> bytes:
+        """The next bytes of an output, fewer than ``size`` only at its end. Raises InputError on a stall."""
+
+    def clear_errors(self) -> None:
+        """Forget the errors so far."""
+
+    def kill(self) -> None:
+        """End now; a reader in another thread then sees the end."""
+
+    def close(self) -> None:
+        """End, and free everything. Harmless when called again."""
+
+
 class FrameReader:
-    """Reads frames from an output of a running ffmpeg, at most ``limit`` of them (None: until it ends).
+    """Reads frames from an output of ``process``, at most ``limit`` of them (None: until it ends).
 
     A context manager; leaving it ends the process.
     """
 
-    def __init__(self, process: Process, layout: Format, limit: int | None, output: int = 0, *, sought: bool = False):
+    def __init__(self, process: Pictures, layout: Format, limit: int | None, output: int = 0, *, sought: bool = False):
         self.process = process
         self.delivered = 0  # frames
         self.ended = False  # the picture ended before the limit

@@ -36,6 +36,8 @@ class VideoStream:
     gaps: tuple[Gap, ...] = ()  # where it has no packets, on the clock
     transfer: str | None = None  # of high dynamic range: "smpte2084" (PQ), "arib-std-b67" (HLG); else None
     last_frame_s: float = 0.0  # how long the last frame is shown; 0 when unknown
+    key_step_s: float | None = None  # only key frames are decoded, which lie at most so far apart; None: all frames
+    all_frames: str = ""  # why all frames are decoded, where key frames alone were wanted
 
 
 @dataclass(frozen=True)

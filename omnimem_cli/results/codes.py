@@ -64,6 +64,8 @@ WARNING_CODES = {
     "encrypted": "a stream is encrypted and not watched",
     "truncated_input": "a stream ends earlier than the file says",
     "decode_errors": "ffmpeg reported errors while decoding",
+    "key_frames": "key frames alone were decoded, and what was shown for a while between two of them was not seen",
+    "all_frames": "key frames alone were wanted and cannot be had of this input; all frames were decoded",
     "loudest_channel": "the mean of the channels loses what is heard; the loudest one was taken there",
     "not_finite": "the model's encoders gave tokens that are not finite numbers, which were left out",
     "positions_beyond": "the video is longer than the positions that the model was trained on; see --positions retime",

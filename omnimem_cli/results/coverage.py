@@ -16,6 +16,8 @@ FULL_COVERAGE = 0.98
 """Below this ratio a result carries ``coverage_low`` and is degraded."""
 MOST_LISTED = 5
 SHORT_TRACK_S = 2.0
+KEY_STEP_S = 4.0
+"""Where key frames alone are decoded and lie further apart, a slide may have been shown between two of them."""
 LEAST_LOSS_S = 0.5
 """A loss of less is not worth a warning, however short the input."""
 
@@ -86,6 +88,7 @@ def media_warnings(media: "Media") -> list[dict]:
         if gaps:
             text = f"The {name} has no data for a while ({_listed(gaps)}): that time does not count as watched."
             found.append(warning("gap", text))
+    found += _key_frame_warnings(media.video)
     if media.unread_bytes:
         text = f"The last {media.unread_bytes} bytes of the file are not watched; does another recording begin there?"
         found.append(warning("unread_bytes", text))
@@ -95,6 +98,16 @@ def media_warnings(media: "Media") -> list[dict]:
         text = f"The sound ends at {_end_s(media.audio):.1f} s, sound track {number} at {_end_s(longest):.1f} s."
         found.append(warning("short_track", f"{text} Choose it with --audio-track {number} if it is the one meant."))
     return found + beside
+
+
+def _key_frame_warnings(video: "VideoStream | None") -> list[dict]:
+    """What to say where key frames alone were wanted."""
+    if video is not None and video.all_frames:
+        return [warning("all_frames", f"All frames were decoded, not key frames alone: {video.all_frames}.")]
+    if video is None or (video.key_step_s or 0.0) <= KEY_STEP_S:
+        return []
+    text = f"Only key frames were decoded, and they lie up to {video.key_step_s:.1f} s apart"
+    return [warning("key_frames", f"{text}: what was shown between two of them was not seen.")]
 
 
 def _end_s(stream: "AudioStream") -> float:

@@ -52,6 +52,8 @@ def _input(facts: dict) -> str:
         parts.append(f"from {format_clock(facts['start_s'] or 0.0)} to {end}")
     video, audio = facts["video"], facts["audio"]
     parts.append(f"picture {video['width']} x {video['height']}" if video else "no picture")
+    if video and "key_step_s" in video:
+        parts.append(f"of it key frames alone, at most {video['key_step_s']:.1f} s apart")
     parts.append(_sound(audio) if audio else "no sound")
     return ", ".join(parts)
 

@@ -189,6 +189,8 @@ def _video_facts(media: "Media") -> dict | None:
         return None
     fps = None if video.fps is None else round(video.fps, 3)
     facts = {"width": video.width, "height": video.height, "fps": fps, "codec": video.codec}
+    if video.key_step_s is not None:
+        facts["key_step_s"] = _round(video.key_step_s)
     return facts | _place(video, media.video_tracks)
 
 

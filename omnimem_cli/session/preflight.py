@@ -13,6 +13,7 @@ import torch
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.media.key_frames import with_key_frames_only
 from omnimem_cli.media.probe import STALL_S, probe
 from omnimem_cli.media.segment import Media
 from omnimem_cli.models import dummy
@@ -25,7 +26,8 @@ from omnimem_cli.session.sizing import WatchConfig, size_memory, watch_options
 
 
 def probed(path: str, settings: Settings) -> Media:
-    """The chosen streams of an input, whole. Raises InputError and MissingError (see `probe`)."""
+    """The chosen streams of an input, whole. Raises InputError and MissingError (see `probe`), and UsageError for key
+    frames alone of a live one."""
     media = probe(
         path,
         audio_track=settings.audio_track,
@@ -35,7 +37,7 @@ def probed(path: str, settings: Settings) -> Media:
         timeout_s=stall_s(settings),
     )
     _check_rate(media, settings.fps)
-    return media
+    return with_key_frames_only(media, stall_s(settings)) if settings.decode == "keyframes" else media
 
 
 def _check_rate(media: Media, wanted: float | None) -> None:

@@ -113,6 +113,10 @@ def without_its_sound(folder: Path) -> Path:
     return path
 
 
+def key_frame_warnings(path: Path) -> list[dict]:
+    return media_warnings(probed(str(path), Settings(decode="keyframes")))
+
+
 def garbled_subtitles(place: Place) -> None:
     file = place.folder / "film.srt"
     file.write_text("no time in it")
@@ -324,6 +328,8 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "encrypted": lambda place: media_warnings(replace(LIVE, lost=(LostStream(1, "picture", "h264", "encrypted"),))),
     "truncated_input": lambda place: place.decode(zoo.truncated_mkv(place.folder)),
     "decode_errors": lambda place: place.decode(zoo.damaged(place.folder)),
+    "key_frames": lambda place: key_frame_warnings(footage.av(place.folder, video=(*footage.H264, "-g", 150))),
+    "all_frames": lambda place: key_frame_warnings(zoo.hdr(place.folder)),
     "loudest_channel": lambda place: place.decode(zoo_sound.opposite_phase(place.folder)),
     "not_finite": not_finite,
     "positions_beyond": Place.watch,
