@@ -54,6 +54,7 @@ class ChunkPass:
         self.hidden: Tensor | None = None
         self.focus: Tensor | None = None  # fp32 [texts, m + n]: attention that texts pay to this layer's entries
         self.lost = torch.zeros_like(chunk.kind, dtype=torch.bool)  # tokens that were not finite in some layer
+        self.retained = memory.nbytes  # kept up layer by layer: to count all of them in each would take longer
         self.counts: list[tuple[Store, Tensor]] = []  # of kept lists that may have fewer entries than indices
         self.waiting: list[LayerState] = []  # layers that wait for the decision per chunk
 
@@ -96,13 +97,17 @@ class ChunkPass:
 
     def decide(self, layer: int, own: "Brought", scaling: float) -> Tensor:
         """As ``attend``, of what the chunk brought to the layer."""
+        with self.memory.stores[layer].reading():
+            return self._decide(layer, own, scaling)
+
+    def _decide(self, layer: int, own: "Brought", scaling: float) -> Tensor:
         store = self.memory.stores[layer]
         parts = [attend(own.queries, own.keys, own.values, scaling, causal=True)]
         if len(store):
             parts.append(store.attend(own.queries, scaling))
         out, lse = merge(parts)
         if self.memory.recent is not None:
-            self.memory.recent.add(layer, own.keys, own.values, own.table)
+            self.retained += self.memory.recent.add(layer, own.keys, own.values, own.table)
         if self.memory.policy.per_chunk:
             self._wait(layer, store, own)
         else:
@@ -130,10 +135,12 @@ class ChunkPass:
     def _admit(self, view: LayerView) -> None:
         kept = self.memory.decided(self.memory.policy.on_layer, view)
         self._note_peak(view)
+        before = view.store.nbytes
         view.store.admit(kept.indices, view.chunk_keys, view.chunk_values, view.table)
         if kept.counts is not None:
             self.counts.append((view.store, kept.counts))
         _add_merged(view.store, kept)
+        self.retained += view.store.nbytes - before
 
     def _wait(self, layer: int, store: Store, own: "Brought") -> None:
         held = len(store)
@@ -152,7 +159,8 @@ class ChunkPass:
         """Retained bytes at this moment, with the chunk's keys and values and the longer table."""
         table = view.store.table.nbytes if view.held else 0
         keys = view.chunk_keys
-        self.memory.note_peak(2 * keys.numel() * keys.element_size() + view.table.nbytes - table)
+        outside = 2 * keys.numel() * keys.element_size() + view.table.nbytes - table
+        self.memory.note_peak(outside, self.retained)
 
     def _watch_layer_inputs(self) -> list:
         def remember(_module, args, kwargs):

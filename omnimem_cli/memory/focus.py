@@ -54,8 +54,9 @@ class FocusPass(ChunkPass):
         """As ``ChunkPass.attend``, of chunk and texts: [1, H, n + B T, d]."""
         own, texts = zip(*(part.split([len(self.chunk), len(self._embeds)], dim=2) for part in (q, k, v)), strict=True)
         brought = self.brought(layer, *own)
-        out = self._read(layer, texts, brought.keys, brought.values, scaling)
-        return torch.cat([self.decide(layer, brought, scaling), out], dim=2)
+        with self.memory.stores[layer].reading():
+            out = self._read(layer, texts, brought.keys, brought.values, scaling)
+            return torch.cat([self.decide(layer, brought, scaling), out], dim=2)
 
     def _read(
         self, layer: int, texts: tuple[Tensor, Tensor, Tensor], keys: Tensor, values: Tensor, scaling: float

@@ -149,9 +149,10 @@ class Memory:
         """The pass of a chunk, where ``absorb`` is given no other."""
         return ChunkPass(self, chunk)
 
-    def note_peak(self, outside: int = 0) -> None:
-        """Remember the most that was retained at once; ``outside``: bytes that are in no store yet."""
-        self.peak_bytes = max(self.peak_bytes, self.nbytes + outside)
+    def note_peak(self, outside: int = 0, retained: int | None = None) -> None:
+        """Remember the most that was retained at once; ``outside``: bytes that are in no store yet; ``retained``: the
+        others, where they have been counted."""
+        self.peak_bytes = max(self.peak_bytes, (self.nbytes if retained is None else retained) + outside)
 
     def decided(self, decide: Callable, *arguments):
         """What the policy decides; adds the time it takes to ``scoring_s``."""

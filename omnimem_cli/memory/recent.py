@@ -46,13 +46,19 @@ class Recent:
         if self._map.moves:
             self._close_up(chunk)
 
-    def add(self, layer: int, keys: Tensor, values: Tensor, table: Table) -> None:
-        """Hold a chunk of a layer: keys and values [1, G, n, d], keys at the places that the memory's map gives."""
+    def add(self, layer: int, keys: Tensor, values: Tensor, table: Table) -> int:
+        """Hold a chunk of a layer: keys and values [1, G, n, d], keys at the places that the memory's map gives.
+
+        Returns by how many bytes ``nbytes`` grew.
+        """
+        store = self.stores[layer]
+        before = store.nbytes
         table = Table({name: column[:1] for name, column in table.columns.items()})
         if self._map.moves:
             raw = table.raw_positions
             keys = self._rotary.rotate(keys, self.place(raw) - self._map.place(layer, raw))
-        self.stores[layer].append(keys, values, table)
+        store.append(keys, values, table)
+        return store.nbytes - before
 
     def place(self, raw: Tensor) -> Tensor:
         """Raw [3, ...] to the places held here."""

@@ -10,7 +10,8 @@ once. From there on only codes are moved.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -60,6 +61,7 @@ class Store:
             self._form = Whole(head_dim, dtype)
         self._held = GrowingTensors(groups, self._form.parts, self.device)
         self._waiting: tuple[Tensor, Tensor] | None = None  # keys and values [1, G, n, d] that are not quantized yet
+        self._read: Tensor | None = None  # the keys, dequantized, for as long as ``reading`` is open
 
     def __len__(self) -> int:
         return len(self._held) + self._waiting_count
@@ -81,12 +83,24 @@ class Store:
     @property
     def _keys(self) -> Tensor:
         """[1, G, m, d], post-rotary; a view where entries are held whole, else made for this reading."""
+        if self._read is not None:
+            return self._read
         return self._with_waiting(self._form.keys(self._held.views(), self._raw(self.table, slice(len(self._held)))), 0)
 
     @property
     def _values(self) -> Tensor:
         """[1, G, m, d], as ``_keys``."""
         return self._with_waiting(self._form.values(self._held.views()), 1)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Until it ends, or entries change, quantized keys are dequantized once; for so long they are held whole."""
+        if not self._form.whole and self._read is None:
+            self._read = self._keys
+        try:
+            yield
+        finally:
+            self._read = None
 
     def _raw(self, table: Table | None, where: Tensor | slice) -> Tensor | None:
         """Raw positions int64 [3, rows, k] of some entries of a table; None where the form needs none."""
@@ -108,6 +122,7 @@ class Store:
     def append(self, keys: Tensor, values: Tensor, table: Table) -> None:
         """Add entries [1, G, n, d] after the ones held; a quantized store holds them whole until the next ``keep``."""
         assert keys.shape[2] == len(table), "every entry needs its row in the table"
+        self._read = None
         if self._form.whole:
             self._held.append(self._form.held(keys, values, None))
         else:
@@ -118,6 +133,7 @@ class Store:
     def keep(self, index: Tensor) -> None:
         """Hold only the entries ``index`` [rows, k], ascending and unique per row."""
         assert index.shape[0] == self.rows, "one row of indices per kept list"
+        self._read = None
         if self._waiting is None:
             self._held.keep(index)
             self.table = self.table.take(index)
@@ -132,7 +148,7 @@ class Store:
         layer allocates no more than it keeps. How many of them are the chunk's is not known here without waiting for
         the device: as many as could be are prepared.
         """
-        held = len(self._held)
+        self._read, held = None, len(self._held)
         if self.rows == 1:
             last = index[0, max(index.shape[1] - keys.shape[2], 0) :].clamp(min=held)
             keys, values = keys[:, :, last - held], values[:, :, last - held]
@@ -276,7 +292,7 @@ class Store:
         """A store of this one's type that holds these tensors."""
         part = copy.copy(self)
         part._form, part._held, part._groups = form, GrowingTensors.of(held), len(next(iter(held.values())))
-        part.table, part.rows = table, rows
+        part.table, part.rows, part._read = table, rows, None
         return part
 
 

@@ -10,7 +10,7 @@ from omnimem_cli.memory import store as module
 from omnimem_cli.memory.store import Store
 
 PACKAGE = Path(omnimem_cli.__file__).parent
-INSIDE = {"_held", "_form", "_waiting", "_keys", "_values"}
+INSIDE = {"_read", "_held", "_form", "_waiting", "_keys", "_values"}
 
 
 def reads_of_a_store(source: str) -> list[str]:
