@@ -41,6 +41,7 @@ def documents() -> dict[str, dict[str, str]]:
     """The generated tables of each file, by name."""
     head = ("field", "type", "meaning")
     fields = {"fields": table(head, fields_of("result-1")), "hit-fields": table(head, fields_of("hit-1"))}
+    fields |= {"event-fields": table(head, fields_of("event-1"))}
     codes = {"exit-codes": exit_codes(), "error-codes": error_codes(), "warning-codes": warning_codes()}
     return {
         "README.md": {"models": models(), "hardware": hardware()},
@@ -195,7 +196,8 @@ def _kind(field: dict) -> str:
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:
-        return "word" if len(field["enum"]) > 5 else ", ".join(f"`{word}`" for word in field["enum"])
+        words = ["null" if word is None else f"`{word}`" for word in field["enum"]]
+        return "word" if len(words) > 5 else ", ".join(words)
     kind = field.get("type", "any")
     return kind if isinstance(kind, str) else " or ".join(kind)
 

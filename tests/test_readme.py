@@ -12,6 +12,9 @@ import pytest
 from typer.main import get_command
 
 from omnimem_cli.app import app
+from omnimem_cli.live.delivery import LOSSES
+from omnimem_cli.live.events import TYPES
+from omnimem_cli.live.teller import TITLES
 from omnimem_cli.results.result import schema
 from omnimem_cli.tasks.presets.preset import read_preset
 
@@ -126,3 +129,9 @@ def test_the_python_example_runs_as_it_is_printed(tmp_path, monkeypatch, capsys)
     exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "lecture.omnimem").exists()
     assert capsys.readouterr().out.startswith("['")
+
+
+def test_every_word_of_a_status_is_in_the_section_on_events():
+    section = text_of("omnimem_cli/results/README.md").split("## Events of a live watch")[1].split("\n## ")[0]
+    words = [*TITLES, LOSSES, *TYPES, *(f"`{name}`" for name in schema("event-1")["properties"])]
+    assert not [word for word in words if f"`{word.strip('`')}`" not in section]
