@@ -65,6 +65,7 @@ class Needle:
     seconds: float | None = None
     through_files: bool = False
     focus_questions: bool = False
+    style: str = "skew"
 
 
 @dataclass
@@ -81,7 +82,7 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
     began = time.monotonic()
     cells: dict[tuple[str, str], Cell] = defaultdict(Cell)
     seeds = range(needle.seed, needle.seed + needle.videos)
-    videos = [make_video(seed, needle.events, "skew", split="eval", duration_s=needle.seconds) for seed in seeds]
+    videos = [make_video(seed, needle.events, needle.style, split="eval", duration_s=needle.seconds) for seed in seeds]
     total_s, done_s = sum(video.duration_s for video in videos), 0.0
     make = encode_file if needle.through_files else encode
     for video in videos:
@@ -114,6 +115,7 @@ def bench_needle(adapter: Adapter, needle: Needle, settings: Settings, report: R
             "model": adapter.name,
             "events": needle.events,
             "seconds": needle.seconds,
+            "style": needle.style,
             "through_files": needle.through_files,
             "focus_questions": needle.focus_questions,
         },

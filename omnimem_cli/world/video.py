@@ -16,7 +16,8 @@ from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slid
 from omnimem_cli.world.words import WORDS, recording, takes
 
 FRAME_SIZE = 56
-STYLES = ("even", "skew")
+STYLES = ("even", "skew", "lecture")
+_LECTURE_S = (20.0, 120.0)  # how long its slides are shown, each length of the same likelihood in logarithms
 _TONES_HZ = (330.0, 660.0, 990.0)
 _GRID_S = 0.5
 _MAX_WORD_S = 0.9
@@ -145,7 +146,7 @@ def make_video(
 ) -> Video:
     """A random video with `events` events, the same for the same arguments.
 
-    style: "even" (slides of 2 to 4 s) or "skew" (most 2 s, some static for 8 to 24 s).
+    style: "even" (slides of 2 to 4 s), "skew" (most 2 s, some static for 8 to 24 s) or "lecture" (20 to 120 s).
     split: whose voices speak, "train" or "eval". duration_s: stretch pauses and slides to about this length.
     Colour and shape together name a slide and do not repeat within 48 events, words not within 64.
     """
@@ -169,6 +170,8 @@ def _timing(rng: np.random.Generator, events: int, style: str, duration_s: float
         luck = rng.random(events)
         lengths = np.where(luck < 0.6, rng.uniform(2, 2.6, events), lengths)
         lengths = np.where(luck > 0.85, rng.uniform(8, 24, events), lengths)
+    if style == "lecture":
+        lengths = np.exp(rng.uniform(*np.log(_LECTURE_S), events))
     gaps = np.where(rng.random(events + 1) < 0.3, rng.uniform(0.5, 4, events + 1), 0)
     if duration_s is not None:
         spare = max(0.0, duration_s - lengths.sum())

@@ -59,6 +59,12 @@ def test_a_long_video_has_about_the_length_asked_for(duration_s):
     assert abs(video.duration_s - duration_s) < 0.05 * duration_s
 
 
+def test_slides_of_a_lecture_are_shown_for_20_to_120_s():
+    lengths = [e.end_s - e.start_s for seed in range(20) for e in make_video(seed, 6, "lecture").events]
+    assert min(lengths) < 30 and max(lengths) > 90
+    assert all(19.5 <= length <= 120.5 for length in lengths)
+
+
 def test_events_follow_each_other_and_words_lie_inside_their_slides():
     for seed in range(20):
         events = make_video(seed, 12).events

@@ -7,7 +7,7 @@ import typer
 
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import OutputError, UsageError
-from omnimem_cli.base.flags import ADVANCED, MODEL, OUTPUT
+from omnimem_cli.base.flags import ADVANCED, MODEL, OUTPUT, Choice
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.commands.bench.shared import (
     EVALUATION_SEED,
@@ -39,6 +39,9 @@ def needle(
     seconds: Annotated[
         float | None, option(MODEL, "--seconds S", "Stretch the videos to this length with a few long slides and gaps.")
     ] = None,
+    style: Annotated[
+        str, option(ADVANCED, "--style NAME", "How long slides are shown: even, skew or lecture (20 to 120 s).")
+    ] = "skew",
     mp4: Annotated[bool, option(ADVANCED, "--mp4", "Write, probe and decode real files on the way.")] = False,
     focus_questions: Annotated[
         bool,
@@ -59,11 +62,13 @@ def needle(
     from omnimem_cli.bench.needle import LOOK, Needle, bench_needle
     from omnimem_cli.bench.plot import needle_svg
     from omnimem_cli.bench.tables import needle_table
+    from omnimem_cli.world.video import STYLES
 
     if plot is None:
         plot = "" if as_json(options.format) else "needle.svg"
     _check_plot(plot)
-    wanted = Needle(policy_names(policies, LOOK), shares(budgets), videos, seed, events, seconds, mp4, focus_questions)
+    rows, looks = policy_names(policies, LOOK), Choice(*STYLES)(style, "--style")
+    wanted = Needle(rows, shares(budgets), videos, seed, events, seconds, mp4, focus_questions, looks)
     adapter = load_model(settings)
     result = options.measure("needle", lambda report: bench_needle(adapter, wanted, settings, report), needle_table)
     if plot:
