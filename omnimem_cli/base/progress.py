@@ -143,8 +143,8 @@ def tokens(report: Progress) -> str:
 
 
 def left(seconds: float | None) -> str:
-    """``, 0:52 left``; empty where that is not known."""
-    return "" if seconds is None else f", {format_clock(seconds)} left"
+    """``, 0:52 left``; empty where that is not known, or none worth saying."""
+    return "" if seconds is None or seconds < 1 else f", {format_clock(seconds)} left"
 
 
 def shortened(name: str, width: int) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fake_run import FakeRun, media, omnimem
 
-from omnimem_cli.base.progress import BarRow, Bars, Count, JsonRow, Known, Pace, PlainRow, shortened
+from omnimem_cli.base.progress import BarRow, Bars, Count, JsonRow, Known, Pace, PlainRow, left, shortened
 from omnimem_cli.base.settings import Progress
 
 LONG = "2026-11-27 Quarterly all hands meeting recording with everyone from the Berlin office.mp4"
@@ -119,6 +119,10 @@ def test_a_program_gets_four_lines_a_second_of_one_stage_at_most():
     row(Progress("watching", 1.0, 60.0))
     stages = [json.loads(line)["stage"] for line in said]
     assert stages == ["answering"] * 4 + ["watching"]
+
+
+def test_no_time_left_is_not_said():
+    assert (left(None), left(0.9), left(1.0), left(52.0)) == ("", "", ", 0:01 left", ", 0:52 left")
 
 
 def test_a_long_name_is_cut_in_its_middle():
