@@ -138,7 +138,7 @@ class Settings:
         None,
         ADVANCED,
         "--av-ratio R",
-        "Visual : audio share of the budget, where there is no plan.",
+        "Visual : audio share of the budget, where the policy splits it and no plan does.",
         read=positive,
         shown=BY_MODEL,
     )

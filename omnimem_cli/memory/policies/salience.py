@@ -1,4 +1,4 @@
-"""Salience: OmniMem's rule, with importance per query, and redundancy against more than two neighbours.
+"""Salience: OmniMem's rule, with importance per query, redundancy against more than two neighbours, and one pool.
 
 - Importance is a mean over the queries that could see an entry. The paper sums over all queries of a chunk (equation
   8): few of them see the chunk's last tokens, so that these count as less important whatever they show, and where
@@ -9,6 +9,9 @@
   better one keeps its score. The vectors that are carried anyway are compared.
 - Likeness to neighbours counts by its root. New entries have the chunk's other entries as neighbours, most of which
   are about to go; those that have been kept have distant ones. In full it costs the end of a video what it shows.
+- Pictures and sound compete for the same places. The paper gives each a share that is fixed before anything is seen
+  (its memory budget r). How much a video says in pictures and how much in words differs from video to video, from
+  stretch to stretch and from layer to layer; importance per query has one scale for both. ``pool=split`` shares.
 - The vector carried per entry takes half of the bytes, which hold more entries.
 
 All else is the paper's. What else was tried is in bench/LOG.md.
@@ -33,7 +36,8 @@ class Salience(OmniMem):
     stride: int = 16
     carry: float = 0.0625
     novelty: float = 0.5
-    twins: float = 0.8
+    twins: float = 1.0
+    pool: str = "one"
 
     def __post_init__(self):
         super().__post_init__()
