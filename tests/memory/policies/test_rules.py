@@ -315,15 +315,16 @@ def test_text_only_pieces_are_watched_as_well():
 
 
 @pytest.mark.parametrize(
-    ("name", "per_query", "novelty", "twins"),
+    ("name", "per_query", "novelty", "twins", "pool"),
     [
-        ("salience", True, 0.5, 0.8),
-        ("salience:twins=0:novelty=1", True, 1.0, 0.0),
-        ("omnimem:exponent=0.2:carry=0.0625", False, 1.0, 0.0),
+        ("salience", True, 0.5, 1.0, "one"),
+        ("salience:twins=0.8:pool=split", True, 0.5, 0.8, "split"),
+        ("salience:twins=0:novelty=1", True, 1.0, 0.0, "one"),
+        ("omnimem:exponent=0.2:carry=0.0625", False, 1.0, 0.0, "split"),
     ],
 )
 def test_salience_ranks_by_importance_per_query_and_twins_and_the_papers_rule_by_the_sum(
-    name, per_query, novelty, twins
+    name, per_query, novelty, twins, pool
 ):
     """What a layer keeps of one chunk, from the scores written out."""
     policy, decided = make_policy(name), []
@@ -344,5 +345,5 @@ def test_salience_ranks_by_importance_per_query_and_twins_and_the_papers_rule_by
         scores = (1 - redundancy(cosines, torch.arange(len(tokens)))).clamp(min=0) ** novelty * received**0.2
         counts = {kind: int((table["kind"] == kind).sum()) for kind in (VISUAL, AUDIO)}
         scores = scores * (1 - twins * twin_cosines(table["vector"][0], table["kind"][0], scores, counts))
-        media = keep_media(table, scores[None], budget, "split")
+        media = keep_media(table, scores[None], budget, pool)
         assert torch.equal(indices, kept_indices(table, media).indices)
