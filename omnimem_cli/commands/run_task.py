@@ -175,6 +175,10 @@ def _plan(
         check_report(options.report, work.settings.force)
     if work.settings.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's library
+    if work.settings.av_ratio is not None:
+        from omnimem_cli.memory.policies import check_split, make_policy
+
+        check_split(make_policy(work.settings.policy))
     inputs = _find(typed, options, work.name, pages=live is None and not work.settings.offline)
     headers = memory_headers(inputs)
     work = replace(work, settings=with_model(work.settings, headers))

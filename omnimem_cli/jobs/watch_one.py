@@ -298,7 +298,7 @@ def _memory_facts(prepared: Prepared, session: Session) -> dict:
         "chunk": session.segments_per_chunk * prepared.plan.tokens_per_segment,
         "positions": settings.positions,
         "kv_bits": settings.kv_bits,
-        "split": split if config.policy.bounded else None,
+        "split": split if config.policy.pool == "split" else None,
         "seen": _by_kind(memory.seen),
         "kept": _by_kind(memory.counts()),
         "bytes": memory.nbytes,

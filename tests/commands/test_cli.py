@@ -100,6 +100,8 @@ def test_every_example_in_the_help_parses(fake: FakeRun):
         (["summarize", "a.mp4", "--device", "tpu"], "cuda"),
         (["summarize", "a.mp4", "--no-audio", "--no-video"], "nothing to watch"),
         (["summarize", "a.mp4", "--av-ratio", "-1"], "above 0"),
+        (["summarize", "a.mp4", "--av-ratio", "2"], "--policy salience:pool=split"),
+        (["summarize", "a.mp4", "--av-ratio", "2", "--policy", "full"], "Drop it"),
         (["summarize", "a.mp4", "--mrope", "best"], "released, trained"),
         (["summarize", "a.mp4", "--policy", "best"], "sliding-window"),
         (["summarize", "a.mp4", "--policy", "omnimem:colour=red"], "stride"),

@@ -199,9 +199,15 @@ def test_only_the_range_is_watched(clip, tiny_adapter):
 
 @pytest.mark.parametrize("switch", ["no_audio", "no_video"])
 def test_a_stream_that_is_switched_off_gives_its_budget_to_the_other(clip, tiny_adapter, switch):
-    memory = summarize(clip, tiny_adapter, budget=Budget(60), **{switch: True})["memory"]
+    memory = summarize(clip, tiny_adapter, budget=Budget(60), policy="omnimem", **{switch: True})["memory"]
     other = "visual" if switch == "no_audio" else "audio"
     assert memory["split"][other] == 60 and memory["kept"][other] == 60
+
+
+@pytest.mark.parametrize(("policy", "shares"), [("salience", False), ("salience:pool=split", True), ("full", False)])
+def test_a_budget_has_shares_only_where_the_policy_divides_it(clip, tiny_adapter, policy, shares):
+    split = summarize(clip, tiny_adapter, budget=Budget(60), policy=policy, end_s=6.0)["memory"]["split"]
+    assert (sum(split.values()) == 60) if shares else split is None
 
 
 def test_a_truncated_file_is_done_with_its_true_coverage(tiny_adapter, tmp_path):

@@ -50,12 +50,24 @@ def make_policy(text: str) -> Policy:
         raise UsageError(f"Policy {name}: {error}.") from None
 
 
+def check_split(policy: Policy) -> None:
+    """Raise UsageError for a policy with which pictures and sound share the budget: no ratio divides it."""
+    if policy.pool != "split":
+        name = name_of(policy)
+        hint = f"Drop it, or use --policy {name}:pool=split." if policy.bounded else "Drop it."
+        raise UsageError(f"--av-ratio has no effect with policy {name}: no budget is divided.", hint)
+
+
 def check_focus(policy: Policy) -> None:
     """Raise UsageError for a policy that has no use for a focus."""
     if not policy.takes_focus:
         able = ", ".join(name for name, kind in POLICIES.items() if kind.takes_focus)
-        name = next(name for name, kind in POLICIES.items() if kind is type(policy))
-        raise UsageError(f"Policy {name} cannot follow a focus.", f"Drop the focus, or use one of: {able}.")
+        raise UsageError(f"Policy {name_of(policy)} cannot follow a focus.", f"Drop the focus, or use one of: {able}.")
+
+
+def name_of(policy: Policy) -> str:
+    """What `--policy` calls it."""
+    return next(name for name, kind in POLICIES.items() if kind is type(policy))
 
 
 def _convert(name: str, key: str, value: str, kind: type):

@@ -115,6 +115,7 @@ class Policy:
     needs_hidden: ClassVar[bool] = False  # the policy reads LayerView.hidden
     per_chunk: ClassVar[bool] = False
     takes_focus: ClassVar[bool] = False  # the policy counts LayerView.focus
+    pool: ClassVar[str] = "one"  # see BoundedPolicy
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     @property
