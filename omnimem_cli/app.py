@@ -90,7 +90,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     console.configure(debug=bool(os.environ.get("OMNIMEM_DEBUG")))
     command = get_command(app)
     try:
-        return command.main(args=arguments, prog_name="omnimem", standalone_mode=False) or 0
+        code = command.main(args=arguments, prog_name="omnimem", standalone_mode=False) or 0
+        sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        return code
     except UserError as error:
         console.error(error)
         return error.exit_code

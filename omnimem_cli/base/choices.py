@@ -33,6 +33,8 @@ MROPE = ("released", "trained")
 DECODE = ("all", "keyframes")
 """Which frames of a picture are decoded (`media.key_frames`)."""
 
+SLIDE_STYLES = ("even", "skew", "lecture")
+"""How long slides of generated videos are shown."""
 STILLS = ("watch", "skip")
 """What becomes of pictures that show nothing new (`media.stills`)."""
 

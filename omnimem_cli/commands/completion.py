@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typer
 
-from omnimem_cli.base.choices import CHAPTERS_BY, MEMORY, STYLES, VAD
+from omnimem_cli.base.choices import CHAPTERS_BY, MEMORY, SLIDE_STYLES, STYLES, VAD
 
 Words = Iterable[str | tuple[str, str]]
 """Words to offer, each alone or with what it is."""
@@ -156,6 +156,7 @@ BY_SPEC: dict[str, Offer] = {
     "--workers DEVICE,...": some_of(devices),
     "--preset NAME": PRESETS,
     "--style STYLE": one_of(lambda: STYLES),
+    "--style NAME": one_of(lambda: SLIDE_STYLES),
     "--chapters-by RULE": one_of(lambda: CHAPTERS_BY),
     "--language NAME": one_of(languages),
     "--spoken-language NAME": one_of(languages),

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from omnimem_cli.base.choices import SLIDE_STYLES
 from omnimem_cli.train.packing import Sample, Task
 from omnimem_cli.train.render import Encoded
 from omnimem_cli.world.questions import View, question, window
-from omnimem_cli.world.video import STYLES, Video, make_video
+from omnimem_cli.world.video import Video, make_video
 
 EVALUATION_SEEDS = 60_000
 LEVELS = ((2, 4), (3, 6), (5, 10), (8, 16), (12, 28))
@@ -63,7 +64,7 @@ def training_video(curriculum: Curriculum, rng: np.random.Generator) -> Video:
     """A video of the current level, never of an evaluation seed; one in six has long pauses and static slides."""
     while True:
         easy = curriculum.level == 0
-        style = STYLES[int(rng.random() < (0.2 if easy else 0.6))]
+        style = SLIDE_STYLES[int(rng.random() < (0.2 if easy else 0.6))]
         length_s = float(rng.uniform(10, LONGEST_S)) if not easy and rng.random() < 1 / 6 else None
         video = make_video(int(rng.integers(EVALUATION_SEEDS)), curriculum.events(rng), style, duration_s=length_s)
         if video.duration_s <= LONGEST_S:

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
+from omnimem_cli.base.choices import SLIDE_STYLES
 from omnimem_cli.media.segment import SAMPLE_RATE
 from omnimem_cli.world.slides import COLOURS, DIGITS, SHAPES, TITLES, Look, Slide, draw
 from omnimem_cli.world.words import WORDS, recording, takes
 
 FRAME_SIZE = 56
-STYLES = ("even", "skew", "lecture")
 _LECTURE_S = (20.0, 120.0)  # how long its slides are shown, each length of the same likelihood in logarithms
 _TONES_HZ = (330.0, 660.0, 990.0)
 _GRID_S = 0.5
@@ -150,9 +150,9 @@ def make_video(
     split: whose voices speak, "train" or "eval". duration_s: stretch pauses and slides to about this length.
     Colour and shape together name a slide and do not repeat within 48 events, words not within 64.
     """
-    if style not in STYLES:
-        raise ValueError(f"unknown style {style!r}, expected one of {STYLES}")
-    rng = np.random.default_rng((seed, events, STYLES.index(style)))
+    if style not in SLIDE_STYLES:
+        raise ValueError(f"unknown style {style!r}, expected one of {SLIDE_STYLES}")
+    rng = np.random.default_rng((seed, events, SLIDE_STYLES.index(style)))
     lengths, gaps = _timing(rng, events, style, duration_s)
     slides, words = _slides(rng, events), _endless(rng, WORDS)
     script, time_s = [], gaps[0]

@@ -86,7 +86,7 @@ def test_bits_hold_for_every_policy_of_a_table(tiny_adapter):
 EACH_POOL = [
     name if pool == kind.pool else f"{name}:pool={pool}"
     for name, kind in POLICIES.items()
-    for pool in (("one", "split") if hasattr(kind, "pool") else ())
+    for pool in (("one", "split") if kind.bounded else ())
 ]
 """Every bounded policy with one pool and split by kind."""
 

@@ -20,7 +20,7 @@ from omnimem_cli.results.result import bare_input
 
 def watch(path, task, adapter, report, **more):
     made = watched(path, **more)
-    return types.SimpleNamespace(result=lambda task, preset=None: made)
+    return types.SimpleNamespace(result=lambda task, preset=None: made, watched_here=True)
 
 def watched(path, **more):
     import os, time

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from omnimem_cli.base.choices import SLIDE_STYLES
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import OutputError, UsageError
 from omnimem_cli.base.flags import ADVANCED, MODEL, OUTPUT, Choice
@@ -62,12 +63,11 @@ def needle(
     from omnimem_cli.bench.needle import LOOK, Needle, bench_needle
     from omnimem_cli.bench.plot import needle_svg
     from omnimem_cli.bench.tables import needle_table
-    from omnimem_cli.world.video import STYLES
 
     if plot is None:
         plot = "" if as_json(options.format) else "needle.svg"
     _check_plot(plot)
-    rows, looks = policy_names(policies, LOOK), Choice(*STYLES)(style, "--style")
+    rows, looks = policy_names(policies, LOOK), Choice(*SLIDE_STYLES)(style, "--style")
     wanted = Needle(rows, shares(budgets), videos, seed, events, seconds, mp4, focus_questions, looks)
     adapter = load_model(settings)
     result = options.measure("needle", lambda report: bench_needle(adapter, wanted, settings, report), needle_table)
