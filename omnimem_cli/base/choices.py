@@ -35,6 +35,7 @@ DECODE = ("all", "keyframes")
 
 SLIDE_STYLES = ("even", "skew", "lecture")
 """How long slides of generated videos are shown."""
+
 STILLS = ("watch", "skip")
 """What becomes of pictures that show nothing new (`media.stills`)."""
 

@@ -32,7 +32,7 @@ class Standing:
         if self.work.settings.force or leftovers(target.folder, target.name):
             return None
         record = records.read_record(target)
-        if record is None or not self.is_work(record) or not records.looks_same(self.job.input, record.content):
+        if record is None or not self._is_work(record) or not records.looks_same(self.job.input, record.content):
             return None
         whole = all(self._stands(record, format) for format in target.formats)
         return record if whole and self._memory_stands(record) else None
@@ -41,7 +41,7 @@ class Standing:
         """The record of the same work on the same content, if there is one, and the files of it that were edited."""
         target = self.job.target
         record = None if self.work.settings.force else records.read_record(target)
-        if record is None or not self.is_work(record):
+        if record is None or not self._is_work(record):
             return None, []
         same = records.same_content(self.job.input, record.content) and self._memory_stands(record)
         return (record, records.edited(target, record)) if same else (None, [])
@@ -52,7 +52,7 @@ class Standing:
         if job.target is None or job.memory is None or self.work.settings.force:
             return None
         record = records.read_record(job.target)
-        if record is None or not self.is_work(record) or not self._memory_stands(record):
+        if record is None or not self._is_work(record) or not self._memory_stands(record):
             return None
         return record if records.has_grown(job.input, record.content) else None
 
@@ -69,7 +69,7 @@ class Standing:
             console.warn(f"{readable_path(self.job.input.path)}: {said}")
         return None
 
-    def is_work(self, record: records.Record) -> bool:
+    def _is_work(self, record: records.Record) -> bool:
         """Whether a record is of this work on some content."""
         return answers.covers(record, self.identity(), self.work.preset)
 

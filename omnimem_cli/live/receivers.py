@@ -20,6 +20,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.paths import HIDDEN, hide_words
 from omnimem_cli.live.delivery import NotDelivered
 from omnimem_cli.live.events import Event
+from omnimem_cli.media.loopback import NoRedirects
 
 PASSING = (408, 425, 429)  # of the 4xx, those that say: later
 MOST_TEXT = 30_000  # characters of a variable; Linux takes 128 KiB
@@ -39,7 +40,7 @@ class Webhook:
         self.name = f"--webhook {parts.scheme}://{host}{f'/{HIDDEN}' if self._secret.strip(' /') else ''}"
         self.url, self._headers = _without_login(quote(url, safe=RESERVED))
         self._headers |= {"Content-Type": "application/json", "User-Agent": f"omnimem/{__version__}"}
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._opener = urllib.request.build_opener(NoRedirects)
 
     def __call__(self, event: Event, limit_s: float) -> None:
         """Post it. ``limit_s`` bounds each wait for the receiver. Raises NotDelivered."""
@@ -54,11 +55,6 @@ class Webhook:
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise NotDelivered(hide_words(str(reason), self._secret) or type(reason).__name__) from None
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        return None
 
 
 def webhook_url(url: str, flag: str) -> str:

@@ -163,9 +163,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(block)
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows none: who asks sees the redirect itself."""
+
     def redirect_request(self, *_: object) -> None:
-        return None  # ffmpeg follows
+        """Nothing is asked in place of it."""
 
 
 def _answer(opener: urllib.request.OpenerDirector, request: urllib.request.Request) -> http.client.HTTPResponse:
@@ -184,7 +186,7 @@ def _target(address: str) -> Target:
     if login:
         logins.add_password(None, base, unquote(user), unquote(password))
     opener = urllib.request.build_opener(
-        _NoRedirects,
+        NoRedirects,
         urllib.request.HTTPBasicAuthHandler(logins),
         urllib.request.HTTPDigestAuthHandler(logins),
         # As ffmpeg does unless told otherwise: most cameras have certificates that nobody signed.
