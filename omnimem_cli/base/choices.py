@@ -33,6 +33,9 @@ MROPE = ("released", "trained")
 DECODE = ("all", "keyframes")
 """Which frames of a picture are decoded (`media.key_frames`)."""
 
+HWACCEL = ("none", "auto", "cuda")
+"""Whose decoder decodes a picture (`media.gpu_decoder`)."""
+
 SLIDE_STYLES = ("even", "skew", "lecture")
 """How long slides of generated videos are shown."""
 

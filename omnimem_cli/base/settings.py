@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omnimem_cli.base import flags
 from omnimem_cli.base.budget import Budget, typed_budget
-from omnimem_cli.base.choices import DECODE, DTYPES, KV_BITS, MROPE, NOTES, POSITIONS, STILLS, SUBTITLES
+from omnimem_cli.base.choices import DECODE, DTYPES, HWACCEL, KV_BITS, MROPE, NOTES, POSITIONS, STILLS, SUBTITLES
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.flags import ADVANCED, ANSWER, INPUT, MODEL, OUTPUT, Choice, flag, not_negative, positive
 from omnimem_cli.base.texts import typed_text
@@ -82,6 +82,14 @@ class Settings:
         "--decode FRAMES",
         "Frames of a file to decode: all, or keyframes alone, each shown until the next (much faster, and coarser).",
         read=Choice(*DECODE),
+    )
+    hwaccel: str = flag(
+        HWACCEL[0],
+        ADVANCED,
+        "--hwaccel NAME",
+        "Decoder of a file's picture: none (the processor), cuda (the GPU's, where ffmpeg can), or auto: cuda where "
+        "the model runs on a GPU.",
+        read=Choice(*HWACCEL),
     )
     # model
     model: str = flag(

@@ -101,6 +101,8 @@ def watch(
     if live.wanted:
         if settings.decode != DECODE[0]:
             raise UsageError("A live stream is decoded as it comes: --decode is for files.", "Leave out --decode.")
+        if settings.hwaccel == "cuda":
+            raise UsageError("The processor decodes live streams: --hwaccel cuda is for files.", "Leave it out.")
         live = live.with_alerts(_alerts(preset or [], settings.language))
         source = parser_context.get_parameter_source("positions")
         parts[SUMMARY] = Part("summarize", {"style": style_of(live.every_s)})

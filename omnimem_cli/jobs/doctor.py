@@ -23,6 +23,7 @@ from omnimem_cli.jobs.outcomes import first_of
 from omnimem_cli.jobs.page_urls import opened
 from omnimem_cli.jobs.pipes import saved
 from omnimem_cli.media.ffmpeg import ffmpeg_path, ffmpeg_version
+from omnimem_cli.media.gpu_decoder import gpu_fault
 from omnimem_cli.media.segment import Media
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.store import WHOLE_BITS, kv_bytes
@@ -77,7 +78,7 @@ class Named:
 def diagnose(source: str | None, settings: Settings) -> list[Finding]:
     """Everything worth saying, in order. Raises UsageError for what cannot be meant."""
     named, finding = _model(settings)
-    findings = [*_versions(), _ffmpeg(), *_devices(settings.device), finding, *_fitting(settings)]
+    findings = [*_versions(), _ffmpeg(), *_devices(settings.device), *_gpu_decoder(), finding, *_fitting(settings)]
     if named is not None:
         findings.append(_budget(named, settings))
     if source is not None:
@@ -124,6 +125,16 @@ def _devices(device: str) -> Iterator[Finding]:
         yield Finding("device", found, facts={"name": found})
     except MissingError as error:
         yield Finding("device", error.message, error.hint)
+
+
+def _gpu_decoder() -> Iterator[Finding]:
+    """Whether ffmpeg reaches a GPU; whether that decodes a file is tried with the file."""
+    try:
+        fault = gpu_fault()
+    except MissingError:  # no ffmpeg: that has been said
+        return
+    text = f"none, the processor decodes ({fault})" if fault else "ffmpeg reaches cuda:0; use it with --hwaccel cuda"
+    yield Finding("gpu decoder", text, facts={"usable": not fault})
 
 
 def _model(settings: Settings) -> tuple[Named | None, Finding]:

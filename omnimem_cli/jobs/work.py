@@ -16,7 +16,7 @@ from omnimem_cli.results.writers import offered
 from omnimem_cli.tasks.task import Task
 
 # What may differ between two runs without making their results differ.
-_INDIFFERENT = ("formats", "output", "keep_memory", "force", "strict", "timeout_s", "offline", "device")
+_INDIFFERENT = ("formats", "output", "keep_memory", "force", "strict", "timeout_s", "offline", "device", "hwaccel")
 _IN_THE_MODEL = ("model", "adapter")  # identified by content
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
+from omnimem_cli.media.gpu_decoder import GpuPictures
 from omnimem_cli.media.key_frames import open_key_frames
 from omnimem_cli.media.picture import ROUNDING_S, FrameReader, frame_rate, open_picture
 from omnimem_cli.media.segment import AudioStream, Format, Media, Segment, VideoStream
@@ -237,6 +238,9 @@ class DecoderThread:
             replaced_s = reader.downmix.replaced / self._layout.sample_rate
             message = f"The mean of the channels loses what is heard: for {replaced_s:.1f} s the loudest one was taken."
             found.append({"code": "loudest_channel", "message": message})
+        if isinstance(reader.process, GpuPictures) and reader.process.refused:
+            message = f"The processor decoded the picture, not the GPU: {reader.process.refused}."
+            found.append({"code": "no_gpu_decoder", "message": message})
         if reader.process.errors:
             # Whoever opens a file looks at all its streams: the line itself names the codec that is meant.
             message = f"ffmpeg reported errors: {reader.process.tail.splitlines()[-1]}"

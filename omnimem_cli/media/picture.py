@@ -15,6 +15,7 @@ import ffmpeg
 import numpy as np
 
 from omnimem_cli.media.ffmpeg import Process, command, has_filter, source
+from omnimem_cli.media.gpu_decoder import GpuPictures, gpu_options
 from omnimem_cli.media.packets import seek_point
 from omnimem_cli.media.references import skipped_s
 from omnimem_cli.media.segment import Format, Media, VideoStream
@@ -97,9 +98,14 @@ def open_picture(
     limit = frames_until(media.video, frame_rate(layout.fps), start_s, end_s)
     origin_s = start_s + float(first / frame_rate(layout.fps))
     seek_s = seek_point(media.path, media.video.specifier, origin_s, origin_s=media.origin_s, stall_s=stall_s)
-    args = _picture_command(media, layout, origin_s, seek_s, skipped_s(media, layout, stall_s))
-    process = Process(args, media.path, stall_s=stall_s)
-    return FrameReader(process, layout, None if limit is None else limit - first, sought=seek_s is not None)
+    skipped = skipped_s(media, layout, stall_s)
+
+    def start(by_gpu: bool) -> Process:
+        chosen = media if by_gpu else replace(media, video=replace(media.video, gpu=None))
+        return Process(_picture_command(chosen, layout, origin_s, seek_s, skipped), media.path, stall_s=stall_s)
+
+    pictures = start(False) if media.video.gpu is None else GpuPictures(start)
+    return FrameReader(pictures, layout, None if limit is None else limit - first, sought=seek_s is not None)
 
 
 def frames_until(video: VideoStream, rate: Fraction, start_s: float, end_s: float | None) -> int | None:
@@ -113,7 +119,7 @@ def _picture_command(
     media: Media, layout: Format, origin_s: float, seek_s: float | None, skipped_s: float
 ) -> list[str]:
     # reinit_filter: a picture that changes its size must not restart the clock.
-    options: dict[str, object] = {"reinit_filter": 0, "copyts": None, **media.opening}
+    options: dict[str, object] = {"reinit_filter": 0, "copyts": None, **media.opening, **gpu_options(media.video)}
     if seek_s is not None:
         # accurate_seek would throw away the frame that is on screen at origin_s.
         options |= {"ss": f"{seek_s:.6f}", "noaccurate_seek": None}

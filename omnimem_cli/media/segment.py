@@ -38,6 +38,8 @@ class VideoStream:
     last_frame_s: float = 0.0  # how long the last frame is shown; 0 when unknown
     key_step_s: float | None = None  # only key frames are decoded, which lie at most so far apart; None: all frames
     all_frames: str = ""  # why all frames are decoded, where key frames alone were wanted
+    gpu: int | None = None  # number of the CUDA device that decodes; None: the processor does
+    no_gpu: str = ""  # why the processor decodes, where the GPU's decoder was wanted
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ WARNING_CODES = {
     "decode_errors": "ffmpeg reported errors while decoding",
     "key_frames": "key frames alone were decoded, and what was shown for a while between two of them was not seen",
     "all_frames": "key frames alone were wanted and cannot be had of this input; all frames were decoded",
+    "no_gpu_decoder": "the GPU's decoder was wanted and cannot be had; the processor decoded the same frames",
     "loudest_channel": "the mean of the channels loses what is heard; the loudest one was taken there",
     "not_finite": "the model's encoders gave tokens that are not finite numbers, which were left out",
     "positions_beyond": "the video is longer than the positions that the model was trained on; see --positions retime",

@@ -89,6 +89,9 @@ def media_warnings(media: "Media") -> list[dict]:
             text = f"The {name} has no data for a while ({_listed(gaps)}): that time does not count as watched."
             found.append(warning("gap", text))
     found += _key_frame_warnings(media.video)
+    if media.video is not None and media.video.no_gpu:
+        text = f"The processor decoded the picture, not the GPU: {media.video.no_gpu}."
+        found.append(warning("no_gpu_decoder", text))
     if media.unread_bytes:
         text = f"The last {media.unread_bytes} bytes of the file are not watched; does another recording begin there?"
         found.append(warning("unread_bytes", text))

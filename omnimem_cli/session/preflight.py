@@ -13,6 +13,7 @@ import torch
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.media.gpu_decoder import with_gpu
 from omnimem_cli.media.key_frames import with_key_frames_only
 from omnimem_cli.media.probe import STALL_S, probe
 from omnimem_cli.media.segment import Media
@@ -37,7 +38,18 @@ def probed(path: str, settings: Settings) -> Media:
         timeout_s=stall_s(settings),
     )
     _check_rate(media, settings.fps)
-    return with_key_frames_only(media, stall_s(settings)) if settings.decode == "keyframes" else media
+    if settings.decode == "keyframes":
+        media = with_key_frames_only(media, stall_s(settings))
+    gpu = decoding_gpu(settings)
+    return media if gpu is None else with_gpu(media, gpu, stall_s(settings))
+
+
+def decoding_gpu(settings: Settings) -> int | None:
+    """The number of the CUDA device that is wanted to decode; None: the processor. Raises MissingError."""
+    if settings.hwaccel == "none":
+        return None
+    device = find_device(settings.device)
+    return device.index or 0 if device.type == "cuda" or settings.hwaccel == "cuda" else None
 
 
 def _check_rate(media: Media, wanted: float | None) -> None:

@@ -17,7 +17,14 @@ FACTS = {
     **{"about": TEXT, "ok": {"type": "boolean"}, "text": TEXT, "hint": TEXT, "version": {"type": ["string", "null"]}},
     **{"path": TEXT, "name": TEXT, "folder": TEXT, "dtype": TEXT, "models": {"type": "array", "items": TEXT}},
     **{name: SIZE for name in ("memory_bytes", "bytes", "needed_bytes", "weights_bytes", "free_bytes")},
-    **{"threads": COUNT, "entries_per_layer": COUNT, "tokens": COUNT, "kept_ratio": RATE, "duration_s": SECONDS},
+    **{
+        "usable": {"type": "boolean"},
+        "threads": COUNT,
+        "entries_per_layer": COUNT,
+        "tokens": COUNT,
+        "kept_ratio": RATE,
+        "duration_s": SECONDS,
+    },
     **{kind: {"type": "object", "properties": STREAM, "additionalProperties": False} for kind in ("video", "audio")},
 }
 FINDING = {"type": "object", "properties": FACTS, "additionalProperties": False, "required": ["about", "ok", "text"]}

@@ -32,6 +32,7 @@ from omnimem_cli.live.socket import QuestionSocket, Request, ask_live
 from omnimem_cli.media import ffmpeg as ffmpeg_module
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import Process, open_pipe
+from omnimem_cli.media.gpu_decoder import with_gpu
 from omnimem_cli.media.probe import probe
 from omnimem_cli.media.segment import AudioStream, Format, LostStream, Media
 from omnimem_cli.media.subtitle_tracks import Track, read_track
@@ -330,6 +331,7 @@ WARNINGS: dict[str, Callable[[Place], list[dict]]] = {
     "decode_errors": lambda place: place.decode(zoo.damaged(place.folder)),
     "key_frames": lambda place: key_frame_warnings(footage.av(place.folder, video=(*footage.H264, "-g", 150))),
     "all_frames": lambda place: key_frame_warnings(zoo.hdr(place.folder)),
+    "no_gpu_decoder": lambda place: media_warnings(with_gpu(probe(str(footage.av(place.folder))), 0, 60.0)),
     "loudest_channel": lambda place: place.decode(zoo_sound.opposite_phase(place.folder)),
     "not_finite": not_finite,
     "positions_beyond": Place.watch,

@@ -40,7 +40,7 @@ WATCH = (
     "kv_bits",
     "chunk",
 )
-MEDIA = ("fps", "max_pixels", "stills", "decode", "no_audio", "no_video")
+MEDIA = ("fps", "max_pixels", "stills", "decode", "hwaccel", "no_audio", "no_video")
 RUN = ("max_tokens", "timeout_s", "force")
 SHARED = ("workers", "ray", "yes", "progress", "log", "debug", "no_color")
 DEFAULT_FPS = 1.0  # of the frames whose subtitles are shown
