@@ -57,7 +57,8 @@ class QwenOmniAdapter(BaseAdapter):
         marks = {name: tokenizer.convert_tokens_to_ids(token) for name, token in self.marks.items()}
         self.prompt = Prompt(tokenizer, marks, self.system)
         self.patches = patches
-        self.log_mel = LogMel(mel)
+        self.host_log_mel = LogMel(mel)
+        self.log_mel = self.host_log_mel.on(self.device)
         self.config = model.config
 
     @staticmethod

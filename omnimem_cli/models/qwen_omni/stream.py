@@ -36,7 +36,7 @@ class QwenOmniStream:
             per_second=adapter.config.position_id_per_seconds,
             pair_s=adapter.patches.temporal_patch_size / plan.format.fps,
         )
-        self._scan = MaximumScan(adapter.log_mel)
+        self._scan = MaximumScan(adapter.host_log_mel)
         self._mel: StreamingLogMel | None = None  # made of the scan by the first segment
         self._end_s = 0.0
 

@@ -111,7 +111,7 @@ class SalmonnAdapter(BaseAdapter, ABC):
     @torch.no_grad()
     def hear(self, mel: Tensor) -> Tensor:
         """Log-mel [slices, bins, 3000] to audio tokens [slices, 60, D]."""
-        return self.model.audio(mel.to(self.device))
+        return self.model.audio(mel)
 
     @torch.no_grad()
     def see_frames(self, frames: np.ndarray, rows: int, columns: int) -> tuple[Tensor, list[Tensor]]:
@@ -126,7 +126,7 @@ class SalmonnAdapter(BaseAdapter, ABC):
         """float32 [samples] of at most 30 s each to audio tokens [60 * parts, D]."""
         if not parts:
             return self.embed_ids([])
-        return self.hear(log_mel(parts, self.model.audio.bins)).flatten(0, 1)
+        return self.hear(log_mel(parts, self.model.audio.bins, self.device)).flatten(0, 1)
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

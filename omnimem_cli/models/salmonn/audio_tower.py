@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import Blip2QFormerConfig, Blip2QFormerModel, WhisperConfig, WhisperFeatureExtractor
+from torch.nn import functional as F
+from transformers import Blip2QFormerConfig, Blip2QFormerModel, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from omnimem_cli.media.segment import SAMPLE_RATE
+from omnimem_cli.models.towers.mel import LogMel, MelSettings, normalized
 
 SLICE_S = 30
 SLICE_SAMPLES = SLICE_S * SAMPLE_RATE
@@ -24,8 +26,8 @@ TOKENS_PER_S = 1 / WINDOW_S
 
 
 @cache
-def _extractor(bins: int) -> WhisperFeatureExtractor:
-    return WhisperFeatureExtractor(feature_size=bins, sampling_rate=SAMPLE_RATE, hop_length=160, chunk_length=SLICE_S)
+def _spectrogram(bins: int, device: torch.device) -> LogMel:
+    return LogMel(MelSettings(feature_size=bins, sampling_rate=SAMPLE_RATE)).on(device)
 
 
 def slices(audio: np.ndarray) -> list[np.ndarray]:
@@ -33,12 +35,18 @@ def slices(audio: np.ndarray) -> list[np.ndarray]:
     return [audio[i : i + SLICE_SAMPLES] for i in range(0, len(audio), SLICE_SAMPLES)]
 
 
-def log_mel(audio: list[np.ndarray], bins: int) -> Tensor:
+def log_mel(audio: list[np.ndarray], bins: int, device: torch.device) -> Tensor:
     """Slices of at most 30 s to float32 [slices, bins, 3000], each padded with silence, each with its own floor."""
     assert all(0 < len(a) <= SLICE_SAMPLES for a in audio), "a slice holds up to 30 s of sound"
-    extract = _extractor(bins)
-    rows = [extract(a, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features[0] for a in audio]
-    return torch.stack(rows)
+    spectrogram = _spectrogram(bins, device)
+    half = spectrogram.settings.n_fft // 2
+
+    def row(samples: np.ndarray) -> Tensor:
+        whole = F.pad(torch.from_numpy(samples), (0, SLICE_SAMPLES - len(samples)))
+        log = spectrogram(F.pad(whole[None], (half, half), mode="reflect"))[0, :, :-1]  # the last window is not used
+        return normalized(log, log.max())
+
+    return torch.stack([row(samples) for samples in audio])
 
 
 class AudioTower(nn.Module):

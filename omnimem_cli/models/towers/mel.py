@@ -1,12 +1,14 @@
 """Whisper's log-mel spectrogram, segment by segment, equal to the extractor on the whole sound.
 
-Knows samples and mel frames; knows no tokens and no clock. Three things of the one-shot extractor reach
+Knows samples and mel frames; knows no tokens and no clock. Samples are on the host, frames where the filters are: what
+moves is sound, not its spectrogram. Three things of the one-shot extractor reach
 across a cut: the STFT window (the caller hands on half a window of lookahead, the tail is carried here), the
 reflection at the very start, and the floor, which lies 8 below the maximum over the whole sound (log10 of
 power). The maximum comes from a first pass (``MaximumScan``), else it runs along. Past the end of the sound there
 are zeros, as where the extractor pads to its full length; its truncation to that length has no counterpart.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +41,7 @@ class MelSettings:
 
 
 class LogMel:
-    """The extractor's filters and window: a spectrogram of whole windows, without state."""
+    """The extractor's filters and window, on the host: a spectrogram of whole windows, without state."""
 
     def __init__(self, settings: MelSettings):
         self.settings = settings
@@ -52,8 +54,21 @@ class LogMel:
         self._filters = torch.from_numpy(extractor.mel_filters).to(torch.float32).T.contiguous()
         self._window = torch.hann_window(settings.n_fft)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is made."""
+        return self._window.device
+
+    def on(self, device: torch.device) -> "LogMel":
+        """The same, made on ``device``."""
+        moved = copy(self)
+        moved._filters, moved._window = self._filters.to(device), self._window.to(device)
+        return moved
+
     def __call__(self, samples: Tensor) -> Tensor:
-        """log10 of the mel power of every whole window: float32 samples [..., n] -> [..., feature_size, windows]."""
+        """log10 of the mel power of every whole window: float32 samples [..., n], wherever they are, to
+        [..., feature_size, windows] on ``device``."""
+        samples = samples.to(self.device)
         n_fft, hop = self.settings.n_fft, self.settings.hop_length
         spectrum = torch.stft(samples, n_fft, hop, window=self._window, center=False, return_complex=True)
         return torch.clamp(self._filters @ spectrum.abs() ** 2, min=1e-10).log10()
@@ -96,7 +111,7 @@ class MaximumScan:
 
 @dataclass
 class StreamingLogMel:
-    """Log-mel frames of one sound, segment by segment. ``maximum``: of a scan, None without one."""
+    """Log-mel frames of one sound, segment by segment. ``maximum``: of a scan; None: each segment's is read back."""
 
     log_mel: LogMel
     maximum: float | None = None
@@ -112,7 +127,7 @@ class StreamingLogMel:
         n_fft, hop = settings.n_fft, settings.hop_length
         count = -(-len(samples) // hop)
         if count == 0:
-            return torch.empty(settings.feature_size, 0)
+            return torch.empty(settings.feature_size, 0, device=self.log_mel.device)
         following = torch.cat([samples, ahead])
         tail = _reflected(following, n_fft // 2) if self.tail is None else self.tail
         whole = torch.cat([tail, following])

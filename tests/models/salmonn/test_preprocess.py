@@ -7,6 +7,7 @@ import pytest
 import torch
 from salmonn_tiny import expected
 from torch.nn import functional as F
+from transformers import WhisperFeatureExtractor
 
 from omnimem_cli.media.ffmpeg import ffmpeg_path
 from omnimem_cli.media.picture import SCALER
@@ -17,6 +18,7 @@ from omnimem_cli.models.towers.patches import patch_rows
 
 ADAPTERS = {"salmonn25": Qwen25Adapter, "salmonn3": Qwen3Adapter}
 LIMITS = {"default": 61_250, "capped": 2_400}
+HOST = torch.device("cpu")
 GREY_LEVEL = 1.01 / 255 / 0.25
 """One grey level of 256 after the normalization, whose smallest deviation is above 0.25."""
 
@@ -50,18 +52,32 @@ def test_patches_of_scaled_frames_are_the_released_ones(family):
 def test_log_mel_of_a_slice_is_the_released_one():
     """Both are 3e-6 from the same sum in float64: which bits a transform gives is the processor's."""
     reference = expected("salmonn25", "preprocess")
-    mel = log_mel([reference["waveform_16k"].numpy()], 128)
+    mel = log_mel([reference["waveform_16k"].numpy()], 128, HOST)
     assert mel.shape == (1, 128, 3000)
     torch.testing.assert_close(mel[0, :, :160], reference["mel"], atol=1e-5, rtol=0)
     torch.testing.assert_close(mel[0, :, 160:], reference["mel_tail"].expand(128, 2840), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("samples", [1, 150, 8_000, 16_000 * 17 + 3, SLICE_SAMPLES])
+def test_log_mel_is_bit_by_bit_the_extractors(samples):
+    sound = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+    extractor = WhisperFeatureExtractor(feature_size=128, sampling_rate=16_000, hop_length=160, chunk_length=30)
+    expected_mel = extractor(sound, sampling_rate=16_000, return_tensors="pt").input_features
+    assert torch.equal(log_mel([sound], 128, HOST), expected_mel)
+
+
+def test_log_mel_is_made_on_the_device_of_the_tower():
+    """A device that computes nothing stands for a GPU."""
+    mel = log_mel([np.zeros(8_000, np.float32)], 128, torch.device("meta"))
+    assert mel.device.type == "meta" and mel.shape == (1, 128, 3000)
 
 
 def test_slices_have_floors_of_their_own():
     rng = np.random.default_rng(0)
     loud = rng.standard_normal(SLICE_SAMPLES).astype(np.float32)
     quiet = 1e-4 * rng.standard_normal(8000).astype(np.float32)
-    mel = log_mel(slices(np.concatenate([loud, quiet])), 128)
-    torch.testing.assert_close(mel[1], log_mel([quiet], 128)[0], atol=1e-5, rtol=0)
+    mel = log_mel(slices(np.concatenate([loud, quiet])), 128, HOST)
+    torch.testing.assert_close(mel[1], log_mel([quiet], 128, HOST)[0], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

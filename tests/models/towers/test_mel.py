@@ -6,7 +6,10 @@ import torch
 from streams import sound_of
 from transformers import WhisperFeatureExtractor
 
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.models.catalogue import row
 from omnimem_cli.models.towers.mel import LogMel, MaximumScan, MelSettings, StreamingLogMel
+from omnimem_cli.session.preflight import outline_of_row
 
 WHISPER = MelSettings()
 NANO = MelSettings(feature_size=64, hop_length=400, n_fft=800)
@@ -83,3 +86,27 @@ def test_without_a_scan_the_maximum_runs_along():
     exact = whole(sound, WHISPER)
     assert (live - exact).abs().max() > 0.1, "the maximum must matter here"
     assert (live[:, -100:] - exact[:, -100:]).abs().max() < 1e-5
+
+
+def test_frames_are_made_on_the_device_and_what_is_carried_stays_on_the_host():
+    """A device that computes nothing stands for a GPU: samples go there, and nothing comes back."""
+    mel = StreamingLogMel(LogMel(WHISPER).on(torch.device("meta")), maximum=1.0)
+    for samples, frames in ((32_000, 200), (0, 0)):
+        made = mel.frames(torch.zeros(samples), torch.zeros(200))
+        assert made.device.type == "meta" and made.shape == (128, frames)
+        assert mel.state()["tail"].device.type == "cpu"
+
+
+def test_a_model_makes_frames_where_it_is_and_scans_sound_on_the_host():
+    adapter = outline_of_row(row("qwen2.5-omni-3b"), Settings(device="cpu")).adapter
+    assert adapter.log_mel.device == adapter.device == torch.device("meta")
+    assert adapter.host_log_mel.device.type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_frames_of_a_gpu_are_those_of_the_host():
+    sound = sound_of(6.0)
+    host = scanned(WHISPER, sound, block=5_000)
+    device = StreamingLogMel(host.log_mel.on(torch.device("cuda")), host.maximum)
+    assert (streamed(device, sound).cpu() - streamed(host, sound)).abs().max() < 1e-4
