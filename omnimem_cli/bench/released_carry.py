@@ -19,7 +19,7 @@ from omnimem_cli.memory.fork import Fork
 from omnimem_cli.memory.memory import Memory, kv_heads
 from omnimem_cli.memory.policies.omnimem import OmniMem
 from omnimem_cli.memory.policies.policy import LayerView
-from omnimem_cli.memory.redundancy import neighbour_order, redundancy
+from omnimem_cli.memory.redundancy import redundancy
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.tokens import TokenChunk
 
@@ -40,8 +40,7 @@ class CarryPolicy(OmniMem):
         inputs = torch.cat([*held, view.hidden])
         view.table["hidden"] = inputs[None]
         unit = normalize(inputs.float(), dim=-1)
-        order, _ = neighbour_order(view.table, "sequence")
-        return self._importance(view), redundancy((unit[:-1] * unit[1:]).sum(-1), order)[None]
+        return self._importance(view), redundancy((unit[:-1] * unit[1:]).sum(-1))[None]
 
 
 class CarryMemory(Memory):

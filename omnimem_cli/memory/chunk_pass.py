@@ -22,7 +22,8 @@ from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL, TokenChunk
 if TYPE_CHECKING:
     from omnimem_cli.memory.memory import Memory
 
-KINDS = (PREFIX, TEXT, VISUAL, AUDIO)
+MEDIA = (VISUAL, AUDIO)
+KINDS = (PREFIX, TEXT, *MEDIA)
 """Of what a chunk may hold."""
 
 
@@ -46,7 +47,7 @@ class ChunkPass:
 
     def __init__(self, memory: "Memory", chunk: TokenChunk):
         self.memory, self.chunk = memory, chunk
-        self.new, last_position = _counted(chunk)
+        self.new, last_position, self.media = _counted(chunk, memory.stores if memory.policy.needs_counts else [])
         self.seen = {kind: memory.seen[kind] + count for kind, count in self.new.items()}
         self.next_position = max(memory.next_position, last_position + 1)
         self.table = table_of(chunk, memory.tokens_seen, memory.stores[0].rows)
@@ -117,8 +118,8 @@ class ChunkPass:
     def _view(self, layer: int, own: "Brought", lse: Tensor, scaling: float) -> LayerView:
         store, budget = self.memory.stores[layer], self.memory.budgets[layer]
         table, tensors = self._table(store, own.table), (own.keys, own.values, own.queries, lse)
-        counts = self.new, self.seen
-        return LayerView(layer, store, *tensors, self.hidden, table, budget, scaling, *counts, self.focus)
+        counts, media = (self.new, self.seen), self.media[layer] if self.media else {}
+        return LayerView(layer, store, *tensors, self.hidden, table, budget, scaling, *counts, self.focus, media)
 
     def brought(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> "Brought":
         """The layer's queries, keys and values at their places, with zeros for tokens that are not finite in it.
@@ -170,11 +171,15 @@ class ChunkPass:
         return [layer.register_forward_pre_hook(remember, with_kwargs=True) for layer in self.memory.decoder.layers]
 
 
-def _counted(chunk: TokenChunk) -> tuple[dict[int, int], int]:
-    """Tokens of every kind in a chunk, and its last position: one read of the device for all."""
-    counts = [(chunk.kind == kind).sum() for kind in KINDS]
-    *counts, last = torch.stack([*counts, chunk.positions.max()]).tolist()
-    return dict(zip(KINDS, counts, strict=True)), last
+def _counted(chunk: TokenChunk, stores: list[Store]) -> tuple[dict[int, int], int, list[dict[int, int]]]:
+    """Tokens of every kind in a chunk, its last position, and by store entries of either media kind together with the
+    chunk's: one read of the device for all."""
+    kinds = chunk.kind.new_tensor(KINDS)[:, None]
+    tables = [chunk.kind, *(store.table["kind"][0] if len(store) else chunk.kind[:0] for store in stores)]
+    counts = torch.stack([chunk.positions.max().expand(len(KINDS)), *((kind == kinds).sum(1) for kind in tables)])
+    (last, *_), *counts = counts.tolist()
+    new, *held = (dict(zip(KINDS, of_kind, strict=True)) for of_kind in counts)
+    return new, last, [{kind: entries[kind] + new[kind] for kind in MEDIA} for entries in held]
 
 
 def lost_tokens(*parts: Tensor) -> Tensor:

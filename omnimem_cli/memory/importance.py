@@ -90,11 +90,13 @@ def _matches_reference(sums: Sums, device: torch.device, dtype: torch.dtype, hea
     return bool(((ours - reference).abs() <= 1e-3 * reference.abs() + 1e-3).all())
 
 
+@functools.lru_cache(maxsize=8)  # of one chunk's length for all layers; nobody changes what it gives
 def sampled_rows(n: int, stride: int, device) -> Tensor:
     """Indices of every stride-th of n queries, counted back from the last, ascending."""
     return torch.arange(n - 1, -1, -stride, device=device).flip(0)
 
 
+@functools.lru_cache(maxsize=8)
 def seeing_share(n: int, stride: int, device) -> Tensor:
     """Of a chunk's queries that are looked at, the share that sees each of its n keys: fp32 [n], above 0."""
     after = torch.arange(n - 1, -1, -1, device=device)  # queries, of which every stride-th counts, and the key's own
@@ -165,7 +167,7 @@ def placed_attention(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, place
 def running_mean(received: Tensor, stored: Tensor) -> Tensor:
     """Importance over chunks: old entries average what they just received with what they had; new ones start whole.
 
-    received [rows, m + n], stored [rows, m] of the entries already held.
+    received [rows, m + n], which is overwritten, stored [rows, m] of the entries already held.
     """
-    old = (received[:, : stored.shape[1]] + stored) / 2
-    return torch.cat([old, received[:, stored.shape[1] :]], dim=1)
+    received[:, : stored.shape[1]].add_(stored).div_(2)
+    return received

@@ -46,10 +46,6 @@ class HiddenSketch:
             return (short * (127 / WIDEST)).round_().clamp_(-127, 127).to(torch.int8)
         return short.to(getattr(torch, self.dtype))
 
-    def cosine(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of carried rows [..., dims], fp32."""
-        return torch.nn.functional.cosine_similarity(a.float(), b.float(), dim=-1)
-
 
 @functools.cache
 def _projection(width: int, dims: int, device: torch.device) -> Tensor:
@@ -63,62 +59,62 @@ def _projection(width: int, dims: int, device: torch.device) -> Tensor:
     return (torch.linalg.qr(drawn).Q * width**0.5).float().to(device)
 
 
-def neighbour_order(table: Table, mode: str) -> tuple[Tensor, Tensor]:
-    """A permutation [N] of the entries in which neighbours are adjacent, and which pairs count, bool [N - 1].
-
-    ``sequence``: the merged list of all kinds, text included (the paper and its code). ``time``: entries of the same
-    kind and patch, by step, so that a visual entry is compared with the same patch one step before and after; this one
-    reads from the device in every layer.
-    """
-    count = table["index"].shape[1]
-    if mode == "sequence":
-        where = table["index"].device
-        return torch.arange(count, device=where), torch.ones(count - 1, dtype=torch.bool, device=where)
-    assert mode == "time", f"neighbours are taken in sequence or time, not {mode}"
-    kind, patch = table["kind"][0].long(), table["patch"][0].long()
-    patch = torch.where(kind <= TEXT, -1, patch)
-    track = kind * (int(patch.max()) + 3) + patch
-    order = track.argsort(stable=True)  # entries are in stream order, so steps ascend within a track
-    track = track[order]
-    return order, track[1:] == track[:-1]
-
-
 @dataclass(frozen=True)
 class NeighbourCosines:
-    """The neighbouring pairs of one layer. ``unit`` [n, D]: unit layer inputs of the chunk; ``vectors`` [N, r]: what
-    is carried of every entry; ``index`` [N]; ``held``: the memory's table (None: empty), with the columns ``cosine``
-    and ``neighbour_index`` that ``remember`` gave; ``order``, ``counts``: of ``neighbour_order``;
-    ``in_stream_order``: that order is the list's own."""
+    """The neighbouring pairs of one layer, in the merged list of all kinds, text included (the paper and its code).
+
+    ``unit`` [n, D]: unit layer inputs of the chunk; ``vectors`` [N, r]: what is carried of every entry; ``index`` [N];
+    ``held``: the memory's table (None: empty), with the columns ``cosine`` and ``neighbour_index`` that ``remember``
+    gave.
+    """
 
     unit: Tensor
     vectors: Tensor
     index: Tensor
     held: Table | None
-    order: Tensor
-    counts: Tensor
-    in_stream_order: bool = False
 
-    def cosines(self, carry: HiddenSketch) -> Tensor:
-        """Cosine of every pair along ``order`` [N - 1]; 1 where the pair does not count.
+    def cosines(self) -> Tensor:
+        """Cosine of every entry to the next [N - 1].
 
         Exact inside the chunk, and for pairs that were neighbours before; the rest comes from carried vectors.
         """
-        m = len(self.index) - len(self.unit)
-        if self.in_stream_order:  # without a copy of the chunk's vectors for either side, and without a read
-            inside = (self.unit[:-1] * self.unit[1:]).sum(-1)
-            near = self.vectors[: m + 1].float()
-            return torch.cat([self._across(slice(m), carry.cosine(near[:-1], near[1:])), inside]) if m else inside
-        left, right = self.order[:-1], self.order[1:]
+        inside = torch.linalg.vecdot(self.unit[:-1], self.unit[1:])
+        if self.held is None:
+            return inside
+        m = len(self.held)
+        known = self.held["neighbour_index"][0] == self.index[1 : m + 1]  # no new entry was a neighbour before
+        across = torch.where(known, self.held["cosine"][0], adjacent_cosines(self.vectors[: m + 1]))
+        return torch.cat([across, inside])
+
+    def remember(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
+        """Each entry's cosine to its next neighbour [N], and that one's index [N] (-1: none): known while both stay."""
+        return torch.cat([cosines, cosines.new_ones(1)]), torch.cat([self.index[1:], self.index.new_full((1,), -1)])
+
+    def redundancy(self, cosines: Tensor) -> Tensor:
+        """Mean cosine of each entry to both neighbours [N]."""
+        return redundancy(cosines)
+
+
+@dataclass(frozen=True)
+class NeighbourCosinesInTime(NeighbourCosines):
+    """The same, of pairs that are adjacent in ``order`` [N], where ``counts`` bool [N - 1] (`time_order`)."""
+
+    order: Tensor
+    counts: Tensor
+
+    def cosines(self) -> Tensor:
+        """Cosine of every pair along ``order`` [N - 1]; 1 where the pair does not count."""
+        m, (left, right) = len(self.index) - len(self.unit), (self.order[:-1], self.order[1:])
         cosines = torch.ones_like(left, dtype=torch.float32)
         if m:
-            cosines = self._across(slice(None), carry.cosine(self.vectors[left], self.vectors[right]))
+            cosines = self._across(left, right, adjacent_cosines(self.vectors[self.order]))
         inside = (self.counts & (left >= m) & (right >= m)).nonzero()[:, 0]
         cosines[inside] = (self.unit[left[inside] - m] * self.unit[right[inside] - m]).sum(-1)
         return cosines.masked_fill(~self.counts, 1.0)
 
-    def _across(self, pairs: slice, by_vectors: Tensor) -> Tensor:
-        """Cosine of some pairs, not both of the chunk: exact where both are held and were neighbours before."""
-        left, right, m = self.order[:-1][pairs], self.order[1:][pairs], len(self.held)
+    def _across(self, left: Tensor, right: Tensor, by_vectors: Tensor) -> Tensor:
+        """Cosine of pairs, not both of the chunk: exact where both are held and were neighbours before."""
+        m = len(self.held)
         before = left.clamp(max=m - 1)
         known = (left < m) & (right < m) & (self.held["neighbour_index"][0][before] == self.index[right])
         return torch.where(known, self.held["cosine"][0][before], by_vectors)
@@ -130,12 +126,37 @@ class NeighbourCosines:
         cosine[self.order[:-1]] = cosines
         return cosine, neighbour_index
 
+    def redundancy(self, cosines: Tensor) -> Tensor:
+        """Mean cosine of each entry to both neighbours, in entry order [N]."""
+        mean = redundancy(cosines)
+        return torch.empty_like(mean).scatter_(0, self.order, mean)
 
-def redundancy(cosines: Tensor, order: Tensor) -> Tensor:
-    """Mean cosine of each entry to both neighbours, in entry order [N]; a missing neighbour counts as 1."""
-    one = cosines.new_ones(1)
-    mean = (torch.cat([one, cosines]) + torch.cat([cosines, one])) / 2
-    return torch.empty_like(mean).scatter_(0, order, mean)
+
+def time_order(table: Table) -> tuple[Tensor, Tensor]:
+    """A permutation [N] of the entries in which neighbours in time are adjacent, and which pairs count, bool [N - 1].
+
+    Entries of the same kind and patch, by step, so that a visual entry is compared with the same patch one step before
+    and after. Reads from the device in every layer.
+    """
+    kind, patch = table["kind"][0].long(), table["patch"][0].long()
+    patch = torch.where(kind <= TEXT, -1, patch)
+    track = kind * (int(patch.max()) + 3) + patch
+    order = track.argsort(stable=True)  # entries are in stream order, so steps ascend within a track
+    track = track[order]
+    return order, track[1:] == track[:-1]
+
+
+def adjacent_cosines(rows: Tensor) -> Tensor:
+    """Cosine of each row [n, r] to the next, fp32 [n - 1]; 0 where one is zero."""
+    rows = rows.float()
+    lengths = torch.linalg.vector_norm(rows, dim=-1)
+    return torch.linalg.vecdot(rows[:-1], rows[1:]) / (lengths[:-1] * lengths[1:]).clamp_(min=1e-16)
+
+
+def redundancy(cosines: Tensor) -> Tensor:
+    """Mean of each entry's cosines [N - 1] to the one before and the one after [N]; a missing neighbour counts as 1."""
+    ended = torch.nn.functional.pad(cosines, (1, 1), value=1.0)
+    return (ended[:-1] + ended[1:]) / 2
 
 
 def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor, most: dict[int, int]) -> Tensor:
@@ -157,10 +178,10 @@ def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor, most: dict[int,
 
 def _likeness_to_those_before(unit: Tensor) -> Tensor:
     """The greatest cosine of each row [n, r] to an earlier one, at least 0: fp32 [n]. A block of rows at a time."""
-    size, parts = ROWS.get(unit.device.type, MOST_ROWS), []
+    size, likeness = ROWS.get(unit.device.type, MOST_ROWS), unit.new_empty(len(unit))
     for start in range(0, len(unit), size):
         rows = unit[start : start + size]
         cosines = rows @ unit[: start + len(rows)].T
-        cosines[:, start:].tril_(-1)
-        parts.append(cosines.amax(1))
-    return torch.cat([unit.new_zeros(0), *parts]).clamp_(min=0)  # of no row: none
+        cosines[:, start:].tril_(-1)  # with a 0 in every row
+        torch.amax(cosines, 1, out=likeness[start : start + size])
+    return likeness

@@ -90,8 +90,8 @@ def top(scores: Tensor, candidates: Tensor, k: int) -> Tensor:
 
     Of a row with fewer than k scores that are numbers, all of these; of every other row then as many.
     """
-    allowed = candidates & ~scores.isnan()
-    order = scores.float().masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    allowed = candidates & (scores == scores)  # NaN equals nothing
+    order = torch.where(allowed, scores.float(), -torch.inf).argsort(dim=1, descending=True, stable=True)
     places = torch.arange(k, device=scores.device)[: order.shape[1]] < allowed.sum(1).min()
     return torch.zeros_like(candidates).scatter_(1, order[:, :k], places.expand(len(order), -1)) & allowed
 

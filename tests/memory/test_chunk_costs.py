@@ -5,6 +5,7 @@ import torch
 from decoders import omni_decoder, stream
 from oracles import cuts, prompts
 
+from omnimem_cli.memory import redundancy
 from omnimem_cli.memory.budget import even_budgets
 from omnimem_cli.memory.chunk_pass import ChunkPass
 from omnimem_cli.memory.focus import FocusedMemory
@@ -12,6 +13,7 @@ from omnimem_cli.memory.forms import Quantized
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.memory.repositioning import make_position_map
+from omnimem_cli.memory.tokens import AUDIO, VISUAL
 
 CHUNK = 37
 
@@ -90,3 +92,21 @@ def test_what_is_read_within_is_what_would_be_read_anew():
         assert torch.equal(store._keys, anew) and store._keys is store._keys
         store.keep(torch.arange(5)[None])
         assert torch.equal(store._keys, anew[:, :, :5])
+
+
+@pytest.mark.parametrize("pool", ["one", "split"])
+def test_twins_are_sought_among_as_many_entries_of_a_kind_as_there_are(pool, monkeypatch):
+    memory, compared, wanted = memory_of(f"salience:pool={pool}"), [], []
+    within = redundancy._likeness_to_those_before
+    monkeypatch.setattr(
+        redundancy, "_likeness_to_those_before", lambda unit: compared.append(len(unit)) or within(unit)
+    )
+    scores = type(memory.policy).scores
+
+    def counted(self, view):
+        wanted.extend(int((view.table["kind"] == kind).sum()) for kind in (VISUAL, AUDIO))
+        return scores(self, view)
+
+    monkeypatch.setattr(type(memory.policy), "scores", counted)
+    absorbed(memory)
+    assert compared == wanted and len(set(wanted)) > 2

@@ -1,7 +1,5 @@
 """Importance and redundancy against their definitions, written out in full."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from decoders import WIDTH, omni_decoder, stream
@@ -14,8 +12,9 @@ from omnimem_cli.memory.redundancy import (
     ROWS,
     HiddenSketch,
     NeighbourCosines,
-    neighbour_order,
-    redundancy,
+    NeighbourCosinesInTime,
+    adjacent_cosines,
+    time_order,
     twin_cosines,
 )
 from omnimem_cli.memory.selection import top
@@ -154,8 +153,8 @@ def unit_of(hidden):
 
 def test_redundancy_is_the_mean_cosine_to_both_neighbours_and_ends_count_one():
     unit, table = unit_of(hidden_states(30)), table_of(stream(2).cut(0, 30), 0, 1)
-    order, counts = neighbour_order(table, "sequence")
-    s = redundancy(NeighbourCosines(unit, unit, table["index"][0], None, order, counts).cosines(HiddenSketch(0)), order)
+    pairs = NeighbourCosines(unit, unit, table["index"][0], None)
+    s = pairs.redundancy(pairs.cosines())
     dots = (unit[:-1] * unit[1:]).sum(-1)
     assert (s[1:-1] - (dots[:-1] + dots[1:]) / 2).abs().max() < 1e-6
     assert abs(float(s[0] - (1 + dots[0]) / 2)) < 1e-6 and abs(float(s[-1] - (1 + dots[-1]) / 2)) < 1e-6
@@ -164,7 +163,7 @@ def test_redundancy_is_the_mean_cosine_to_both_neighbours_and_ends_count_one():
 def test_neighbours_in_time_are_the_same_patch_one_step_away():
     tokens = stream(4)
     table = table_of(tokens, 0, 1)
-    order, counts = neighbour_order(table, "time")
+    order, counts = time_order(table)
     kind, patch, step = (table[name][0] for name in ("kind", "patch", "step"))
     pairs = [(int(a), int(b)) for a, b, c in zip(order, order[1:], counts, strict=False) if c]
     media = [(a, b) for a, b in pairs if kind[a] >= 2]
@@ -173,28 +172,37 @@ def test_neighbours_in_time_are_the_same_patch_one_step_away():
 
 def test_redundancy_in_time_is_in_the_order_of_the_entries():
     unit, table = unit_of(hidden_states(30)), table_of(stream(2).cut(0, 30), 0, 1)
-    order, counts = neighbour_order(table, "time")
-    s = redundancy(NeighbourCosines(unit, unit, table["index"][0], None, order, counts).cosines(HiddenSketch(0)), order)
+    pairs = NeighbourCosinesInTime(unit, unit, table["index"][0], None, *time_order(table))
+    s = pairs.redundancy(pairs.cosines())
     visual = (table["kind"][0] == VISUAL).nonzero()[:, 0]
     first, again = visual[0], visual[table["patch"][0][visual] == table["patch"][0][visual[0]]][1]
     assert abs(float(s[first] - (1 + unit[first] @ unit[again]) / 2)) < 1e-6, "one neighbour, the other counts 1"
+    before, after = torch.ones(30), torch.ones(30)
+    for left, right, counts in zip(pairs.order[:-1], pairs.order[1:], pairs.counts, strict=True):
+        if counts:
+            before[right] = after[left] = unit[left] @ unit[right]
+    assert torch.allclose(s, (before + after) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("carry", [HiddenSketch(8, "int8"), HiddenSketch(0)])
 def test_a_kept_pair_carries_its_exact_cosine_and_a_new_pair_uses_vectors(carry):
     tokens, unit = stream(3), unit_of(hidden_states(20))
     table = table_of(tokens.cut(0, 20), 0, 1)
-    pairs = NeighbourCosines(unit, carry.compact(unit), table["index"][0], None, *neighbour_order(table, "sequence"))
-    cosine, neighbour_index = pairs.remember(pairs.cosines(carry))
+    pairs = NeighbourCosines(unit, carry.compact(unit), table["index"][0], None)
+    cosine, neighbour_index = pairs.remember(pairs.cosines())
     kept, fresh = torch.tensor([[0, 1, 2, 7, 8]]), unit_of(hidden_states(4, seed=1))
     engine = table.take(kept)
     table["cosine"], table["neighbour_index"] = cosine[None], neighbour_index[None]
     both = engine.extend(table_of(tokens.cut(20, 24), 20, 1))
     vectors = torch.cat([pairs.vectors[kept[0]], carry.compact(fresh)])
-    later = NeighbourCosines(fresh, vectors, both["index"][0], table.take(kept), *neighbour_order(both, "sequence"))
-    again = later.cosines(carry)
-    short = replace(later, in_stream_order=True).cosines(carry)
-    assert torch.allclose(again, short, atol=1e-6), "the short way is the same, but for the order of its sums"
+    later = NeighbourCosines(fresh, vectors, both["index"][0], table.take(kept))
+    again = later.cosines()
+    in_list, all_count = torch.arange(len(vectors)), torch.ones(len(vectors) - 1, dtype=torch.bool)
+    long = NeighbourCosinesInTime(**vars(later), order=in_list, counts=all_count)
+    assert torch.allclose(again, long.cosines(), atol=1e-6), "as with any order of neighbours, here the list's own"
+    for ours, theirs in zip(later.remember(again), long.remember(again), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(later.redundancy(again), long.redundancy(again))
     assert torch.allclose(again[[0, 1, 3]], (unit[:-1] * unit[1:]).sum(-1)[[0, 1, 7]], atol=1e-6), "both stayed: exact"
     assert torch.allclose(again[5:], (fresh[:-1] * fresh[1:]).sum(-1), atol=1e-6), "inside the chunk: exact"
     exact = torch.stack([unit[2] @ unit[7], unit[8] @ fresh[0]])
@@ -216,6 +224,16 @@ def test_identical_neighbours_score_zero_never_nan():
     for score in ("paper", "code"):
         psi = OmniMem(score=score).combine(torch.tensor([[0.0, 3.0, 2.0]]), redundant)
         assert psi.isfinite().all() and psi[0, 0] == psi[0, 1] == 0 < psi[0, 2]
+
+
+@pytest.mark.parametrize("type_", [torch.int8, torch.bfloat16, torch.float32])
+def test_the_cosine_of_a_row_to_the_next_is_that_of_torch_and_zero_beside_a_zero(type_):
+    rows = (40 * torch.randn(30, 8, generator=torch.Generator().manual_seed(0))).clamp(-127, 127).to(type_)
+    rows[[4, 5, 9]] = 0
+    naive = torch.nn.functional.cosine_similarity(rows[:-1].float(), rows[1:].float(), dim=-1)
+    ours = adjacent_cosines(rows)
+    assert torch.allclose(ours, naive, rtol=0, atol=1e-6)
+    assert ours[[3, 4, 5, 8, 9]].tolist() == [0.0] * 5 and ours[0] != 0
 
 
 def naive_twin_cosines(vectors, kinds, scores):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from omnimem_cli.memory.importance import running_mean
 from omnimem_cli.memory.policies.policy import BoundedPolicy, LayerView
-from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, neighbour_order, redundancy
+from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, NeighbourCosinesInTime, time_order
 from omnimem_cli.memory.selection import Kept, keep_media
 
 LEAST_VECTOR = 8  # bytes
@@ -45,6 +45,11 @@ class OmniMem(BoundedPolicy):
     }
 
     @property
+    def novelty_exponent(self) -> float:
+        """Of 1 - s."""
+        return 0.5 if self.score == "code" else 1.0
+
+    @property
     def keeps_all_text(self) -> bool:
         """As the released code."""
         return self.score == "code"
@@ -69,19 +74,17 @@ class OmniMem(BoundedPolicy):
 
     def scored(self, view: LayerView) -> tuple[Tensor, Tensor]:
         """Importance and redundancy [1, N] of memory and chunk; what the next chunk needs of them goes to the table."""
-        pairs, carry = self._pairs(view)
-        cosines = pairs.cosines(carry)
+        pairs = self._pairs(view)
+        cosines = pairs.cosines()
         cosine, neighbour_index = pairs.remember(cosines)
         for name, column in (("vector", pairs.vectors), ("cosine", cosine), ("neighbour_index", neighbour_index)):
             view.table[name] = column[None]
-        return self._importance(view), redundancy(cosines, pairs.order)[None]
+        return self._importance(view), pairs.redundancy(cosines)[None]
 
     def combine(self, importance: Tensor, redundant: Tensor) -> Tensor:
         """psi, fp32, clamped at 0 (rounding can push 1 - s below it)."""
-        novelty = (1 - redundant).clamp(min=0)
-        if self.score == "code":
-            novelty = novelty.sqrt()
-        return novelty * importance.clamp(min=0) ** self.exponent if self.exponent else novelty
+        new = (1 - redundant).clamp_(min=0) ** self.novelty_exponent
+        return new * importance.clamp(min=0) ** self.exponent if self.exponent else new
 
     def received(self, view: LayerView) -> Tensor:
         """Attention that each entry of memory and chunk received from the chunk, fp32 [N] (equation 8)."""
@@ -100,7 +103,7 @@ class OmniMem(BoundedPolicy):
     def _vector_bytes(self, kv_bytes: int) -> int:
         return max(int(kv_bytes * self.carry), LEAST_VECTOR)
 
-    def _pairs(self, view: LayerView) -> tuple[NeighbourCosines, HiddenSketch]:
+    def _pairs(self, view: LayerView) -> NeighbourCosines:
         """Who neighbours whom, with what is carried of everyone."""
         size = self._vector_bytes(view.store.kv_bytes)
         carry = HiddenSketch.within(size, view.hidden.shape[1], self.vector)
@@ -108,6 +111,7 @@ class OmniMem(BoundedPolicy):
         held, vectors = view.store.table if view.held else None, carry.compact(unit)
         if held is not None:
             vectors = torch.cat([held["vector"][0], vectors])
-        order, counts = neighbour_order(view.table, self.neighbours)
-        in_stream_order = self.neighbours == "sequence"
-        return NeighbourCosines(unit, vectors, view.table["index"][0], held, order, counts, in_stream_order), carry
+        entries = unit, vectors, view.table["index"][0], held
+        if self.neighbours == "time":
+            return NeighbourCosinesInTime(*entries, *time_order(view.table))
+        return NeighbourCosines(*entries)

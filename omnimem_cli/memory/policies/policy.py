@@ -6,7 +6,7 @@ A policy decides either per layer, right after that layer's attention over [memo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -27,7 +27,8 @@ class LayerView:
 
     queries [1, H, n, d]; lse fp32 [1, H, n]; chunk_keys, chunk_values [1, G, n, d]; hidden [n, D] is the layer's input
     (None unless required). ``new``, ``seen``: tokens of every kind that came with this chunk, and so far, as the host
-    knows them. focus fp32 [B, N]: attention that each text of the user's focus pays (None without one).
+    knows them. focus fp32 [B, N]: attention that each text of the user's focus pays (None without one). ``media``: of
+    either media kind, how many of the N entries are of it, fewer where some were not finite (empty unless required).
     """
 
     layer: int
@@ -43,6 +44,7 @@ class LayerView:
     new: dict[int, int]
     seen: dict[int, int]
     focus: Tensor | None = None
+    media: dict[int, int] = field(default_factory=dict)
 
     @property
     def held(self) -> int:
@@ -74,7 +76,7 @@ class LayerView:
         """``importance`` divided by how many of the chunk's queries see the key: their mean, fp32 [N]."""
         count = self.chunk_keys.shape[2]
         received = self.importance(stride, heads) / count
-        received[self.held :] /= seeing_share(count, stride, received.device)
+        received[self.held :].div_(seeing_share(count, stride, received.device))
         return received
 
     def last_queries_importance(self, window: int) -> Tensor:
@@ -113,6 +115,7 @@ class Policy:
     bounded: ClassVar[bool] = True  # False: the memory grows with the stream (a reference, never a product setting)
     per_head: ClassVar[bool] = False  # entries are chosen per KV head
     needs_hidden: ClassVar[bool] = False  # the policy reads LayerView.hidden
+    needs_counts: ClassVar[bool] = False  # the policy reads LayerView.media
     per_chunk: ClassVar[bool] = False
     takes_focus: ClassVar[bool] = False  # the policy counts LayerView.focus
     pool: ClassVar[str] = "one"  # see BoundedPolicy
@@ -151,11 +154,6 @@ class BoundedPolicy(Policy):
         if self.pool not in ("one", "split"):
             raise ValueError("pool is one of one, split")
         super().__post_init__()
-
-    def most_candidates(self, view: LayerView) -> dict[int, int]:
-        """Of either media kind, the most entries that memory and chunk can have; fewer where some were not finite."""
-        room = {kind: contest.places for contest in contests(view.budget, self.pool) for kind in contest.kinds}
-        return {kind: min(view.seen[kind], places + view.new[kind]) for kind, places in room.items()}
 
     def kept(self, view: LayerView, media: Tensor, text: str = "grouped") -> Kept:
         """The kept list of a layer, given its chosen media [rows, N]; ``text`` as `kept_indices` takes it."""

@@ -18,6 +18,7 @@ All else is the paper's. What else was tried is in bench/LOG.md.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -39,6 +40,8 @@ class Salience(OmniMem):
     twins: float = 1.0
     pool: str = "one"
 
+    needs_counts: ClassVar[bool] = True
+
     def __post_init__(self):
         super().__post_init__()
         if self.novelty < 0:
@@ -50,14 +53,15 @@ class Salience(OmniMem):
         """Attention that each entry received, mean over the chunk's queries that see it: fp32 [N]."""
         return view.importance_per_query(self.stride, self.heads)
 
-    def combine(self, importance: Tensor, redundant: Tensor) -> Tensor:
-        """psi, of a redundancy that counts less: fp32."""
-        return super().combine(importance, 1 - (1 - redundant).clamp(min=0) ** self.novelty)
+    @property
+    def novelty_exponent(self) -> float:
+        """Of 1 - s, on top of the paper's."""
+        return super().novelty_exponent * self.novelty
 
     def scores(self, view: LayerView) -> Tensor:
         """psi, lowered where a better entry is alike: [1, N]."""
         psi = super().scores(view)
         if not self.twins:
             return psi
-        alike = twin_cosines(view.table["vector"][0], view.table["kind"][0], psi[0], self.most_candidates(view))
+        alike = twin_cosines(view.table["vector"][0], view.table["kind"][0], psi[0], view.media)
         return psi * (1 - self.twins * alike)

@@ -342,7 +342,7 @@ def test_salience_ranks_by_importance_per_query_and_twins_and_the_papers_rule_by
     for received, hidden, table, budget, indices in decided:
         unit = torch.nn.functional.normalize(hidden.float(), dim=-1)
         cosines = (unit[1:] * unit[:-1]).sum(-1)
-        scores = (1 - redundancy(cosines, torch.arange(len(tokens)))).clamp(min=0) ** novelty * received**0.2
+        scores = (1 - redundancy(cosines)).clamp(min=0) ** novelty * received**0.2
         counts = {kind: int((table["kind"] == kind).sum()) for kind in (VISUAL, AUDIO)}
         scores = scores * (1 - twins * twin_cosines(table["vector"][0], table["kind"][0], scores, counts))
         media = keep_media(table, scores[None], budget, pool)
