@@ -121,6 +121,11 @@ class Source:
         """Seconds that the decoding thread has worked, waiting for ffmpeg included and for room in the queue not."""
         return self._decoder.busy_s
 
+    def ready(self) -> int:
+        """Segments that can be had without a wait."""
+        with self._decoder.queue.mutex:
+            return sum(isinstance(item, Segment) for item in self._decoder.queue.queue)
+
     def close(self) -> None:
         """End decoding and reap everything. Harmless when called again."""
         self._ended = True

@@ -13,6 +13,7 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.media.segment import Media
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.catalogue import Row
+from omnimem_cli.models.device import joined
 from omnimem_cli.models.folder import Checkpoint
 from omnimem_cli.models.towers.patches import PatchSettings
 
@@ -76,7 +77,7 @@ class BaseAdapter:
 
     def embed_ids(self, ids: list[int]) -> Tensor:
         """A list of n token ids to embeddings [n, D] on the device."""
-        return self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
+        return self.embed(joined([torch.tensor(ids, dtype=torch.long)], self.device))
 
     def _check_mrope(self, options: WatchOptions) -> None:
         """Raises UsageError for a rule that the family does not have."""

@@ -5,9 +5,11 @@ Knows torch, and bitsandbytes by name; knows no model.
 
 import importlib.util
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import BitsAndBytesConfig
 
 from omnimem_cli.base.errors import MissingError, UsageError
@@ -68,6 +70,19 @@ def free_bytes(device: torch.device) -> int:
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
     return available_bytes()
+
+
+def joined(parts: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Tensors of the host, one after the other, on ``device``.
+
+    A GPU copies them from pinned memory in the order of its work, while the host goes on: it would wait for all of that
+    work if the memory were its own.
+    """
+    if device.type != "cuda":
+        return torch.cat(tuple(parts)).to(device)
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    pinned = torch.empty(shape, dtype=parts[0].dtype, pin_memory=True)
+    return torch.cat(tuple(parts), out=pinned).to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from omnimem_cli.base.budget import Budget
+from omnimem_cli.base.choices import STILLS
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.decode import segments_ahead
@@ -22,6 +24,7 @@ from omnimem_cli.models.adapter import Adapter, Plan
 from omnimem_cli.models.device import find_device
 from omnimem_cli.session.look import look_plan
 from omnimem_cli.session.transients import (
+    ahead_bytes,
     asking_bytes,
     copied_bytes,
     focus_bytes,
@@ -60,6 +63,7 @@ class WatchFootprint:
     chunk: int | None
     transient_bytes: Callable[[int], int]
     reading_bytes: Callable[[int, int], int]
+    ahead_bytes: Callable[[int], int]
     window: int = 0
     look: int = 0
     whole: int | None = None  # tokens of all of the input
@@ -98,8 +102,13 @@ class WatchFootprint:
         chunk = self.chunk_tokens(entries)
         return self._bytes(self.resident_entries(entries), chunk if self.whole is None else min(chunk, self.whole))
 
-    def held_bytes(self, budget: Budget, entries: int, free: int) -> int:
-        """Bytes of the windows that may wait for a chunk more, of what ``free`` leaves besides the watch.
+    def ahead_bytes_of_input(self, entries: int) -> int:
+        """Bytes that it takes besides to encode a chunk of this input beside the one before it; 0 where it has one."""
+        chunk = self.chunk_tokens(entries)
+        return self.ahead_bytes(chunk) if self.whole is None or self.whole > chunk else 0
+
+    def held_bytes(self, budget: Budget, entries: int, left: int) -> int:
+        """Bytes of the windows that may wait for a chunk more, of those ``left`` besides the watch.
 
         When it has come, the windows that end in it hold at most what the memory holds. None wait where the budget is
         of bytes, which hold the memory alone, or where nothing is evicted.
@@ -107,7 +116,6 @@ class WatchFootprint:
         if budget.bytes is not None or not self.bounded:
             return 0
         kept = self._kept_bytes(self.resident_entries(entries))
-        left = int(free * AUTO_SHARE) - self.peak_bytes_of_input(entries)
         return max(0, min(left, HELD_MEMORIES * kept) - kept)
 
     def _kept_bytes(self, entries: int) -> int:
@@ -150,6 +158,7 @@ def footprint_of(
             settings, policy, adapter, [plan, *([look] if look else [])], media, shape, window
         ),
         reading_bytes=_reading_bytes_of(settings, adapter),
+        ahead_bytes=partial(_ahead_bytes, settings, adapter, plan),
         window=window,
         look=look.tokens_per_segment if look else 0,
         whole=_tokens(media, plan),
@@ -220,6 +229,13 @@ def _reading_bytes_of(settings: Settings, adapter: Adapter) -> Callable[[int, in
         return quantized + (copied_bytes(sizes, itemsize, kept) if settings.look_again else 0)
 
     return reading
+
+
+def _ahead_bytes(settings: Settings, adapter: Adapter, plan: Plan, chunk: int) -> int:
+    """What encoders beside the language model take; 0 where a device does one thing after the other."""
+    if find_device(settings.device).type != "cuda" or settings.stills != STILLS[0]:
+        return 0
+    return ahead_bytes(widths(adapter.model.config), plan, chunk, adapter.dtype.itemsize)
 
 
 def _moments(media: Media) -> Moments:

@@ -25,6 +25,7 @@ from omnimem_cli.memory.tokens import AUDIO, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Plan, Stream
 from omnimem_cli.session.answering import Answer, AnswerLoop, text_ends
 from omnimem_cli.session.choice import Penalties, Sampling
+from omnimem_cli.session.encoded_ahead import EncodedAhead
 from omnimem_cli.session.evidence import attention_of, paid_in_row, rule_of
 from omnimem_cli.session.grammar import bound_answers
 from omnimem_cli.session.look import SecondLook, Stretches
@@ -124,14 +125,21 @@ class Session:
         """Those of the newest chunk's segments."""
         return [] if self._newest is None else vectors_of(*self._newest)
 
-    def watch(self, source: Iterable[Segment]) -> Iterator[tuple[ChunkEnd, list[Segment]]]:
-        """Take in all of ``source``; after each chunk yield its end and the segments that went in."""
+    def watch(
+        self, source: Iterable[Segment], ready: Callable[[], int] | None = None
+    ) -> Iterator[tuple[ChunkEnd, list[Segment]]]:
+        """Take in all of ``source``; after each chunk yield its end and the segments that went in.
+
+        ``ready``: tells how many segments ``source`` has without a wait; where these make up a chunk, it is encoded
+        while the language model works on the one before (see `EncodedAhead`). None: each chunk when its turn comes.
+        """
         prefix = [] if self.chunks_seen else [self.stream.prefix]
-        for segments, parts in self._chunks(source):
+        for segments, parts in self._chunks(source, ready):
             sounds = self.memory.seen[AUDIO]
             with self.timed("prefill_s"):
                 self.memory.absorb(concat([*prefix, *parts]))
             self._newest = [segment.start_s for segment in segments], sums_of(parts)
+            del parts  # the next ones are made while this frame waits
             prefix = []
             if self.memory.seen[AUDIO] == sounds:
                 self._note_deaf(segments)
@@ -245,9 +253,35 @@ class Session:
         for name, value in own.items():
             setattr(self, name, value)
 
-    def _chunks(self, source: Iterable[Segment]) -> Iterator[tuple[list[Segment], list[TokenChunk]]]:
-        """Segments with their tokens: as many as a chunk has room for, more of them where pictures are left out."""
-        rest = iter(source)
+    def _chunks(
+        self, source: Iterable[Segment], ready: Callable[[], int] | None
+    ) -> Iterator[tuple[list[Segment], list[TokenChunk]]]:
+        """Segments with their tokens, chunk by chunk."""
+        rest, ahead = iter(source), None
+        while True:
+            taken = ahead
+            segments, parts = self._encoded(rest) if taken is None else (taken.segments, taken.take())
+            if not segments:
+                return
+            ahead = self._ahead(rest, ready)
+            yield segments, parts
+            del parts
+            if taken is not None:
+                self.stage_times.encode_s += taken.seconds
+
+    def _ahead(self, rest: Iterator[Segment], ready: Callable[[], int] | None) -> EncodedAhead | None:
+        """The next chunk, where its segments are there. How many it takes must be known: not with pictures left out."""
+        if ready is None or self.stills is not None or ready() < self.segments_per_chunk:
+            return None
+        return EncodedAhead(self.stream, list(islice(rest, self.segments_per_chunk)), self._side)
+
+    @cached_property
+    def _side(self) -> torch.cuda.Stream | None:
+        """For encoders beside the language model."""
+        return torch.cuda.Stream(self.adapter.device) if self.adapter.device.type == "cuda" else None
+
+    def _encoded(self, rest: Iterator[Segment]) -> tuple[list[Segment], list[TokenChunk]]:
+        """As many segments as a chunk has room for, more of them where pictures are left out, with their tokens."""
         held: list[Segment] = []
         parts: list[TokenChunk] = []
         while segments := list(islice(rest, self._room(held, parts))):
@@ -256,11 +290,7 @@ class Session:
             with self.timed("encode_s"):
                 parts += self.stream.encode(segments)
             held += segments
-            if not self._room(held, parts):
-                yield held, parts
-                held, parts = [], []
-        if held:
-            yield held, parts
+        return held, parts
 
     def _room(self, held: Sequence[Segment], parts: Sequence[TokenChunk]) -> int:
         """How many whole segments a chunk takes besides these."""
@@ -322,11 +352,11 @@ class Session:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds inside to a stage; a GPU has done its share of the work when they end."""
+        """Add the seconds inside to a stage; a GPU has done its share of the work when they end, not all it has."""
         began = time.perf_counter()
         yield
         if self.adapter.device.type == "cuda":
-            torch.cuda.synchronize(self.adapter.device)
+            torch.cuda.current_stream(self.adapter.device).synchronize()
         setattr(self.stage_times, stage, getattr(self.stage_times, stage) + time.perf_counter() - began)
 
     def _note_deaf(self, segments: list[Segment]) -> None:

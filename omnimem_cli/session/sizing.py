@@ -41,7 +41,8 @@ class WatchConfig:
     """How one input is watched. ``entries`` is None for an unbounded policy; ``recent_s``: seconds before the newest
     chunk that are held whole with it, 0 for neither; ``question_tokens_in_flight``: the most tokens of questions and
     answers at once; ``needed``: bytes at the worst moment, weights aside; ``held_bytes``: besides, of
-    windows that wait to be asked about; ``evidence_rule``: the plan's, if it has one."""
+    windows that wait to be asked about; ``encodes_ahead``: whether there is room to encode a chunk while the language
+    model works on the one before; ``evidence_rule``: the plan's, if it has one."""
 
     policy: Policy
     budget: Budget
@@ -53,6 +54,7 @@ class WatchConfig:
     question_tokens_in_flight: int
     needed: int
     held_bytes: int
+    encodes_ahead: bool
     positions: str = "keep"
     evidence_rule: EvidenceRule | None = None
     kv_bits: int = WHOLE_BITS
@@ -108,6 +110,11 @@ def size_memory(
     entries = _entries(budget, footprint, free)
     calibrated = None if settings.plan is None else read_plan(settings.plan, adapter)
     budgets = _layer_budgets(settings, adapter, plan, footprint.shape.layers, entries, calibrated)
+    needed, ahead = footprint.peak_bytes_of_input(entries), footprint.ahead_bytes_of_input(entries)
+    left = int(free * AUTO_SHARE) - needed
+    encodes_ahead = 0 < ahead <= left
+    if encodes_ahead:
+        needed, left = needed + ahead, left - ahead
     return WatchConfig(
         policy=policy,
         budget=budget,
@@ -117,8 +124,9 @@ def size_memory(
         recent_s=recent_s,
         geometry=footprint.shape,
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
-        needed=footprint.peak_bytes_of_input(entries),
-        held_bytes=footprint.held_bytes(budget, entries, free),
+        needed=needed,
+        held_bytes=footprint.held_bytes(budget, entries, left),
+        encodes_ahead=encodes_ahead,
         positions=settings.positions,
         evidence_rule=calibrated and calibrated.evidence,
         kv_bits=settings.kv_bits,

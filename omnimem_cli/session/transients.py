@@ -80,11 +80,16 @@ def widths(config: PreTrainedConfig) -> Widths:
 def transient_bytes(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int, stride: int = 1) -> int:
     """Bytes that come and go while a chunk of ``chunk_tokens`` is encoded, then watched by a policy that scores every
     ``stride``-th query."""
-    segments = max(1, chunk_tokens // max(plan.tokens_per_segment, 1))
-    encoders = max(_pictures(w, plan, segments, itemsize), _sound(w, plan, segments, itemsize))
+    encoders = _encoders(w, plan, chunk_tokens, itemsize)
     scores = 2 * w.heads * BLOCK * WIDE // stride  # of one block of keys, while the last one's are still there
     fed = 2 + 3 * w.deepstack  # by segment and joined; features once more, those of the picture alone
     return fed * chunk_tokens * w.hidden * itemsize + max(encoders, _layer(w, chunk_tokens, itemsize, scores))
+
+
+def ahead_bytes(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int) -> int:
+    """Besides, where the next chunk is encoded meanwhile: its encoders, and what they make, by segment."""
+    made = (1 + w.deepstack) * chunk_tokens * w.hidden * itemsize
+    return made + _encoders(w, plan, chunk_tokens, itemsize)
 
 
 def focus_tokens(texts: Sequence[str]) -> int:
@@ -138,6 +143,12 @@ def copied_bytes(w: Widths, itemsize: int, kept: int) -> int:
     layers as a fork holds."""
     layer = 2 * w.keys * itemsize * kept
     return layer + min(READ_BYTES, w.layers * layer)
+
+
+def _encoders(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int) -> int:
+    """Picture and sound of a chunk, one after the other."""
+    segments = max(1, chunk_tokens // max(plan.tokens_per_segment, 1))
+    return max(_pictures(w, plan, segments, itemsize), _sound(w, plan, segments, itemsize))
 
 
 def _pictures(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:

@@ -33,8 +33,8 @@ from omnimem_cli.session.session import Session
 
 watch = Session.watch
 
-def paced(session, source):
-    for chunk in watch(session, source):
+def paced(session, *source):
+    for chunk in watch(session, *source):
         print("chunk", file=sys.stderr, flush=True)
         time.sleep(float(pause))
         yield chunk

@@ -263,7 +263,8 @@ def test_each_stage_waits_for_the_gpu_before_its_time_ends(monkeypatch):
     media = SimpleNamespace(video=None, audio=None)
     stream = SimpleNamespace(adapter=SimpleNamespace(device=device), plan=plan, media=media)
     stream.prefix, stream.encode = done("prefix")()[0], done("encoded")
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda where: events.append("waited"))
+    given = SimpleNamespace(synchronize=lambda: events.append("waited"))  # not all that other streams have
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda where: given)
     events.clear()
     session = Session(stream, SimpleNamespace(seen={AUDIO: 0}, absorb=done("absorbed")), 1)
     segment = SimpleNamespace(frame_times=[0.0], audio=[1], start_s=0.0, last=True)

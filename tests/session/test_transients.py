@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from operator import length_hint
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +38,7 @@ from omnimem_cli.session.sizing import size_memory
 from omnimem_cli.session.transients import (
     QUESTION_TOKENS,
     QUESTIONS,
+    ahead_bytes,
     asking_bytes,
     observed_bytes,
     question_bytes_in_flight,
@@ -77,6 +79,20 @@ def assert_estimated(adapter, seconds: float, width: int, height: int, policy: s
 @pytest.mark.parametrize(("seconds", "width", "height"), [(20, 112, 84), (8, 448, 364)])
 def test_no_more_is_alive_than_was_estimated(tiny_adapter, policy, seconds, width, height):
     assert_estimated(tiny_adapter, seconds, width, height, policy)
+
+
+def test_a_chunk_that_is_encoded_beside_another_is_estimated(tiny_adapter):
+    def most(ready):
+        session, segments, _ = begun(tiny_adapter, 20, 448, 364, budget=Budget(200), chunk=600)
+        rest = iter(segments)
+        with Peak() as peak:
+            list(session.watch(rest, (lambda: length_hint(rest)) if ready else None))
+        return session, peak.most
+
+    (session, plain), (_, ahead) = most(False), most(True)
+    sizes, chunk = widths(tiny_adapter.model.config), session.segments_per_chunk * session.plan.tokens_per_segment
+    assert session.chunks_seen > 1
+    assert plain < ahead <= plain + ahead_bytes(sizes, session.plan, chunk, 4)
 
 
 @pytest.mark.parametrize("rows", [1, 4], ids=["heads keep the same", "heads keep their own"])

@@ -18,6 +18,7 @@ from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.base_adapter import BaseAdapter
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.chat import SYSTEM, Prompt
+from omnimem_cli.models.device import joined
 from omnimem_cli.models.folder import Checkpoint
 from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.models.towers.audio import AudioTower
@@ -119,7 +120,7 @@ class QwenOmniAdapter(BaseAdapter):
         counts = [len(f) // self.patches.temporal_patch_size for f in even]
         if not sum(counts):
             return [self.embed_ids([]) for _ in frames]
-        rows = patch_rows(torch.cat(even).to(self.device), self.patches).to(self.dtype)
+        rows = patch_rows(joined(even, self.device), self.patches).to(self.dtype)
         height, width = (side // self.patches.patch_size for side in even[0].shape[1:3])
         seen = self._vision(rows, height, width)
         return [pairs.flatten(0, 1) for pairs in seen.split(counts)]

@@ -28,6 +28,13 @@ class Qwen3OmniStream(QwenOmniStream):
     """A stream of Qwen3-Omni."""
 
     marks_share = False
+    _last: Tensor | None = None  # position [3] of the segment's last token, in the order of `interleaved`
+
+    def placed(self, positions: Tensor) -> Tensor:
+        """Remembers the last one; sound comes after a picture at its position."""
+        if positions.shape[1] and (self._last is None or positions[0, -1] >= self._last[0]):
+            self._last = positions[:, -1]
+        return positions
 
     def interleaved(self, picture: TokenChunk, sound: TokenChunk) -> TokenChunk:
         """Sorted by the time position; a picture comes before the sound at its position."""
@@ -35,12 +42,10 @@ class Qwen3OmniStream(QwenOmniStream):
         if depth > 1:
             embeds, *features = picture.embeds.chunk(depth, dim=1)
             picture.embeds, picture.deepstack = embeds, features
+        if self._last is not None:  # on the host, while the tokens are on the device
+            self.positions.close, self._last = int(self._last.max()) + 1, None
         both = concat([picture, sound])
-        order = torch.argsort(both.positions[0], stable=True)
-        merged = both.take(order)
-        if len(merged):
-            self.positions.close = int(merged.positions[:, -1].max()) + 1
-        return merged
+        return both.take(torch.argsort(both.positions[0], stable=True))
 
 
 class Qwen3OmniAdapter(QwenOmniAdapter):

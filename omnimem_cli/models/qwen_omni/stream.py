@@ -13,6 +13,7 @@ from torch import Tensor
 from omnimem_cli.media.segment import Media, Segment
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, QUESTION, VISUAL, TokenChunk, concat, text_chunk
 from omnimem_cli.models.adapter import Plan
+from omnimem_cli.models.device import joined
 from omnimem_cli.models.qwen_omni.mrope import StreamPositions
 from omnimem_cli.models.towers.mel import MaximumScan, StreamingLogMel
 
@@ -78,6 +79,10 @@ class QwenOmniStream:
         stream._mel = StreamingLogMel(self.adapter.log_mel, self.mel.maximum, self.mel.running)
         return stream
 
+    def placed(self, positions: Tensor) -> Tensor:
+        """Positions [3, n] of a segment's picture, then of its sound, before they go to the device."""
+        return positions
+
     def interleaved(self, picture: TokenChunk, sound: TokenChunk) -> TokenChunk:
         """The tokens of one segment in the order in which the model wants them."""
         return concat([picture, sound])
@@ -116,7 +121,7 @@ class QwenOmniStream:
         positions = self.positions.visual(len(starts), rows, columns)  # those of pairs that are left out pass too
         return _media_tokens(
             embeds,
-            positions=positions[:, fed.repeat_interleave(cells)],
+            positions=self.placed(positions[:, fed.repeat_interleave(cells)]),
             kind=VISUAL,
             step=(first + fed.nonzero()[:, 0]).repeat_interleave(cells),
             patch=torch.arange(cells).repeat(int(fed.sum())),
@@ -128,7 +133,7 @@ class QwenOmniStream:
         rate = self.plan.audio_tokens_per_segment / self.adapter.segment_s
         return _media_tokens(
             embeds,
-            positions=self.positions.audio(tokens),
+            positions=self.placed(self.positions.audio(tokens)),
             kind=AUDIO,
             step=torch.arange(first, first + tokens),
             patch=torch.zeros(tokens),
@@ -139,13 +144,14 @@ class QwenOmniStream:
 def _media_tokens(
     embeds: Tensor, positions: Tensor, kind: int, step: Tensor, patch: Tensor, time: Tensor
 ) -> TokenChunk:
-    n, where = len(embeds), {"device": embeds.device}
+    """Columns of the host beside ``embeds``, wherever these are."""
+    n, device = len(embeds), embeds.device
     return TokenChunk(
         embeds=embeds,
-        positions=positions.to(**where),
-        kind=torch.full((n,), kind, dtype=torch.uint8, **where),
-        step=step.to(dtype=torch.int32, **where),
-        patch=patch.to(dtype=torch.int32, **where),
-        group=torch.full((n,), -1, dtype=torch.int32, **where),
-        time=time.to(dtype=torch.float32, **where),
+        positions=joined([positions], device),
+        kind=torch.full((n,), kind, dtype=torch.uint8, device=device),
+        step=joined([step.to(torch.int32)], device),
+        patch=joined([patch.to(torch.int32)], device),
+        group=torch.full((n,), -1, dtype=torch.int32, device=device),
+        time=joined([time.to(torch.float32)], device),
     )

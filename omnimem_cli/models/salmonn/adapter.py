@@ -18,6 +18,7 @@ from omnimem_cli.memory.selection import MAX_TEXT_GROUPS
 from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.base_adapter import BaseAdapter
 from omnimem_cli.models.chat import ANSWER, SYSTEM, USER
+from omnimem_cli.models.device import joined
 from omnimem_cli.models.salmonn.audio_tower import SLICE_S, TOKENS_PER_S, log_mel
 from omnimem_cli.models.salmonn.layout import Layout, grid_steps
 from omnimem_cli.models.salmonn.mrope import Positions
@@ -118,7 +119,7 @@ class SalmonnAdapter(BaseAdapter, ABC):
         """uint8 frames [2 * T, H, W, 3] to what `see` returns."""
         if len(frames) == 0:
             return self.embed_ids([]).view(0, rows * columns, self.decoder.config.hidden_size), []
-        pixels = torch.from_numpy(frames).to(self.device)
+        pixels = joined([torch.from_numpy(frames)], self.device)
         return self.see(patch_rows(pixels, self.patches).to(self.dtype), rows, columns)
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from torch import Tensor
 from omnimem_cli.media.segment import Media, Segment
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, QUESTION, TEXT, VISUAL, TokenChunk, concat, text_chunk
 from omnimem_cli.models.adapter import Plan
+from omnimem_cli.models.device import joined
 from omnimem_cli.models.salmonn.audio_tower import TOKENS_PER_S, TOKENS_PER_SLICE, slices
 from omnimem_cli.models.salmonn.layout import Item, Layout, Mark, Sound, Step, grid_steps
 from omnimem_cli.models.salmonn.mrope import Positions
@@ -186,4 +187,4 @@ def tokens(
 def on_device(chunk: TokenChunk) -> TokenChunk:
     """All columns on the device of the embeddings, in one move each."""
     names = ("positions", "kind", "step", "patch", "group", "time")
-    return replace(chunk, **{name: getattr(chunk, name).to(chunk.embeds.device) for name in names})
+    return replace(chunk, **{name: joined([getattr(chunk, name)], chunk.embeds.device) for name in names})

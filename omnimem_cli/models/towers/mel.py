@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import WhisperFeatureExtractor
 
+from omnimem_cli.models.device import joined
+
 FLOOR_BELOW_MAXIMUM = 8.0
 LIVE_MAXIMUM = 0.0
 """Where the running maximum starts: about that of quiet speech, so that leading noise is not blown up."""
@@ -68,7 +70,8 @@ class LogMel:
     def __call__(self, samples: Tensor) -> Tensor:
         """log10 of the mel power of every whole window: float32 samples [..., n], wherever they are, to
         [..., feature_size, windows] on ``device``."""
-        samples = samples.to(self.device)
+        if samples.device != self.device:
+            samples = joined([samples], self.device)
         n_fft, hop = self.settings.n_fft, self.settings.hop_length
         spectrum = torch.stft(samples, n_fft, hop, window=self._window, center=False, return_complex=True)
         return torch.clamp(self._filters @ spectrum.abs() ** 2, min=1e-10).log10()

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from omnimem_cli.models.device import joined
+
 CELLS_MIN, CELLS_MAX = 128, 768
 """Merged cells per frame that the published video preprocessing allows."""
 
@@ -88,8 +90,9 @@ def patch_rows(frames: Tensor, settings: PatchSettings) -> Tensor:
     n, height, width, channels = frames.shape
     t, p, m = settings.temporal_patch_size, settings.patch_size, settings.merge_size
     scale = 1.0 / settings.rescale_factor
-    mean = torch.tensor(settings.image_mean, device=frames.device) * scale
-    std = torch.tensor(settings.image_std, device=frames.device) * scale
+    mean, std = (
+        joined([torch.tensor(own) * scale], frames.device) for own in (settings.image_mean, settings.image_std)
+    )
     pixels = (frames.to(torch.float32) - mean) / std
     cells = pixels.view(n // t, t, height // (p * m), m, p, width // (p * m), m, p, channels)
     rows = cells.permute(0, 2, 5, 3, 6, 8, 1, 4, 7)
