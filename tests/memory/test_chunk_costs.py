@@ -95,8 +95,8 @@ def test_what_is_read_within_is_what_would_be_read_anew():
 
 
 @pytest.mark.parametrize("pool", ["one", "split"])
-def test_twins_are_sought_among_as_many_entries_of_a_kind_as_there_are(pool, monkeypatch):
-    memory, compared, wanted = memory_of(f"salience:pool={pool}"), [], []
+def test_twins_are_sought_where_not_all_stay_among_as_many_entries_of_a_kind_as_there_are(pool, monkeypatch):
+    memory, compared, wanted, full = memory_of(f"salience:pool={pool}"), [], [], []
     within = redundancy._likeness_to_those_before
     monkeypatch.setattr(
         redundancy, "_likeness_to_those_before", lambda unit: compared.append(len(unit)) or within(unit)
@@ -104,9 +104,15 @@ def test_twins_are_sought_among_as_many_entries_of_a_kind_as_there_are(pool, mon
     scores = type(memory.policy).scores
 
     def counted(self, view):
-        wanted.extend(int((view.table["kind"] == kind).sum()) for kind in (VISUAL, AUDIO))
+        of_kind = [int((view.table["kind"] == kind).sum()) for kind in (VISUAL, AUDIO)]
+        rooms = (view.budget.visual, view.budget.audio) if pool == "split" else (view.budget.total,)
+        fits = all(n <= room for n, room in zip(of_kind if pool == "split" else [sum(of_kind)], rooms, strict=True))
+        full.append(not fits)
+        wanted.extend([] if fits else of_kind)
         return scores(self, view)
 
     monkeypatch.setattr(type(memory.policy), "scores", counted)
-    absorbed(memory)
+    for chunk in cuts(stream(9), (8,)):
+        memory.absorb(chunk)
     assert compared == wanted and len(set(wanted)) > 2
+    assert full[: len(memory.stores)] == [False] * len(memory.stores) and full[-1]

@@ -155,6 +155,10 @@ class BoundedPolicy(Policy):
             raise ValueError("pool is one of one, split")
         super().__post_init__()
 
+    def has_room(self, view: LayerView) -> bool:
+        """Whether there is a place for every media entry that ever came."""
+        return all(contest.seen(view.seen) <= contest.places for contest in contests(view.budget, self.pool))
+
     def kept(self, view: LayerView, media: Tensor, text: str = "grouped") -> Kept:
         """The kept list of a layer, given its chosen media [rows, N]; ``text`` as `kept_indices` takes it."""
         if view.seen[TEXT]:

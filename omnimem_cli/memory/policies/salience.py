@@ -59,9 +59,9 @@ class Salience(OmniMem):
         return super().novelty_exponent * self.novelty
 
     def scores(self, view: LayerView) -> Tensor:
-        """psi, lowered where a better entry is alike: [1, N]."""
+        """psi, lowered where a better entry is alike, unless all stay anyway: [1, N]."""
         psi = super().scores(view)
-        if not self.twins:
+        if not self.twins or self.has_room(view):
             return psi
         alike = twin_cosines(view.table["vector"][0], view.table["kind"][0], psi[0], view.media)
         return psi * (1 - self.twins * alike)
