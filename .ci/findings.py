@@ -48,6 +48,9 @@ def of_speed(result: dict) -> Iterator[Finding]:
         yield _peak(what, row)
         idle, file = row["device_idle"], row["decoded_watch"]
         yield figure(f"{what}: GPU idle", "not measured" if idle is None else f"{idle:.0%}")
+        if encoders := row["encoders"]:
+            ratio = encoders["ahead_s"] / encoders["in_turn_s"]
+            yield figure(f"{what}: encoded ahead, time in that of turns", f"{ratio:.2f}")
         yield figure(f"{what}: from a file, video-s/s", f"{file['video_s'] / file['wall_s']:.3g}")
     yield from _ended_early(result)
 
@@ -91,6 +94,20 @@ def of_transcript(result: dict) -> Iterator[Finding]:
     said = f"{plain:.1f} s; {hour:.1f} s with repetitive answers asked again ({how})"
     yield Finding("transcript of an hour", "<= 60 s", said, plain <= 60)
     yield _peak("transcript", result)
+
+
+def of_media(result: dict) -> Iterator[Finding]:
+    """Decoding by processor and GPU, and the log-mel of a chunk on host and device."""
+    said, gpu = f"processor {result['processor_fps']:g}", result["gpu_fps"]
+    what = "decoding 1080p: frames/s"
+    if gpu is None:
+        yield Finding(what, "the GPU's more", f"{said}; GPU none ({result['why']})", False)
+    else:
+        yield Finding(what, "the GPU's more", f"{said}; GPU {gpu:g}", gpu > result["processor_fps"])
+        apart = result["difference"]
+        yield Finding("decoding by the GPU: mean difference of pixels", "<= 0.5 of 255", f"{apart:g}", apart <= 0.5)
+    host, device = result["host_mel_ms"], result["device_mel_ms"]
+    yield figure("log-mel of a chunk: ms", f"host {host:g}; device {'none' if device is None else f'{device:g}'}")
 
 
 def _ended_early(result: dict) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ MINUTES_SHOWN = (1, 2, 5, 10, 20, 30, 60, 90, 120, 180)
 WIDTH = 120
 """Most columns of a table of many policies."""
 _RATES = ("video_seconds_per_second", "tokens_per_second")
+_STAGES = ("decode", "encoders", "prefill", "scoring")
 _SIZES = {
     "bytes": "memory",
     "peak_bytes": "peak in a chunk",
@@ -233,11 +234,11 @@ def throughput_table(result: dict) -> str:
     """Rates by policy and length, then where the time and the memory went, then what ended early."""
     rows = result["rows"]
     rates = [(*_named(r), *(f"{r[name]:g}" for name in _RATES), f"{r['of_matmul']:.1%}") for r in rows]
-    shares = [(*_named(r), *(f"{share:.1%}" for share in r["shares"].values()), _idle(r)) for r in rows]
+    shares = [(*_named(r), *(f"{share:.1%}" for share in r["shares"].values()), _idle(r), _ahead(r)) for r in rows]
     sizes = [(*_named(r), *(format_bytes(r[name]) if r[name] else "" for name in _SIZES if name in r)) for r in rows]
     parts = [
         text_table(("policy", "minutes", "video s/s", "tokens/s", "of matmul rate"), rates),
-        text_table(("policy", "minutes", "decode", "encoders", "prefill", "scoring", "device idle"), shares),
+        text_table(("policy", "minutes", *_STAGES, "device idle", "encoded ahead"), shares),
         text_table(("policy", "minutes", *(_SIZES[name] for name in _SIZES if name in rows[0])), sizes) if rows else "",
         text_table(("policy", "minutes", "first token", "tokens/s of 1", "of 32"), [_answering(r) for r in rows]),
         text_table(("from a file", "video s/s", "decoding", "model", "both", "hidden"), _from_files(rows)),
@@ -250,6 +251,10 @@ def throughput_table(result: dict) -> str:
 
 def _idle(row: dict) -> str:
     return "" if row["device_idle"] is None else f"{row['device_idle']:.1%}"
+
+
+def _ahead(row: dict) -> str:
+    return "" if row["encoders"] is None else f"{row['encoders']['ahead_s'] / row['encoders']['in_turn_s']:.0%}"
 
 
 def _named(row: dict) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 
 One watch per policy to the longest length, with a reading at every length on the way; lengths are those of the video
 that had gone in. What is timed is the real session, adapter and memory; decoding has its own figure (``clip``), and so
-has a watch that decodes on the way (``decoded_watch``). Every stage waits for the device, so that a stage's seconds are
-its own. Knows no answer to be right or wrong.
+have a watch that decodes on the way (``decoded_watch``) and one that encodes ahead (``encoder_overlap``). Every other
+stage waits for the device, so that a stage's seconds are its own. Knows no answer to be right or wrong.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ from omnimem_cli.base.settings import Progress, Report, Settings
 from omnimem_cli.base.sizes import format_bytes
 from omnimem_cli.bench.decoded_watch import decoded_watch
 from omnimem_cli.bench.device_idle import idle_share
+from omnimem_cli.bench.encoder_overlap import encoder_overlap
 from omnimem_cli.bench.flops import attention_flops, encoder_flops, linear_flops, matmul_rate
 from omnimem_cli.bench.machine import device_peak, machine, reset_peak, timed
 from omnimem_cli.bench.released_carry import CarryMemory
@@ -61,6 +62,7 @@ def bench_throughput(adapter: Adapter, lengths: Lengths, settings: Settings, rep
             more = {
                 "decoded_watch": decoded_watch(_Watch(policy, adapter, clip, chosen, rate).session, clip.length_s),
                 "device_idle": _Watch(policy, adapter, clip, chosen, rate).device_idle(),
+                "encoders": _Watch(policy, adapter, clip, chosen, rate).encoders(),
             }
             watch = _Watch(policy, adapter, clip, chosen, rate)
             rows += [row | more for row in watch.read(lengths, report)]
@@ -137,6 +139,17 @@ class _Watch:
         watch = self.session.watch(self.clip)
         next(watch)  # the memory is filled
         return idle_share(self.device, lambda: [next(watch, None) for _ in range(WARM_CHUNKS)])
+
+    def encoders(self) -> dict | None:
+        """A few chunks encoded in their turn, and beside the language model; None without room for that."""
+        if not self.fitted.ahead_bytes and self.device.type == "cuda":
+            return None
+
+        def begin() -> Session:
+            stream = self.clip.open(self.adapter)  # one that waits for nothing
+            return Session(stream, self._memory(self.fitted), self.fitted.chunk_tokens)
+
+        return encoder_overlap(begin, self.clip)
 
     def read(self, lengths: Lengths, report: Report) -> Iterator[dict]:
         """A row at every length that is reached; why it ended early goes to ``stopped``."""
@@ -220,7 +233,7 @@ class _Watch:
         if self.policy == CARRY or self.fitted.entries is None:
             return None
         weights = sum(p.numel() * p.element_size() for p in self.adapter.model.parameters())
-        return weights + self.fitted.needed
+        return weights + self.fitted.needed - self.fitted.ahead_bytes  # its chunks are encoded in their turn
 
     def _answers(self) -> dict:
         """Seconds to the first token (median), and answer tokens a second for one question and for many."""

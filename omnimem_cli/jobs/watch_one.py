@@ -206,7 +206,7 @@ class InputRun:
         seen = None  # segments of the range
         self.report_progress("watching", session.end_s - session.start_s if session.chunks_seen else 0.0)
         with _stop(checkpoint) as stop:
-            ready = source.ready if self.prepared.config.encodes_ahead else None
+            ready = source.ready if self.prepared.config.ahead_bytes else None
             for chunk_end, segments in session.watch(self.reported(session, source), ready):
                 self.task.on_chunk(session, chunk_end, segments)
                 seen = segments[-1].index + 1

@@ -41,8 +41,8 @@ class WatchConfig:
     """How one input is watched. ``entries`` is None for an unbounded policy; ``recent_s``: seconds before the newest
     chunk that are held whole with it, 0 for neither; ``question_tokens_in_flight``: the most tokens of questions and
     answers at once; ``needed``: bytes at the worst moment, weights aside; ``held_bytes``: besides, of
-    windows that wait to be asked about; ``encodes_ahead``: whether there is room to encode a chunk while the language
-    model works on the one before; ``evidence_rule``: the plan's, if it has one."""
+    windows that wait to be asked about; ``ahead_bytes``: of ``needed``, to encode a chunk while the language model
+    works on the one before, 0 where there is no room for it; ``evidence_rule``: the plan's, if it has one."""
 
     policy: Policy
     budget: Budget
@@ -54,7 +54,7 @@ class WatchConfig:
     question_tokens_in_flight: int
     needed: int
     held_bytes: int
-    encodes_ahead: bool
+    ahead_bytes: int
     positions: str = "keep"
     evidence_rule: EvidenceRule | None = None
     kv_bits: int = WHOLE_BITS
@@ -112,9 +112,7 @@ def size_memory(
     budgets = _layer_budgets(settings, adapter, plan, footprint.shape.layers, entries, calibrated)
     needed, ahead = footprint.peak_bytes_of_input(entries), footprint.ahead_bytes_of_input(entries)
     left = int(free * AUTO_SHARE) - needed
-    encodes_ahead = 0 < ahead <= left
-    if encodes_ahead:
-        needed, left = needed + ahead, left - ahead
+    ahead = ahead if ahead <= left else 0
     return WatchConfig(
         policy=policy,
         budget=budget,
@@ -124,9 +122,9 @@ def size_memory(
         recent_s=recent_s,
         geometry=footprint.shape,
         question_tokens_in_flight=question_tokens_in_flight(settings.answer_tokens),
-        needed=needed,
-        held_bytes=footprint.held_bytes(budget, entries, left),
-        encodes_ahead=encodes_ahead,
+        needed=needed + ahead,
+        held_bytes=footprint.held_bytes(budget, entries, left - ahead),
+        ahead_bytes=ahead,
         positions=settings.positions,
         evidence_rule=calibrated and calibrated.evidence,
         kv_bits=settings.kv_bits,

@@ -17,7 +17,7 @@ from omnimem_cli.app import app
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "gpu"
-NAMES = ["tests", "speed", "answers", "memory", "transcript", "carry", "smaller"]
+NAMES = ["tests", "speed", "answers", "memory", "transcript", "media", "others"]
 SAYS_7 = [sys.executable, "-c", "print('noise'); print('{\"n\": 7}')"]
 LOAD = f"""
 import sys
@@ -79,9 +79,14 @@ def check_dry_run(folder: Path) -> None:
     goals = {name: {line[2] for line in lines if line[0] == name} for name in NAMES}
     for _, _, _, figure, _ in lines:
         assert any(character.isdigit() for character in figure) or figure == "not measured"
-    wanted = {"speed": ">= 120", "answers": ">= 150", "transcript": "<= 60 s", "smaller": ">= 120", "tests": "all pass"}
+    wanted = {"speed": ">= 120", "answers": ">= 150", "transcript": "<= 60 s", "others": ">= 120", "tests": "all pass"}
     assert all(goal in goals[part] for part, goal in wanted.items())
-    # Goals of memory are those of an allocator, which the CPU lacks; those of carry are omnimem's.
+    # Goals of memory are those of an allocator, which the CPU lacks; those of carry are omnimem's. Without a GPU
+    # the processor's decoding stands alone.
+    decoding, mel = (line for line in lines if line[0] == "media")
+    assert decoding[3].startswith("processor ") and "GPU none (" in decoding[3] and decoding[4] == "no"
+    assert mel[3].startswith("host ")
+    assert any("encoded ahead" in line[1] for line in lines if line[0] == "speed")
     skipped = next(line for line in lines if line[0] == "tests")
     assert "skipped" in skipped[3] and "passed" not in skipped[3] and skipped[4] == "no"
 
@@ -224,3 +229,12 @@ def test_goals_are_held_against_the_engine_and_not_against_what_it_is_compared_w
         "passed": 30,
         "skipped": 2,
     }
+
+
+def test_what_a_gpu_decodes_is_measured_against_the_processors_frames(gpu):
+    rates = {"processor_fps": 800.0, "gpu_fps": 2400.0, "difference": 0.25, "why": ""}
+    found = list(gpu.findings.of_media(rates | {"host_mel_ms": 30.0, "device_mel_ms": 2.0}))
+    assert [each.figure for each in found] == ["processor 800; GPU 2400", "0.25", "host 30; device 2"]
+    assert [each.met for each in found] == [True, True, None]
+    slow = rates | {"gpu_fps": 700.0, "difference": 3.0, "host_mel_ms": 30.0, "device_mel_ms": 2.0}
+    assert [each.met for each in gpu.findings.of_media(slow)] == [False, False, None]

@@ -79,6 +79,7 @@ def test_a_policy_is_read_at_every_length(adapter, same_clip, clip):
         decoded = row["decoded_watch"]
         assert max(decoded["decode_s"], decoded["model_s"]) <= decoded["wall_s"] and 0 <= decoded["hidden"] <= 1
         assert 10 <= decoded["video_s"] <= 24.5
+        assert row["encoders"].keys() == {"in_turn_s", "ahead_s"} and min(row["encoders"].values()) > 0
     bounded, whole, carried = rows[1::2]
     assert bounded["tokens"] == whole["tokens"] > rows[0]["tokens"]
     assert bounded["bytes"] < whole["bytes"] and whole["shares"]["scoring"] < bounded["shares"]["scoring"]
@@ -93,6 +94,7 @@ def test_a_policy_is_read_at_every_length(adapter, same_clip, clip):
 def test_a_length_of_no_whole_number_of_segments_is_read_at_the_last_one(adapter, same_clip):
     rows = bench(adapter, ["full"], [0.07, 0.08])["rows"]
     assert [(r["minutes"], r["video_s"]) for r in rows] == [(0.07, 4.0), (0.08, 4.0)]
+    assert rows[0]["encoders"] is None  # it is shorter than a chunk
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,6 @@ def test_a_gpu_encodes_ahead_where_that_leaves_the_budget_what_it_needs(
     needed, more = sizing.peak_bytes_of_input(60), sizing.ahead_bytes_of_input(60)
     free = int((needed + more + room * 1024) / footprint.AUTO_SHARE)
     fitted = size_memory(SETTINGS, tiny_adapter, plan, media, free=free)
-    assert fitted.encodes_ahead == wanted and fitted.needed == needed + wanted * more
+    assert fitted.ahead_bytes == wanted * more and fitted.needed == needed + wanted * more
     assert fitted.held_bytes <= int(free * footprint.AUTO_SHARE) - fitted.needed
     assert (more > 0) == (device == "cuda" and seconds > 1.0)
