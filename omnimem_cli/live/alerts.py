@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.live.alert_rules import CONTEXT_TOKENS, Rule
 from omnimem_cli.live.events import CLOSED, OPEN
-from omnimem_cli.tasks.presets import answer_schema
-from omnimem_cli.tasks.prompts import STOPS
-from omnimem_cli.tasks.reply import says_absent
+from omnimem_cli.live.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
     from omnimem_cli.session.session import Session, Window
@@ -23,24 +21,6 @@ QUIET_WINDOWS = 1
 """Windows with a no, one after the other, that close an alert."""
 UNCLEAR_WINDOWS = 3
 """Windows without an answer, one after the other, that are worth a word."""
-ANSWER_TOKENS = 96
-SCHEMA = {
-    "type": "object",
-    "properties": {"answer": {"enum": ["yes", "no"]}, "reason": {"type": "string", "minLength": 1, "maxLength": 200}},
-    "required": ["answer", "reason"],
-    "additionalProperties": False,
-}
-"""What a verdict looks like: yes or no comes first, and one sentence says why."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was said of a window [start_s, end_s): ``yes`` is None where there was no valid answer."""
-
-    start_s: float
-    end_s: float
-    yes: bool | None
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,17 +124,10 @@ class Alerts:
     def look(self, session: "Session", last: bool = False) -> None:
         """After a chunk: ask about each period that is over; at the end of the stream, about the rest too."""
         windows = [w for w in self._windows(session, last) if session.holds_whole(*w)]
-        unasked = session.adapter.row.world is not None  # a model of a generated world knows no yes and no
-        questions = [state.rule.sentence if unasked else question_of(state.rule, self.context) for state in self.states]
-        asked = [(window, row) for window in windows for row in range(len(questions))]
-        if not asked:
-            return
-        texts, whole = [questions[row] for _, row in asked], [window for window, _ in asked]
-        grammars = [None if unasked else answer_schema.grammar(SCHEMA)] * len(asked)
-        read = _found if unasked else verdict_of
-        answers = session.ask(texts, max_tokens=ANSWER_TOKENS, whole=whole, stop=STOPS, grammars=grammars)
-        for ((start_s, end_s), row), answer in zip(asked, answers, strict=True):
-            self._changed(self.states[row].take(Verdict(start_s, end_s, *read(answer.text))))
+        asked = [(window, state.rule) for window in windows for state in self.states]
+        told = verdicts(session, asked, self.context) if asked else []
+        for verdict, state in zip(told, self.states * len(windows), strict=True):
+            self._changed(state.take(verdict))
 
     def end(self) -> None:
         """Nothing follows: what is open closes."""
@@ -192,29 +165,6 @@ class Alerts:
     def _changed(self, change: Change | None) -> None:
         if change is not None:
             self.events.tell(change)
-
-
-def question_of(rule: Rule, context: str = "") -> str:
-    """What is asked about a window."""
-    normal = f"What is normal here: {context}\n" if context else ""
-    return (
-        f"{normal}Does the following happen in this part of the video: {rule.sentence}? "
-        'Answer yes or no, then give the reason in one sentence, as JSON: {"answer": "yes" or "no", "reason": "..."}'
-    )
-
-
-def _found(text: str) -> tuple[bool, str]:
-    """Of a sentence that was put as a question: whether it has an answer in the video, and the answer."""
-    return not says_absent(text), text
-
-
-def verdict_of(text: str) -> tuple[bool | None, str]:
-    """Yes or no, and the reason; (None, "") where the text is no valid answer."""
-    try:
-        said = answer_schema.value(text)
-        return {"yes": True, "no": False}[said["answer"]], " ".join(said["reason"].split())
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None, ""
 
 
 def check_context(context: str, session: "Session") -> None:

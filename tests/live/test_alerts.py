@@ -4,15 +4,14 @@ import json
 from itertools import groupby, product
 from types import SimpleNamespace
 
-import jsonschema
 import pytest
 from scripted import ScriptedSession
 
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.live.alert_rules import Rule, parse_rules, read_context
-from omnimem_cli.live.alerts import SCHEMA, UNCLEAR, Alerts, AlertState, Verdict, check_context, question_of, verdict_of
+from omnimem_cli.live.alerts import UNCLEAR, Alerts, AlertState, check_context
 from omnimem_cli.live.events import CLOSED, OPEN
-from omnimem_cli.tasks.presets import answer_schema
+from omnimem_cli.live.verdicts import Verdict
 
 DOOR, CAR = Rule("door", "somebody opens the back door"), Rule("car", "a car stops")
 VERDICTS = {"y": True, "n": False, "?": None}
@@ -133,37 +132,6 @@ def test_the_first_window_begins_where_the_stream_does():
     session = real(lambda text: said("no"), start_s=100.0)
     watched(Alerts([DOOR], Heard(), period_s=30, overlap_s=5), session, [129.0, 131.0])
     assert [window for asked in session.asked for window in asked.whole] == [(100, 130), (125, 131)]
-
-
-def test_the_question_holds_the_rule_and_what_is_normal():
-    text = question_of(DOOR, "The cat comes in at night.")
-    assert "somebody opens the back door?" in text and "The cat comes in at night." in text
-    assert "normal" not in question_of(DOOR)
-
-
-def test_answers_are_bound_to_yes_or_no_and_a_reason():
-    session = real(lambda text: said("no"))
-    watched(Alerts([DOOR], Heard()), session, [30.0])
-    assert session.asked[0].grammars == (answer_schema.grammar(SCHEMA),)
-    jsonschema.validate(json.loads(said("yes")), SCHEMA)
-    assert answer_schema.problems(SCHEMA) == []
-
-
-def test_a_model_of_a_generated_world_is_asked_the_sentence_itself():
-    """It knows no yes and no: what it finds no answer to does not happen."""
-    session, told = ScriptedSession(lambda text: "Not in the video." if session.now_s < 60 else "lion"), Heard()
-    star = Rule("star", "Which word is written on the green star?")
-    watched(Alerts([star], told, period_s=30, overlap_s=5), session, [30.0, 60.0])
-    assert session.asked[0].texts == [star.sentence] and session.asked[0].grammars == (None,)
-    assert [(change.what, change.start_s, change.reason) for change in told] == [
-        (OPEN, 25, "lion"),
-        (CLOSED, 25, "lion"),
-    ]
-
-
-@pytest.mark.parametrize("text", ["", "yes", "{}", "[]", "7", '{"answer": "maybe", "reason": "x"}', '{"answer": "yes"'])
-def test_what_is_no_verdict_is_neither_yes_nor_no(text):
-    assert verdict_of(text) == (None, "")
 
 
 def test_an_open_alert_goes_on_in_another_process():
