@@ -1,11 +1,12 @@
 """What a long live watch takes and finds: a generated stream through the real decoder, memory, periods and alerts.
 
-A film of a few minutes is sent round and round through a pipe by ffmpeg, so that hours of it take no disk. Runs: one
-with a red square in every round, one without any, and one that comes three times faster than the model watched the
+Half an hour of film is sent round and round through a pipe by ffmpeg, so that hours of it take no disk. Runs: one
+with a red square every five minutes, one without any, and one that comes three times faster than the model watched the
 first. Knows Linux's /proc.
 """
 
 import json
+import math
 import os
 import subprocess
 import tempfile
@@ -35,7 +36,7 @@ from omnimem_cli.world.mp4 import write_mp4
 from omnimem_cli.world.slides import Slide
 from omnimem_cli.world.video import Event, Video, make_video
 
-ROUND_S, EVENTS = 300.0, 40  # of the film
+REELS, REEL_S, EVENTS = 6, 300.0, 40  # of the film: videos one after the other, each of so many seconds and slides
 SCENE_S, SCENE_LASTS_S = 100.0, 10.0  # when the red square appears, at the earliest, and for how long
 RED_SQUARE = Slide("red", "square", "3", "plan")
 RULE = "square: Which word is written on the red square?"
@@ -43,6 +44,15 @@ EVERY_S = 600.0
 QUIET_HOURS = 2.0  # the most without a red square
 FASTER = 3.0
 READINGS = 150  # of a run, at most: each costs half a second of collecting what is unreachable
+
+
+@dataclass(frozen=True)
+class Film:
+    """A file of ``duration_s``, and when in it a red square is on screen."""
+
+    path: Path
+    duration_s: float
+    scenes: list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -71,13 +81,14 @@ def bench_live(settings: Settings, hours: float, report: Report) -> dict:
     """The three runs; what `omnimem bench live` prints."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        films = {name: _film(place, settings.seed, name) for name in ("scenes", "quiet")}
-        length_s, round_s = hours * 3600, probe(str(films["scenes"][0])).duration_s
-        scenes = _run(place, films["scenes"][0], settings, length_s, report, "scenes")
-        quiet = _run(place, films["quiet"][0], settings, min(length_s, QUIET_HOURS * 3600), report, "quiet")
+        reels = min(REELS, math.ceil(hours * 3600 / REEL_S))
+        film, without = (_film(place, settings.seed, reels, name) for name in ("scenes", "quiet"))
+        length_s = hours * 3600
+        scenes = _run(place, film.path, settings, length_s, report, "scenes")
+        quiet = _run(place, without.path, settings, min(length_s, QUIET_HOURS * 3600), report, "quiet")
         rate = _fastest(scenes.readings)
-        fast = _run(place, films["quiet"][0], settings, length_s / 2, report, "fast", FASTER * rate)
-    shown = _scenes(films["scenes"][1], round_s, length_s)
+        fast = _run(place, without.path, settings, length_s / 2, report, "fast", FASTER * rate)
+    shown = _scenes(film, length_s)
     return {
         "hours": hours,
         "times_real_time": round(length_s / scenes.seconds, 1),
@@ -93,15 +104,31 @@ def _fastest(readings: list[Reading]) -> float:
     return max((60 * (two.minute - one.minute) / (two.at - one.at) for one, two in pairs), default=1.0)
 
 
-def _film(place: Path, seed: int, name: str) -> tuple[Path, Video]:
-    """A film of one round, with one red square or none."""
-    path, video = place / f"{name}.mp4", make_video(seed, EVENTS, split="eval", duration_s=ROUND_S)
+def _film(place: Path, seed: int, reels: int, name: str) -> Film:
+    """Videos of the seeds from ``seed`` on, one after the other: each with one red square ("scenes") or none."""
+    paths, scenes, end_s = [], [], 0.0
+    for number in range(reels):
+        video, path = _reel(seed + number, name), place / f"{name}-{number}.mp4"
+        write_mp4(video, path)
+        paths.append(path)
+        scenes += [(end_s + e.start_s, end_s + e.end_s) for e in video.events if e.slide == RED_SQUARE]
+        end_s += probe(str(path)).duration_s
+    return Film(_joined(paths, place / f"{name}.mp4"), end_s, scenes)
+
+
+def _reel(seed: int, name: str) -> Video:
+    video = make_video(seed, EVENTS, split="eval", duration_s=REEL_S)
     others = [each for each in video.events if (each.slide.colour, each.slide.shape) != ("red", "square")]
-    if name == "scenes":
-        others = _with_scene(others)
-    video = replace(video, events=tuple(others))
-    write_mp4(video, path)
-    return path, video
+    return replace(video, events=tuple(_with_scene(others) if name == "scenes" else others))
+
+
+def _joined(paths: list[Path], path: Path) -> Path:
+    """One file of several of the same form, nothing encoded anew."""
+    listed = path.with_suffix(".txt")
+    listed.write_text("".join(f"file {each.name}\n" for each in paths))
+    args = [ffmpeg_path(), "-v", "error", "-nostdin", "-y", "-f", "concat", "-i", str(listed), "-c", "copy", str(path)]
+    subprocess.run(args, check=True)
+    return path
 
 
 def _with_scene(events: list[Event]) -> list[Event]:
@@ -112,11 +139,10 @@ def _with_scene(events: list[Event]) -> list[Event]:
     return [*before, scene, *(each for each in events if each.start_s >= scene.end_s)]
 
 
-def _scenes(video: Video, round_s: float, length_s: float) -> list[tuple[float, float]]:
+def _scenes(film: Film, length_s: float) -> list[tuple[float, float]]:
     """When a red square is on screen, round by round, as far as the stream goes."""
-    (scene,) = (each for each in video.events if each.slide == RED_SQUARE)
-    rounds = range(int(length_s // round_s) + 1)
-    shown = [(number * round_s + scene.start_s, number * round_s + scene.end_s) for number in rounds]
+    rounds = [number * film.duration_s for number in range(int(length_s // film.duration_s) + 1)]
+    shown = [(round_s + start_s, round_s + end_s) for round_s in rounds for start_s, end_s in film.scenes]
     return [each for each in shown if each[1] < length_s]
 
 
