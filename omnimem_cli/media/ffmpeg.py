@@ -201,9 +201,14 @@ class Process:
         return "\n".join(self._tail)
 
     def read(self, size: int, output: int = 0) -> bytes:
-        """Exactly ``size`` bytes of an output, fewer only at its end. Raises InputError on a stall."""
+        """Exactly ``size`` bytes of an output, fewer only at its end. Raises InputError on a stall.
+
+        With the end of the last output all that ffmpeg had to say is known.
+        """
         buffer = self._buffers[output]
         while len(buffer) < size and self._open(output):
+            self._pump()
+        while len(buffer) < size and self._selector.get_map().keys() == {self._err}:
             self._pump()
         taken = bytes(buffer[:size])
         del buffer[:size]

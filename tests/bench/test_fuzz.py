@@ -55,11 +55,15 @@ def slices(folder, workers, kind=fuzzing.Slice, cases=9):
     return [kind(folder, originals, 3, first, workers, cases, None) for first in range(workers)]
 
 
+def ends_of(cases):
+    """By number. Whether ffmpeg complains in time of what lies behind a stream's end is chance."""
+    return {case.number: case.end.removesuffix(" with warnings") for case in cases}
+
+
 def test_workers_share_the_cases_and_each_ends_as_with_one(tmp_path):
     (alone,) = slices(tmp_path, 1)
-    ends = {case.number: case.end for case in alone.run()}
     shared = list(fuzzing._by_workers(slices(tmp_path, 2)))
-    assert len(shared) == 9 and {case.number: case.end for case in shared} == ends
+    assert len(shared) == 9 and ends_of(shared) == ends_of(alone.run())
     assert multiprocessing.active_children() == []
 
 

@@ -196,6 +196,14 @@ def test_complaints_are_kept_within_bounds_and_never_block():
         assert process.errors == 50_000 and len(process.tail) < 40 * 400
 
 
+def test_what_is_said_after_the_data_is_known_with_the_end_of_the_data():
+    late = "import os, sys, time; os.write(1, b'12345'); os.close(1); time.sleep(0.3); sys.stderr.write('broken')"
+    with Process([sys.executable, "-c", late], "film") as process:
+        assert process.read(5) == b"12345"
+        assert process.errors == 0
+        assert process.read(1) == b"" and process.tail == "broken"
+
+
 def test_an_error_in_the_thread_is_raised_in_the_consumer(clip, monkeypatch):
     monkeypatch.setattr("omnimem_cli.media.decoder_thread.open_sound", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError), Source(probe(clip), LAYOUT) as source:
