@@ -92,3 +92,12 @@ def omnimem(*arguments: str) -> int:
 def lines(text: str) -> list[dict]:
     """JSON Lines as objects."""
     return [json.loads(line) for line in text.splitlines()]
+
+
+def fail(error: BaseException):
+    """A function that raises ``error``, whatever it is called with."""
+
+    def raise_it(*arguments: object) -> dict:
+        raise error
+
+    return raise_it
