@@ -95,8 +95,8 @@ def _fed(chunk: TokenChunk, segment: Segment) -> TokenChunk:
     if segment.fed is None:
         return chunk
     kept, visual = torch.ones(len(chunk), dtype=torch.bool, device=chunk.kind.device), chunk.kind == VISUAL
-    steps = chunk.step[visual]
-    kept[visual] = torch.from_numpy(segment.fed).to(kept.device)[(steps - steps[0]).long()] if len(steps) else True
+    fed = torch.from_numpy(segment.tokens_fed(int(visual.sum()) // max(len(segment.fed), 1)))
+    kept[visual] = fed.flatten().to(kept.device)
     return chunk.take(kept)
 
 

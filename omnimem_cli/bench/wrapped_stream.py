@@ -14,7 +14,7 @@ class WrappedStream:
 
     def __init__(self, stream: Stream):
         self.stream, self.adapter, self.media, self.plan = stream, stream.adapter, stream.media, stream.plan
-        self.prefix = stream.prefix
+        self.prefix, self.standing = stream.prefix, stream.standing
 
     def scan_audio(self, audio: Tensor) -> None:
         """As the stream's, like all that follows."""

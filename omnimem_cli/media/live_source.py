@@ -28,7 +28,7 @@ from omnimem_cli.media.live_connection import LiveConnection, LiveOptions, is_fi
 from omnimem_cli.media.live_cutter import Cut, LiveCutter
 from omnimem_cli.media.live_faults import Faults
 from omnimem_cli.media.live_notices import Notice, Notices
-from omnimem_cli.media.segment import PAIR, SAMPLE_RATE, Format, Media, Segment
+from omnimem_cli.media.segment import NOTHING, PAIR, SAMPLE_RATE, WHOLE, Format, Media, Segment
 
 QUEUE_S = 60.0
 THINNED = ((2 / 3, 0), (1 / 2, 4), (1 / 3, 2))
@@ -331,9 +331,9 @@ def _thinned(cut: Cut, keep: int) -> tuple[Cut, float]:
     step = keep or max(pairs, 1)
     if step == 1 or pairs < 2:
         return cut, 0.0
-    fed = np.zeros(pairs, bool)
-    fed[::step] = True
-    stays = np.repeat(fed, PAIR)[: len(segment.frames)]
+    fed = np.full(pairs, NOTHING)
+    fed[::step] = WHOLE
+    stays = np.repeat(fed == WHOLE, PAIR)[: len(segment.frames)]
     length_s = (segment.frame_times[-1] - segment.frame_times[0]) / max(len(stays) - 1, 1)
     left_out_s = min(float((~stays).sum() * length_s), cut.picture_s)
     thinned = replace(segment, frames=segment.frames[stays], fed=fed)

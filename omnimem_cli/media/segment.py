@@ -13,6 +13,8 @@ from omnimem_cli.media.gaps import Gap, seconds_in, shared_by_all
 
 PAIR = 2
 """Frames that a model takes as one picture."""
+WHOLE, NOTHING, PARTS = -1, -2, 8
+"""What of a frame pair is fed, but for the number of a part; and into how many parts its tokens fall."""
 SAMPLE_RATE = 16_000
 """Samples per second of all sound that media hands on, mono: what every model here was trained on."""
 
@@ -165,8 +167,9 @@ class Segment:
     ``frames``: uint8 [n, height, width, 3] RGB, n = fps * segment_s, fewer where the picture ends (or 0), black in
     its gaps;
     ``audio``: float32 [samples] mono in [-1, 1], fewer where the sound ends (or 0); ``audio_ahead``: the next
-    ``lookahead`` samples, zeros past the end of the sound; ``last``: nothing follows. ``fed``: bool, one per frame
-    pair of ``frame_times``, whether ``frames`` holds it (see `media.stills`); None: it holds all.
+    ``lookahead`` samples, zeros past the end of the sound; ``last``: nothing follows. ``fed``: int, one per frame
+    pair of ``frame_times``, what of it is fed: WHOLE, and ``frames`` holds it; NOTHING; or which part, from 0 up to
+    PARTS, of the newest whole one, which it shows as well (see `media.stills`). None: all are whole.
     """
 
     index: int
@@ -179,6 +182,14 @@ class Segment:
     fed: np.ndarray | None = None
 
     @property
-    def pairs_fed(self) -> np.ndarray:
-        """``fed``, of whatever segment."""
-        return np.ones(-(-len(self.frame_times) // PAIR), dtype=bool) if self.fed is None else self.fed
+    def pairs_held(self) -> np.ndarray:
+        """Bool, one per frame pair: whether ``frames`` holds it."""
+        return np.full(-(-len(self.frame_times) // PAIR), True) if self.fed is None else self.fed == WHOLE
+
+    def tokens_fed(self, cells: int) -> np.ndarray:
+        """Bool [pairs, cells]: which of the tokens of each pair are fed. A part is spread over all of the picture."""
+        whole = self.pairs_held[:, None].repeat(cells, axis=1)
+        if self.fed is None:
+            return whole
+        parts = np.arange(cells) * PARTS // min(cells, PARTS) % PARTS
+        return whole | (parts == self.fed[:, None])

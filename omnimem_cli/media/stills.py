@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from omnimem_cli.media.segment import PAIR, Segment
+from omnimem_cli.media.segment import NOTHING, PAIR, PARTS, WHOLE, Segment
 
-SHOWN, AGAIN = 3, 8
-"""A picture is shown in so many pairs in a row before it is left out, and once more every so many pairs.
+SHOWN = 3
+"""A picture is shown in so many pairs in a row before its frames are left out.
 
-Models are used to see a thing more than once, and look for what was seen near what was heard.
+From then on each pair brings the next part of its tokens: models look for what was seen near what was heard.
 """
 SPOT, SPOT_LEVELS = 4, 14.0
 """Side of the smallest part that is compared, in pixels, and by how much its mean may differ, of 255.
@@ -25,7 +25,7 @@ AREA, AREA_LEVELS = 16, 5.0
 
 
 class Stills:
-    """Leaves out frame pairs in which nothing is new, from the fourth of the same picture on; every eighth stays.
+    """Leaves out frame pairs in which nothing is new, from the fourth of the same picture on.
 
     What differs a little from frame to frame adds up, as the comparison is with what was shown last, not with the frame
     before. A pair whose own frames differ is a picture of both, so the next pair is always shown.
@@ -37,24 +37,26 @@ class Stills:
         self.count = 0  # of frames left out
 
     def left_out(self, segment: Segment) -> Segment:
-        """The segment without the frames of such pairs; ``fed`` says which pairs are there."""
+        """The segment without the frames of such pairs; ``fed`` says what of each pair is fed."""
         if not len(segment.frames):
             return segment
-        assert segment.fed is None, "a segment is gone through once"
+        held = segment.pairs_held
+        assert held.any() and (segment.fed is None or segment.fed.max() < 0), "a segment is gone through once"
         pairs = [segment.frames[first : first + PAIR] for first in range(0, len(segment.frames), PAIR)]
-        fed = np.array([self._is_new(pair) for pair in pairs])
-        frames = segment.frames[fed.repeat(PAIR)[: len(segment.frames)]]
+        fed = np.full(len(held), NOTHING)
+        fed[held] = [self._fed(pair) for pair in pairs]
+        frames = segment.frames[(fed[held] == WHOLE).repeat(PAIR)[: len(segment.frames)]]
         self.count += len(segment.frames) - len(frames)
         return replace(segment, frames=frames, fed=fed)
 
-    def _is_new(self, pair: np.ndarray) -> bool:
-        """Whether the model has to see these frames [1 or 2, H, W, 3]; it then knows the last one."""
+    def _fed(self, pair: np.ndarray) -> int:
+        """What the model has to see of these frames [1 or 2, H, W, 3]; it then knows the last one."""
         if len(self.shown) and all(alike(self.shown[0], frame) for frame in pair):
             self.times += 1
         else:
             still = alike(pair[0], pair[-1])
             self.shown, self.times = (pair[-1:].copy(), 1) if still else (pair[:0], 0)
-        return self.times <= SHOWN or self.times % AGAIN == 0
+        return WHOLE if self.times <= SHOWN else self.times % PARTS
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> bool:

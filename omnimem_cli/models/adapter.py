@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from omnimem_cli.media.segment import Format, Media, Segment
 from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.catalogue import Row
+from omnimem_cli.models.standing_picture import StandingPicture
 
 if TYPE_CHECKING:  # only answers with a schema wait for it
     from llguidance import LLTokenizer
@@ -104,6 +105,7 @@ class Stream(Protocol):
     media: Media
     plan: Plan
     prefix: TokenChunk  # system prompt, role header, opening marks
+    standing: StandingPicture
 
     def scan_audio(self, audio: Tensor) -> None:
         """First pass over a file's sound, block by block (float32 [samples]), before the first ``encode``."""

@@ -239,6 +239,7 @@ class Session:
             stills = self.stills
             shown = torch.from_numpy(stills.shown.reshape(-1))
             own["stills"] = {"count": stills.count, "times": stills.times, "shown": shown}
+            own["stills"]["standing"] = self.stream.standing.state()
         return {"memory": self.memory.state(), "stream": self.stream.state(), "session": own}
 
     def load_state(self, state: dict) -> None:
@@ -250,6 +251,7 @@ class Session:
             stills, form = own.pop("stills"), self.plan.format
             self.stills.count, self.stills.times = stills["count"], stills["times"]
             self.stills.shown = stills["shown"].numpy().reshape(-1, form.height, form.width, 3)
+            self.stream.standing.load_state(stills["standing"], self.stream.prefix.embeds)
         for name, value in own.items():
             setattr(self, name, value)
 

@@ -146,7 +146,7 @@ def test_a_slow_model_has_frames_thinned_before_the_queue_grows(folder):
                 seen.append(source.waiting_s)
                 time.sleep(0.1)
     assert max(seen) <= 62
-    fed = {int(segment.pairs_fed.sum()) for segment in segments}
+    fed = {int(segment.pairs_held.sum()) for segment in segments}
     assert fed == {1, 2}
     assert source.thinned_s > 0 and source.dropped_s > 0
     entered = len(segments) * 2.0 - source.thinned_s

@@ -1,4 +1,5 @@
 import subprocess
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from streams import frames_of, segments_of
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import ffmpeg_path
 from omnimem_cli.media.probe import probe
-from omnimem_cli.media.segment import Format
+from omnimem_cli.media.segment import NOTHING, PARTS, WHOLE, Format, Segment
 from omnimem_cli.media.stills import Stills, alike
 
 FORM = Format(2.0, 2.0, 112, 84)
@@ -18,10 +19,20 @@ WIDTH, HEIGHT = 1280, 720
 SHOWN_THEN_LEFT_OUT = [True] * 3 + [False] * 2  # five pairs of one picture
 
 
-def fed(frames: np.ndarray, form: Format = FORM) -> list[bool]:
-    """Which frame pairs are not left out."""
+def cut(segments: Iterable[Segment]) -> list[Segment]:
+    """The segments, without what is left out."""
     stills = Stills()
-    return [bool(pair) for one in segments_of(form, frames, None) for pair in stills.left_out(one).fed]
+    return [stills.left_out(one) for one in segments]
+
+
+def shown(segments: Iterable[Segment]) -> list[bool]:
+    """Which frame pairs are not left out."""
+    return [bool(pair) for one in cut(segments) for pair in one.pairs_held]
+
+
+def fed(frames: np.ndarray, form: Format = FORM) -> list[bool]:
+    """Which pairs of these frames are not left out."""
+    return shown(segments_of(form, frames, None))
 
 
 def slide(seed: int = 0) -> np.ndarray:
@@ -38,8 +49,22 @@ def test_a_pair_that_holds_a_change_is_followed_by_one_that_is_shown():
     assert fed(np.stack([slide()] * 9 + [slide(1)] * 11)) == [True] * 3 + [False, True] + SHOWN_THEN_LEFT_OUT
 
 
-def test_a_picture_that_stands_is_shown_again_now_and_then():
-    assert [place for place, shown in enumerate(fed(np.stack([slide()] * 80))) if shown] == [0, 1, 2, 7, 15, 23, 31, 39]
+@pytest.mark.parametrize("cells", [4, 12, 299])
+def test_a_picture_that_stands_brings_each_of_its_tokens_once_in_eight_pairs(cells):
+    tokens = np.concatenate([one.tokens_fed(cells) for one in cut(segments_of(FORM, np.stack([slide()] * 80), None))])
+    assert tokens[:3].all() and len(tokens) == 40
+    for first in range(3, 40 - PARTS + 1):
+        assert (tokens[first : first + PARTS].sum(0) == 1).all()
+    assert set(tokens[3:].sum(1)) <= {cells // PARTS, cells // PARTS + 1}, "about as many with every pair"
+
+
+def test_of_a_live_picture_that_was_thinned_already_only_what_came_is_compared():
+    (whole,) = segments_of(replace(FORM, segment_s=8.0), np.stack([slide()] * 16), None)
+    pairs = np.array([WHOLE, NOTHING] * 4)
+    thinned = replace(whole, frames=whole.frames[:8], fed=pairs)
+    (one,) = cut([thinned])
+    assert one.fed.tolist() == [WHOLE, NOTHING, WHOLE, NOTHING, WHOLE, NOTHING, 4, NOTHING] and len(one.frames) == 6
+    assert not one.tokens_fed(12)[1::2].any()
 
 
 def test_what_moves_is_always_shown():
@@ -50,22 +75,23 @@ def test_an_odd_last_frame_is_compared_alone():
     assert fed(np.stack([slide()] * 9)) == SHOWN_THEN_LEFT_OUT
     changed = np.stack([slide()] * 8 + [slide(1)])
     assert fed(changed) == [True, True, True, False, True]
-    last = [Stills().left_out(one) for one in segments_of(FORM, changed, None)][-1]
+    last = cut(segments_of(FORM, changed, None))[-1]
     assert (len(last.frames), len(last.frame_times)) == (1, 1)
 
 
 def test_frames_that_stay_and_their_times_are_unchanged():
     whole = segments_of(FORM, np.stack([slide()] * 10 + [slide(1)] * 2), None)
     stills = Stills()
-    for one, cut in zip(whole, map(stills.left_out, whole), strict=True):
-        assert np.array_equal(cut.frames, one.frames[cut.fed.repeat(2)]) and cut.frame_times is one.frame_times
+    for one, rest in zip(whole, map(stills.left_out, whole), strict=True):
+        assert np.array_equal(rest.frames, one.frames[rest.pairs_held.repeat(2)])
+        assert rest.frame_times is one.frame_times
     assert stills.count == 4
 
 
 def test_a_slow_fade_adds_up_until_it_is_shown():
     levels = np.repeat(np.arange(0, 40, 0.25), 2)  # an eighth of a level per frame
-    shown = fed(np.stack([np.full((84, 112, 3), 100 + level, np.uint8) for level in levels]))
-    assert shown[0] and 5 * 3 <= sum(shown) < len(shown) / 2
+    pairs = fed(np.stack([np.full((84, 112, 3), 100 + level, np.uint8) for level in levels]))
+    assert pairs[0] and 5 * 3 <= sum(pairs) < len(pairs) / 2
 
 
 def test_a_change_at_the_border_counts_where_the_side_is_no_multiple():
@@ -124,7 +150,5 @@ def film(path: Path, pictures: list[bytes], crf: int) -> Path:
 @pytest.mark.parametrize("extra", [pointer, grey_line, page_number, subtitle])
 def test_a_small_change_in_a_real_file_is_shown_and_nothing_else(extra, crf, tmp_path):
     media = probe(str(film(tmp_path / "lecture.mp4", [lecture(), lecture(extra)], crf)))
-    form, stills = replace(FORM, width=644, height=364), Stills()
-    with Source(media, form) as source:
-        shown = [bool(pair) for one in source for pair in stills.left_out(one).fed]
-    assert shown == [*SHOWN_THEN_LEFT_OUT, *SHOWN_THEN_LEFT_OUT]
+    with Source(media, replace(FORM, width=644, height=364)) as source:
+        assert shown(source) == [*SHOWN_THEN_LEFT_OUT, *SHOWN_THEN_LEFT_OUT]

@@ -14,7 +14,7 @@ from streams import frames_of, media_of, segments_of, sound_of
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.media import stills
+from omnimem_cli.media import segment, stills
 from omnimem_cli.media.stills import Stills
 from omnimem_cli.memory.budget import even_budgets
 from omnimem_cli.memory.memory import Memory
@@ -75,12 +75,13 @@ def test_all_other_tokens_are_those_of_the_whole_watch(family, tmp_path):
     whole = concat(stream.encode(segments))
     cut_stream, _ = stream_of(adapter, frames, 48)
     cut = [cutter.left_out(one) for one in segments]
-    fed = torch.from_numpy(np.concatenate([one.fed for one in cut]))
-    steps = whole.step[whole.kind == VISUAL]
+    seen = whole.kind == VISUAL
+    cells = int(whole.patch[seen].max()) + 1
+    fed = torch.from_numpy(np.concatenate([one.tokens_fed(cells) for one in cut]))
     kept = torch.ones(len(whole), dtype=torch.bool)
-    kept[whole.kind == VISUAL] = fed[(steps - steps[0]).long()]
-    expected, got = whole.take(kept), concat(cut_stream.encode(cut))
-    assert 7 <= int(fed.sum()) < len(fed) / 2
+    kept[seen] = fed.flatten()
+    expected, got = whole.take(kept), concat([chunk for one in cut for chunk in cut_stream.encode([one])])
+    assert len({one.tokens_fed(cells).sum() for one in cut}) > 1 and 0 < int(fed.sum()) < fed.numel() / 2
     for name in ("positions", "kind", "step", "patch", "group", "time"):
         assert torch.equal(getattr(got, name), getattr(expected, name)), name
     torch.testing.assert_close(got.embeds, expected.embeds)
@@ -114,7 +115,8 @@ def test_chunks_span_more_time_where_pictures_are_left_out_and_hold_no_more_toke
 
 
 def test_a_chunk_without_any_token_of_its_own_ends_all_the_same(tiny_adapter, monkeypatch):
-    monkeypatch.setattr(stills, "AGAIN", 1_000_000)
+    for module in (segment, stills):
+        monkeypatch.setattr(module, "PARTS", 1_000_000)  # most of which are none
     stream, segments = stream_of(tiny_adapter, standing([200]), 200, sound=False)
     session = opened(stream, Stills())
     ends = [end.end_s for end, _ in session.watch(segments)]
@@ -136,8 +138,9 @@ def clip(tmp_path_factory) -> Path:
 def test_a_memory_file_holds_what_the_model_has_been_shown(clip, tiny_adapter, tmp_path):
     one = watched(clip, SETTINGS, tiny_adapter)
     again = loaded(saved(one, tmp_path / "a.omnimem"), tiny_adapter)
-    assert same_state(one, again) and again.session.stills.count == one.session.stills.count == 18
+    assert same_state(one, again) and again.session.stills.count == one.session.stills.count == 20
     assert np.array_equal(again.session.stills.shown, one.session.stills.shown)
+    assert torch.equal(again.session.stream.standing.newest, one.session.stream.standing.newest)
 
 
 def test_a_watch_in_two_parts_leaves_out_what_an_unbroken_one_does(tiny_adapter):
@@ -155,7 +158,7 @@ def test_a_result_says_how_much_was_skipped_and_covers_it(clip, tiny_adapter):
     skipped, whole = (
         watched(clip, replace(SETTINGS, stills=stills), tiny_adapter).facts["coverage"] for stills in ("skip", "watch")
     )
-    assert skipped["still_s"] == 18.0 and whole["still_s"] is None
+    assert skipped["still_s"] == 20.0 and whole["still_s"] is None
     assert skipped["video_s"] == whole["video_s"] and skipped["ratio"] == whole["ratio"]
 
 

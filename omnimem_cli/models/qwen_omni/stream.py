@@ -15,6 +15,7 @@ from omnimem_cli.memory.tokens import AUDIO, PREFIX, QUESTION, VISUAL, TokenChun
 from omnimem_cli.models.adapter import Plan
 from omnimem_cli.models.device import joined
 from omnimem_cli.models.qwen_omni.mrope import StreamPositions
+from omnimem_cli.models.standing_picture import StandingPicture
 from omnimem_cli.models.towers.mel import MaximumScan, StreamingLogMel
 
 if TYPE_CHECKING:  # the adapter makes streams
@@ -37,6 +38,7 @@ class QwenOmniStream:
             per_second=adapter.config.position_id_per_seconds,
             pair_s=adapter.patches.temporal_patch_size / plan.format.fps,
         )
+        self.standing = StandingPicture()
         self._scan = MaximumScan(adapter.host_log_mel)
         self._mel: StreamingLogMel | None = None  # made of the scan by the first segment
         self._end_s = 0.0
@@ -112,20 +114,21 @@ class QwenOmniStream:
         self._end_s = segment.start_s + self.adapter.segment_s
         return self.interleaved(self._visual_tokens(segment, picture), self._audio_tokens(segment, sound))
 
-    def _visual_tokens(self, segment: Segment, embeds: Tensor) -> TokenChunk:
+    def _visual_tokens(self, segment: Segment, seen: Tensor) -> TokenChunk:
         grid, patches = self.plan.format, self.adapter.patches
         rows, columns = grid.height // patches.cell, grid.width // patches.cell
         cells = max(1, rows * columns)
         starts, first = torch.from_numpy(segment.frame_times)[:: patches.temporal_patch_size], self.positions.pairs
-        fed = torch.from_numpy(segment.pairs_fed)
-        positions = self.positions.visual(len(starts), rows, columns)  # those of pairs that are left out pass too
+        fed = torch.from_numpy(segment.tokens_fed(cells))
+        pair, patch = fed.nonzero(as_tuple=True)
+        positions = self.positions.visual(len(starts), rows, columns)  # those of tokens that are left out pass too
         return _media_tokens(
-            embeds,
-            positions=self.placed(positions[:, fed.repeat_interleave(cells)]),
+            self.standing.fed(segment, seen.unflatten(0, (-1, cells))),
+            positions=self.placed(positions[:, fed.flatten()]),
             kind=VISUAL,
-            step=(first + fed.nonzero()[:, 0]).repeat_interleave(cells),
-            patch=torch.arange(cells).repeat(int(fed.sum())),
-            time=starts[fed].repeat_interleave(cells),
+            step=first + pair,
+            patch=patch,
+            time=starts[pair],
         )
 
     def _audio_tokens(self, segment: Segment, embeds: Tensor) -> TokenChunk:

@@ -103,11 +103,10 @@ class SalmonnAdapter(BaseAdapter, ABC):
         return self.tower_class(self.model.model.visual)
 
     @torch.no_grad()
-    def see(self, patches: Tensor, rows: int, columns: int) -> tuple[Tensor, list[Tensor]]:
-        """Patch rows [T, 4 * rows * columns, C], in the model's type, to tokens [T, rows * columns, D] and as many
-        deepstack features."""
-        embeds, *deepstack = self._vision(patches, 2 * rows, 2 * columns).split(self.decoder.config.hidden_size, dim=-1)
-        return embeds, deepstack
+    def see(self, patches: Tensor, rows: int, columns: int) -> Tensor:
+        """Patch rows [T, 4 * rows * columns, C], in the model's type, to tokens [T, rows * columns, D * (1 + k)]: each
+        with k deepstack features behind its embedding."""
+        return self._vision(patches, 2 * rows, 2 * columns)
 
     @torch.no_grad()
     def hear(self, mel: Tensor) -> Tensor:
@@ -115,10 +114,10 @@ class SalmonnAdapter(BaseAdapter, ABC):
         return self.model.audio(mel)
 
     @torch.no_grad()
-    def see_frames(self, frames: np.ndarray, rows: int, columns: int) -> tuple[Tensor, list[Tensor]]:
+    def see_frames(self, frames: np.ndarray, rows: int, columns: int) -> Tensor:
         """uint8 frames [2 * T, H, W, 3] to what `see` returns."""
         if len(frames) == 0:
-            return self.embed_ids([]).view(0, rows * columns, self.decoder.config.hidden_size), []
+            return self.embed_ids([]).view(0, rows * columns, self.decoder.config.hidden_size)
         pixels = joined([torch.from_numpy(frames)], self.device)
         return self.see(patch_rows(pixels, self.patches).to(self.dtype), rows, columns)
 

@@ -20,6 +20,7 @@ from omnimem_cli.models.device import joined
 from omnimem_cli.models.salmonn.audio_tower import TOKENS_PER_S, TOKENS_PER_SLICE, slices
 from omnimem_cli.models.salmonn.layout import Item, Layout, Mark, Sound, Step, grid_steps
 from omnimem_cli.models.salmonn.mrope import Positions
+from omnimem_cli.models.standing_picture import StandingPicture
 
 if TYPE_CHECKING:  # the adapter makes streams
     from omnimem_cli.models.salmonn.adapter import SalmonnAdapter
@@ -29,15 +30,14 @@ if TYPE_CHECKING:  # the adapter makes streams
 class Features:
     """One segment encoded.
 
-    ``visual`` [F, rows * columns, D]; ``deepstack``: any number of the same; ``audio`` [n, D]; ``times``: the
-    middles of the T frame pairs, seconds; ``fed``: bool per pair, F of them true.
+    ``audio`` [n, D]; ``times``: the middles of the T frame pairs, seconds; ``fed``: bool [T, rows * columns], which
+    tokens there are; ``visual`` [as many, D * (1 + k)]: their embeddings, k deepstack features behind them.
     """
 
     visual: Tensor
-    deepstack: list[Tensor]
     audio: Tensor
     times: list[float]
-    fed: list[bool]
+    fed: Tensor
 
 
 class SalmonnStream:
@@ -49,6 +49,7 @@ class SalmonnStream:
         self.prefix = text_chunk(adapter.embed_ids(adapter.prefix_ids(plan)), 0, PREFIX)
         self.layout = adapter.layout(2 / form.fps, grid_steps(media, form.fps))
         self.positions = adapter.positions(media, plan, len(self.prefix))
+        self.standing = StandingPicture()
         self.waiting = self.prefix.embeds[:0]  # audio tokens [n, D] whose grid step has not come
         self.rows, self.columns = adapter.grid(plan)  # of visual tokens per grid step
         self.frames = round(form.fps * form.segment_s) if media.video else 0  # per whole segment
@@ -75,12 +76,12 @@ class SalmonnStream:
         self.waiting = torch.cat([self.waiting, features.audio])
         first, seen = self.layout.sounds, self.layout.steps
         items = self.layout.extend(features.times, first + len(self.waiting), flush=flush)
-        rows = [0, *accumulate(features.fed)]
+        ends = [0, *accumulate(features.fed.sum(1).tolist())]
         parts = []
         for item in items:
             if isinstance(item, Step):
-                own = slice(*rows[item.index - seen : item.index - seen + 2])
-                parts.append(self._step(item, features, own))
+                own = item.index - seen
+                parts.append(self._step(item, features.visual[ends[own] : ends[own + 1]], features.fed[own]))
             else:
                 parts.append(self._other(item, self.positions, first))
         self.waiting = self.waiting[self.layout.sounds - first :]
@@ -122,15 +123,15 @@ class SalmonnStream:
     def _features(self, segments: Sequence[Segment]) -> Iterator[Features]:
         pairs = [_pairs(segment) for segment in segments]
         frames = np.concatenate([frames for frames, _ in pairs])
-        visual, deepstack = self.adapter.see_frames(frames, self.rows, self.columns)
+        seen = self.adapter.see_frames(frames, self.rows, self.columns)
         sound = [slices(segment.audio) for segment in segments]
         audio = self.adapter.hear_slices([part for parts in sound for part in parts])
         step = slot = 0
         for segment, (frames, times), parts in zip(segments, pairs, sound, strict=True):
             steps, slots = slice(step, step + len(frames) // 2), slice(slot, slot + len(parts) * TOKENS_PER_SLICE)
             step, slot = steps.stop, slots.stop
-            deep = [feature[steps] for feature in deepstack]
-            yield Features(visual[steps], deep, audio[slots], times, segment.pairs_fed.tolist())
+            fed = torch.from_numpy(segment.tokens_fed(self.rows * self.columns))
+            yield Features(self.standing.fed(segment, seen[steps]), audio[slots], times, fed)
 
     def _question(self, closing: Tensor) -> TokenChunk:
         """``closing`` [n, D]: marks, question and header."""
@@ -141,12 +142,12 @@ class SalmonnStream:
         chunk.kind.fill_(QUESTION)
         return on_device(chunk)
 
-    def _step(self, item: Step, features: Features, row: slice) -> TokenChunk:
-        """``row``: of the features, empty for a frame pair that was not fed. Its positions pass all the same."""
+    def _step(self, item: Step, visual: Tensor, fed: Tensor) -> TokenChunk:
+        """The tokens of a frame pair that are fed, by its row of ``Features``. Positions of the others pass as well."""
         positions = self.positions.visual(item.index, item.inside, self.rows, self.columns)
-        embeds, *deepstack = (feature[row].flatten(0, 1) for feature in (features.visual, *features.deepstack))
-        chunk = tokens(embeds, positions[:, : len(embeds)], VISUAL, item.group, step=item.index, time=item.time)
-        return replace(chunk, patch=torch.arange(len(chunk), dtype=torch.int32), deepstack=deepstack or None)
+        embeds, *deepstack = visual.split(self.adapter.decoder.config.hidden_size, dim=-1)
+        chunk = tokens(embeds, positions[:, fed], VISUAL, item.group, step=item.index, time=item.time)
+        return replace(chunk, patch=fed.nonzero()[:, 0].int(), deepstack=deepstack or None)
 
     def _other(self, item: Item, positions: Positions, first: int) -> TokenChunk:
         """A mark, or sound; ``first``: stream index of the first waiting audio token. Advances ``positions``."""

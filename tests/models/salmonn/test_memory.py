@@ -37,9 +37,9 @@ def stream(adapter, case) -> TokenChunk:
     cell = adapter.patches.cell
     width, height = COLUMNS * cell, ROWS * cell
     opened = adapter.open(a_media(24.0, 24.0, width, height), Plan(Format(30.0, 1.0, width, height), 0, 0, 0))
-    deepstack = [case[f"deepstack_{i}"] for i in range(3)]
-    times = [0.5 + 2 * step for step in range(STEPS)]
-    features = Features(case["visual"], deepstack, case["audio"], times, [True] * len(times))
+    visual = torch.cat([case["visual"], *(case[f"deepstack_{i}"] for i in range(3))], dim=-1)
+    times, fed = [0.5 + 2 * step for step in range(STEPS)], torch.ones(visual.shape[:2], dtype=torch.bool)
+    features = Features(visual.flatten(0, 1), case["audio"], times, fed)
     pieces = [opened.prefix, opened.emit_tokens(features, flush=True), *opened.question(["Answer in one word."])]
     whole = concat(pieces).cut(0, case["input_ids"].shape[1])
     closing = torch.arange(len(whole)) < ASKED_FROM
