@@ -13,7 +13,7 @@ from omnimem_cli.media.gaps import Gap, seconds_in, shared_by_all
 
 PAIR = 2
 """Frames that a model takes as one picture."""
-WHOLE, NOTHING, PARTS = -1, -2, 8
+WHOLE, AGAIN, NOTHING, PARTS = -1, -2, -3, 8
 """What of a frame pair is fed, but for the number of a part; and into how many parts its tokens fall."""
 SAMPLE_RATE = 16_000
 """Samples per second of all sound that media hands on, mono: what every model here was trained on."""
@@ -168,8 +168,8 @@ class Segment:
     its gaps;
     ``audio``: float32 [samples] mono in [-1, 1], fewer where the sound ends (or 0); ``audio_ahead``: the next
     ``lookahead`` samples, zeros past the end of the sound; ``last``: nothing follows. ``fed``: int, one per frame
-    pair of ``frame_times``, what of it is fed: WHOLE, and ``frames`` holds it; NOTHING; or which part, from 0 up to
-    PARTS, of the newest whole one, which it shows as well (see `media.stills`). None: all are whole.
+    pair of ``frame_times``, what of it is fed: WHOLE, and ``frames`` holds it; NOTHING; or of the newest whole one,
+    which it shows as well, all AGAIN or the part of a number from 0 up to PARTS (see `media.stills`). None: all WHOLE.
     """
 
     index: int
@@ -191,5 +191,5 @@ class Segment:
         whole = self.pairs_held[:, None].repeat(cells, axis=1)
         if self.fed is None:
             return whole
-        parts = np.arange(cells) * PARTS // min(cells, PARTS) % PARTS
-        return whole | (parts == self.fed[:, None])
+        parts, fed = np.arange(cells) * PARTS // min(cells, PARTS) % PARTS, self.fed[:, None]
+        return whole | (fed == AGAIN) | (fed == parts)

@@ -3,16 +3,18 @@
 Knows the frames that a model would get, and what it was given last; knows no model and no file.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from omnimem_cli.media.segment import NOTHING, PAIR, PARTS, WHOLE, Segment
+from omnimem_cli.media.segment import AGAIN, NOTHING, PAIR, PARTS, WHOLE, Segment
 
 SHOWN = 3
 """A picture is shown in so many pairs in a row before its frames are left out.
 
-From then on each pair brings the next part of its tokens: models look for what was seen near what was heard.
+From then on each pair brings the next part of its tokens, the last one all: models look for what was seen near what
+was heard, and for what came before a picture near its beginning.
 """
 SPOT, SPOT_LEVELS = 4, 14.0
 """Side of the smallest part that is compared, in pixels, and by how much its mean may differ, of 255.
@@ -36,8 +38,20 @@ class Stills:
         self.times = 0  # in a row that it came
         self.count = 0  # of frames left out
 
-    def left_out(self, segment: Segment) -> Segment:
-        """The segment without the frames of such pairs; ``fed`` says what of each pair is fed."""
+    def left_out(self, source: Iterable[Segment], *, ahead: bool = True) -> Iterator[Segment]:
+        """The segments without the frames of such pairs; ``fed`` says what of each pair is fed.
+
+        ``ahead``: each segment is held back until the next one tells whether its last picture ends with it. What is
+        known here is known of the segments that were given, not of the one that was looked at.
+        """
+        rest = iter(source)
+        segment = next(rest, None)
+        while segment is not None:
+            following = next(rest, None) if ahead else None
+            yield self._cut(segment, following)
+            segment = following if ahead else next(rest, None)
+
+    def _cut(self, segment: Segment, following: Segment | None) -> Segment:
         if not len(segment.frames):
             return segment
         held = segment.pairs_held
@@ -47,16 +61,30 @@ class Stills:
         fed[held] = [self._fed(pair) for pair in pairs]
         frames = segment.frames[(fed[held] == WHOLE).repeat(PAIR)[: len(segment.frames)]]
         self.count += len(segment.frames) - len(frames)
-        return replace(segment, frames=frames, fed=fed)
+        if fed[-1] >= 0 and (segment.last or (following is not None and not self._stands(following.frames[:PAIR]))):
+            fed[-1] = AGAIN
+        return replace(segment, frames=frames, fed=_ended_whole(fed))
+
+    def _stands(self, pair: np.ndarray) -> bool:
+        """Whether these frames [0 to 2, H, W, 3] show what the model knows."""
+        return len(self.shown) > 0 < len(pair) and all(alike(self.shown[0], frame) for frame in pair)
 
     def _fed(self, pair: np.ndarray) -> int:
         """What the model has to see of these frames [1 or 2, H, W, 3]; it then knows the last one."""
-        if len(self.shown) and all(alike(self.shown[0], frame) for frame in pair):
+        if self._stands(pair):
             self.times += 1
         else:
             still = alike(pair[0], pair[-1])
             self.shown, self.times = (pair[-1:].copy(), 1) if still else (pair[:0], 0)
         return WHOLE if self.times <= SHOWN else self.times % PARTS
+
+
+def _ended_whole(fed: np.ndarray) -> np.ndarray:
+    """``fed`` of successive pairs, where a picture that stood is fed AGAIN with the last pair before another one."""
+    came = np.flatnonzero(fed != NOTHING)
+    ended = fed.copy()
+    ended[came[:-1][(fed[came[:-1]] >= 0) & (fed[came[1:]] == WHOLE)]] = AGAIN
+    return ended
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> bool:

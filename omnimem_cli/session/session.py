@@ -259,7 +259,7 @@ class Session:
         self, source: Iterable[Segment], ready: Callable[[], int] | None
     ) -> Iterator[tuple[list[Segment], list[TokenChunk]]]:
         """Segments with their tokens, chunk by chunk."""
-        rest, ahead = iter(source), None
+        rest, ahead = self._shown(source), None
         while True:
             taken = ahead
             segments, parts = self._encoded(rest) if taken is None else (taken.segments, taken.take())
@@ -270,6 +270,12 @@ class Session:
             del parts
             if taken is not None:
                 self.stage_times.encode_s += taken.seconds
+
+    def _shown(self, source: Iterable[Segment]) -> Iterator[Segment]:
+        """All segments; of a live stream none waits for the next."""
+        if self.stills is None:
+            return iter(source)
+        return self.stills.left_out(source, ahead=self.media.duration_s is not None)
 
     def _ahead(self, rest: Iterator[Segment], ready: Callable[[], int] | None) -> EncodedAhead | None:
         """The next chunk, where its segments are there. How many it takes must be known: not with pictures left out."""
@@ -287,8 +293,6 @@ class Session:
         held: list[Segment] = []
         parts: list[TokenChunk] = []
         while segments := list(islice(rest, self._room(held, parts))):
-            if self.stills is not None:
-                segments = list(map(self.stills.left_out, segments))
             with self.timed("encode_s"):
                 parts += self.stream.encode(segments)
             held += segments

@@ -74,7 +74,7 @@ def test_all_other_tokens_are_those_of_the_whole_watch(family, tmp_path):
     stream, segments = stream_of(adapter, frames, 48)
     whole = concat(stream.encode(segments))
     cut_stream, _ = stream_of(adapter, frames, 48)
-    cut = [cutter.left_out(one) for one in segments]
+    cut = list(cutter.left_out(segments))
     seen = whole.kind == VISUAL
     cells = int(whole.patch[seen].max()) + 1
     fed = torch.from_numpy(np.concatenate([one.tokens_fed(cells) for one in cut]))
