@@ -73,7 +73,7 @@ class Settings:
         STILLS[0],
         ADVANCED,
         "--stills HOW",
-        "Pictures that show nothing new: watch them, or skip them (much faster). Sound is always heard.",
+        "Pictures that show nothing new: watch, or skip most of them: faster, for small budgets. All sound is heard.",
         read=Choice(*STILLS),
     )
     decode: str = flag(
