@@ -109,6 +109,20 @@ class _CountedQuestions:
     def plan(self) -> Plan:
         return self.session.plan
 
+    @property
+    def questions(self) -> int:
+        """As the session's."""
+        return self.session.questions
+
+    @property
+    def may_wait(self) -> bool:
+        """As the session's."""
+        return self.session.may_wait
+
+    def hold_from(self, start_s: float | None) -> None:
+        """As the session's."""
+        self.session.hold_from(start_s)
+
     def ask(self, texts: Sequence[str], *, penalty: float = 1.0, **how: Any) -> list[Answer]:
         device = self.session.adapter.device
         spent, answers = timed(device, lambda: self.session.ask(texts, penalty=penalty, **how))

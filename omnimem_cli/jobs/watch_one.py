@@ -66,7 +66,8 @@ def watch_one(
     run = InputRun(prepared, task, adapter, report)
     saved = checkpoint.load() if checkpoint else None
     session = run.open_session() if before is None else before.session
-    session.held_bytes, session.told = prepared.config.held_bytes, run.report_tokens
+    session.held_bytes, session.waiting_bytes = prepared.config.held_bytes, prepared.config.waiting_bytes
+    session.told = run.report_tokens
     if prepared.config.recent_s:
         session.memory.hold_recent(prepared.config.recent_s)
     if saved is None and before is None:

@@ -200,7 +200,7 @@ class Memory:
         """
         assert self.recent is not None, "windows are read whole from what hold_recent holds"
         stores = [self.recent.windows(layer, windows) for layer in range(len(self.stores))]
-        return Fork(self, stores, self.recent.ends(stores[0]))
+        return Fork(self, stores, self.recent.ends(windows))
 
     def holds(self, start_s: float, end_s: float) -> bool:
         """Whether any layer holds an entry of video time [start_s, end_s), the prefix aside."""

@@ -1,4 +1,5 @@
 """The newest chunk and the seconds before it, whole: what is asked about a window sees all of it, evicted or not.
+Windows that wait to be asked about may need more: ``since`` is where the first of them begins.
 
 Knows keys, values and their positions, all whole, whatever the bits of the memory. No chunk attends to what is held
 here, so that holding it changes nothing in the memory.
@@ -9,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from omnimem_cli.memory.padded_rows import PaddedRows
 from omnimem_cli.memory.repositioning import PositionMap
 from omnimem_cli.memory.rotary import Rotary
-from omnimem_cli.memory.several_stores import RowStores
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import PREFIX, TokenChunk
@@ -26,6 +27,7 @@ class Recent:
 
     def __init__(self, seconds: float, position_map: PositionMap, rotary: Rotary, prefixes: Sequence[Store]):
         self.seconds, self.stores = seconds, list(prefixes)
+        self.since: float | None = None  # what came from here on stays, too
         self._map, self._rotary = position_map, rotary
         self._shift = 0
 
@@ -35,11 +37,13 @@ class Recent:
         return sum(store.nbytes for store in self.stores)
 
     def before_chunk(self, chunk: TokenChunk) -> None:
-        """Drop what is older than ``seconds`` at the end of the last chunk; a chunk begins."""
+        """Drop what is older than ``seconds`` at the end of the last chunk, and than ``since``; a chunk begins."""
         held = [store for store in self.stores if len(store)]
         if held:
             time = held[0].table["time"]  # of all layers, as is what else this reads
             stays = (held[0].table["kind"] == PREFIX) | (time >= time.max() - self.seconds)
+            if self.since is not None:
+                stays |= time >= self.since
             index = stays.nonzero()[None, :, 1]
             for store in held:
                 store.keep(index)
@@ -69,17 +73,20 @@ class Recent:
         store = self.stores[0]
         return bool(len(store)) and bool(store.table.within(start_s, end_s).any())
 
-    def windows(self, layer: int, windows: Sequence[tuple[float, float]]) -> RowStores:
-        """Copies of a layer's entries of video time [start, end) of each window."""
+    def windows(self, layer: int, windows: Sequence[tuple[float, float]]) -> PaddedRows:
+        """Copies of the prefix and of a layer's entries of video time [start, end) of each window."""
         store = self.stores[layer]
-        inside = (store.table.inside(*window).nonzero()[None, :, 1] for window in windows)
-        return RowStores([store.select(index) for index in inside])
+        return PaddedRows(store, self._inside(store, windows))
 
-    def ends(self, windows: RowStores) -> Tensor:
+    def ends(self, windows: Sequence[tuple[float, float]]) -> Tensor:
         """int64 [3, B]: the place after the last entry of each window; of an empty one, after the prefix."""
-        lasts = [int(store.table["position"].amax()) for store in windows.parts]
-        raw = torch.tensor(lasts, device=self.stores[0].device)
-        return self.place(raw.expand(3, -1)) + 1
+        store = self.stores[0]
+        last = store.table["position"].amax(-1).where(self._inside(store, windows), -1).amax(1)
+        return self.place(last.long().expand(3, -1)) + 1
+
+    def _inside(self, store: Store, windows: Sequence[tuple[float, float]]) -> Tensor:
+        """Which entries each window has, bool [B, m]."""
+        return torch.cat([store.table.inside(*window) for window in windows])
 
     def state(self) -> dict:
         """Plain tensors and numbers that ``load_state`` continues from exactly."""

@@ -20,8 +20,9 @@ from omnimem_cli.session.choice import GREEDY, NO_PENALTIES, Choice, Penalties, 
 from omnimem_cli.session.evidence import AnswerAttention
 from omnimem_cli.session.grammar import BoundAnswer
 
-RESERVED = 32 * READ_EVERY
-"""Tokens of an answer that the fork gets room for at a time."""
+CAPTURED, WRITTEN = 32 * READ_EVERY, 4 * READ_EVERY
+"""Tokens of an answer that the fork gets room for at a time: where the step is one launch, which is made anew for it,
+and where it runs as written: reading places that are still empty costs more than making the fork larger."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,10 @@ class AnswerLoop:
         ``told`` hears now and then how many tokens are written in all.
         """
         at_once, chosen = 1 if any(self.bound) else READ_EVERY, 0
+        reserved = WRITTEN if self.run_step is self.step else CAPTURED
         while any(self.open) and chosen < max_tokens:
-            if chosen % RESERVED == 0:
-                self._reserve(min(RESERVED, max_tokens - chosen))
+            if chosen % reserved == 0:
+                self._reserve(min(reserved, max_tokens - chosen))
             count = min(at_once, max_tokens - chosen)
             self._choose(count)
             tokens, logs = self.step.read(count)

@@ -41,6 +41,8 @@ CHUNK_FACTOR = 2  # the paper's 16,384-token chunks at 8,192 entries
 AUTO_MOST = 32 * 1024  # entries; more has not been measured by anyone
 AUTO_SHARE = 0.9  # of the free bytes: allocators leave gaps
 HELD_MEMORIES = 4  # times the memory, that windows take which wait to be asked about together
+WAITING_CHUNKS = 2  # times a chunk, that windows take which wait whole
+PADDED = 2  # times its own entries, that a window takes at most among longer ones: none but a last one is below half
 MIN_ENTRIES = 2  # one of each kind
 
 
@@ -118,6 +120,17 @@ class WatchFootprint:
         kept = self._kept_bytes(self.resident_entries(entries))
         return max(0, min(left, HELD_MEMORIES * kept) - kept)
 
+    def waiting_bytes(self, budget: Budget, entries: int, left: int) -> int:
+        """Bytes that may be held whole at a chunk's end while windows wait for another one.
+
+        As ``held_bytes``, of what those windows leave. While they are asked about there are padded copies as well.
+        """
+        if budget.bytes is not None or not self.bounded:
+            return 0
+        chunk = self.shape.layers * self.shape.whole_entry_bytes * self.chunk_tokens(entries)
+        left -= HELD_MEMORIES * self._kept_bytes(self.resident_entries(entries))
+        return max(0, min(left // (1 + PADDED), WAITING_CHUNKS * chunk))
+
     def _kept_bytes(self, entries: int) -> int:
         return self.shape.layers * self.shape.entry_bytes * (self.fixed + entries)
 
@@ -192,8 +205,8 @@ def _transient_bytes_of(
 ) -> Callable[[int], int]:
     """Tokens of a chunk to bytes. No question is asked during a chunk, so the larger of the two counts.
 
-    While windows are asked about there are copies of ``window`` and chunk in all layers. ``plans``: of the watch, and
-    of what follows it.
+    While windows are asked about there are padded copies of ``window`` and chunk in all layers. ``plans``: of the
+    watch, and of what follows it.
     """
     sizes, itemsize = widths(adapter.model.config), adapter.dtype.itemsize
     stride, tokens = getattr(policy, "stride", 1), question_tokens_in_flight(settings.answer_tokens)
@@ -201,7 +214,7 @@ def _transient_bytes_of(
     observed = observed_bytes(sizes, _moments(media), itemsize, tokens)
 
     def asked(chunk: int) -> int:
-        windows = shape.layers * shape.whole_kv_bytes * (chunk + window) if window else 0
+        windows = PADDED * shape.layers * shape.whole_kv_bytes * (chunk + window) if window else 0
         return asking + max(windows, observed)  # evidence of windows is not observed
 
     focus = focus_tokens(settings.focus)

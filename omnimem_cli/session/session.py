@@ -75,8 +75,9 @@ class Session:
     questions and answers. ``deaf_s``: bounds (start, end, start, ...) of the spans whose decoded sound gave no token.
     ``evidence_rule``: whose attention tells the evidence of an answer (None: see `rule_of`). ``look``: how moments
     are looked at again, where the video can be read. ``stills``: leaves out pictures that show nothing new (None: all
-    are watched). ``held_bytes``: of windows that may wait for another chunk before they are asked about. ``told`` hears
-    how many tokens of how many answers are written, while they are.
+    are watched). ``held_bytes``: of copies of windows that may wait for another chunk before they are asked about;
+    ``waiting_bytes``: of windows that wait whole. ``told`` hears how many tokens of how many answers are written, while
+    they are.
     """
 
     stream: Stream
@@ -89,6 +90,7 @@ class Session:
     look: SecondLook | None = None
     stills: Stills | None = None
     held_bytes: int = 0
+    waiting_bytes: int = 0
     told: Callable[[int, int], None] = lambda tokens, questions: None
     stage_times: StageTimes = field(default_factory=StageTimes)
     video_s: float = 0.0
@@ -171,6 +173,17 @@ class Session:
         """Whether there is room for questions to wait for another chunk; where the memory moves entries, none may."""
         copied = sum(copied.nbytes for copied in self._copies)
         return not self.memory.position_map.moves and copied <= self.held_bytes
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether there is room for windows that are held whole to wait for another chunk; where the memory moves
+        entries, none may: their places, and so the answers, would change."""
+        recent = self.memory.recent
+        return recent is not None and not self.memory.position_map.moves and recent.nbytes <= self.waiting_bytes
+
+    def hold_from(self, start_s: float | None) -> None:
+        """Hold what came from video time ``start_s`` on whole until told otherwise; None: no more than is usual."""
+        self.memory.recent.since = start_s
 
     def coverage(self) -> dict[str, float]:
         """Seconds of picture and of sound, each by its stream's own begin and end, that entered the model.

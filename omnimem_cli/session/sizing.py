@@ -40,9 +40,9 @@ def stills_of(settings: Settings, plan: Plan) -> Stills | None:
 class WatchConfig:
     """How one input is watched. ``entries`` is None for an unbounded policy; ``recent_s``: seconds before the newest
     chunk that are held whole with it, 0 for neither; ``question_tokens_in_flight``: the most tokens of questions and
-    answers at once; ``needed``: bytes at the worst moment, weights aside; ``held_bytes``: besides, of
-    windows that wait to be asked about; ``ahead_bytes``: of ``needed``, to encode a chunk while the language model
-    works on the one before, 0 where there is no room for it; ``evidence_rule``: the plan's, if it has one."""
+    answers at once; ``needed``: bytes at the worst moment, weights aside; ``held_bytes`` and ``waiting_bytes``:
+    besides, of windows that wait to be asked about; ``ahead_bytes``: of ``needed``, to encode a chunk while the
+    language model works on the one before, 0 where there is no room for it; ``evidence_rule``: the plan's, if it has one."""
 
     policy: Policy
     budget: Budget
@@ -55,6 +55,7 @@ class WatchConfig:
     needed: int
     held_bytes: int
     ahead_bytes: int
+    waiting_bytes: int
     positions: str = "keep"
     evidence_rule: EvidenceRule | None = None
     kv_bits: int = WHOLE_BITS
@@ -125,6 +126,7 @@ def size_memory(
         needed=needed + ahead,
         held_bytes=footprint.held_bytes(budget, entries, left - ahead),
         ahead_bytes=ahead,
+        waiting_bytes=footprint.waiting_bytes(budget, entries, left - ahead),
         positions=settings.positions,
         evidence_rule=calibrated and calibrated.evidence,
         kv_bits=settings.kv_bits,

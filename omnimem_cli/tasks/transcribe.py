@@ -1,8 +1,8 @@
 """Transcripts: windows of at most half a minute, cut at pauses.
 
 Knows loudness, windows and questions. Hours of words cannot come out of a few thousand entries at the end, so
-every window is read whole, in one batch with the other windows that end in the newest chunk; silence is never asked
-about.
+every window is read whole, in one batch with others: those that end in the newest chunk, and those before that had
+room to wait for them; silence is never asked about.
 """
 
 import textwrap
@@ -53,6 +53,7 @@ class Transcribe(Task):
         self._sound = False
         self._loudness = LevelCounts()  # of the whole input after a scan, else of what was heard so far
         self._scanned = False
+        self._waiting: list[tuple[Window, Window]] = []  # windows to ask about, and where in them something is heard
         self._skipped_s = 0.0  # of sound that could be speech and was taken for silence
 
     def take_subtitles(self, facts: dict, lines: list[dict]) -> None:
@@ -80,7 +81,7 @@ class Transcribe(Task):
         self._loudness.add(audio)
 
     def on_chunk(self, session: "Session", chunk_end: "ChunkEnd", segments: "Sequence[Segment]") -> None:
-        """Listen, and ask about each window that can grow no further."""
+        """Listen, and ask about windows that can grow no further, once no more of them fit in one batch."""
         if self._given:
             return
         for segment in segments:
@@ -90,7 +91,23 @@ class Transcribe(Task):
                 self._loudness.add(segment.audio)
         if self._open_s is None:
             self._open_s = chunk_end.start_s
-        self._ask(session, self._complete(chunk_end, min(self.recent_s, session.plan.window_s)))
+        windows = self._complete(chunk_end, min(self.recent_s, session.plan.window_s))
+        spans = [self._speech_span(window) for window in windows]
+        heard = [(window, span) for window, span in zip(windows, spans, strict=True) if span is not None]
+        self.heard.drop_before(self._open_s)
+        self._waiting += heard
+        full = len(self._waiting) + len(heard) >= session.questions  # if one more comes with the next chunk
+        if full or chunk_end.last or not session.may_wait:
+            self.catch_up(session)
+        elif self._waiting:
+            session.hold_from(self._waiting[0][0][0])
+
+    def catch_up(self, session: "Session") -> None:
+        """Ask about the windows that wait, all in one batch."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._ask(session, waiting)
+            session.hold_from(None)
 
     @property
     def wishes(self) -> dict:
@@ -127,6 +144,7 @@ class Transcribe(Task):
 
     def state(self) -> dict:
         """Plain values to go on from."""
+        assert not self._waiting, "windows that wait are asked about first"
         own = {"open_s": self._open_s, "sound": self._sound, "heard": self.heard.state()}
         loudness = {"loudness": self._loudness.counts.tolist(), "scanned": self._scanned, "skipped_s": self._skipped_s}
         written = {"segments": self.segments, "warnings": self.warnings, "alarms": self.alarms.state()}
@@ -155,15 +173,12 @@ class Transcribe(Task):
             self._open_s = now_s
         return windows
 
-    def _ask(self, session: "Session", windows: "list[Window]") -> None:
-        """Ask for the words of each window in which something can be heard."""
-        spans = [self._speech_span(window) for window in windows]
-        heard = [(window, span) for window, span in zip(windows, spans, strict=True) if span is not None]
+    def _ask(self, session: "Session", heard: "list[tuple[Window, Window]]") -> None:
+        """Ask for the words of windows, each given with the span in which something is heard."""
         texts = self._words(session, [window for window, _ in heard])
         for (_, (start_s, end_s)), text in zip(heard, texts, strict=True):
             if text:
                 self.segments.append({"start_s": round(start_s, 3), "end_s": round(end_s, 3), "text": text})
-        self.heard.drop_before(self._open_s)
 
     def _speech_span(self, window: "Window") -> "Window | None":
         """From the first to the last sound of the window that can be speech."""

@@ -7,6 +7,8 @@ from oracles import cuts, eviction_masks, one_shot, prompts
 
 from omnimem_cli.base.choices import POSITIONS
 from omnimem_cli.base.packing import packed
+from omnimem_cli.memory import padded_rows
+from omnimem_cli.memory.attention import attend_biased
 from omnimem_cli.memory.budget import even_budgets
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import POLICIES, make_policy
@@ -33,8 +35,8 @@ def watched(tokens, policy="omnimem", recent_s=4.0, positions="keep", chunk=37, 
     return memory, history
 
 
-def ask(memory, *windows):
-    embeds, positions = question()
+def ask(memory, *windows, first=10_000):
+    embeds, positions = question(first=first)
     rows = len(windows)
     fork = memory.fork_windows(windows)
     return fork.forward(embeds.expand(rows, -1, -1), positions[:, None].expand(-1, rows, -1))
@@ -118,6 +120,28 @@ def test_no_more_is_held_than_the_seconds_before_the_newest_chunk():
     with_recent = memory.nbytes
     memory.release_recent()
     assert with_recent > 1.2 * memory.nbytes and memory.peak_bytes >= with_recent
+
+
+def test_a_window_that_waits_is_read_as_if_it_had_been_read_at_once():
+    tokens, windows, at_once = stream(14), [(5.0, 6.5), (6.5, 8.0)], None
+    memory, _ = watched(tokens.cut(0, 1), recent_s=3.0)
+    for piece in cuts(tokens.cut(1, len(tokens)), (32,)):
+        memory.absorb(piece)
+        if at_once is None and float(piece.time.max()) >= windows[-1][1]:
+            memory.recent.since = windows[0][0]
+            at_once = ask(memory, *windows, first=memory.next_position)
+    assert (ask(memory, *windows, first=memory.next_position) - at_once).abs().max() < 1e-3
+    memory.recent.since = None
+    memory.absorb(piece)
+    assert not memory.recent.holds(*windows[1])
+
+
+def test_windows_of_one_row_each_are_read_in_one_call(monkeypatch):
+    memory, calls = watched(stream(9))[0], []
+    counted = lambda *given: calls.append(given[0].shape[0]) or attend_biased(*given)  # noqa: E731
+    monkeypatch.setattr(padded_rows, "attend_biased", counted)
+    ask(memory, (4.0, 5.0), (5.0, 8.0), (8.0, 9.0))
+    assert calls == [3] * len(memory.stores)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

@@ -13,7 +13,7 @@ from omnimem_cli.base.settings import Settings
 from omnimem_cli.memory.memory import geometry
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.loader import load
-from omnimem_cli.session.footprint import AUTO_SHARE, HELD_MEMORIES
+from omnimem_cli.session.footprint import AUTO_SHARE, HELD_MEMORIES, PADDED, WAITING_CHUNKS
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import WatchConfig, size_memory
 
@@ -35,7 +35,8 @@ def begun(adapter, seconds: float = 12.0, **changed):
     stream = adapter.open(media, plan)
     sound = sound_of(seconds)
     stream.scan_audio(torch.from_numpy(sound))
-    session = Session(stream, config.memory(stream), config.chunk_tokens, held_bytes=config.held_bytes)
+    room = {"held_bytes": config.held_bytes, "waiting_bytes": config.waiting_bytes}
+    session = Session(stream, config.memory(stream), config.chunk_tokens, **room)
     return session, segments_of(plan.format, frames_of(seconds, 1, plan.format.width, plan.format.height), sound)
 
 
@@ -93,3 +94,42 @@ def test_windows_wait_in_what_the_watch_leaves_free(tiny_adapter, memories):
     tight = sized(tiny_adapter, free=int((usual.needed + memories * kept) / AUTO_SHARE) + 1)
     assert (tight.entries, tight.needed) == (usual.entries, usual.needed)
     assert tight.held_bytes == pytest.approx(max(0, min(memories, HELD_MEMORIES) - 1) * kept, abs=2)
+
+
+def test_windows_that_wait_whole_take_no_more_than_was_left_for_them(tiny_adapter):
+    peaks, room = [], sized(tiny_adapter, seconds=40.0).waiting_bytes
+    for wait in (False, True):
+        session, segments = begun(tiny_adapter, 40.0)
+        session.memory.hold_recent(2.0)
+        windows, most = [], 0
+        with Peak() as peak:
+            for chunk_end, _ in session.watch(segments):
+                windows.append((windows[-1][1] if windows else max(chunk_end.end_s - 2.0, 0.0), chunk_end.end_s))
+                session.hold_from(windows[0][0])
+                if not wait or not session.may_wait:
+                    most = max(most, len(windows))
+                    session.ask(["x"] * len(windows), max_tokens=1, whole=windows)
+                    session.hold_from(None)
+                    windows = []
+        peaks.append(peak.most)
+    assert most >= WAITING_CHUNKS and room / 16 < peaks[1] - peaks[0] <= (1 + PADDED) * room
+
+
+def test_no_window_waits_whole_where_the_budget_is_of_bytes_or_nothing_is_evicted_or_entries_move(tiny_adapter):
+    assert sized(tiny_adapter).waiting_bytes > 0
+    assert sized(tiny_adapter, budget=Budget(bytes=2**20)).waiting_bytes == 0
+    assert sized(tiny_adapter, policy="full").waiting_bytes == 0
+    for positions, may_wait in (("keep", True), ("lazy", False)):
+        session, segments = begun(tiny_adapter, positions=positions)
+        session.memory.hold_recent(2.0)
+        next(session.watch(segments))
+        assert session.may_wait == may_wait
+
+
+def test_windows_wait_whole_in_what_the_watch_and_held_questions_leave_free(tiny_adapter):
+    usual = sized(tiny_adapter)
+    held = usual.held_bytes // (HELD_MEMORIES - 1) * HELD_MEMORIES
+    for left in (0, held, held + 3000, PLENTY):
+        tight = sized(tiny_adapter, free=int((usual.needed + left) / AUTO_SHARE) + 1)
+        expected = max(0, min((left - held) // (1 + PADDED), usual.waiting_bytes))
+        assert tight.waiting_bytes == pytest.approx(expected, abs=2)

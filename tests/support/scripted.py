@@ -41,6 +41,8 @@ class ScriptedSession:
     world: str | None = "omnimem world"
     look: object = None
     may_hold: bool = False
+    may_wait: bool = False
+    held_from_s: float | None = None
     questions: int = 16
     start_s: float = 0.0
     chunks_seen: int = 0
@@ -60,6 +62,9 @@ class ScriptedSession:
     @property
     def end_s(self) -> float:
         return self.now_s
+
+    def hold_from(self, start_s: float | None) -> None:
+        self.held_from_s = start_s
 
     def holds(self, start_s: float, end_s: float) -> bool:
         return self.holds_whole(start_s, end_s)

@@ -304,3 +304,42 @@ def test_without_usable_subtitles_the_model_is_asked_and_that_is_said(pictures, 
     part = watch(task, session, sound(0.0, [(4, LOUD)]))
     assert [note["code"] for note in task.warnings] == [code] and session.asked
     assert part["transcript"]["subtitles"] is None
+
+
+def waited(parts, per_chunk: int, **scripted):
+    """What a transcript asks whose windows have room to wait."""
+    session, task = ScriptedSession(lambda text: "Words.", **scripted), Transcribe(Settings())
+    part = watch(task, session, sound(0.0, parts), per_chunk)
+    return part["transcript"], session
+
+
+def test_windows_wait_for_those_of_later_chunks_while_there_is_room():
+    parts = [(31.3, LOUD), (0.5, QUIET)] * 10
+    for may_wait, batches in ((False, 10), (True, 4)):
+        transcript, session = waited(parts, 15, may_wait=may_wait, questions=5)
+        assert len(session.asked) == batches and all(len(a.whole) <= 5 for a in session.asked[:-1])
+        expected, asked, _ = run(parts, per_chunk=15)
+        assert (transcript, windows(session.asked)) == (expected, windows(asked))
+
+
+def test_what_waits_is_held_from_its_first_second_on_until_it_was_asked_about():
+    session, task = ScriptedSession(lambda text: "Words.", may_wait=True, questions=4), Transcribe(Settings())
+    segments, held = sound(0.0, [(120.0, LOUD)]), []
+    for number in range(6):
+        part = segments[10 * number : 10 * number + 10]
+        session.now_s = 20.0 * (number + 1)
+        task.on_chunk(session, ChunkEnd(number, 0.0, session.now_s, False), part)
+        held.append(session.held_from_s)
+    begins = [start for start, _ in windows(session.asked)]
+    assert held[:2] == [None, 0.0] and None in held[2:]
+    task.catch_up(session)
+    assert session.held_from_s is None and len(windows(session.asked)) > len(begins)
+
+
+def test_a_state_is_taken_of_no_windows_that_wait():
+    session, task = ScriptedSession(lambda text: "Words.", may_wait=True), Transcribe(Settings())
+    task.on_chunk(session, ChunkEnd(0, 0.0, 40.0, False), sound(0.0, [(40.0, LOUD)]))
+    with pytest.raises(AssertionError, match="asked about first"):
+        task.state()
+    task.catch_up(session)
+    assert len(task.state()["segments"]) == len(windows(session.asked)) == 1
