@@ -42,7 +42,8 @@ class WatchConfig:
     chunk that are held whole with it, 0 for neither; ``question_tokens_in_flight``: the most tokens of questions and
     answers at once; ``needed``: bytes at the worst moment, weights aside; ``held_bytes`` and ``waiting_bytes``:
     besides, of windows that wait to be asked about; ``ahead_bytes``: of ``needed``, to encode a chunk while the
-    language model works on the one before, 0 where there is no room for it; ``evidence_rule``: the plan's, if it has one."""
+    language model works on the one before, 0 where there is no room for it; ``evidence_rule``: the plan's, if it has
+    one."""
 
     policy: Policy
     budget: Budget
