@@ -6,7 +6,7 @@ from torch import Tensor
 
 from omnimem_cli.media.segment import Segment
 from omnimem_cli.memory.tokens import TokenChunk
-from omnimem_cli.models.adapter import Plan, Stream
+from omnimem_cli.models.adapter import AudioScan, Plan, Stream
 
 
 class WrappedStream:
@@ -19,6 +19,10 @@ class WrappedStream:
     def scan_audio(self, audio: Tensor) -> None:
         """As the stream's, like all that follows."""
         self.stream.scan_audio(audio)
+
+    def heard(self, scan: AudioScan) -> None:
+        """A pass that was made before."""
+        self.stream.heard(scan)
 
     def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
         """Tokens of the next segments."""

@@ -6,7 +6,7 @@ never costs another; whatever concerns the machine as a whole (exit code 5) ends
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from omnimem_cli.jobs.checkpoint import Checkpoint
     from omnimem_cli.jobs.watched import Watched
     from omnimem_cli.models.adapter import Adapter
+    from omnimem_cli.session.preflight import Prepared
+    from omnimem_cli.session.sound_pass import SoundPass
 
 
 class Batch:
@@ -190,18 +192,28 @@ class Batch:
                     return
             report(Progress("loading the model"))
             prepared = self.model.prepare(path, task.recent_s)
-            adapter = self.model.load()
+            with self._listening(job, prepared, task) as heard:
+                adapter = self.model.load()
             facts: dict = {"digest": content.digest, "before": self._before(job, adapter, task)}
             checkpoint = None
             if facts["before"] is None:
                 checkpoint = self._checkpoint(job, content, adapter)
                 facts = {"digest": content.digest, "checkpoint": checkpoint}
+            if heard is not None:
+                facts["heard"] = heard
             if job.input.cut is not None:
                 console.info(f"{shown}: interrupted; what came until then is watched", "dim")
                 facts["stopped"] = job.input.cut
             named = checkpoint.named_in_errors() if checkpoint else nullcontext()
             with limits(settings.timeout_s), memory_errors(shown), named:
                 yield partial(watch_one, prepared, task, adapter, report, **facts)
+
+    def _listening(self, job: Job, prepared: "Prepared", task: Task) -> "AbstractContextManager[SoundPass | None]":
+        """The first pass over the sound beside the loading, where the watch begins with one: none that goes on."""
+        goes_on = job.target is not None and checkpoint_of(job.target.folder, job.target.name).exists()
+        if goes_on or self.standing(job).grown() is not None:
+            return nullcontext()
+        return self.model.listening(prepared, task)
 
     def _kept(self, job: Job, task: Task, content: records.Content, report: Report) -> "Watched | None":
         """The memory that an earlier run kept, for new questions; None where there is none."""

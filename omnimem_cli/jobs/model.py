@@ -3,6 +3,7 @@
 Imports torch only when the model is located.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from omnimem_cli.models.catalogue import Row
     from omnimem_cli.models.loader import LocalModel
     from omnimem_cli.session.preflight import ModelOutline, Prepared
+    from omnimem_cli.session.sound_pass import SoundPass
+    from omnimem_cli.tasks.task import Task
 
 
 class LazyModel:
@@ -99,6 +102,15 @@ class LazyModel:
 
             self._outline = outline_of_folder(self._located(), self.settings)
         return self._outline
+
+    def listening(self, prepared: "Prepared", task: "Task") -> "AbstractContextManager[SoundPass | None]":
+        """The first pass over the sound of an input, to be made beside ``load``; None where the model is loaded."""
+        if self._outline is None:
+            return nullcontext()
+        from omnimem_cli.session.sound_pass import sound_pass
+
+        heard = sound_pass(prepared, self._outline.adapter, task.scan_audio if task.needs_audio_scan else None)
+        return heard or nullcontext()
 
     def load(self) -> "Adapter":
         """The loaded model. Raises MissingError and DoesNotFitError."""

@@ -37,6 +37,7 @@ from omnimem_cli.session.choice import Sampling
 from omnimem_cli.session.preflight import Prepared, stall_s
 from omnimem_cli.session.session import Session, StageTimes
 from omnimem_cli.session.sizing import stills_of
+from omnimem_cli.session.sound_pass import SoundPass
 from omnimem_cli.tasks.task import Task
 
 REPORT_EVERY_S = 0.2  # inside a chunk
@@ -52,11 +53,13 @@ def watch_one(
     checkpoint: Checkpoint | None = None,
     before: Watched | None = None,
     stopped: BaseException | None = None,
+    heard: SoundPass | None = None,
 ) -> Watched:
     """One input, watched to its end while the task looks on. ``digest``: of the input's bytes, for the result.
 
     Live input, of no length and without a digest, may be stopped, or break off: then what was watched is all of it.
-    ``stopped``: what ended the input before it was watched.
+    ``stopped``: what ended the input before it was watched. ``heard``: the first pass over its sound, where that was
+    made while the model was loaded.
     With a ``checkpoint`` the watch continues where the last one of the same work was saved, and saves its own, also
     when it is stopped. With ``before``, which excludes a checkpoint, it continues where that ended: the input is the
     same one, which has grown.
@@ -71,7 +74,7 @@ def watch_one(
     if prepared.config.recent_s:
         session.memory.hold_recent(prepared.config.recent_s)
     if saved is None and before is None:
-        run.scan_audio(session.stream)
+        run.scan_audio(session.stream) if heard is None else session.stream.heard(heard.scan)
     reading = run.reading | ({} if before is None else run.rest(session))
     if saved is not None:
         reading["first_segment"] = run.resume(session, saved)

@@ -172,7 +172,12 @@ def sound_blocks(
 
     Equal, sample for sample, to what ``Source`` delivers for the same range. Closing the generator ends ffmpeg.
     """
-    size = round(block_s * SAMPLE_RATE)
     with open_sound(media, start_s or 0.0, end_s, stall_s) as sound:
-        while len(block := sound.read(size)):
-            yield block
+        yield from sound_blocks_of(sound, block_s)
+
+
+def sound_blocks_of(sound: SampleReader, block_s: float = 30.0) -> Iterator[np.ndarray]:
+    """What is left of an open sound, in such blocks."""
+    size = round(block_s * SAMPLE_RATE)
+    while len(block := sound.read(size)):
+        yield block

@@ -88,6 +88,10 @@ class Adapter(Protocol):
     def open(self, media: Media, plan: Plan) -> "Stream":
         """A new stream, which shares nothing with any other."""
 
+    def audio_scan(self) -> "AudioScan | None":
+        """What learns from all the sound of a file before its stream is open, for `Stream.heard`; None where
+        ``needs_audio_scan`` is False. Looks at no weight."""
+
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [...] to embeddings [..., D]."""
 
@@ -96,6 +100,13 @@ class Adapter(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens skipped."""
+
+
+class AudioScan(Protocol):
+    """A first pass over the sound of a file."""
+
+    def add(self, audio: Tensor) -> None:
+        """The next block: float32 [samples]."""
 
 
 class Stream(Protocol):
@@ -109,6 +120,9 @@ class Stream(Protocol):
 
     def scan_audio(self, audio: Tensor) -> None:
         """First pass over a file's sound, block by block (float32 [samples]), before the first ``encode``."""
+
+    def heard(self, scan: AudioScan) -> None:
+        """All of that pass, in place of ``scan_audio``."""
 
     def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
         """Tokens of the next segments, one chunk each; equal windows are batched through the encoders."""

@@ -107,7 +107,7 @@ def test_it_never_waits_for_segments(there, tiny_adapter, monkeypatch):
 
 def test_where_pictures_are_left_out_chunks_are_encoded_when_their_turn_comes(tiny_adapter, monkeypatch):
     session, segments = begun(tiny_adapter, 6)
-    session.stills = SimpleNamespace(left_out=lambda segment: segment)
+    session.stills = SimpleNamespace(left_out=lambda source, ahead: iter(source))
     done = noted(session, monkeypatch)
     list(watched_ahead(session, segments))
     assert done == ["encode", "absorb"] * 3

@@ -22,7 +22,7 @@ from omnimem_cli.models.device import joined
 from omnimem_cli.models.folder import Checkpoint
 from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.models.towers.audio import AudioTower
-from omnimem_cli.models.towers.mel import LogMel, MelSettings
+from omnimem_cli.models.towers.mel import LogMel, MaximumScan, MelSettings
 from omnimem_cli.models.towers.patches import PatchSettings, patch_rows
 from omnimem_cli.models.towers.vision import VisionTower, towers_of
 
@@ -104,6 +104,10 @@ class QwenOmniAdapter(BaseAdapter):
     def prefix_ids(self, plan: Plan) -> list[int]:
         """System turn, role header and opening marks."""
         return self.prompt.header + self.prompt.opening(plan.has_picture, plan.has_sound)
+
+    def audio_scan(self) -> MaximumScan:
+        """Of the log-mel maximum, on the host."""
+        return MaximumScan(self.host_log_mel)
 
     def open(self, media: Media, plan: Plan) -> QwenOmniStream:
         """A new stream."""

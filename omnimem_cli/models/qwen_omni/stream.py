@@ -39,7 +39,7 @@ class QwenOmniStream:
             pair_s=adapter.patches.temporal_patch_size / plan.format.fps,
         )
         self.standing = StandingPicture()
-        self._scan = MaximumScan(adapter.host_log_mel)
+        self._scan = adapter.audio_scan()
         self._mel: StreamingLogMel | None = None  # made of the scan by the first segment
         self._end_s = 0.0
 
@@ -47,6 +47,11 @@ class QwenOmniStream:
         """First pass over a file's sound, block by block (float32 [samples]): finds the log-mel maximum."""
         assert self._mel is None, "the audio scan comes before the first segment"
         self._scan.add(audio)
+
+    def heard(self, scan: MaximumScan) -> None:
+        """The first pass is over: ``scan`` was given all of it."""
+        assert self._mel is None, "the audio scan comes before the first segment"
+        self._scan = scan
 
     @property
     def mel(self) -> StreamingLogMel:

@@ -94,6 +94,9 @@ class SalmonnAdapter(BaseAdapter, ABC):
         plain = self.tokenizer("\n" + text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return self._ids(self.closes) + plain + self._ids(ANSWER)
 
+    def audio_scan(self) -> None:
+        """There is none."""
+
     def embed_text(self, text: str) -> Tensor:
         """Text, special tokens by name, to embeddings [n, D]."""
         return self.embed_ids(self._ids(text))

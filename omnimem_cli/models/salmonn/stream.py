@@ -59,6 +59,9 @@ class SalmonnStream:
     def scan_audio(self, audio: Tensor) -> None:
         """Nothing to learn: the log-mel floor is that of each 30 s slice."""
 
+    def heard(self, scan: None) -> None:
+        """Nothing was learned."""
+
     def encode(self, segments: Sequence[Segment]) -> list[TokenChunk]:
         """One chunk per segment; frame pairs and 30 s slices of all of them are batched through the towers."""
         chunks = []
