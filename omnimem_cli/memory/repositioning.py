@@ -8,14 +8,14 @@ always holds what the model's own rule gave a token (*raw*); a position map give
   when places come near the trained range. (HERMES, arXiv 2601.14724; on text, eager is StreamingLLM's index in the
   cache.) HERMES ranks each axis alone; here one map serves all three, so that text keeps equal axes and grids their
   shape.
-- ``retime``: the time axis is halved whenever the next chunk would pass the trained range.
+- ``retime``: when the next chunk would pass the trained range, older times are squeezed together to make room for it.
 
 A move is exact but for one more rounding of the stored keys to their type: eager pays it per chunk, the others seldom.
 Quantized keys are rotated when they are read, so that moves cost them nothing.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -213,10 +213,13 @@ class CompactPositions:
 
 
 class RetimePositions:
-    """Times after the anchor are divided by 2 ^ halvings; places are then fractions, and order is kept.
+    """The newest times keep their distances, the older ones are squeezed together evenly; order is kept.
 
-    A grid coordinate ahead of its token's time keeps its distance from it (grids that move with time); one behind it
-    does not move (grids at the start of the stream, below the anchor).
+    Times count from the anchor. Those up to the *knee* are multiplied by ``old``, those after it by ``new``, which is 1
+    unless one chunk takes more than half of the range. When a chunk would pass the limit, the knee moves to a quarter
+    of the range before it, and what is older shares what is left. So a chunk is always seen at the spacing that the
+    model was trained on, however long the stream. A grid coordinate ahead of its token's time keeps its distance from
+    it (grids that move with time); one behind it does not move (grids at the start of the stream, below the anchor).
     """
 
     per_layer: ClassVar[bool] = False
@@ -225,51 +228,61 @@ class RetimePositions:
 
     def __init__(self, rotary: Rotary, limit: int):
         self.rotary, self._limit = rotary, limit
-        self.anchor, self._halvings = -1, 0
+        self.anchor, self._spacing = -1, Spacing()
 
     def place(self, layer: int, raw: Tensor) -> Tensor:
         """Raw [3, ...] to places [3, ...]."""
-        if not self._halvings:
+        if self._spacing == Spacing():
             return raw
         time, own = self._timed(raw[:1]), self._timed(raw[1:])
         ahead = raw[1:] - raw[:1]
         return torch.cat([time, torch.where(ahead > 0, time + ahead, own)])
 
     def _timed(self, raw: Tensor) -> Tensor:
-        late = (raw - self.anchor).clamp(min=0)
-        return raw - late + late.double() * 2.0**-self._halvings
+        late, (knee, old, new) = (raw - self.anchor).clamp(min=0), self._spacing
+        return raw - late + late.clamp(max=knee).double() * old + (late - knee).clamp(min=0).double() * new
 
     def before_chunk(self, stores: list[Store], chunk: TokenChunk) -> None:
-        """Halve the time axis until the chunk stays inside the limit."""
+        """Make room, if the chunk would pass the limit."""
         if self.anchor < 0:
             self.anchor = anchor_of(chunk)
-        halvings = self._halvings
-        while float(self.place(0, chunk.positions).max()) > self._limit and self._halvings < 64:
-            self._halvings += 1
-        if self._halvings != halvings:
-            self._retime(stores, halvings)
+        if float(self.place(0, chunk.positions).max()) <= self._limit:
+            return
+        before = [self.place(0, store.table.raw_positions) if len(store) else None for store in stores]
+        self._spacing = self._spacing_for(chunk.positions)
+        for store, places in zip(stores, before, strict=True):
+            if places is not None:
+                _move(store, self.rotary, self.place(0, store.table.raw_positions) - places)
 
-    def _retime(self, stores: list[Store], before: int) -> None:
-        now = self._halvings
-        for store in stores:
-            if not len(store):
-                continue
-            raw = store.table.raw_positions
-            self._halvings = before
-            old = self.place(0, raw)
-            self._halvings = now
-            _move(store, self.rotary, self.place(0, raw) - old)
+    def _spacing_for(self, positions: Tensor) -> "Spacing":
+        """Of a chunk at raw ``positions`` [3, n] and what came before it."""
+        room, first = self._limit - self.anchor, max(0, int(positions[0].min()) - self.anchor - 1)
+        length, new = int(positions.max()) - self.anchor - first, self._spacing.new
+        while length * new > room / 2:
+            new /= 2
+        recent = min(first * new, room / 4)
+        knee = first - int(recent / new)
+        older = room - recent - max(length * new, room / 4)
+        return Spacing(knee, min(new, older / knee) if knee else 1.0, new)
 
     def after_chunk(self, stores: list[Store], next_position: int) -> None:
         """Nothing moves."""
 
     def state(self) -> dict:
-        """Anchor and halvings."""
-        return {"anchor": self.anchor, "halvings": self._halvings}
+        """Anchor and spacing."""
+        return {"anchor": self.anchor, **self._spacing._asdict()}
 
     def load_state(self, state: dict) -> None:
         """Continue where ``state`` was taken."""
-        self.anchor, self._halvings = state["anchor"], state["halvings"]
+        self.anchor, self._spacing = state["anchor"], Spacing(state["knee"], state["old"], state["new"])
+
+
+class Spacing(NamedTuple):
+    """Times up to ``knee`` are multiplied by ``old``, those after it by ``new``."""
+
+    knee: int = 0
+    old: float = 1.0
+    new: float = 1.0
 
 
 def anchor_of(chunk: TokenChunk) -> int:

@@ -204,9 +204,24 @@ def test_retiming_keeps_a_stream_of_any_length_inside_the_trained_range():
     assert torch.equal(now[grid, 1:].long(), memory.stores[0].table["position"][0][grid][:, 1:].long())
 
 
+@pytest.mark.parametrize(("chunk", "trained", "spacing"), [(16, 128, 1.0), (60, 40, 0.25)])
+def test_retiming_leaves_the_newest_times_at_their_distances_and_squeezes_older_ones_evenly(chunk, trained, spacing):
+    """A chunk that takes more than half of the trained range cannot keep its own."""
+    tokens = stream(60)
+    memory = watch(tokens, "retime", "uniform", trained=trained, chunk=chunk)
+    position_map = memory.position_map
+    times = torch.arange(position_map.anchor, memory.next_position)
+    steps = position_map.place(0, times.expand(3, -1))[0].double().diff()
+    newest = len(tokens) % chunk or chunk
+    length = int(tokens.positions[0, -1] - tokens.positions[0, -newest])
+    assert torch.allclose(steps[-length:], torch.tensor(spacing, dtype=torch.double))
+    knee = int((steps < spacing - 1e-9).sum())
+    assert knee > 0 and torch.allclose(steps[:knee], steps[0]) and torch.allclose(steps[knee:], steps[-1])
+
+
 def test_retimed_grids_that_move_with_time_keep_their_shape():
     position_map = RetimePositions(Rotary(omni_decoder()), 100)
-    position_map.load_state({"anchor": 10, "halvings": 2})
+    position_map.load_state({"anchor": 10, "knee": 60, "old": 0.25, "new": 1.0})
     raw = torch.tensor([[50, 50, 50], [50, 51, 52], [50, 50, 51]])
     assert position_map.place(0, raw).tolist() == [[20.0, 20.0, 20.0], [20.0, 21.0, 22.0], [20.0, 20.0, 21.0]]
 
