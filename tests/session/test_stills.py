@@ -124,6 +124,18 @@ def test_a_chunk_without_any_token_of_its_own_ends_all_the_same(tiny_adapter, mo
     assert session.ask(["Why?"], max_tokens=2)
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_file_is_looked_at_a_segment_ahead_and_a_live_stream_waits_for_none(live, tiny_adapter):
+    stream, segments = stream_of(tiny_adapter, standing([60]), 60)
+    if live:
+        known = (stream.media.video, stream.media.audio)
+        video, audio = (replace(each, duration_s=None) for each in known)
+        stream.media = replace(stream.media, video=video, audio=audio)
+    source = iter(segments)
+    _, taken = next(opened(stream, Stills()).watch(source))
+    assert len(segments) - len(list(source)) == len(taken) + (not live)
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
     """30 s with sound: 25 s of one picture, 5 s of moving ones."""
