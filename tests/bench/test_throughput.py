@@ -189,7 +189,7 @@ def test_no_policys_memory_stands_beside_the_next_ones(adapter, same_clip, monke
         bench(adapter, ["full", "omnimem", CARRY], [0.1])
     finally:
         gc.enable()
-    assert standing == [0] * 12
+    assert standing == [0] * 15
 
 
 def test_the_command_needs_no_weights_and_refuses_a_wrong_length(tiny_folder, same_clip):
