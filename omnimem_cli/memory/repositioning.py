@@ -256,7 +256,7 @@ class RetimePositions:
 
     def _spacing_for(self, positions: Tensor) -> "Spacing":
         """Of a chunk at raw ``positions`` [3, n] and what came before it."""
-        room, first = self._limit - self.anchor, max(0, int(positions[0].min()) - self.anchor - 1)
+        room, first = max(1, self._limit - self.anchor), max(0, int(positions[0].min()) - self.anchor - 1)
         length, new = int(positions.max()) - self.anchor - first, self._spacing.new
         while length * new > room / 2:
             new /= 2

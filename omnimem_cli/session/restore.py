@@ -137,7 +137,7 @@ def _check_counts(state: dict) -> None:
 
 
 def _check_position_map(form: dict, value: Any) -> None:
-    """Breakpoints ascend, one list per layer; the other numbers as `_check_form` wants them."""
+    """Breakpoints ascend, one list per layer; spacings shrink; the other numbers as `_check_form` wants them."""
     if not isinstance(value, dict) or form.keys() != value.keys():
         raise FormError("its position map is of another kind")
     lists = value.get("breakpoints", [])
@@ -151,6 +151,9 @@ def _check_position_map(form: dict, value: Any) -> None:
         {k: value[k] for k in value if k != "breakpoints"},
         "position map",
     )
+    spacings = [value[name] for name in ("old", "new") if name in form]
+    if not all(isinstance(spacing, float | int) and 0 < spacing <= 1 for spacing in spacings):
+        raise FormError("its position map is out of range")
 
 
 def _ascends(points: Any) -> bool:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import InputError, UserError
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.session import memory_file
+from omnimem_cli.session import memory_file, restore
 from omnimem_cli.session.memory_file import checksum
 
 SETTINGS = Settings(budget=Budget(60), max_tokens=2, fps=1, max_pixels=56 * 56, chunk=100, positions="eager")
@@ -204,3 +204,12 @@ def test_keys_that_are_not_finite_are_refused(whole, tiny_adapter, tmp_path):
     write(tmp_path / "a.omnimem", header, tensors)
     with pytest.raises(InputError, match="not finite"):
         loaded(tmp_path / "a.omnimem", tiny_adapter)
+
+
+@pytest.mark.parametrize("spacing", [0.0, -0.5, 2.0, float("nan"), None])
+@pytest.mark.parametrize("name", ["old", "new"])
+def test_spacings_that_no_watch_leaves_are_refused(name, spacing):
+    form = {"anchor": 3, "knee": 60, "old": 0.25, "new": 1.0}
+    restore._check_position_map(form, form)
+    with pytest.raises(restore.FormError):
+        restore._check_position_map(form, form | {name: spacing})

@@ -219,6 +219,11 @@ def test_retiming_leaves_the_newest_times_at_their_distances_and_squeezes_older_
     assert knee > 0 and torch.allclose(steps[:knee], steps[0]) and torch.allclose(steps[knee:], steps[-1])
 
 
+def test_retiming_ends_where_not_even_what_never_moves_is_in_range():
+    memory = watch(stream(4), "retime", "uniform", trained=1)
+    assert memory.position_map.anchor > 1 and ask(memory).isfinite().all()
+
+
 def test_retimed_grids_that_move_with_time_keep_their_shape():
     position_map = RetimePositions(Rotary(omni_decoder()), 100)
     position_map.load_state({"anchor": 10, "knee": 60, "old": 0.25, "new": 1.0})
