@@ -8,13 +8,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from omnimem_cli.bench.machine import timed
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import ffmpeg_path
 from omnimem_cli.media.gpu_decoder import with_gpu
@@ -26,6 +26,7 @@ RATE = 30  # frames per second of the file
 LAYOUT = Format(2.0, 1, 644, 364)
 SEGMENTS, SAMPLES, AHEAD = 47, 32_000, 200  # of a chunk of 16,384 tokens; samples of each, and after it
 TRIES = 3
+HOST = torch.device("cpu")
 
 
 def written(folder: Path, seconds: float) -> Path:
@@ -39,10 +40,9 @@ def written(folder: Path, seconds: float) -> Path:
 
 def decoded(media: Media) -> tuple[np.ndarray, float]:
     """The frames that a model sees, and the seconds that they took."""
-    began = time.perf_counter()
     with Source(media, LAYOUT) as source:
-        frames = np.concatenate([segment.frames for segment in source])
-    return frames, time.perf_counter() - began
+        spent, frames = timed(HOST, lambda: np.concatenate([segment.frames for segment in source]))
+    return frames, spent
 
 
 def decoding(seconds: float) -> dict:
@@ -59,29 +59,23 @@ def decoding(seconds: float) -> dict:
         return found | {"why": "", "gpu_fps": round(RATE * seconds / spent, 1), "difference": round(apart, 4)}
 
 
-def fastest(work: Callable[[], object]) -> float:
+def fastest(device: torch.device, work: Callable[[], object]) -> float:
     """Milliseconds of the fastest of some tries, after one that does not count."""
-    spent = []
-    for _ in range(TRIES + 1):
-        began = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        spent.append(1000 * (time.perf_counter() - began))
-    return round(min(spent[1:]), 3)
+    spent = [timed(device, work)[0] for _ in range(TRIES + 1)]
+    return round(1000 * min(spent[1:]), 3)
 
 
-def log_mel_ms(device: str) -> float:
+def log_mel_ms(device: torch.device) -> float:
     """Of a chunk's segments, one by one as in a watch."""
-    log_mel, samples = LogMel(MelSettings()).on(torch.device(device)), torch.randn(SAMPLES) / 10
+    log_mel, samples = LogMel(MelSettings()).on(device), torch.randn(SAMPLES) / 10
     mel = StreamingLogMel(log_mel, maximum=1.0)
-    return fastest(lambda: [mel.frames(samples, samples[:AHEAD]) for _ in range(SEGMENTS)])
+    return fastest(device, lambda: [mel.frames(samples, samples[:AHEAD]) for _ in range(SEGMENTS)])
 
 
 def main(seconds: float) -> None:
     """Print all figures."""
-    mel = {"host_mel_ms": log_mel_ms("cpu")}
-    mel["device_mel_ms"] = log_mel_ms("cuda") if torch.cuda.is_available() else None
+    mel = {"host_mel_ms": log_mel_ms(HOST)}
+    mel["device_mel_ms"] = log_mel_ms(torch.device("cuda")) if torch.cuda.is_available() else None
     print(json.dumps({"seconds": seconds, **decoding(seconds), **mel}))
 
 

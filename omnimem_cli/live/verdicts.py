@@ -82,7 +82,7 @@ def _found_and_described(session: "Session", asked: "Sequence[Asked]") -> list[V
     answered = {window for window, text in zip(windows, answers, strict=True) if not says_absent(text)}
     lines = _described(session, sorted(answered))
     return [
-        Verdict(*window, window in answered and not says_absent(text) and names(rule.sentence, lines[window]), text)
+        Verdict(*window, not says_absent(text) and names(rule.sentence, lines[window]), text)
         for (window, rule), text in zip(asked, answers, strict=True)
     ]
 
