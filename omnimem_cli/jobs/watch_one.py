@@ -35,9 +35,10 @@ from omnimem_cli.results.result import (
 from omnimem_cli.session.audio_scan import scan_audio
 from omnimem_cli.session.choice import Sampling
 from omnimem_cli.session.preflight import Prepared, stall_s
-from omnimem_cli.session.session import Session, StageTimes
+from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import stills_of
 from omnimem_cli.session.sound_pass import SoundPass
+from omnimem_cli.session.stage_times import StageTimes
 from omnimem_cli.tasks.task import Task
 
 REPORT_EVERY_S = 0.2  # inside a chunk

@@ -5,9 +5,8 @@ the memory.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -31,6 +30,7 @@ from omnimem_cli.session.grammar import bound_answers
 from omnimem_cli.session.look import SecondLook, Stretches
 from omnimem_cli.session.plan_file import EvidenceRule
 from omnimem_cli.session.segment_vectors import SegmentVectors, sums_of, vectors_of
+from omnimem_cli.session.stage_times import StageTimes
 from omnimem_cli.session.transients import QUESTION_TOKENS, QUESTIONS, question_tokens_in_flight
 
 LONG_QUESTIONS = QUESTIONS * QUESTION_TOKENS  # tokens that a batch of them may read at once, as one of usual ones
@@ -56,15 +56,6 @@ class HeldQuestion:
     tokens: TokenChunk
     copied: WindowCopy
     window: Window
-
-
-@dataclass
-class StageTimes:
-    """Seconds spent by stage."""
-
-    encode_s: float = 0.0
-    prefill_s: float = 0.0
-    answer_s: float = 0.0
 
 
 @dataclass
@@ -369,14 +360,9 @@ class Session:
         if questions:
             yield slice(start, len(questions))
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds inside to a stage; a GPU has done its share of the work when they end, not all it has."""
-        began = time.perf_counter()
-        yield
-        if self.adapter.device.type == "cuda":
-            torch.cuda.current_stream(self.adapter.device).synchronize()
-        setattr(self.stage_times, stage, getattr(self.stage_times, stage) + time.perf_counter() - began)
+    def timed(self, stage: str) -> AbstractContextManager[None]:
+        """Add the seconds inside to a stage."""
+        return self.stage_times.timed(stage, self.adapter.device)
 
     def _note_deaf(self, segments: list[Segment]) -> None:
         """No sound of these segments entered: remember their span where they have sound."""
