@@ -23,6 +23,7 @@ from omnimem_cli.base.timecode import format_clock
 GROWTH = 2**30  # bytes that one input may take, however little is left for others
 LAST_SHARE = 0.03  # of the machine's memory, below which nothing is safe
 DEFERRED_S = 10.0  # what work gets that can end itself, such as a watch to the end of its chunk
+LEAST_TIMER_S = 0.001  # a timer of 0 never goes off
 
 
 PASSIVE = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -176,15 +177,16 @@ def stop_signals(*numbers: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def limits(timeout_s: float | None) -> Iterator[None]:
-    """Within, every second: InputError (code ``timeout``) once ``timeout_s`` of wall clock have passed, and
-    DoesNotFitError where this process has taken the machine's last memory. A stop that was deferred for longer than it
-    may be raises its error; what goes on after a deferred signal has no time limit. Works in the main thread only.
+def limits(timeout_s: float | None, spent_s: float = 0.0) -> Iterator[None]:
+    """Within, every second: InputError (code ``timeout``) once ``timeout_s`` of wall clock have passed, ``spent_s`` of
+    them before, and DoesNotFitError where this process has taken the machine's last memory. A stop that was deferred
+    for longer than it may be raises its error; what goes on after a deferred signal has no time limit. Works in the
+    main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    begun, held, deferred = time.monotonic(), resident_bytes(), False
+    begun, held, deferred = time.monotonic() - spent_s, resident_bytes(), False
 
     def check(number: int, frame: FrameType | None) -> None:
         nonlocal deferred
@@ -193,19 +195,25 @@ def limits(timeout_s: float | None) -> Iterator[None]:
                 raise stop.error
         if timeout_s is not None and not (deferred or _noted) and time.monotonic() - begun >= timeout_s:
             deferred = bool(_deferred)
-            message = f"It took longer than the limit of {format_clock(timeout_s)}."
-            _end_work(InputError(message, "Give it more time with --timeout.", code="timeout"))
+            _end_work(too_late(timeout_s))
         if resident_bytes() - held > GROWTH and _available_share() < LAST_SHARE:
             message = "It took the machine's last memory, and was stopped before the system would."
             raise DoesNotFitError(message, "Use a smaller --budget or --chunk, or free memory.")
 
     before = signal.signal(signal.SIGALRM, check)
-    signal.setitimer(signal.ITIMER_REAL, min(timeout_s or 1.0, 1.0), 1.0)
+    first_s = 1.0 if timeout_s is None else min(max(timeout_s - spent_s, LEAST_TIMER_S), 1.0)
+    signal.setitimer(signal.ITIMER_REAL, first_s, 1.0)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def too_late(timeout_s: float) -> InputError:
+    """The error of an input that has taken longer than it may."""
+    message = f"It took longer than the limit of {format_clock(timeout_s)}."
+    return InputError(message, "Give it more time with --timeout.", code="timeout")
 
 
 def _available_share() -> float:

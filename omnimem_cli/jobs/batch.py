@@ -205,7 +205,8 @@ class Batch:
                 console.info(f"{shown}: interrupted; what came until then is watched", "dim")
                 facts["stopped"] = job.input.cut
             named = checkpoint.named_in_errors() if checkpoint else nullcontext()
-            with limits(settings.timeout_s), memory_errors(shown), named:
+            spent_s = 0.0 if heard is None else heard.seconds
+            with limits(settings.timeout_s, spent_s), memory_errors(shown), named:
                 yield partial(watch_one, prepared, task, adapter, report, **facts)
 
     def _listening(self, job: Job, prepared: "Prepared", task: Task) -> "AbstractContextManager[SoundPass | None]":

@@ -4,12 +4,14 @@ Knows media and what learns from their sound; knows no weight and no task.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 
 import numpy as np
 import torch
 
+from omnimem_cli.base.process import too_late
 from omnimem_cli.media.sound import SampleReader, open_sound, sound_blocks_of
 from omnimem_cli.models.adapter import Adapter, AudioScan
 from omnimem_cli.session.preflight import Prepared, stall_s
@@ -30,11 +32,12 @@ class SoundPass:
     """All the sound of the chosen range, given in blocks of samples [n] to ``scan`` and ``listen`` by a thread.
 
     A context manager: its end waits for the end of the sound and raises what broke it off; after an error inside it
-    the pass ends too.
+    the pass ends too. ``seconds``: what it took, which counts for the time limit of the input; beyond that it ends.
     """
 
     def __init__(self, prepared: Prepared, scan: AudioScan | None, listen: Callable[[np.ndarray], None] | None):
         self.scan = scan
+        self.seconds = 0.0
         self._prepared, self._listen = prepared, listen
         self._reader: SampleReader | None = None
         self._stopped = False
@@ -64,15 +67,21 @@ class SoundPass:
 
     def _run(self) -> None:
         try:
-            settings = self._prepared.settings
-            where = (settings.start_s or 0.0, settings.end_s, stall_s(settings))
-            with open_sound(self._prepared.media, *where) as self._reader:
-                for block in sound_blocks_of(self._reader):
-                    if self._stopped:
-                        return
-                    self._take(block)
+            self._hear_all()
         except Exception as error:  # raised in the thread that waits
             self._error = error
+
+    def _hear_all(self) -> None:
+        settings, began = self._prepared.settings, time.monotonic()
+        where = (settings.start_s or 0.0, settings.end_s, stall_s(settings))
+        with open_sound(self._prepared.media, *where) as self._reader:
+            for block in sound_blocks_of(self._reader):
+                if self._stopped:
+                    return
+                self._take(block)
+                self.seconds = time.monotonic() - began
+                if settings.timeout_s is not None and self.seconds >= settings.timeout_s:
+                    raise too_late(settings.timeout_s)
 
     def _take(self, block: np.ndarray) -> None:
         if self.scan is not None:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from families import MAKERS
 
 from omnimem_cli.base.errors import InputError, MissingError
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.jobs import watch_one
 from omnimem_cli.jobs.files import checkpoint_of
 from omnimem_cli.jobs.model import LazyModel
 from omnimem_cli.session import audio_scan, sound_pass
@@ -99,6 +101,29 @@ def test_what_breaks_the_pass_is_the_files_own_error(tiny_folder, monkeypatch, c
     monkeypatch.setattr(sound_pass, "open_sound", broken)
     assert omnimem("transcribe", "a.mp4", "-m", str(tiny_folder), *SMALL) == 4
     assert "no data for 60 s" in capfd.readouterr().err
+
+
+def test_the_pass_counts_for_the_time_limit_and_ends_with_it(tiny_folder, folder, monkeypatch, capfd):
+    footage.av(folder, "a.mp4", video_s=0, audio_s=40)  # two blocks
+    take, taken = SoundPass._take, []
+
+    def slowly(own, block):
+        taken.append(len(block))
+        time.sleep(0.7)
+        take(own, block)
+
+    monkeypatch.setattr(SoundPass, "_take", slowly)
+    assert omnimem("transcribe", "a.mp4", "-m", str(tiny_folder), "--timeout", "0.6", *SMALL) == 4
+    assert "longer than the limit" in capfd.readouterr().err and len(taken) == 1
+
+
+def test_what_the_pass_took_is_gone_from_the_time_of_the_watch(tiny_folder, monkeypatch, capfd):
+    take = SoundPass._take
+    monkeypatch.setattr(SoundPass, "_take", lambda own, block: time.sleep(1.2) or take(own, block))
+    watch = watch_one.watch_one
+    monkeypatch.setattr(watch_one, "watch_one", lambda *own, **more: time.sleep(0.9) or watch(*own, **more))
+    assert omnimem("transcribe", "a.mp4", "-m", str(tiny_folder), "--timeout", "2", *SMALL) == 4
+    assert "longer than the limit" in capfd.readouterr().err
 
 
 def test_a_watch_that_goes_on_from_a_checkpoint_hears_nothing_again(tiny_folder, folder, monkeypatch):
