@@ -4,6 +4,8 @@ Knows how ffmpeg is asked for it and how it says that it took it; knows no filte
 to the host as they are decoded: all filters are the processor's, so that the pixels are the same.
 """
 
+import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +17,14 @@ from omnimem_cli.media.segment import Media, VideoStream
 ON_THE_GPU = re.compile(r"Video: wrapped_avframe, cuda\b")
 """What ffmpeg says of an output whose frames stay where the GPU decoded them; of those of the processor, `yuv420p`."""
 TAIL_LINES = 400  # whatever a file says about itself comes first
+REFERENCES, OTHERS = {"hevc": 16 + 1, "av1": 8 * 2, "vp9": 8, "vp8": 3}, 16 + 16
+"""Surfaces that ffmpeg asks NVDEC for, by codec, at most: ``nvdec_*_frame_params`` in its libavcodec. H.264 has up to
+16 references and as many pictures that wait for their turn; what is older than both has fewer."""
+BESIDES, MOST_THREADS = 2 + 8, 16
+"""More of them: for filters and for a queue of the program (``ff_nvdec_frame_params``, ``extra_hw_frames`` in
+ffmpeg_dec.c), and one per thread of the decoder: as many as there are cores and one more, up to 16."""
+COPIES = 2  # each surface may be there twice: as decoded, and as it is handed on
+BLOCK = 64  # pixels on a side of the largest block that is decoded whole
 
 
 def gpu_options(video: VideoStream) -> dict[str, object]:
@@ -48,6 +58,24 @@ def _reason(media: Media, video: VideoStream, stall_s: float) -> str:
         return ""
     _, faults = _said(command(trial), media.path, stall_s)
     return _first(faults) or f"it cannot decode {video.codec} of this kind"
+
+
+def without_gpu(media: Media, reason: str) -> Media:
+    """The input with its picture to be decoded by the processor, and why."""
+    return replace(media, video=replace(media.video, gpu=None, no_gpu=reason))
+
+
+def decoder_bytes(video: VideoStream | None) -> int:
+    """The most device memory that the pictures of the GPU's decoder take; 0 where the processor decodes.
+
+    What its process takes before the first one is not in it: that depends on the driver.
+    """
+    if video is None or video.gpu is None:
+        return 0
+    threads = min((os.cpu_count() or 1) + 1, MOST_THREADS)
+    surfaces = COPIES * (REFERENCES.get(video.codec, OTHERS) + BESIDES + threads)
+    width, height = (math.ceil(side / BLOCK) * BLOCK for side in video.stored or (video.width, video.height))
+    return math.ceil(surfaces * width * height * video.pixel_bytes)
 
 
 def gpu_fault(gpu: int = 0) -> str:

@@ -180,7 +180,17 @@ def _video(stream: av.video.stream.VideoStream, codec: str, specifier: str) -> V
         stored=(context.width, context.height),
         specifier=specifier,
         transfer=HDR_TRANSFERS.get(context.color_trc),
+        pixel_bytes=_pixel_bytes(context.format),
     )
+
+
+def _pixel_bytes(form: av.VideoFormat | None) -> float:
+    """Of a decoded pixel; the most there is where the form is not known."""
+    if form is None:
+        return 6.0
+    side = 64  # pixels, which every way to thin out colours divides
+    colours = 2 * form.chroma_width(side) * form.chroma_height(side) / side**2
+    return (1 + colours) * (2 if form.components[0].bits > 8 else 1)
 
 
 def _audio(stream: av.audio.stream.AudioStream, codec: str, specifier: str) -> AudioStream:

@@ -41,6 +41,7 @@ class VideoStream:
     key_step_s: float | None = None  # only key frames are decoded, which lie at most so far apart; None: all frames
     all_frames: str = ""  # why all frames are decoded, where key frames alone were wanted
     gpu: int | None = None  # number of the CUDA device that decodes; None: the processor does
+    pixel_bytes: float = 1.5  # of a decoded pixel: its brightness and what it has of colours, 8 bits each or 16
     no_gpu: str = ""  # why the processor decodes, where the GPU's decoder was wanted
 
 

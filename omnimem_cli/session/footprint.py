@@ -14,6 +14,7 @@ from omnimem_cli.base.choices import STILLS
 from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.media.decode import segments_ahead
+from omnimem_cli.media.gpu_decoder import decoder_bytes
 from omnimem_cli.media.segment import Media
 from omnimem_cli.memory.attention_by_time import LEAST_STEP_S, MOST_MOMENTS, Moments
 from omnimem_cli.memory.budget import Geometry
@@ -33,6 +34,7 @@ from omnimem_cli.session.transients import (
     question_bytes_in_flight,
     question_tokens_in_flight,
     requantized_bytes,
+    standing_bytes,
     transient_bytes,
     widths,
 )
@@ -54,7 +56,8 @@ class WatchFootprint:
     flight; ``chunk``: tokens of --chunk; ``window``: of the prefix and the longest window that is read
     whole, 0 where none is; ``look``: of a segment of a second look, 0 without one; ``transient_bytes``: tokens of a
     chunk to bytes that are no entries (encoders, activations, questions); ``reading_bytes``: kept entries of a layer
-    and tokens of a chunk to those that quantizing and reading what is held take.
+    and tokens of a chunk to those that quantizing and reading what is held take; ``constant_bytes``: of the GPU's
+    decoder and the picture that stands, however much is kept.
     """
 
     shape: Geometry
@@ -66,6 +69,7 @@ class WatchFootprint:
     transient_bytes: Callable[[int], int]
     reading_bytes: Callable[[int, int], int]
     ahead_bytes: Callable[[int], int]
+    constant_bytes: int = 0
     window: int = 0
     look: int = 0
     whole: int | None = None  # tokens of all of the input
@@ -138,7 +142,7 @@ class WatchFootprint:
         kept, chunk = self.fixed + entries, max(chunk, self.look)
         whole = self.layers * self.plan.late_tokens + self.chunk_copies * chunk + self.shape.layers * self.window
         stored = self._kept_bytes(entries) + self.shape.whole_entry_bytes * whole
-        return stored + self.transient_bytes(chunk) + self.reading_bytes(kept, chunk)
+        return stored + self.transient_bytes(chunk) + self.reading_bytes(kept, chunk) + self.constant_bytes
 
     def entries(self, budget: Budget, free: int) -> int:
         """Entries per layer that a budget means where ``free`` bytes are free; 0 where it holds none."""
@@ -172,6 +176,7 @@ def footprint_of(
         ),
         reading_bytes=_reading_bytes_of(settings, adapter),
         ahead_bytes=partial(_ahead_bytes, settings, adapter, plan),
+        constant_bytes=_constant_bytes(settings, adapter, plan, media),
         window=window,
         look=look.tokens_per_segment if look else 0,
         whole=_tokens(media, plan),
@@ -249,6 +254,14 @@ def _ahead_bytes(settings: Settings, adapter: Adapter, plan: Plan, chunk: int) -
     if find_device(settings.device).type != "cuda" or settings.stills != STILLS[0]:
         return 0
     return ahead_bytes(widths(adapter.model.config), plan, chunk, adapter.dtype.itemsize)
+
+
+def _constant_bytes(settings: Settings, adapter: Adapter, plan: Plan, media: Media) -> int:
+    """Of the device, throughout: what the GPU's decoder holds, and the picture that stands."""
+    decoder = decoder_bytes(media.video) if find_device(settings.device).type == "cuda" else 0
+    if settings.stills != STILLS[0]:
+        return decoder + standing_bytes(widths(adapter.model.config), plan, adapter.dtype.itemsize)
+    return decoder
 
 
 def _moments(media: Media) -> Moments:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from omnimem_cli.base.errors import InputError
+from omnimem_cli.base.errors import DoesNotFitError, InputError
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.media.gpu_decoder import with_gpu
+from omnimem_cli.media.gpu_decoder import decoder_bytes, with_gpu, without_gpu
 from omnimem_cli.media.key_frames import with_key_frames_only
 from omnimem_cli.media.probe import STALL_S, probe
 from omnimem_cli.media.segment import Media
@@ -104,9 +104,27 @@ def prepare(
     """
     began = time.monotonic()
     media = probed(path, settings)
-    watched, plan = media.within(settings.start_s, settings.end_s), planned(settings, adapter, media)
-    config = size_memory(settings, adapter, plan, watched, min(recent_s, plan.window_s), free)
+    plan = planned(settings, adapter, media)
+    media, config = sized(settings, adapter, plan, media, min(recent_s, plan.window_s), free)
+    watched = media.within(settings.start_s, settings.end_s)
     return Prepared(settings, media, watched, plan, config, time.monotonic() - began)
+
+
+def sized(
+    settings: Settings, adapter: Adapter, plan: Plan, media: Media, recent_s: float = 0.0, free: int | None = None
+) -> tuple[Media, WatchConfig]:
+    """An input and the size of its watch (see `size_memory`), of the chosen range.
+
+    The processor decodes what the GPU should where there is no room on it for a decoder beside the model.
+    """
+    watched = media.within(settings.start_s, settings.end_s)
+    try:
+        return media, size_memory(settings, adapter, plan, watched, recent_s, free)
+    except DoesNotFitError:
+        if not decoder_bytes(media.video):
+            raise
+    by_processor = without_gpu(media, "beside the model and the memory there is no room for its decoder")
+    return sized(settings, adapter, plan, by_processor, recent_s, free)
 
 
 @dataclass(frozen=True)
@@ -124,8 +142,7 @@ class ModelOutline:
 
     def size_memory(self, settings: Settings, media: Media) -> WatchConfig:
         """What the input would be watched with. Raises UsageError, and DoesNotFitError naming what would fit."""
-        plan, watched = planned(settings, self.adapter, media), media.within(settings.start_s, settings.end_s)
-        return size_memory(settings, self.adapter, plan, watched, free=self.free_bytes)
+        return sized(settings, self.adapter, planned(settings, self.adapter, media), media, free=self.free_bytes)[1]
 
 
 def outline_of_folder(found: LocalModel, settings: Settings) -> ModelOutline:

@@ -307,7 +307,7 @@ class Session:
         usual = self.segments_per_chunk
         if self.stills is None or not held:
             return usual - len(held)
-        free = self.chunk_tokens - sum(map(len, parts))
+        free = max(0, self.chunk_tokens - sum(map(len, parts)))  # late sound may have come besides
         return min(usual, free // max(self.plan.tokens_per_segment, 1), MOST_CHUNKS * usual - len(held))
 
     def _observed(self, held: Sequence[HeldQuestion] | None) -> AttentionByTime:

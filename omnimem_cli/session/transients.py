@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedConfig
 
 from omnimem_cli.base.settings import ANSWER_TOKENS
+from omnimem_cli.media.segment import PAIR
 from omnimem_cli.memory.attention import ROWS
 from omnimem_cli.memory.attention_by_time import AT_ONCE, Moments
 from omnimem_cli.memory.attention_kernels import BLOCK
@@ -29,6 +30,7 @@ FRAME_TOKENS = 32
 
 MEL_RATE, BINS = 100, 128  # mel frames per second, and values of each
 HALF = 2  # bytes of the float16 in which attention by time is held
+PLACE = 4 * 8  # bytes of where a token comes from: pair and cell, and the steps towards them
 WIDE = 4  # bytes of the float32 in which rotary positions, scores and pixels are worked out
 
 
@@ -90,6 +92,13 @@ def ahead_bytes(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int) -> int:
     """Besides, where the next chunk is encoded meanwhile: its encoders, and what they make, by segment."""
     made = (1 + w.deepstack) * chunk_tokens * w.hidden * itemsize
     return made + _encoders(w, plan, chunk_tokens, itemsize)
+
+
+def standing_bytes(w: Widths, plan: Plan, itemsize: int) -> int:
+    """Where pictures are left out: the one that stands, once more among a segment's, and the one that follows."""
+    pairs = max(1, math.ceil(plan.format.fps * plan.format.segment_s / PAIR))
+    picture = math.ceil(plan.visual_tokens_per_segment / pairs) * w.hidden * (1 + w.deepstack) * itemsize
+    return (3 + pairs) * picture + plan.visual_tokens_per_segment * PLACE
 
 
 def focus_tokens(texts: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ A stand-in for ffmpeg plays a machine with such a decoder: it drops the options 
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import footage
@@ -12,17 +13,21 @@ import numpy as np
 import pytest
 import torch
 import zoo_joined
+from streams import media_of
 
+from omnimem_cli.base.budget import Budget
+from omnimem_cli.base.errors import DoesNotFitError
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.media import gpu_decoder
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.ffmpeg import Process, ffmpeg_path
-from omnimem_cli.media.gpu_decoder import GpuPictures, gpu_fault, with_gpu
+from omnimem_cli.media.gpu_decoder import GpuPictures, decoder_bytes, gpu_fault, with_gpu
 from omnimem_cli.media.key_frames import with_key_frames_only
 from omnimem_cli.media.probe import probe
-from omnimem_cli.media.segment import Format, Media
+from omnimem_cli.media.segment import Format, Media, VideoStream
 from omnimem_cli.results.coverage import media_warnings
-from omnimem_cli.session import preflight
-from omnimem_cli.session.preflight import probed
+from omnimem_cli.session import footprint, preflight
+from omnimem_cli.session.preflight import planned, probed
 
 LAYOUT = Format(2.0, 2, 80, 48)
 STAND_IN = """#!{python}
@@ -145,6 +150,49 @@ def test_auto_tries_nothing_where_the_model_runs_on_the_processor(wanted, gpu, t
 def test_the_gpu_of_the_model_decodes_where_it_may(wanted, gpu, monkeypatch):
     monkeypatch.setattr(preflight, "find_device", lambda device: torch.device("cuda", 1))
     assert preflight.decoding_gpu(Settings(hwaccel=wanted)) == gpu
+
+
+@pytest.mark.parametrize(
+    ("codec", "form", "each"),
+    [("libx264", "yuv420p", 1.5), ("libx264", "yuv420p10le", 3.0), ("libx264", "yuv444p", 3.0), ("ffv1", "gray", 3.0)],
+)
+def test_a_surface_has_the_bytes_of_its_form(codec, form, each, tmp_path):
+    path = footage.av(tmp_path, "a.mkv", video_s=1, audio_s=0, video=("-c:v", codec, "-pix_fmt", form))
+    assert probe(str(path)).video.pixel_bytes == each
+
+
+@pytest.mark.parametrize(("codec", "surfaces"), [("h264", 32), ("hevc", 17), ("av1", 16), ("mpeg2video", 2)])
+def test_the_surfaces_that_ffmpeg_asks_for_lie_within_the_estimate(codec, surfaces, monkeypatch):
+    monkeypatch.setattr(gpu_decoder.os, "cpu_count", lambda: 15)
+    video = VideoStream(0, codec, 1440, 1080, 25.0, 60.0, stored=(1920, 1080), gpu=0)
+    asked = 2 * (surfaces + 2 + 8 + 16) * 1920 * 1080 * 3 // 2
+    assert asked <= decoder_bytes(video) and decoder_bytes(replace(video, pixel_bytes=3.0)) == 2 * decoder_bytes(video)
+    assert decoder_bytes(replace(video, gpu=None)) == decoder_bytes(None) == 0
+
+
+def sized_for(adapter, monkeypatch, free: int, device: str = "cuda"):
+    """Input and size of a watch whose picture the GPU is to decode; and the size without that."""
+    monkeypatch.setattr(footprint, "find_device", lambda name: torch.device(device))
+    settings, plain = Settings(budget=Budget(120), max_pixels=56 * 56), media_of(60, 60)
+    plan = planned(settings, adapter, plain)
+    media = replace(plain, video=replace(plain.video, gpu=0))
+    config = preflight.sized(settings, adapter, plan, plain)[1]
+    needed = config.needed - config.ahead_bytes
+    return *preflight.sized(settings, adapter, plan, media, free=needed + free), needed
+
+
+def test_what_the_decoder_holds_is_a_part_of_the_watch_where_the_model_runs_beside_it(tiny_adapter, monkeypatch):
+    media, config, needed = sized_for(tiny_adapter, monkeypatch, 2**30)
+    assert config.needed - config.ahead_bytes - needed == decoder_bytes(media.video) > 2**20
+    media, config, needed = sized_for(tiny_adapter, monkeypatch, 2**30, "cpu")
+    assert config.needed == needed and media.video.gpu == 0
+
+
+def test_without_room_for_a_decoder_the_processor_decodes_and_the_watch_fits(tiny_adapter, monkeypatch):
+    media, config, needed = sized_for(tiny_adapter, monkeypatch, 1000)
+    assert config.needed == needed and media.video.gpu is None and "no room" in media.video.no_gpu
+    with pytest.raises(DoesNotFitError):
+        sized_for(tiny_adapter, monkeypatch, -1000)
 
 
 def test_whether_ffmpeg_reaches_a_gpu_is_said_without_a_file(stand_in):

@@ -10,6 +10,7 @@ import torch
 from fake_run import media, omnimem
 from families import MAKERS
 from kept import loaded, same_state, saved, watched
+from peak import Peak
 from streams import frames_of, media_of, segments_of, sound_of
 
 from omnimem_cli.base.budget import Budget
@@ -22,7 +23,11 @@ from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.tokens import VISUAL, concat
 from omnimem_cli.models.adapter import WatchOptions
 from omnimem_cli.models.loader import load
+from omnimem_cli.models.standing_picture import StandingPicture
+from omnimem_cli.session.preflight import planned
 from omnimem_cli.session.session import MOST_CHUNKS, Session
+from omnimem_cli.session.sizing import size_memory
+from omnimem_cli.session.transients import standing_bytes, widths
 
 SETTINGS = Settings(budget=Budget(90), max_tokens=4, fps=1, max_pixels=56 * 56, chunk=100, stills="skip")
 FPS = 2
@@ -65,6 +70,39 @@ def same_layer(one: Session, other: Session) -> bool:
     """Whether the deepest layers hold the same numbers, bit for bit."""
     ours, theirs = (session.memory.state()["layers"][3] for session in (one, other))
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_what_the_picture_that_stands_takes_lies_within_its_estimate(family, tmp_path, monkeypatch):
+    adapter = load(str(MAKERS[family](tmp_path / "model")), device="cpu")
+    films = moving(30), standing([20, 2, 8])
+    stream, segments = stream_of(adapter, lambda *size: np.concatenate([film(*size) for film in films]), 60)
+    fed, most = StandingPicture.fed, []
+
+    def measured(own, segment, seen):
+        with Peak() as peak:
+            own.newest = own.newest.clone()
+            tokens = fed(own, segment, seen)
+        most.append(peak.most - tokens.nbytes)
+        return tokens
+
+    monkeypatch.setattr(StandingPicture, "fed", measured)
+    stream.encode(list(Stills().left_out(segments)))
+    estimated = standing_bytes(widths(adapter.model.config), stream.plan, 4)
+    assert 0 < stream.standing.newest.nbytes < max(most) <= estimated < 2 * max(most)
+
+
+def test_it_is_a_part_of_what_a_watch_takes(tiny_adapter):
+    media = media_of(60, 60)
+    plan = planned(SETTINGS, tiny_adapter, media)
+    plain, skipping = (size_memory(replace(SETTINGS, stills=s), tiny_adapter, plan, media) for s in ("watch", "skip"))
+    assert skipping.needed - plain.needed == standing_bytes(widths(tiny_adapter.model.config), plan, 4) > 0
+
+
+def test_a_chunk_that_brings_more_tokens_than_it_should_has_room_for_no_more(tiny_adapter):
+    stream, segments = stream_of(tiny_adapter, moving(6), 6)
+    session = opened(stream, Stills(), chunk=stream.plan.tokens_per_segment - 1)
+    assert [len(seen) for _, seen in session.watch(segments)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("family", MAKERS)
