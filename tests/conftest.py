@@ -1,6 +1,7 @@
 """Fixtures that every part may use: tiny random checkpoints, built once per run."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,14 @@ from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
 
 if TYPE_CHECKING:
     from fake_run import FakeRun
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_tiles() -> Iterator[None]:
+    """Every machine tests in float32, whatever its processor would take: equal means equal there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("omnimem_cli.models.device.multiplies_bfloat16", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,7 @@ def _fitting(settings: Settings) -> Iterator[Finding]:
         where = find_device(settings.device)
     except MissingError:
         return
-    fits, dtype = [row.name for row in fitting(where, settings.dtype)], dtype_name(settings.dtype, where)
+    fits, dtype = [row.name for row in fitting(where, settings.dtype)], dtype_name(settings.dtype, where, "auto")
     text = f"{', '.join(fits) or 'none'} (as {dtype}, with the device to itself)"
     yield Finding("fits", text, facts={"models": fits, "dtype": dtype})
     here = [row.name for row in ROWS if installed(row)]
@@ -196,7 +196,7 @@ def _entry_bytes(named: Named, settings: Settings) -> int | None:
     """Keys and values of one entry in all layers; None where there is no such device, or the shape is unknown."""
     row = named.row if named.found is None else row_from_folder(named.found)
     try:
-        whole = row.entry_bytes(dtype_name(settings.dtype, find_device(settings.device)))
+        whole = row.entry_bytes(dtype_name(settings.dtype, find_device(settings.device), row.cpu_dtype))
     except MissingError:
         return None
     if whole is None or row.head_dim is None or settings.kv_bits == WHOLE_BITS:

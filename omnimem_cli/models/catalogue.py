@@ -31,7 +31,8 @@ class Row:
     ``trained_positions``: positions seen in training; None where unknown; ``window_s``: the longest stretch of
     speech that it transcribes at once; ``world``: the comment that marks the only files it understands,
     None for a model of the world at large; ``look_detail``: how many times the frames, and the pixels of each, of a
-    watch a second look takes.
+    watch a second look takes; ``cpu_dtype``: the type of its weights on CPUs unless one is asked for, auto: bfloat16
+    where the processor multiplies that.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Row:
     window_s: float = 30.0
     world: str | None = None
     look_detail: float = 2.0
+    cpu_dtype: str = "auto"
 
     @property
     def download(self) -> str:
@@ -229,6 +231,7 @@ ROWS = (
         window_s=15.0,
         world="omnimem world",
         look_detail=1.0,
+        cpu_dtype="float32",  # of it are the demo and most figures, which should not depend on the processor
     ),
 )
 

@@ -29,7 +29,8 @@ def random_adapter(model: str, *, device: str = "auto", dtype: str | None = None
     Raises UsageError (unknown name), MissingError (no such device, a config of another kind), DoesNotFitError.
     """
     where = find_device(device)
-    kind, (known, checkpoint) = dtype_name(dtype, where), _shape(model)
+    known, checkpoint = _shape(model)
+    kind = dtype_name(dtype, where, known.cpu_dtype)
     if where.type != "meta":
         whole = Placement(where, str(DTYPES[kind]).removeprefix("torch."))  # what would be quantized is not, here
         free_after_weights(int(known.weights_gb(whole.weights) * GB), known.name, whole)

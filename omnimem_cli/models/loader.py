@@ -55,7 +55,7 @@ def load_local(
     Raises MissingError (broken folder, no such device, no extra), DoesNotFitError, and UsageError for no adapter.
     """
     where, checkpoint = find_device(device), read_whole(found.folder)
-    family, placement = _family(checkpoint), Placement(where, dtype_name(dtype, where))
+    family, placement = _family(checkpoint), Placement(where, dtype_name(dtype, where, found.row.cpu_dtype))
     if lora is not None:
         _check_lora(Path(lora), placement)
     free_after_weights(weight_bytes(checkpoint, found.row, placement.weights), found.row.name, placement)
@@ -123,8 +123,8 @@ def _family(checkpoint: Checkpoint) -> "Family":
 
 def fitting(device: torch.device, dtype: str | None) -> list[Row]:
     """The rows, in catalogue order, that fit the device's total memory."""
-    room, kind = total_memory(device) / GB - OVERHEAD_GB, dtype_name(dtype, device)
-    return [candidate for candidate in ROWS if candidate.weights_gb(kind) <= room]
+    room = total_memory(device) / GB - OVERHEAD_GB
+    return [each for each in ROWS if each.weights_gb(dtype_name(dtype, device, each.cpu_dtype)) <= room]
 
 
 def _first_fitting(device: torch.device, dtype: str | None) -> LocalModel:

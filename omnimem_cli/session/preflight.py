@@ -147,18 +147,18 @@ class ModelOutline:
 
 def outline_of_folder(found: LocalModel, settings: Settings) -> ModelOutline:
     """A model on this machine. Raises MissingError for a folder that would not load."""
-    checkpoint, placement = read_whole(found.folder), _placement(settings)
+    checkpoint, placement = read_whole(found.folder), _placement(settings, found.row)
     shape = dummy.build_without_weights(found.row, checkpoint, torch.device("meta"), placement.weights)
     return ModelOutline(shape, weight_bytes(checkpoint, found.row, placement.weights), placement)
 
 
 def outline_of_row(row: Row, settings: Settings) -> ModelOutline:
     """A model of the catalogue as it would be if its weights were on this machine. Raises MissingError."""
-    placement = _placement(settings)
+    placement = _placement(settings, row)
     shape = dummy.build_without_weights(row, dummy.published_config(row), torch.device("meta"), placement.weights)
     return ModelOutline(shape, int(row.weights_gb(placement.weights) * GB), placement)
 
 
-def _placement(settings: Settings) -> Placement:
+def _placement(settings: Settings, row: Row) -> Placement:
     device = find_device(settings.device)
-    return Placement(device, dtype_name(settings.dtype, device))
+    return Placement(device, dtype_name(settings.dtype, device, row.cpu_dtype))

@@ -133,10 +133,11 @@ def test_other_types_of_weights_can_be_loaded_again(dtype, clip, tiny_folder, tm
     check_same_answers(watched(clip, SETTINGS, adapter), tmp_path / "a.omnimem", adapter)
 
 
-def test_a_memory_of_shorter_fractions_is_widened(clip, tiny_folder, tiny_adapter, tmp_path):
-    short = load(str(tiny_folder), device="cpu", dtype="bfloat16")
-    again = loaded(saved(watched(clip, SETTINGS, short), tmp_path / "a.omnimem"), tiny_adapter)
-    assert again.session.memory.stores[0].state()["key"].dtype == torch.float32
+@pytest.mark.parametrize(("here", "there"), [("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_a_memory_of_other_fractions_is_read_in_the_models_own(here, there, clip, tiny_folder, tmp_path):
+    one, other = (load(str(tiny_folder), device="cpu", dtype=dtype) for dtype in (here, there))
+    again = loaded(saved(watched(clip, SETTINGS, one), tmp_path / "a.omnimem"), other)
+    assert again.session.memory.stores[0].state()["key"].dtype == other.dtype
     assert len(again.ask("What?")) == 1
 
 

@@ -100,7 +100,7 @@ def test_weights_that_cannot_be_read_are_refused(tiny_folder, tiny_adapter, tmp_
 
 def test_quantized_weights_take_no_adapter(tiny_folder, tiny_adapter, tmp_path, monkeypatch):
     lora_folder(tmp_path / "lora", tiny_adapter.model)
-    monkeypatch.setattr("omnimem_cli.models.loader.dtype_name", lambda dtype, device: "int8")
+    monkeypatch.setattr("omnimem_cli.models.loader.dtype_name", lambda dtype, device, cpu_dtype: "int8")
     with pytest.raises(UsageError, match="int8"):
         load(str(tiny_folder), device="cpu", dtype="int8", lora=str(tmp_path / "lora"))
 
