@@ -25,6 +25,7 @@ from omnimem_cli.jobs.files import check_writing, checkpoint_of, locked, make_fo
 from omnimem_cli.jobs.inputs import Input
 from omnimem_cli.jobs.kept_memory import HOW_TO_KEEP, find_memory, recalled
 from omnimem_cli.jobs.model import LazyModel
+from omnimem_cli.jobs.next_input import NextInput, idle_cores, worth_reading
 from omnimem_cli.jobs.outcomes import Outcome
 from omnimem_cli.jobs.page_urls import opened
 from omnimem_cli.jobs.pipes import saved
@@ -57,6 +58,8 @@ class Batch:
     def __init__(self, work: Work, progress: Callable = console.progress, identity: dict | None = None):
         self.work, self.progress, self.model = work, progress, LazyModel(work.settings)
         self._identity, self._told = identity, False
+        self._following: Job | None = None
+        self._next: NextInput | None = None  # read ahead
 
     @property
     def identity(self) -> dict:
@@ -116,14 +119,18 @@ class Batch:
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Do every job in order. What ends the run (see `do_one`) is an outcome first, then raised."""
-        for number, job in enumerate(jobs, 1):
-            try:
-                outcome = self.do_one(job, label(job, number, len(jobs)))
-            except (KeyboardInterrupt, MissingError, UsageError) as error:
-                yield self.failure(job, error)
-                raise
-            yield outcome
-            raise_deferred()
+        try:
+            for number, job in enumerate(jobs, 1):
+                self._following = jobs[number] if number < len(jobs) else None
+                try:
+                    outcome = self.do_one(job, label(job, number, len(jobs)))
+                except (KeyboardInterrupt, MissingError, UsageError) as error:
+                    yield self.failure(job, error)
+                    raise
+                yield outcome
+                raise_deferred()
+        finally:
+            self._forget_next()
 
     def do_one(self, job: Job, label: str) -> Outcome:
         """Watch one input and publish its result, unless there is nothing to do.
@@ -136,26 +143,32 @@ class Batch:
             with saved(job.input, self.work.settings) as one, self._claim(job := replace(job, input=one)) as settled:
                 outcome = settled
                 if outcome is None:
-                    content = records.read_input(job.input)
+                    content = self._content(job)
                     earlier = self.standing(job).earlier(content)
                     work = self.work if earlier is None else answers.still_to_ask(self.work, earlier)
-                    task = work.make_task()
-                    with self.progress(label) as report, self._ready(job, task, content, report) as watch:
-                        watched = watch()
-                        self._keep(job, watched)
-                        if not watched.watched_here:
-                            watched.tell(report)
-                        if self.work.settings.look_again:
-                            from omnimem_cli.jobs.look import give_look
-
-                            give_look(watched, job.input.path if job.input.is_memory else None)
-                        result = completed(watched.result(task, self.work.preset), job.input, self.work.made_with)
+                    with self.progress(label) as report:
+                        task = self._task(work, report)
+                        result = self._result(job, task, content, report)
                     outcome = self._publish(job, content, result, earlier)
         except (MissingError, UsageError):
             raise
         except Exception as error:  # one bad input must not cost the others
             outcome = self.failure(job, error)
         return replace(outcome, wall_s=time.monotonic() - began)
+
+    def _result(self, job: Job, task: Task, content: records.Content, report: Report) -> dict:
+        """The result of one input, watched or remembered."""
+        with self._ready(job, task, content, report) as watch:
+            self._read_next()
+            watched = watch()
+            self._keep(job, watched)
+            if not watched.watched_here:
+                watched.tell(report)
+            if self.work.settings.look_again:
+                from omnimem_cli.jobs.look import give_look
+
+                give_look(watched, job.input.path if job.input.is_memory else None)
+            return completed(watched.result(task, self.work.preset), job.input, self.work.made_with)
 
     @contextmanager
     def _ready(
@@ -191,9 +204,11 @@ class Batch:
                     yield partial(Unwatched, path, settings, content.digest)
                     return
             report(Progress("loading the model"))
-            prepared = self.model.prepare(path, task.recent_s)
+            early = self._next
+            prepared = self.model.prepare(path, task.recent_s, early and early.media)
             with self._listening(job, prepared, task) as heard:
                 adapter = self.model.load()
+            heard = heard or (early and early.heard)
             facts: dict = {"digest": content.digest, "before": self._before(job, adapter, task)}
             checkpoint = None
             if facts["before"] is None:
@@ -208,6 +223,38 @@ class Batch:
             spent_s = 0.0 if heard is None else heard.seconds
             with limits(settings.timeout_s, spent_s), memory_errors(shown), named:
                 yield partial(watch_one, prepared, task, adapter, report, **facts)
+
+    def _content(self, job: Job) -> records.Content:
+        """Size, time and digest of a job's input, which may have been read ahead. Raises InputError."""
+        content = None if self._next is None or self._next.job != job else self._next.content()
+        if content is None:
+            self._forget_next()
+            return records.read_input(job.input)
+        return content
+
+    def _read_next(self) -> None:
+        """Read the next input while this one is watched, where a core is idle and nothing stands of it."""
+        self._forget_next()
+        job = self._following
+        if job is None or not worth_reading(job, self.work) or not idle_cores((adapter := self.model.load()).device):
+            return
+        self._next = NextInput(job, self.work, adapter, self.identity["model"])
+
+    def _task(self, work: Work, report: Report) -> Task:
+        """A new one for the input in hand; or that which has heard its sound, where all was read ahead."""
+        if self._next is not None and work is self.work:
+            if not self._next.done:
+                report(Progress("listening"))
+            self._next.wait()
+            if self._next.media is not None:
+                return self._next.task
+        self._forget_next()
+        return work.make_task()
+
+    def _forget_next(self) -> None:
+        if self._next is not None:
+            self._next.stop()
+        self._next = None
 
     def _listening(self, job: Job, prepared: "Prepared", task: Task) -> "AbstractContextManager[SoundPass | None]":
         """The first pass over the sound beside the loading, where the watch begins with one: none that goes on."""

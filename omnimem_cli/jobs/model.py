@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from omnimem_cli.base.settings import Settings
 
 if TYPE_CHECKING:
+    from omnimem_cli.media.segment import Media
     from omnimem_cli.models.adapter import Adapter
     from omnimem_cli.models.catalogue import Row
     from omnimem_cli.models.loader import LocalModel
@@ -83,7 +84,7 @@ class LazyModel:
             self._facts = self.identify() | {"hub_id": found.row.hub_id, "config": config_digest(found.folder)}
         return self._facts
 
-    def prepare(self, path: str, recent_s: float = 0.0) -> "Prepared":
+    def prepare(self, path: str, recent_s: float = 0.0, media: "Media | None" = None) -> "Prepared":
         """What watching ``path`` takes (see `preflight.prepare`). Before the first load the model's shape answers.
 
         Reading gigabytes of weights costs minutes, the shape half a second.
@@ -91,9 +92,9 @@ class LazyModel:
         from omnimem_cli.session.preflight import prepare
 
         if self._adapter is not None:
-            return prepare(path, self.settings, self._adapter, recent_s)
+            return prepare(path, self.settings, self._adapter, recent_s, media=media)
         outline = self.outline()
-        return prepare(path, self.settings, outline.adapter, recent_s, outline.free_bytes)
+        return prepare(path, self.settings, outline.adapter, recent_s, outline.free_bytes, media)
 
     def outline(self) -> "ModelOutline":
         """The shape of the model, made once before it is loaded. Raises MissingError."""
@@ -109,7 +110,8 @@ class LazyModel:
             return nullcontext()
         from omnimem_cli.session.sound_pass import sound_pass
 
-        heard = sound_pass(prepared, self._outline.adapter, task.scan_audio if task.needs_audio_scan else None)
+        listen = task.scan_audio if task.needs_audio_scan else None
+        heard = sound_pass(self.settings, prepared.media, self._outline.adapter, listen)
         return heard or nullcontext()
 
     def load(self) -> "Adapter":

@@ -95,15 +95,20 @@ class Prepared:
 
 
 def prepare(
-    path: str, settings: Settings, adapter: Adapter, recent_s: float = 0.0, free: int | None = None
+    path: str,
+    settings: Settings,
+    adapter: Adapter,
+    recent_s: float = 0.0,
+    free: int | None = None,
+    media: Media | None = None,
 ) -> Prepared:
     """Probe, plan and size an input, once. ``adapter``: the model, or its outline's with the bytes ``free`` after load.
 
-    ``recent_s``: seconds of the longest window that the task reads whole. Raises InputError, UsageError,
-    MissingError and DoesNotFitError.
+    ``recent_s``: seconds of the longest window that the task reads whole; ``media``: where it was probed before. Raises
+    InputError, UsageError, MissingError and DoesNotFitError.
     """
     began = time.monotonic()
-    media = probed(path, settings)
+    media = probed(path, settings) if media is None else media
     plan = planned(settings, adapter, media)
     media, config = sized(settings, adapter, plan, media, min(recent_s, plan.window_s), free)
     watched = media.within(settings.start_s, settings.end_s)

@@ -1,4 +1,4 @@
-"""The first pass over the sound of a file, beside the loading of its model.
+"""The first pass over the sound of a file, beside the loading of its model or the watch of another file.
 
 Knows media and what learns from their sound; knows no weight and no task.
 """
@@ -12,20 +12,24 @@ import numpy as np
 import torch
 
 from omnimem_cli.base.process import too_late
+from omnimem_cli.base.settings import Settings
+from omnimem_cli.media.segment import Media
 from omnimem_cli.media.sound import SampleReader, open_sound, sound_blocks_of
 from omnimem_cli.models.adapter import Adapter, AudioScan
-from omnimem_cli.session.preflight import Prepared, stall_s
+from omnimem_cli.session.preflight import stall_s
 
 
-def sound_pass(prepared: Prepared, adapter: Adapter, listen: Callable[[np.ndarray], None] | None) -> "SoundPass | None":
+def sound_pass(
+    settings: Settings, media: Media, adapter: Adapter, listen: Callable[[np.ndarray], None] | None
+) -> "SoundPass | None":
     """That of a file, for whoever needs it: ``listen`` and a model of ``adapter``'s kind, which may lack its weights.
 
     None where nobody does. A live source cannot be read twice: of it there is none.
     """
-    scan, media = adapter.audio_scan(), prepared.media
+    scan = adapter.audio_scan()
     if media.audio is None or media.duration_s is None or (scan is None and listen is None):
         return None
-    return SoundPass(prepared, scan, listen)
+    return SoundPass(settings, media, scan, listen)
 
 
 class SoundPass:
@@ -35,10 +39,16 @@ class SoundPass:
     the pass ends too. ``seconds``: what it took, which counts for the time limit of the input; beyond that it ends.
     """
 
-    def __init__(self, prepared: Prepared, scan: AudioScan | None, listen: Callable[[np.ndarray], None] | None):
+    def __init__(
+        self,
+        settings: Settings,
+        media: Media,
+        scan: AudioScan | None,
+        listen: Callable[[np.ndarray], None] | None,
+    ):
         self.scan = scan
         self.seconds = 0.0
-        self._prepared, self._listen = prepared, listen
+        self._settings, self._media, self._listen = settings, media, listen
         self._reader: SampleReader | None = None
         self._stopped = False
         self._error: Exception | None = None
@@ -51,16 +61,17 @@ class SoundPass:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is not None:
-                self._stop()
+                self.stop()
             self._thread.join()
         except BaseException:  # an interrupt
-            self._stop()
+            self.stop()
             self._thread.join()
             raise
         if kind is None and self._error is not None:
             raise self._error
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Hear no more; the thread ends soon after."""
         self._stopped = True
         if self._reader is not None:
             self._reader.process.kill()
@@ -72,9 +83,9 @@ class SoundPass:
             self._error = error
 
     def _hear_all(self) -> None:
-        settings, began = self._prepared.settings, time.monotonic()
+        settings, began = self._settings, time.monotonic()
         where = (settings.start_s or 0.0, settings.end_s, stall_s(settings))
-        with open_sound(self._prepared.media, *where) as self._reader:
+        with open_sound(self._media, *where) as self._reader:
             for block in sound_blocks_of(self._reader):
                 if self._stopped:
                     return

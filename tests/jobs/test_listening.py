@@ -1,5 +1,6 @@
 """The first pass over the sound of a file is made while its model is loaded, and changes no result."""
 
+import itertools
 import json
 import threading
 import time
@@ -58,7 +59,7 @@ def test_the_result_is_that_of_a_pass_after_the_loading(family, folder, monkeypa
 def test_the_pass_hears_all_of_the_range_and_the_stream_knows_what_it_learned(tiny_adapter):
     settings = Settings(start_s=1.0, end_s=4.5, device="cpu", max_pixels=3136)
     prepared, blocks = prepare("a.mp4", settings, tiny_adapter), []
-    with sound_pass.sound_pass(prepared, tiny_adapter, blocks.append) as heard:
+    with sound_pass.sound_pass(settings, prepared.media, tiny_adapter, blocks.append) as heard:
         pass
     streams = [tiny_adapter.open(prepared.watched, prepared.plan) for _ in range(2)]
     expected = list(audio_scan.scan_audio(prepared.media, streams[0], start_s=1.0, end_s=4.5, stall_s=60.0))
@@ -89,7 +90,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_pass(tiny_folder, monkeypatch):
     def broken(own):
         raise MissingError("The weights are gone.", "Get them.")
 
-    monkeypatch.setattr(sound_pass, "sound_blocks_of", lambda sound: iter(lambda: sound.read(16), None))
+    monkeypatch.setattr(sound_pass, "sound_blocks_of", lambda sound: itertools.repeat(np.zeros(16, np.float32)))
     monkeypatch.setattr(LazyModel, "load", broken)
     assert omnimem("transcribe", "a.mp4", "-m", str(tiny_folder), *SMALL) == 5
 

@@ -71,7 +71,7 @@ def reported(name: str = "r.json") -> list[dict]:
 def test_standard_input_is_watched_from_a_temporary_file_and_named_stdin(fake: FakeRun, stdin, scratch, monkeypatch):
     seen: list[bytes] = []
 
-    def prepare(model: LazyModel, path: str, recent_s: float):
+    def prepare(model: LazyModel, path: str, recent_s: float, media: None):
         seen.append(Path(path).read_bytes())
         return path, model.settings
 

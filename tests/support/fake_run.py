@@ -34,7 +34,7 @@ class FakeRun:
         adapter = SimpleNamespace(weights_dtype="float32", device=SimpleNamespace(type="cpu"))
         monkeypatch.setattr(LazyModel, "identify", lambda model: self.model)
         monkeypatch.setattr(LazyModel, "facts", lambda model: self.model)
-        monkeypatch.setattr(LazyModel, "prepare", lambda model, path, recent_s: (path, model.settings))
+        monkeypatch.setattr(LazyModel, "prepare", lambda model, path, recent_s, media=None: (path, model.settings))
         monkeypatch.setattr(LazyModel, "load", lambda model: adapter)
         monkeypatch.setattr(run, "watch_one", self._watch)
 
