@@ -80,7 +80,7 @@ def test_a_page_without_media_fails_by_itself_with_the_reason(fake: FakeRun, sit
     from omnimem_cli.base.errors import InputError
     from omnimem_cli.jobs.model import LazyModel
 
-    def refuse(model, path, recent_s):
+    def refuse(model, path, recent_s, media):
         raise InputError("It is not a media file.", code="not_media")
 
     monkeypatch.setattr(LazyModel, "prepare", refuse)
