@@ -38,7 +38,7 @@ class TextTask:
         jobs.watch_one = _watch
 
 
-def _prepare(model: LazyModel, path: str, recent_s: float) -> str:
+def _prepare(model: LazyModel, path: str, recent_s: float, media: None = None) -> str:
     """``large`` is refused before the model is loaded."""
     if Path(path).read_text() == "large":
         raise DoesNotFitError(f"{path} does not fit.", "Use a smaller --budget.")
