@@ -4,6 +4,7 @@ Knows signals and what the system tells of memory; knows no device, no torch and
 """
 
 import ctypes
+import gc
 import math
 import os
 import signal
@@ -37,6 +38,20 @@ def wait_passively() -> None:
     """
     if not PASSIVE.keys() & os.environ.keys():
         os.environ.update(PASSIVE)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Within, for imports: no garbage is looked for among the hundreds of thousands of objects that they make.
+
+    These stay, and are never looked through again.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def hide_arguments() -> None:

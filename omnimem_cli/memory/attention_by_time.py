@@ -7,6 +7,7 @@ moments for every token of the questions and answers of one batch.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,6 +45,10 @@ class Moments:
         """Those of one row of a fork: the same for all."""
         return self
 
+    def of_rows(self, rows: Sequence[int]) -> "Moments":
+        """Those of several."""
+        return self
+
     def place(self, table: Table) -> Tensor:
         """int64 [rows, m]: of an entry its kind's number x ``count`` + its moment; of what is no media ``places``."""
         moment = ((table["time"] - self.start_s) / self.step_s).floor().long().clamp(0, self.count - 1)
@@ -59,6 +64,12 @@ class RowMoments:
     def __init__(self, rows: Sequence[Moments]):
         self.count = max(moments.count for moments in rows)
         self._rows = [replace(moments, count=self.count) for moments in rows]
+
+    def of_rows(self, rows: Sequence[int]) -> "RowMoments":
+        """Those of several rows, by number as many as before."""
+        own = copy(self)
+        own._rows = [self._rows[row] for row in rows]
+        return own
 
     def of_row(self, row: int) -> Moments:
         """Those of one row."""
@@ -93,6 +104,7 @@ class AttentionByTime:
         self._slot: Tensor | None = None  # int64 [1]: where the next token waits
         self._count = 0  # tokens that wait
         self._blocks: list[Tensor] = []  # of tokens [B, n, places]
+        self._rows: list[int] | None = None  # that are left of B; None: all
 
     def __call__(self, layer: int, q: Tensor, lse: Tensor, store: Entries, scaling: float) -> None:
         """The next tokens of a layer (`Observer`)."""
@@ -112,6 +124,12 @@ class AttentionByTime:
         self._count += tokens
         if self._count + tokens > AT_ONCE:
             self._sum()
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Only these of the rows seen last are seen from now on; tokens of others pay nothing."""
+        self._sum()
+        self._waiting.clear()
+        self._rows = list(rows) if self._rows is None else [self._rows[row] for row in rows]
 
     def tokens(self) -> Tensor:
         """What every token so far paid: fp16 [B, n, kinds, moments], kinds in the order of KINDS."""
@@ -142,8 +160,12 @@ class AttentionByTime:
     def _add(self, layer: int, tokens: _Waiting) -> None:
         """Add a layer's share of a block of tokens, which begins with the first layer that counts."""
         heads = self.heads[layer]
-        paid = tokens.store.attention_by_time(tokens.q, tokens.lse, heads, self._of, tokens.scaling, self.moments)
+        moments = self.moments if self._rows is None else self.moments.of_rows(self._rows)
+        paid = tokens.store.attention_by_time(tokens.q, tokens.lse, heads, self._of, tokens.scaling, moments)
         share = (paid / sum(map(len, self.heads.values()))).half()
+        if self._rows is not None:
+            left, share = share, share.new_zeros(len(self._blocks[0]), *share.shape[1:])
+            share[self._rows] = left
         if layer == min(self.heads):
             self._blocks.append(share)
         else:

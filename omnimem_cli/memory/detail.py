@@ -91,6 +91,10 @@ class _Marked:
         """Copies, held whole."""
         return self._copy().dequantized()
 
+    def of_rows(self, rows: Sequence[int]) -> Entries:
+        """All rows read the same."""
+        return self
+
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``."""
         return self._copy().attend(q, scaling)

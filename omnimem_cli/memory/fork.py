@@ -89,6 +89,12 @@ class Fork:
             self._stores, self._reads_whole = _dequantized(self._stores), True
         return self._tail.bias is not before
 
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone; the steps work on other tensors then."""
+        self._tail.keep_rows(rows)
+        self._placement = self._placement.of_rows(rows)
+        self._stores = [store.of_rows(rows) for store in self._stores]
+
     @torch.no_grad()
     def step(self, embeds: Tensor, positions: Tensor) -> Tensor:
         """As ``forward`` for one token [B, 1, D] of every row after ``reserve``, always by the same operations: nothing

@@ -3,6 +3,9 @@
 Knows keys, values and which of them are padding; knows no table, so what is read in this way cannot be observed.
 """
 
+from collections.abc import Sequence
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -36,6 +39,12 @@ class PaddedRows:
     def dequantized(self) -> "PaddedRows":
         """These, which are whole."""
         return self
+
+    def of_rows(self, rows: Sequence[int]) -> "PaddedRows":
+        """As ``Entries.of_rows``: copies."""
+        own = copy(self)
+        own._keys, own._values, own._bias = (x[list(rows)] for x in (self._keys, self._values, self._bias))
+        return own
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """Attention of every query [B, H, n, d] to the entries of its row. Returns output and lse."""

@@ -95,6 +95,11 @@ class TextPlacement:
         deltas = (position_map.place(layer, first) - base for layer in range(layers))
         return cls(base - first, [_turn(position_map.rotary, delta) for delta in deltas])
 
+    def of_rows(self, rows: Sequence[int]) -> "TextPlacement":
+        """That of these texts."""
+        shift = self._shift if self._shift.shape[1] == 1 else self._shift[:, list(rows)]
+        return TextPlacement(shift, self._turns)
+
     def base(self, raw: Tensor) -> Tensor:
         """Raw [3, B, n] to the decoder's places."""
         return raw + self._shift

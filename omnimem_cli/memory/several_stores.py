@@ -3,7 +3,8 @@
 Copies no entry. Knows what a store can be asked for; knows no store.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -29,6 +30,9 @@ class Entries(Protocol):
 
     def dequantized(self) -> "Entries":
         """As ``Store.dequantized``."""
+
+    def of_rows(self, rows: Sequence[int]) -> "Entries":
+        """What these rows of a fork read, in order."""
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``."""
@@ -60,6 +64,10 @@ class SeveralStores:
         """As ``Store.dequantized``."""
         return type(self)([part.dequantized() for part in self.parts])
 
+    def of_rows(self, rows: Sequence[int]) -> Self:
+        """As ``Entries.of_rows``."""
+        return type(self)([part.of_rows(rows) for part in self.parts])
+
 
 class JoinedStores(SeveralStores):
     """One after the other: every row sees all of them."""
@@ -78,13 +86,19 @@ class JoinedStores(SeveralStores):
 class RowStores(SeveralStores):
     """What each row of a fork sees: ``parts[i]`` is seen by the next ``counts[i]`` rows (default: by one)."""
 
-    def __init__(self, parts: Sequence[Entries], counts: Sequence[int] | None = None):
+    def __init__(self, parts: Sequence[Entries], counts: Iterable[int] | None = None):
         super().__init__(parts)
         self.counts = [1] * len(parts) if counts is None else list(counts)
 
     def dequantized(self) -> Self:
         """As ``Store.dequantized``."""
         return type(self)([part.dequantized() for part in self.parts], self.counts)
+
+    def of_rows(self, rows: Sequence[int]) -> Self:
+        """As ``Entries.of_rows``; all rows of a part read the same."""
+        part_of = [number for number, count in enumerate(self.counts) for _ in range(count)]
+        counts = Counter(part_of[row] for row in rows)
+        return type(self)([self.parts[number] for number in counts], counts.values())
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """As ``Store.attend``, part by part: q [B, H, n, d]."""

@@ -244,6 +244,10 @@ class Store:
         form = Whole(self._dim, self.dtype)
         return self._part(form, form.held(self._keys, self._values, None), self.table, self.rows)
 
+    def of_rows(self, rows: Sequence[int]) -> "Store":
+        """What these rows of a fork read: all the same."""
+        return self
+
     def select(self, index: Tensor) -> "Store":
         """A new store with copies of the entries ``index`` [rows, k]."""
         assert self._waiting is None, "what was appended has no form yet"

@@ -5,6 +5,8 @@ adding one is the same operations on the same tensors for every token of an answ
 them. Only ``reserve`` makes buffers larger.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,13 @@ class Tail:
         self.bias[:, 0, 0, start:end].masked_fill_(real, 0.0)
         self.place.fill_(end)
         return self.bias[:, 0, 0, :end] == 0.0
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone, in copies."""
+        kept = list(rows)
+        self.bias = self.bias[kept]
+        for buffers in (self.keys, self.values):
+            buffers[:] = (held[kept] for held in buffers)
 
     def open_token(self) -> None:
         """Count the token of every row that is about to be written."""

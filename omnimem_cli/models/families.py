@@ -1,17 +1,29 @@
 """Every model family that omnimem runs. A new one is added here, and nowhere else in the code."""
 
+from collections.abc import Iterator
+from importlib import import_module
+
 from omnimem_cli.base.errors import MissingError
 from omnimem_cli.models.family import Family
 from omnimem_cli.models.folder import Checkpoint
-from omnimem_cli.models.qwen_omni import load as qwen_omni
-from omnimem_cli.models.salmonn import load as salmonn
 
-FAMILIES: tuple[Family, ...] = (*qwen_omni.FAMILIES, *salmonn.FAMILIES)
+MODULES = (
+    "omnimem_cli.models.qwen_omni.load",
+    "omnimem_cli.models.qwen_omni.load_qwen3",
+    "omnimem_cli.models.salmonn.load",
+)
+"""Each with its ``FAMILIES``."""
+
+
+def families() -> Iterator[Family]:
+    """All, each module imported when its turn comes: what builds another model's parts is not waited for."""
+    for name in MODULES:
+        yield from import_module(name).FAMILIES
 
 
 def family_of(checkpoint: Checkpoint) -> Family:
     """The family that a folder's config belongs to. Raises MissingError where no adapter runs it."""
-    for family in FAMILIES:
+    for family in families():
         if family.owns(checkpoint):
             return family
     raise MissingError(

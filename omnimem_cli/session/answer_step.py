@@ -46,6 +46,13 @@ class AnswerStep:
         self._block.index_copy_(2, self._slot, both[..., None])
         self._slot.add_(1)
 
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        kept = list(rows)
+        self._positions, self.tokens, self._block = self._positions[:, kept], self.tokens[kept], self._block[:, kept]
+        self._fork.keep_rows(rows)
+        self._choice.keep_rows(rows)
+
     def replace(self, tokens: Sequence[int]) -> None:
         """Go on from these tokens by row, in place of those that were chosen last."""
         self.tokens.copy_(torch.tensor(tokens))

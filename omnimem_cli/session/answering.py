@@ -64,6 +64,7 @@ class AnswerLoop:
     ):
         self.adapter, self.fork, self.observer = adapter, fork, observer
         self.bound = bound or [None] * len(questions)
+        self.rows = list(range(len(questions)))  # that the steps still have
         self.written: list[list[int]] = [[] for _ in questions]
         self.open = [True] * len(questions)
         self.chosen_logs: list[list[float]] = [[] for _ in questions]  # log-probabilities of what was chosen
@@ -84,8 +85,9 @@ class AnswerLoop:
 
         ``told`` hears now and then how many tokens are written in all.
         """
-        at_once, chosen = 1 if any(self.bound) else READ_EVERY, 0
-        reserved = WRITTEN if self.run_step is self.step else CAPTURED
+        as_written, chosen = self.run_step is self.step, 0
+        at_once = 1 if as_written or any(self.bound) else READ_EVERY
+        reserved = WRITTEN if as_written else CAPTURED
         while any(self.open) and chosen < max_tokens:
             if chosen % reserved == 0:
                 self._reserve(min(reserved, max_tokens - chosen))
@@ -93,13 +95,25 @@ class AnswerLoop:
             self._choose(count)
             tokens, logs = self.step.read(count)
             for i in range(count):
-                left = max_tokens - chosen - i - 1
-                taken = [self._take(row, tokens[row][i], logs[row][i], left, stop) for row in range(len(tokens))]
+                left, each = max_tokens - chosen - i - 1, enumerate(self.rows)
+                taken = [self._take(row, tokens[at][i], logs[at][i], left, stop) for at, row in each]
             if any(self.bound):
                 self.step.replace(taken)
             chosen += count
             told(sum(map(len, self.written)))
+            if as_written:
+                self._drop_ended()
         return [self._answer(row, stop) for row in range(len(self.written))]
+
+    def _drop_ended(self) -> None:
+        """Let the steps go on without the rows that have ended, once these are half of them."""
+        left = [at for at, row in enumerate(self.rows) if self.open[row]]
+        if not 0 < 2 * len(left) <= len(self.rows):
+            return
+        self.rows = [self.rows[at] for at in left]
+        self.step.keep_rows(left)
+        if self.observer is not None:
+            self.observer.keep_rows(left)
 
     def _choose(self, count: int) -> None:
         """The next ``count`` tokens of every row; the first one is chosen from what the question gave."""
@@ -123,7 +137,7 @@ class AnswerLoop:
         if not any(self.bound):
             return None
         free = np.ones(self.choice.vocabulary, bool)
-        rows = zip(self.bound, self.open, strict=True)
+        rows = ((self.bound[row], self.open[row]) for row in self.rows)
         return np.stack([bound.allowed() if bound and still else free for bound, still in rows])
 
     def _take(self, row: int, token: int, log: float, left: int, stop: Sequence[str]) -> int:

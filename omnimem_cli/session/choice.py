@@ -63,6 +63,14 @@ class Choice:
             for waits, generator in zip(self._waits, self._generators, strict=True):
                 waits.copy_(torch.empty(waits.shape).exponential_(generator=generator), non_blocking=True)
 
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        kept = list(rows)
+        held = (self._written, self._whole, self._allowed)
+        self._written, self._whole, self._allowed = (None if each is None else each[kept] for each in held)
+        if self._sampling.temperature:
+            self._generators, self._waits = [self._generators[row] for row in kept], self._waits[kept]
+
     def note(self, tokens: Tensor) -> None:
         """Count tokens [B] as written."""
         for held in (self._written, self._whole):

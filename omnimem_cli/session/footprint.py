@@ -46,6 +46,7 @@ HELD_MEMORIES = 4  # times the memory, that windows take which wait to be asked 
 WAITING_CHUNKS = 2  # times a chunk, that windows take which wait whole
 PADDED = 2  # times its own entries, that a window takes at most among longer ones: none but a last one is below half
 MIN_ENTRIES = 2  # one of each kind
+ONE_CORE = 50_000_000  # values of the largest model whose steps are begun for longer than a CPU computes them
 
 
 @dataclass(frozen=True)
@@ -250,8 +251,14 @@ def _reading_bytes_of(settings: Settings, adapter: Adapter) -> Callable[[int, in
 
 
 def _ahead_bytes(settings: Settings, adapter: Adapter, plan: Plan, chunk: int) -> int:
-    """What encoders beside the language model take; 0 where a device does one thing after the other."""
-    if find_device(settings.device).type != "cuda" or settings.stills != STILLS[0]:
+    """What encoders beside the language model take; 0 where a device does one thing after the other.
+
+    A CPU does so with a large model, which keeps all cores busy.
+    """
+    if settings.stills != STILLS[0]:
+        return 0
+    values = sum(weight.numel() for weight in adapter.model.parameters())
+    if find_device(settings.device).type != "cuda" and values > ONE_CORE:
         return 0
     return ahead_bytes(widths(adapter.model.config), plan, chunk, adapter.dtype.itemsize)
 

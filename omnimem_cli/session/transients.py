@@ -161,14 +161,14 @@ def _encoders(w: Widths, plan: Plan, chunk_tokens: int, itemsize: int) -> int:
 
 
 def _pictures(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:
-    """All frames as pixels and as rows of patches; of the tower what one pass over some pairs holds."""
+    """All frames as rows of patches, of bytes and of numbers; of the tower what one pass over some pairs holds."""
     form = plan.format
     frames = math.ceil(form.fps * form.segment_s) * segments
     pixels = 3 * form.width * form.height * frames
     patches = form.width * form.height // w.patch**2 * min(math.ceil(frames / 2), PAIRS_AT_ONCE)
     attention = w.vision * (4 * itemsize + 4 * WIDE)
     tower = patches * (3 * w.vision * itemsize + max(attention, 3 * w.vision_mlp * itemsize))
-    return max(pixels * (2 * WIDE + 2), pixels * (WIDE + itemsize) + tower)
+    return max(pixels * (WIDE + 2), pixels * (WIDE + itemsize) + tower)
 
 
 def _sound(w: Widths, plan: Plan, segments: int, itemsize: int) -> int:

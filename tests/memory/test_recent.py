@@ -35,6 +35,21 @@ def watched(tokens, policy="omnimem", recent_s=4.0, positions="keep", chunk=37, 
     return memory, history
 
 
+def test_rows_that_are_kept_go_on_as_among_all():
+    memory, _ = watched(stream(9))
+    windows = [(1.0, 3.0), (2.0, 4.0), (3.0, 4.5)]
+    forks = [memory.fork_windows(windows) for _ in range(2)]
+    embeds, positions = question(first=10_000)
+    token, place = embeds[..., -1:, :].expand(3, -1, -1), positions[:, None, -1:].expand(-1, 3, -1) + 1
+    for fork in forks:
+        fork.forward(embeds.expand(3, -1, -1), positions[:, None].expand(-1, 3, -1))
+        fork.reserve(2)
+        fork.step(token, place)
+    whole, (kept, rows) = forks[0].step(token, place + 1), (forks[1], [2, 0])
+    kept.keep_rows(rows)
+    torch.testing.assert_close(kept.step(token[rows], place[:, rows] + 1), whole[rows])
+
+
 def ask(memory, *windows, first=10_000):
     embeds, positions = question(first=first)
     rows = len(windows)

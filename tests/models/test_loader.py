@@ -15,7 +15,7 @@ from omnimem_cli.models import folder as checkpoint
 from omnimem_cli.models import hub, loader
 from omnimem_cli.models.catalogue import ROWS, row
 from omnimem_cli.models.dummy import random_adapter
-from omnimem_cli.models.families import FAMILIES
+from omnimem_cli.models.families import families
 from omnimem_cli.models.folder import is_installed
 from omnimem_cli.models.loader import installed, load, locate
 
@@ -372,5 +372,5 @@ def test_the_built_in_model_is_found_by_its_name_in_any_case(name):
 
 
 def test_every_family_of_the_catalogue_is_registered_once():
-    names = [family.name for family in FAMILIES]
+    names = [family.name for family in families()]
     assert len(set(names)) == len(names) and {known.family for known in ROWS} == set(names)

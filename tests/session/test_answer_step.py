@@ -6,7 +6,7 @@ from host_reads import Operators, Reads
 from sessions import session_of
 from transformers import StaticCache
 
-from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments
+from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments, RowMoments
 from omnimem_cli.models.loader import load
 from omnimem_cli.session import answering
 from omnimem_cli.session.answer_step import READ_EVERY, CapturedStep
@@ -107,15 +107,77 @@ def per_layer(decoder, step):
 
 @pytest.mark.parametrize("positions", ["keep", "eager", "retime"])
 @pytest.mark.parametrize("way", WAYS)
-def test_the_host_looks_once_in_eight_tokens(tiny_adapter, way, positions):
+def test_the_host_looks_once_in_eight_tokens(tiny_adapter, way, positions, monkeypatch):
     session, _, _ = session_of(tiny_adapter, 9.0, 9.0, policy="omnimem", entries=60, positions=positions)
-    written(loop_of(session, **WAYS[way]), 1)  # a process tries its kernels once
+    written(loop_of(session, **WAYS[way]), 2)  # a process tries its kernels once
+    monkeypatch.setattr(answering, "one_launch", lambda step, _device: lambda: step())
     observer = AttentionByTime([(1, 0)], Moments(0.0, 1.0, 9))
     loop = loop_of(session, observer=observer, **WAYS[way])
     with Reads() as reads, Operators() as operators:
         loop.run(64, ())
     assert reads.count == 64 / READ_EVERY
     assert not operators.reads
+
+
+def ended_one_by_one(session, way, observer, reading):
+    """A loop whose three answers end after one another, and how many rows each of its steps had."""
+    questions = session.stream.question(TEXTS)
+    loop = AnswerLoop(session.adapter, reading(session), questions, observer=observer, **WAYS[way])
+    write, rows = loop._write, []
+
+    def until(row, token, left, stop):
+        token = write(row, token, left, stop)
+        loop.open[row] = loop.open[row] and len(loop.written[row]) < ENDS[row]
+        return token
+
+    loop._write = until
+    loop.run_step = loop.step = Counted(loop.step, rows)
+    loop.run(20, ())
+    return loop, rows
+
+
+class Counted:
+    """A step that notes how many rows it has."""
+
+    def __init__(self, step, rows):
+        self.step, self.rows = step, rows
+
+    def __getattr__(self, name):
+        return getattr(self.step, name)
+
+    def __call__(self):
+        self.rows.append(len(self.step.tokens))
+        self.step()
+
+
+ENDS = [12, 2, 5]
+MOMENTS = {
+    "memory": lambda: Moments(0.0, 1.0, 9),
+    "copies": lambda: RowMoments([Moments.of(0.0, 5.0), Moments.of(0.0, 5.0), Moments.of(5.0, 9.0)]),
+}
+READINGS = {
+    "memory": lambda session: session.memory.fork(),
+    "copies": lambda session: session.memory.fork_copies(
+        [session.memory.copy_window(*span) for span in ((0.0, 5.0), (0.0, 5.0), (5.0, 9.0))]
+    ),
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("way", WAYS)
+def test_answers_and_their_attention_are_the_same_where_ended_ones_are_dropped(session, way, reading, monkeypatch):
+    session.adapter.eos_ids = ()
+    observers = [AttentionByTime([(1, 0), (3, 2)], MOMENTS[reading]()) for _ in range(2)]
+    loop, rows = ended_one_by_one(session, way, observers[0], READINGS[reading])
+    assert rows == [3] * 4 + [1] * 7 and [len(row) for row in loop.written] == ENDS
+    monkeypatch.setattr(AnswerLoop, "_drop_ended", lambda loop: None)
+    whole, rows = ended_one_by_one(session, way, observers[1], READINGS[reading])
+    assert rows == [3] * 11 and whole.written == loop.written
+    questions = observers[1].tokens().shape[1] - 11
+    for row, end in enumerate(ENDS):
+        one, other = (observer.tokens()[row, : questions + end - 1] for observer in observers)
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(torch.tensor(loop.chosen_logs[0]), torch.tensor(whole.chosen_logs[0]))
 
 
 def test_a_step_that_cannot_be_captured_runs_as_written():

@@ -1,5 +1,6 @@
 """A chunk that is encoded beside the one before it changes nothing but the order of work."""
 
+import threading
 from dataclasses import replace
 from operator import length_hint
 from types import SimpleNamespace
@@ -82,19 +83,49 @@ def test_a_watch_that_ends_between_two_chunks_goes_on_from_the_one_it_has_seen(a
 
 def noted(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the encoders and the language model do, in order."""
-    done, encode, absorb = [], session.stream.encode, session.memory.absorb
-    monkeypatch.setattr(session.stream, "encode", lambda segments: done.append("encode") or encode(segments))
+    done, kind, absorb = [], type(session.stream), session.memory.absorb
+    encode = kind.encode
+    monkeypatch.setattr(kind, "encode", lambda stream, segments: done.append("encode") or encode(stream, segments))
     monkeypatch.setattr(session.memory, "absorb", lambda chunk: done.append("absorb") or absorb(chunk))
     return done
 
 
 def test_a_chunk_is_encoded_before_the_one_before_it_is_watched_where_its_segments_are_there(tiny_adapter, monkeypatch):
     session, segments = begun(tiny_adapter, 6)
-    done = noted(session, monkeypatch)
+    done, begins = noted(session, monkeypatch), EncodedAhead.__init__
     monkeypatch.setattr(EncodedAhead, "seconds", 100.0)
+    monkeypatch.setattr(EncodedAhead, "__init__", lambda ahead, *of: begins(ahead, *of) or ahead._thread.join())
     list(watched_ahead(session, segments))
     assert done == ["encode", "encode", "absorb", "encode", "absorb", "absorb"]
     assert session.stage_times.encode_s > 200
+
+
+def test_on_a_cpu_a_chunk_is_encoded_while_the_one_before_it_is_watched(tiny_adapter, monkeypatch):
+    session, segments = begun(tiny_adapter, 4)
+    watching, kind, absorb = threading.Event(), type(session.stream), session.memory.absorb
+    encode, waited = kind.encode, []
+
+    def encoded(stream, own):
+        if threading.current_thread() is not threading.main_thread():
+            waited.append(watching.wait(60))
+        return encode(stream, own)
+
+    monkeypatch.setattr(kind, "encode", encoded)
+    monkeypatch.setattr(session.memory, "absorb", lambda chunk: watching.set() or absorb(chunk))
+    assert len(list(watched_ahead(session, segments))) == 2
+    assert waited == [True]
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_where_the_chunk_is_taken(tiny_adapter, monkeypatch):
+    session, segments = begun(tiny_adapter, 4)
+
+    def broken(stream, own):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(type(session.stream), "encode", broken)
+    ahead = EncodedAhead(session.stream, segments)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        ahead.take()
 
 
 @pytest.mark.parametrize("there", [None, lambda: 1])
@@ -146,8 +177,9 @@ def test_on_a_gpu_the_encoders_begin_behind_the_language_model_and_it_goes_on_be
         Event=lambda enable_timing: SimpleNamespace(elapsed_time=lambda other: 250.0),
     )
     monkeypatch.setattr(encoded_ahead, "torch", SimpleNamespace(cuda=cuda))
-    encode = session.stream.encode
-    monkeypatch.setattr(session.stream, "encode", lambda segments: order.append("encodes") or encode(segments))
+    kind = type(session.stream)
+    encode = kind.encode
+    monkeypatch.setattr(kind, "encode", lambda stream, own: order.append("encodes") or encode(stream, own))
     ahead = EncodedAhead(session.stream, segments, side)
     begins = ["side waits for main", "side takes over", "side is marked", "encodes", "side is marked", "side ends"]
     assert order == begins
@@ -168,12 +200,19 @@ def test_on_a_gpu_tokens_and_answers_are_those_of_a_watch_in_order(tiny_folder):
 
 
 @pytest.mark.parametrize(
-    ("device", "seconds", "room", "wanted"),
-    [("cuda", 60.0, 1.0, True), ("cuda", 60.0, -1.0, False), ("cuda", 1.0, 1.0, False), ("cpu", 60.0, 1.0, False)],
+    ("device", "one_core", "seconds", "room", "wanted"),
+    [
+        ("cuda", 0, 60.0, 1.0, True),
+        ("cuda", 0, 60.0, -1.0, False),
+        ("cuda", 0, 1.0, 1.0, False),
+        ("cpu", 0, 60.0, 1.0, False),
+        ("cpu", footprint.ONE_CORE, 60.0, 1.0, True),
+    ],
 )
-def test_a_gpu_encodes_ahead_where_that_leaves_the_budget_what_it_needs(
-    device, seconds, room, wanted, tiny_adapter, monkeypatch
+def test_a_gpu_and_a_small_model_encode_ahead_where_that_leaves_the_budget_what_it_needs(
+    device, one_core, seconds, room, wanted, tiny_adapter, monkeypatch
 ):
+    monkeypatch.setattr(footprint, "ONE_CORE", one_core)
     media = media_of(seconds, seconds)
     plan = tiny_adapter.plan(media, WatchOptions(max_pixels=SETTINGS.max_pixels))
     monkeypatch.setattr(footprint, "find_device", lambda name: torch.device(device))
@@ -185,4 +224,4 @@ def test_a_gpu_encodes_ahead_where_that_leaves_the_budget_what_it_needs(
     fitted = size_memory(SETTINGS, tiny_adapter, plan, media, free=free)
     assert fitted.ahead_bytes == wanted * more and fitted.needed == needed + wanted * more
     assert fitted.held_bytes <= int(free * footprint.AUTO_SHARE) - fitted.needed
-    assert (more > 0) == (device == "cuda" and seconds > 1.0)
+    assert (more > 0) == ((device == "cuda" or one_core > 0) and seconds > 1.0)

@@ -31,6 +31,7 @@ from omnimem_cli.models.adapter import Plan, WatchOptions
 from omnimem_cli.models.device import free_bytes
 from omnimem_cli.models.dummy import random_adapter
 from omnimem_cli.models.loader import load
+from omnimem_cli.session import encoded_ahead
 from omnimem_cli.session import transients as footprint
 from omnimem_cli.session.footprint import footprint_of
 from omnimem_cli.session.session import Session
@@ -72,7 +73,7 @@ def assert_estimated(adapter, seconds: float, width: int, height: int, policy: s
     sizes, chunk = widths(adapter.model.config), session.memory.tokens_seen
     stride = {"omnimem": 8, "salience": 16}.get(policy, 1)
     estimated = transient_bytes(sizes, session.plan, chunk, 4, stride) + session.memory.peak_bytes
-    assert estimated / 6 < peak.most <= estimated
+    assert estimated / 8 < peak.most <= estimated
 
 
 @pytest.mark.parametrize("policy", ["omnimem", "omnimem:stride=1", "salience", "full"])
@@ -81,7 +82,10 @@ def test_no_more_is_alive_than_was_estimated(tiny_adapter, policy, seconds, widt
     assert_estimated(tiny_adapter, seconds, width, height, policy)
 
 
-def test_a_chunk_that_is_encoded_beside_another_is_estimated(tiny_adapter):
+def test_a_chunk_that_is_encoded_beside_another_is_estimated(tiny_adapter, monkeypatch):
+    here = SimpleNamespace(Thread=lambda target, name: SimpleNamespace(start=target, join=lambda: None))
+    monkeypatch.setattr(encoded_ahead, "threading", here)  # the tensors of another thread are not counted
+
     def most(ready):
         session, segments, _ = begun(tiny_adapter, 20, 448, 364, budget=Budget(200), chunk=600)
         rest = iter(segments)

@@ -1,1 +1,2 @@
-"""Qwen2.5-Omni and Qwen3-Omni: the Thinker alone, streamed. ``load.FAMILIES`` is what the registry lists."""
+"""Qwen2.5-Omni and Qwen3-Omni: the Thinker alone, streamed. The registry lists ``FAMILIES`` of ``load`` and
+``load_qwen3``."""

@@ -4,12 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Qwen2_5OmniThinkerForConditionalGeneration,
-    Qwen3OmniMoeThinkerForConditionalGeneration,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2_5OmniThinkerForConditionalGeneration
 
 from omnimem_cli.models.catalogue import Row
 from omnimem_cli.models.device import Placement
@@ -17,7 +12,6 @@ from omnimem_cli.models.family import Family
 from omnimem_cli.models.folder import Checkpoint, broken_folder
 from omnimem_cli.models.loading import check_weights, loading
 from omnimem_cli.models.qwen_omni.adapter import QwenOmniAdapter
-from omnimem_cli.models.qwen_omni.qwen3 import Qwen3OmniAdapter
 from omnimem_cli.models.tokenizer import answer_ends
 from omnimem_cli.models.towers.mel import MelSettings
 from omnimem_cli.models.towers.patches import CELLS_MAX, PatchSettings
@@ -70,12 +64,6 @@ FAMILIES = (
         ("qwen2_5_omni", "qwen2_5_omni_thinker"),
         Qwen2_5OmniThinkerForConditionalGeneration,
         QwenOmniAdapter,
-    ),
-    QwenOmniFamily(
-        "qwen3-omni",
-        ("qwen3_omni_moe", "qwen3_omni_moe_thinker"),
-        Qwen3OmniMoeThinkerForConditionalGeneration,
-        Qwen3OmniAdapter,
     ),
 )
 

@@ -89,11 +89,10 @@ def patch_rows(frames: Tensor, settings: PatchSettings) -> Tensor:
     """
     n, height, width, channels = frames.shape
     t, p, m = settings.temporal_patch_size, settings.patch_size, settings.merge_size
+    cells = frames.view(n // t, t, height // (p * m), m, p, width // (p * m), m, p, channels)
+    rows = cells.permute(0, 2, 5, 3, 6, 8, 1, 4, 7)  # moved as bytes
+    rows = rows.reshape(n // t, (height // p) * (width // p), channels * t * p * p).to(torch.float32)
     scale = 1.0 / settings.rescale_factor
-    mean, std = (
-        joined([torch.tensor(own) * scale], frames.device) for own in (settings.image_mean, settings.image_std)
-    )
-    pixels = (frames.to(torch.float32) - mean) / std
-    cells = pixels.view(n // t, t, height // (p * m), m, p, width // (p * m), m, p, channels)
-    rows = cells.permute(0, 2, 5, 3, 6, 8, 1, 4, 7)
-    return rows.reshape(n // t, (height // p) * (width // p), channels * t * p * p)
+    own = (torch.tensor(of_channel) * scale for of_channel in (settings.image_mean, settings.image_std))
+    mean, std = (joined([each.repeat_interleave(t * p * p)], frames.device) for each in own)
+    return rows.sub_(mean).div_(std)
