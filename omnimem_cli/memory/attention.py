@@ -42,8 +42,8 @@ def attend_masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tens
 
 
 def attend_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``attend``, with ``bias`` [B, 1, 1, m]: 0, or -inf at what no query of a row sees. Every row sees at least
-    one key."""
+    """As ``attend``, with ``bias`` [B, 1, 1, m] on the scores, -inf at what no query of a row sees. Every row sees at
+    least one key."""
     kernel = best_biased_kernel(q.device, q.dtype, q.shape[-1])
     folded, lse = kernel(fold_groups(q, k.shape[1]), k, v, scaling, bias)
     return folded.reshape(q.shape), lse.reshape(q.shape[:3])

@@ -20,8 +20,9 @@ from torch.nn.attention import (
 
 Kernel = Callable[[Tensor, Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
 BiasedKernel = Callable[[Tensor, Tensor, Tensor, float, Tensor], tuple[Tensor, Tensor]]
-"""As a kernel, with a bias [B, 1, 1, m] on the scores in place of an order: 0, or -inf where a key is not seen."""
+"""As a kernel, with a bias [B, 1, 1, m] on the scores in place of an order: -inf where a key is not seen."""
 
+MULTIPLE = 8  # of places in the buffer of a bias, as some kernels want it
 
 BLOCK = 1024  # keys per block of scores in plain torch: H * n * BLOCK of them at once
 

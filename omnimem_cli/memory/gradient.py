@@ -30,6 +30,7 @@ class GradientPass(ChunkPass):
         super().__init__(memory, chunk)
         self._first = memory.tokens_seen
         self._before: dict[int, tuple[Tensor, Tensor]] = {}  # by layer, what it held, a copy
+        self._bias: dict[int, Tensor | None] = {}  # by layer, what is added to the scores of what it held
         self._own: dict[int, tuple[Tensor, Tensor]] = {}  # by layer, the chunk's keys and values
 
     def run(self) -> None:
@@ -41,11 +42,12 @@ class GradientPass(ChunkPass):
         """As ``ChunkPass.attend``. Called again for a layer (gradient checkpointing), it evicts nothing."""
         if layer not in self._before:
             self._before[layer] = copies(self.memory.stores[layer])
+            self._bias[layer] = self.memory.stores[layer].bias(q.dtype)
             with torch.no_grad():
                 super().attend(layer, q, k, v, scaling)
             self._own[layer] = k, v
         keys, values = (torch.cat(pair, dim=2) for pair in zip(self._before[layer], (k, v), strict=True))
-        mask = causal_lower_right(q.shape[2], keys.shape[2])
+        mask = _after(self._bias[layer], q.shape[2], keys.shape[2])
         return scaled_dot_product_attention(
             q, repeat_heads(keys, q.shape[1]), repeat_heads(values, q.shape[1]), mask, scale=scaling
         )
@@ -84,6 +86,10 @@ class GradientFork(Fork):
         )
         before = self._visible.new_ones(*self._visible.shape[:2], keys.shape[2] - k.shape[2])
         mask = torch.cat([before, self._visible], dim=2)[:, None]
+        bias = self._stores[layer].bias(q.dtype)
+        if bias is not None:
+            added = torch.nn.functional.pad(bias, (0, k.shape[2]))
+            mask = added.expand(mask.shape).masked_fill(~mask, -torch.inf)
         return scaled_dot_product_attention(
             q, repeat_heads(keys, q.shape[1]), repeat_heads(values, q.shape[1]), mask, scale=scaling
         )
@@ -96,6 +102,15 @@ class GradientFork(Fork):
 def copies(store: Store) -> tuple[Tensor, Tensor]:
     """Keys and values [1, G, m, d] of all entries."""
     return store.gather(torch.arange(len(store), device=store.device))
+
+
+def _after(bias: Tensor | None, n: int, length: int) -> Tensor:
+    """The mask of the last n of ``length`` tokens, each seeing what is not later, with ``bias`` on the first ones."""
+    causal = causal_lower_right(n, length)
+    if bias is None:
+        return causal
+    later = torch.ones(n, length, dtype=torch.bool, device=bias.device).triu(length - n + 1)
+    return torch.nn.functional.pad(bias, (0, n)).expand(1, 1, n, length).masked_fill(later, -torch.inf)
 
 
 def _with_gradients(held: Tensor, mine: Tensor, own: Tensor, at: Tensor) -> Tensor:

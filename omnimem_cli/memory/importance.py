@@ -136,31 +136,44 @@ def head_averaged_sums(q: Tensor, memory: Tensor, chunk: Tensor, scaling: float,
     return torch.cat(sums) * (n / len(rows))
 
 
-def reduced_attention(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, real: Tensor, reduce: str) -> Tensor:
-    """fp32 [B, m] of q [B, H, n, d] over keys [1, G, m, d], given lse fp32 [B, H, n]; only ``real`` [B, n] tokens."""
+def reduced_attention(
+    q: Tensor, lse: Tensor, keys: Tensor, scaling: float, real: Tensor, reduce: str, bias: Tensor | None = None
+) -> Tensor:
+    """fp32 [B, m] of q [B, H, n, d] over keys [1, G, m, d], given lse fp32 [B, H, n]; only ``real`` [B, n] tokens.
+
+    ``bias`` [m]: what is added to the scores of every key.
+    """
     assert reduce in ("mean", "max", "sum"), f"attention is reduced by mean, max or sum, not {reduce}"
     groups, heads = keys.shape[1], q.shape[1]
     folded, total = fold_groups(q, groups).float(), fold_groups(lse[..., None], groups)
     counted = fold_groups(real[:, None, :, None].expand(-1, heads, -1, 1), groups)
     blocks = []
     for start in range(0, keys.shape[2], BLOCK):
-        scores = folded @ keys[:, :, start : start + BLOCK].float().transpose(-1, -2)
-        weights = (scores * scaling - total).exp() * counted  # [B, G, H / G * n, block]
+        scores = folded @ keys[:, :, start : start + BLOCK].float().transpose(-1, -2) * scaling
+        if bias is not None:
+            scores += bias[start : start + BLOCK]
+        weights = (scores - total).exp() * counted  # [B, G, H / G * n, block]
         blocks.append(weights.amax((1, 2)) if reduce == "max" else weights.sum((1, 2)))
     received = torch.cat(blocks, dim=1)
     return received / (heads * real.sum(1, keepdim=True)) if reduce == "mean" else received
 
 
-def placed_attention(q: Tensor, lse: Tensor, keys: Tensor, scaling: float, place: Tensor, places: int) -> Tensor:
+def placed_attention(
+    q: Tensor, lse: Tensor, keys: Tensor, scaling: float, place: Tensor, places: int, bias: Tensor | None = None
+) -> Tensor:
     """fp32 [B, n, places]: attention of one head's q [B, n, d] to keys [m, d], summed by ``place`` [m].
 
-    lse fp32 [B, n]. Attention to entries whose place is ``places`` is left out.
+    lse fp32 [B, n]; ``bias`` [m] as in ``reduced_attention``. Attention to entries whose place is ``places`` is left
+    out.
     """
     rows, level = q.float().flatten(0, 1) * scaling, lse.flatten()
     paid = q.new_zeros(places + 1, len(rows), dtype=torch.float32)  # entries first: whole rows are added
     for start in range(0, len(keys), BLOCK):
         part = slice(start, start + BLOCK)
-        paid.index_add_(0, place[part], (keys[part].float() @ rows.T - level).exp_())
+        scores = keys[part].float() @ rows.T
+        if bias is not None:
+            scores += bias[part, None]
+        paid.index_add_(0, place[part], scores.sub_(level).exp_())
     return paid[:places].T.unflatten(0, q.shape[:2])
 
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import attend_biased
+from omnimem_cli.memory.attention_kernels import MULTIPLE
 from omnimem_cli.memory.store import Store
-
-MULTIPLE = 8  # of places, as kernels that take a bias want it
 
 
 class PaddedRows:

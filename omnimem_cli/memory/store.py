@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.base.choices import KV_BITS
-from omnimem_cli.memory.attention import attend
+from omnimem_cli.memory.attention import attend, attend_biased
+from omnimem_cli.memory.attention_kernels import MULTIPLE
 from omnimem_cli.memory.forms import Form, Held, Quantized, Whole
 from omnimem_cli.memory.growing import GrowingTensors
 from omnimem_cli.memory.importance import column_sums, head_averaged_sums, placed_attention, reduced_attention
 from omnimem_cli.memory.key_transform import KeyTransform
+from omnimem_cli.memory.mass import BIAS
 from omnimem_cli.memory.quantized import parts_of
 from omnimem_cli.memory.rotary import Rotary, apply_rotary
 from omnimem_cli.memory.several_stores import HeadStores
@@ -168,9 +170,29 @@ class Store:
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """Attention of every query [B, H, n, d] to every entry; the rows share the entries. Returns output and lse."""
         b, h, n, d = q.shape
-        rows = q.transpose(0, 1).reshape(1, h, b * n, d)
-        out, lse = attend(rows, self._keys, self._values, scaling, causal=False)
+        rows, bias = q.transpose(0, 1).reshape(1, h, b * n, d), self.bias(q.dtype)
+        if bias is None:
+            out, lse = attend(rows, self._keys, self._values, scaling, causal=False)
+        else:
+            out, lse = attend_biased(rows, self._keys, self._values, scaling, bias)
         return out.view(h, b, n, d).transpose(0, 1), lse.view(h, b, n).transpose(0, 1)
+
+    def bias(self, dtype: torch.dtype) -> Tensor | None:
+        """What is added to the attention scores of every entry, [1, 1, 1, m]; None where nothing is."""
+        added = self._added
+        if added is None:
+            return None
+        places = -(-len(added) // MULTIPLE) * MULTIPLE
+        bias = torch.zeros(1, 1, 1, places, dtype=dtype, device=self.device)[..., : len(added)]
+        return bias.copy_(added)
+
+    @property
+    def _added(self) -> Tensor | None:
+        """The table's column of biases, fp32 [m]; None where it has none."""
+        if not len(self) or BIAS not in self.table.columns:
+            return None
+        assert self.rows == 1, "all heads of a layer add the same"
+        return self.table[BIAS][0]
 
     def attention_received(
         self, q: Tensor, lse: Tensor, chunk_keys: Tensor, scaling: float, stride: int = 1, per_group: bool = False
@@ -190,7 +212,7 @@ class Store:
 
     def weights(self, q: Tensor, lse: Tensor, scaling: float, real: Tensor, reduce: str) -> Tensor:
         """``reduced_attention`` over the entries: fp32 [B, m]."""
-        return reduced_attention(q, lse, self._keys, scaling, real, reduce)
+        return reduced_attention(q, lse, self._keys, scaling, real, reduce, self._added)
 
     def attention_by_time(
         self, q: Tensor, lse: Tensor, heads: Sequence[int], of: int, scaling: float, moments: "Moments"
@@ -202,10 +224,10 @@ class Store:
         paid = q.new_zeros(q.shape[0], q.shape[2], moments.places, dtype=torch.float32)
         if not len(self):
             return paid
-        place, keys = moments.place(self.table), self._keys[0]
+        place, keys, added = moments.place(self.table), self._keys[0], self._added
         for i, group in enumerate(head * self._groups // of for head in heads):
             own = place[group % self.rows]
-            paid += placed_attention(q[:, i], lse[:, i], keys[group], scaling, own, moments.places)
+            paid += placed_attention(q[:, i], lse[:, i], keys[group], scaling, own, moments.places, added)
         return paid
 
     def key_norms(self) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.importance import running_mean
+from omnimem_cli.memory.mass import BIAS, inherited
 from omnimem_cli.memory.policies.policy import BoundedPolicy, LayerView
 from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, NeighbourCosinesInTime, time_order
 from omnimem_cli.memory.selection import Kept, keep_media
@@ -23,7 +24,8 @@ class OmniMem(BoundedPolicy):
     """Settings: ``score`` paper|code; ``exponent`` is the paper's lambda, 0 skips importance; ``heads`` exact|averaged;
     ``stride``: importance from every stride-th query; ``neighbours`` sequence|time; ``carry``: bytes of the vector kept
     per entry as a share of its keys and values as kept (as soon as they suffice the whole hidden state in fp32),
-    ``vector`` int8|bfloat16: of what; ``pool`` split|one.
+    ``vector`` int8|bfloat16: of what; ``pool`` split|one; ``mass``: exponent of the entries that a survivor stands for
+    (`memory.mass`), 0 counts none.
     """
 
     score: str = "paper"
@@ -34,6 +36,7 @@ class OmniMem(BoundedPolicy):
     carry: float = 0.125
     vector: str = "int8"
     pool: str = "split"
+    mass: float = 0.0
 
     needs_hidden: ClassVar[bool] = True
     takes_focus: ClassVar[bool] = True
@@ -56,16 +59,18 @@ class OmniMem(BoundedPolicy):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.stride < 1 or self.exponent < 0 or self.carry <= 0:
-            raise ValueError("stride is at least 1, exponent not negative, carry above 0")
+        if self.stride < 1 or self.exponent < 0 or self.carry <= 0 or self.mass < 0:
+            raise ValueError("stride is at least 1, exponent and mass not negative, carry above 0")
 
     def side_bytes(self, kv_bytes: int) -> int:
-        """Importance, cosine, neighbour's index, and the vector at its largest."""
-        return 12 + self._vector_bytes(kv_bytes)
+        """Importance, cosine, neighbour's index, the mass if any, and the vector at its largest."""
+        return 12 + 4 * (self.mass > 0) + self._vector_bytes(kv_bytes)
 
     def on_layer(self, view: LayerView) -> Kept:
         """Score memory and chunk together, keep the best of each kind."""
         media = keep_media(view.table, self.scores(view), view.budget, self.pool, view.focus)
+        if self.mass:
+            self._pass_on(view, media)
         return self.kept(view, media, "all" if self.keeps_all_text else "grouped")
 
     def scores(self, view: LayerView) -> Tensor:
@@ -99,6 +104,14 @@ class OmniMem(BoundedPolicy):
             received = running_mean(received, view.store.table["importance"])
         view.table["importance"] = received
         return received
+
+    def _pass_on(self, view: LayerView, media: Tensor) -> None:
+        """What is about to go leaves its attention to what stays: the column ``BIAS``."""
+        view.table[BIAS] = torch.zeros_like(view.table["time"])
+        if view.held:
+            view.table[BIAS][:, : view.held] = view.store.table[BIAS]
+        if not self.has_room(view):
+            view.table[BIAS] = inherited(view.table, media, self.mass)
 
     def _vector_bytes(self, kv_bytes: int) -> int:
         return max(int(kv_bytes * self.carry), LEAST_VECTOR)

@@ -12,6 +12,8 @@
 - Pictures and sound compete for the same places. The paper gives each a share that is fixed before anything is seen
   (its memory budget r). How much a video says in pictures and how much in words differs from video to video, from
   stretch to stretch and from layer to layer; importance per query has one scale for both. ``pool=split`` shares.
+- What is evicted leaves its attention to the nearest survivor of its kind (`memory.mass`): a word that one entry is
+  left of is attended to like a word, and not a twentieth of one beside the newest chunk.
 - The vector carried per entry takes half of the bytes, which hold more entries.
 
 All else is the paper's. What else was tried is in bench/LOG.md.
@@ -39,6 +41,7 @@ class Salience(OmniMem):
     novelty: float = 0.5
     twins: float = 1.0
     pool: str = "one"
+    mass: float = 0.4
 
     needs_counts: ClassVar[bool] = True
 
