@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from decoders import DECODERS, question, stream
-from oracles import ask, cuts, eviction_masks, memory_of, plain_pass, watched
+from oracles import ask, cuts, eviction_masks, memory_of, plain_pass, tables_of, watched
 
 from omnimem_cli.memory.budget import even_budgets
 from omnimem_cli.memory.gradient import GradientFork, GradientPass
@@ -30,13 +30,13 @@ def with_gradients(decoder):
 
 
 def watch_last_with_gradients(decoder, tokens, policy, entries=40, chunk=CHUNK):
-    """The memory, its last pass, and what each layer held after each chunk."""
+    """The memory, its last pass, and the tables of all layers after each chunk."""
     budgets = even_budgets(len(decoder.layers), entries, 0.7, True, True)
     memory, history = Memory(decoder, make_policy(policy), budgets, dtype=torch.float32), []
     for start in range(0, len(tokens), chunk):
         is_last = start + chunk >= len(tokens)
         last = memory.absorb(tokens.cut(start, min(start + chunk, len(tokens))), GradientPass if is_last else None)
-        history.append([store.table["index"].clone() for store in memory.stores])
+        history.append(tables_of(memory))
     return memory, last, history
 
 
@@ -84,7 +84,7 @@ def test_gradients_equal_a_plain_run_where_nothing_is_evicted(family, chunk):
 
 
 @pytest.mark.parametrize("family", DECODERS)
-@pytest.mark.parametrize("policy", ["omnimem", "uniform"])
+@pytest.mark.parametrize("policy", ["omnimem", "uniform", "salience"])
 def test_gradients_equal_a_masked_run_where_entries_are_evicted(family, policy):
     decoder, tokens = with_gradients(DECODERS[family]()), stream(8)
     memory, last, history = watch_last_with_gradients(decoder, tokens, policy)
@@ -119,8 +119,8 @@ def test_a_layer_that_is_computed_again_evicts_nothing():
             decoder.train()
         memory, last, history = watch_last_with_gradients(decoder, tokens, "omnimem")
         found.append((gradients(decoder, answered(memory, last)), history))
-        held = [store.table["index"] for store in memory.stores]
-        assert all(torch.equal(a, b) for a, b in zip(held, history[-1], strict=True))
+        held = zip(memory.stores, history[-1], strict=True)
+        assert all(torch.equal(store.table["index"], then["index"]) for store, then in held)
     assert_close(found[1][0], found[0][0])
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from decoders import DECODERS, omni_decoder, question, stream
 from library_cache import library_cache
-from oracles import ask, eviction_masks, one_shot
+from oracles import ask, eviction_masks, one_shot, tables_of
 from peak import Peak
 
 from omnimem_cli.memory.budget import even_budgets
@@ -23,7 +23,7 @@ def watch(decoder, tokens, policy="full", entries=40, chunk=37, ratio=0.7, **kw)
     history = []
     for start in range(0, len(tokens), chunk):
         memory.absorb(tokens.cut(start, min(start + chunk, len(tokens))))
-        history.append([store.table["index"].clone() for store in memory.stores])
+        history.append(tables_of(memory))
     return memory, history
 
 
@@ -36,7 +36,7 @@ def test_chunked_watching_equals_one_shot(family, chunk):
     assert (ask(memory) - expected).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("policy", ["omnimem", "omnimem:neighbours=time", "omnimem:pool=one:score=code"])
+@pytest.mark.parametrize("policy", ["omnimem", "omnimem:neighbours=time", "omnimem:pool=one:score=code", "salience"])
 @pytest.mark.parametrize("chunk", [37, 13])
 @pytest.mark.parametrize("family", DECODERS)
 def test_evicting_equals_masking(family, policy, chunk):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from decoders import omni_decoder, question, stream
-from oracles import cuts, eviction_masks, one_shot, prompts
+from oracles import cuts, eviction_masks, one_shot, prompts, tables_of
 
 from omnimem_cli.base.choices import POSITIONS
 from omnimem_cli.base.packing import packed
@@ -31,7 +31,7 @@ def watched(tokens, policy="omnimem", recent_s=4.0, positions="keep", chunk=37, 
     history = []
     for piece in cuts(tokens, (chunk,)):
         memory.absorb(piece)
-        history.append([store.table["index"].clone() for store in memory.stores])
+        history.append(tables_of(memory))
     return memory, history
 
 
@@ -69,10 +69,10 @@ def test_a_window_is_read_whole_though_its_entries_were_evicted(chunk):
     memory, history = watched(tokens, chunk=chunk)
     inside = (tokens.kind == PREFIX) | ((tokens.time >= window[0]) & (tokens.time < window[1]))
     masks = eviction_masks(history, chunk, len(tokens))
-    gone = ~masks[-1][-1, : len(tokens)]
+    gone = masks[-1][-1, : len(tokens)].isinf()
     assert bool((gone & inside).any()), "some of the window must be evicted, or this test cannot fail"
     for mask in masks:
-        mask[len(tokens) :, : len(tokens)] = inside
+        mask[len(tokens) :, : len(tokens)] = torch.where(inside, 0.0, -torch.inf)
     expected = one_shot(memory.decoder, tokens, masks, shift=after_window(memory, tokens, window))
     assert (ask(memory, window)[0] - expected).abs().max() < 1e-4
 

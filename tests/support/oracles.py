@@ -8,8 +8,10 @@ from decoders import omni_decoder, question
 from library import library_mel, library_rows
 
 from omnimem_cli.memory.budget import even_budgets
+from omnimem_cli.memory.mass import BIAS
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import AUDIO, QUESTION, VISUAL, TokenChunk, text_chunk
 
 
@@ -20,8 +22,8 @@ def ask(memory, n=7, seed=9, window=None):
 
 
 def one_shot(decoder, piece, masks=None, n=7, shift=0):
-    """The stock forward pass over stream and question; ``masks`` [layers] of bool [L, L] forbid keys per layer;
-    ``shift`` moves the question's positions."""
+    """The stock forward pass over stream and question; ``masks`` [layers] [L, L] forbid keys per layer where they are
+    False or -inf, other numbers are added; ``shift`` moves the question's positions."""
     return plain_pass(copy.deepcopy(decoder), piece, masks, n, shift)
 
 
@@ -33,8 +35,9 @@ def plain_pass(stock, piece, masks=None, n=7, shift=0):
     causal = torch.ones(total, total, dtype=torch.bool).tril()
     hooks = []
     for i, layer in enumerate(stock.layers):
-        allowed = causal if masks is None else causal & masks[i]
-        bias = torch.zeros(total, total).masked_fill(~allowed, -torch.inf)[None, None]
+        mask = causal if masks is None else masks[i]
+        added = torch.zeros(total, total).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
+        bias = added.masked_fill(~causal, -torch.inf)[None, None]
 
         def put(module, args, kwargs, bias=bias):
             kwargs["attention_mask"] = bias
@@ -50,16 +53,21 @@ def plain_pass(stock, piece, masks=None, n=7, shift=0):
 
 
 def eviction_masks(history: list, chunk: int, seen: int, n: int = 7) -> list[torch.Tensor]:
-    """What a one-shot pass must not see, by layer: bool [L, L] of ``seen`` tokens and n of a question. ``history``: the
-    entries that each layer held after each chunk."""
-    masks = [torch.ones(seen + n, seen + n, dtype=torch.bool) for _ in history[0]]
-    for c, kept in enumerate(history):
+    """What a one-shot pass adds to its scores, by layer: [L, L] of ``seen`` tokens and n of a question, -inf at what it
+    must not see. ``history``: the tables of all layers after each chunk (`tables_of`)."""
+    masks = [torch.zeros(seen + n, seen + n) for _ in history[0]]
+    for c, tables in enumerate(history):
         done = min((c + 1) * chunk, seen)
-        for mask, index in zip(masks, kept, strict=True):
-            gone = torch.ones(done, dtype=torch.bool)
-            gone[index[0].long()] = False
-            mask[done:, :done] &= ~gone
+        for mask, table in zip(masks, tables, strict=True):
+            held = torch.full((done,), -torch.inf)
+            held[table["index"][0].long()] = table[BIAS][0] if BIAS in table.columns else 0.0
+            mask[done:, :done] = held
     return masks
+
+
+def tables_of(memory: Memory) -> list[Table]:
+    """Copies of the tables of all layers."""
+    return [Table({name: column.clone() for name, column in s.table.columns.items()}) for s in memory.stores]
 
 
 QUESTION_TEXT = "What is shown?"
