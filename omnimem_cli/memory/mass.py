@@ -3,8 +3,9 @@
 A stretch of n entries that say the same is attended to n times as much as one of them. Once all but one are evicted,
 what the question looks for weighs less than whatever was evicted less: the newest chunk, the prefix, a text. So every
 survivor counts the entries it stands for, evicted ones going to the nearest survivor of their kind, and its attention
-scores rise by ``exponent`` times the logarithm of that count. (Merged tokens count so in ToMe's proportional attention,
-arXiv 2210.09461, with an exponent of 1; here nothing is merged.)
+scores rise by ``exponent`` times the logarithm of that count, of ``MOST`` at most: what stands for minutes is not worth
+more than what is shown for some seconds. (Merged tokens count so in ToMe's proportional attention, arXiv 2210.09461,
+with an exponent of 1; here nothing is merged.)
 
 Knows tables and what stays; knows no key, no score and no policy.
 """
@@ -18,6 +19,8 @@ from omnimem_cli.memory.tokens import AUDIO, VISUAL
 BIAS = "bias"
 """The column of a table that is added to an entry's attention scores: fp32, natural logarithm."""
 
+MOST = 16
+
 
 def inherited(table: Table, stays: Tensor, exponent: float) -> Tensor:
     """The column ``BIAS`` [1, N] of memory and chunk once only the media entries marked in ``stays`` [1, N] are left.
@@ -27,7 +30,7 @@ def inherited(table: Table, stays: Tensor, exponent: float) -> Tensor:
     count = (table[BIAS][0] / exponent).exp()
     heir, goes = _heirs(table, stays[0])
     count = count.index_add(0, heir, torch.where(goes, count, 0.0))
-    return exponent * count.log()[None]
+    return exponent * count.clamp(max=MOST).log()[None]
 
 
 def _heirs(table: Table, stays: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ import torch
 from decoders import stream
 from oracles import watched
 
-from omnimem_cli.memory.mass import BIAS, inherited
+from omnimem_cli.memory.mass import BIAS, MOST, inherited
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.table import Table, table_of
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
@@ -43,18 +43,23 @@ def test_a_survivor_that_goes_later_leaves_all_that_it_stood_for():
     assert counts_of([AUDIO] * 3, [0, 0, 1], counts=[5, 1, 2], exponent=0.4)[2] == 8
 
 
+def test_more_than_sixteen_count_as_sixteen():
+    assert counts_of([AUDIO] * 3, [0, 0, 1], counts=[9, 9, 2])[2] == MOST == 16
+
+
 def test_what_has_no_survivor_of_its_kind_is_lost_and_text_is_never_counted():
     assert counts_of([PREFIX, VISUAL, TEXT, AUDIO], [0, 0, 0, 1]) == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("policy", COUNTED)
 def test_all_that_was_ever_seen_is_counted_once(policy):
-    piece = stream(12)
-    memory = watched(policy, piece)
+    piece = stream(5)
+    memory = watched(policy, piece, entries=60)
     exponent = memory.policy.mass
     for store in memory.stores:
         assert len(store) < len(piece), "something was evicted"
         kinds, counts = store.table["kind"][0], (store.table[BIAS][0] / exponent).exp()
+        assert float(counts.max()) < MOST
         for kind in (VISUAL, AUDIO):
             assert float(counts[kinds == kind].sum()) == pytest.approx(int((piece.kind == kind).sum()), rel=1e-4)
         assert float(store.table[BIAS][0][kinds <= TEXT].abs().max()) == 0
