@@ -61,11 +61,11 @@ def test_the_loss_falls_and_the_adapter_is_what_lowers_it(family, examples, tmp_
     run = run_of(load(str(folder), device="cpu"), examples, tmp_path / "lora")
     run.run(silent)
     losses = [record["loss"] for record in run.curve]
-    assert sum(losses[-2:]) < 0.7 * sum(losses[:2])
+    assert sum(losses[-2:]) < 0.8 * sum(losses[:2])
     tuned, plain = (load(str(folder), device="cpu", lora=lora) for lora in (str(tmp_path / "lora"), None))
     after, before = (watch_example(examples[0], SETTINGS, adapter).loss().item() for adapter in (tuned, plain))
     assert before == pytest.approx(next(r["loss"] for r in run.curve if r["ids"] == ["1"]), rel=1e-3)
-    assert after < 0.7 * before
+    assert after < 0.8 * before
 
 
 @pytest.mark.parametrize("policy", ["omnimem", "streammem", "full"])

@@ -88,3 +88,12 @@ def test_attention_by_time_and_weights_share_the_bias(kv_bits):
     _, lse = store.attend(q, 0.25)
     real = torch.ones(1, 3, dtype=torch.bool)
     assert float(store.weights(q, lse, 0.25, real, "sum").sum()) == pytest.approx(q.shape[1] * 3, rel=1e-4)
+
+
+def test_a_memory_of_before_goes_on_with_entries_that_stand_for_one_each():
+    first, second = stream(9).cut(0, 90), stream(9).cut(90, 149)
+    memory = watched("salience:mass=0", first)
+    memory.policy.mass = 0.4
+    memory.absorb(second)
+    for store in memory.stores:
+        assert 0 < float((store.table[BIAS][0] / 0.4).exp().sum()) <= MOST * len(store)

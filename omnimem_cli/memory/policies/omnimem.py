@@ -106,9 +106,10 @@ class OmniMem(BoundedPolicy):
         return received
 
     def _pass_on(self, view: LayerView, media: Tensor) -> None:
-        """What is about to go leaves its attention to what stays: the column ``BIAS``."""
+        """What is about to go leaves its attention to what stays: the column ``BIAS``. Memory files of before it was
+        counted have no such column: their entries stand for one each."""
         view.table[BIAS] = torch.zeros_like(view.table["time"])
-        if view.held:
+        if view.held and BIAS in view.store.table.columns:
             view.table[BIAS][:, : view.held] = view.store.table[BIAS]
         if not self.has_room(view):
             view.table[BIAS] = inherited(view.table, media, self.mass)
