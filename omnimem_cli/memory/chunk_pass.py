@@ -119,7 +119,8 @@ class ChunkPass:
         store, budget = self.memory.stores[layer], self.memory.budgets[layer]
         table, tensors = self._table(store, own.table), (own.keys, own.values, own.queries, lse)
         counts, media = (self.new, self.seen), self.media[layer] if self.media else {}
-        return LayerView(layer, store, *tensors, self.hidden, table, budget, scaling, *counts, self.focus, media)
+        more = self.focus, media, self.memory.trained
+        return LayerView(layer, store, *tensors, self.hidden, table, budget, scaling, *counts, *more)
 
     def brought(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> "Brought":
         """The layer's queries, keys and values at their places, with zeros for tokens that are not finite in it.

@@ -59,7 +59,8 @@ class Memory:
 
     ``budgets``: one per layer. ``position_map``: the rotary positions of kept entries (default: those they had).
     ``prompts``: from texts to chunks, for policies that ask the model something before they decide. ``kv_bits``: of
-    kept keys and values, 16 (whole, as ``dtype``), 8 or 4.
+    kept keys and values, 16 (whole, as ``dtype``), 8 or 4. ``trained``: positions seen in training (default: the
+    decoder's own maximum).
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Memory:
         position_map: PositionMap | None = None,
         prompts: Prompts | None = None,
         kv_bits: int = WHOLE_BITS,
+        trained: int | None = None,
     ):
         assert len(budgets) == len(decoder.layers), "every layer needs its budget"
         assert prompts is not None or not policy.per_chunk, "a policy that decides per chunk needs prompts"
@@ -82,6 +84,7 @@ class Memory:
         self.decoder, self.policy, self.budgets = decoder, policy, budgets
         self.position_map, self.rotary = position_map or KeepPositions(), Rotary(decoder)
         self._prompts = prompts
+        self.trained = trained or decoder.config.max_position_embeddings
         ways = [KeyTransform.of_layer(decoder, i, self.position_map, self.rotary) for i in range(len(budgets))]
         self.stores = [Store(groups, head_dim, dtype, device, rows, kv_bits, way) for way in ways]
         self.recent: Recent | None = None

@@ -86,6 +86,7 @@ def new_memory(
         position_map=make_position_map(positions, adapter.decoder, adapter.row.trained_positions),
         prompts=stream.question,
         kv_bits=kv_bits,
+        trained=adapter.row.trained_positions,
     )
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from decoders import stream
-from oracles import watched
+from oracles import cuts, memory_of, watched
 
-from omnimem_cli.memory.mass import BIAS, MOST, inherited
+from omnimem_cli.memory.mass import BIAS, MOST, inherited, most_counted
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.table import Table, table_of
 from omnimem_cli.memory.tokens import AUDIO, PREFIX, TEXT, VISUAL
@@ -23,7 +23,7 @@ def table(kinds, bias=None):
 
 def counts_of(kinds, stays, counts=None, exponent=1.0):
     before = None if counts is None else [exponent * float(torch.tensor(float(n)).log()) for n in counts]
-    after = inherited(table(kinds, before), torch.tensor([stays], dtype=torch.bool), exponent)[0]
+    after = inherited(table(kinds, before), torch.tensor([stays], dtype=torch.bool), exponent, MOST)[0]
     return [round(n, 4) for n in (after / exponent).exp().tolist()]
 
 
@@ -45,6 +45,18 @@ def test_a_survivor_that_goes_later_leaves_all_that_it_stood_for():
 
 def test_more_than_sixteen_count_as_sixteen():
     assert counts_of([AUDIO] * 3, [0, 0, 1], counts=[9, 9, 2])[2] == MOST == 16
+
+
+def test_all_entries_together_count_for_no_more_than_a_model_was_trained_on():
+    assert [most_counted(places, 1550) for places in (50, 155, 1550, 8000)] == [16, 10, 1, 1]
+    assert most_counted(50, None) == 16
+    piece = stream(12)
+    memory = memory_of("salience", piece, entries=40)
+    memory.trained = 80
+    for chunk in cuts(piece, (37,)):
+        memory.absorb(chunk)
+    for store in memory.stores:
+        assert float((store.table[BIAS] / memory.policy.mass).exp().max()) == pytest.approx(2, rel=1e-4)
 
 
 def test_what_has_no_survivor_of_its_kind_is_lost_and_text_is_never_counted():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.importance import running_mean
-from omnimem_cli.memory.mass import BIAS, inherited
+from omnimem_cli.memory.mass import BIAS, inherited, most_counted
 from omnimem_cli.memory.policies.policy import BoundedPolicy, LayerView
 from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, NeighbourCosinesInTime, time_order
 from omnimem_cli.memory.selection import Kept, keep_media
@@ -112,7 +112,7 @@ class OmniMem(BoundedPolicy):
         if view.held and BIAS in view.store.table.columns:
             view.table[BIAS][:, : view.held] = view.store.table[BIAS]
         if not self.has_room(view):
-            view.table[BIAS] = inherited(view.table, media, self.mass)
+            view.table[BIAS] = inherited(view.table, media, self.mass, most_counted(view.budget.total, view.trained))
 
     def _vector_bytes(self, kv_bytes: int) -> int:
         return max(int(kv_bytes * self.carry), LEAST_VECTOR)

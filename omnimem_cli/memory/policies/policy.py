@@ -29,6 +29,7 @@ class LayerView:
     (None unless required). ``new``, ``seen``: tokens of every kind that came with this chunk, and so far, as the host
     knows them. focus fp32 [B, N]: attention that each text of the user's focus pays (None without one). ``media``: of
     either media kind, how many of the N entries are of it, fewer where some were not finite (empty unless required).
+    ``trained``: positions that the model saw in training; None where nobody asks.
     """
 
     layer: int
@@ -45,6 +46,7 @@ class LayerView:
     seen: dict[int, int]
     focus: Tensor | None = None
     media: dict[int, int] = field(default_factory=dict)
+    trained: int | None = None
 
     @property
     def held(self) -> int:
