@@ -193,6 +193,11 @@ class _Together:
         for observer in self._each:
             observer.took(tokens)
 
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """As ``AttentionByTime.keep_rows``."""
+        for observer in self._each:
+            observer.keep_rows(rows)
+
 
 def _checked(video: Video, session: Session, asked: list[Question], rule: EvidenceRule) -> list[Judged]:
     session.evidence_rule = rule

@@ -261,7 +261,7 @@ sys.modules["omnimem_cli.jobs.watch_one"] = types.SimpleNamespace(watch_one=watc
 loading = types.SimpleNamespace(memory_errors=lambda what: contextlib.nullcontext())
 sys.modules["omnimem_cli.models.loading"] = loading
 LazyModel.identify = lambda model: {"name": "fake", "revision": "1"}
-LazyModel.prepare = lambda model, path, recent_s: path
+LazyModel.prepare = lambda model, path, recent_s, media=None: path
 LazyModel.load = lambda model: types.SimpleNamespace(weights_dtype="float32", device=types.SimpleNamespace(type="cpu"))
 main(["summarize", "a.mp4", "-o", "-"])
 """
