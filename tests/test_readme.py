@@ -88,7 +88,7 @@ def test_every_table_of_results_stands_under_the_command_that_measures_it():
     for section in measured:
         for before in section.split("| --- |")[:1]:
             assert any(line.startswith("omnimem bench ") for line in commands_in(before)), section.splitlines()[0]
-        assert re.search(r"Commits? [0-9a-f]{7}", section), section.splitlines()[0]
+        assert re.search(r"Commits?\s[0-9a-f]{7}", section), section.splitlines()[0]
 
 
 @pytest.mark.parametrize("name", BESIDE_THE_CODE)
