@@ -1,8 +1,9 @@
 """A fork of the memory: a batch of questions and their answers, all rows over one memory that is never copied.
 
 Knows the memory's stores (batch 1, shared by all rows) and a tail of text per row. Never changes the memory. A text
-enters by ``forward``, the tokens of an answer one by one by ``step``. Quantized stores are read layer by layer; for the
-steps a fork holds as many of them dequantized as READ_BYTES allow.
+enters by ``forward``, the tokens of an answer one by one by ``step``. For the steps a fork puts copies of what its
+rows read alone before their text, where that is little; quantized stores, which are read layer by layer, it holds
+dequantized as far as READ_BYTES allow.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from omnimem_cli.memory.attention import attend_biased, attend_masked
 from omnimem_cli.memory.attention_kernels import merge
 from omnimem_cli.memory.repositioning import PositionMap, TextPlacement
+from omnimem_cli.memory.row_entries import put_before
 from omnimem_cli.memory.several_stores import Entries
 from omnimem_cli.memory.tail import Tail
 from omnimem_cli.memory.tokens import TokenChunk
@@ -40,18 +42,19 @@ class Readable(Protocol):
 class Fork:
     """B rows of text after the memory. Rows of unequal length are padded on the left.
 
-    ``starts`` int64 [3, B]: the place of each row's first token (default: after all that was absorbed).
+    ``starts`` int64 [3, B]: the place of each row's first token (default: after all that was absorbed). ``row_bytes``:
+    the most that it copies of what the rows read alone.
     """
 
-    def __init__(self, memory: Readable, stores: Sequence[Entries], starts: Tensor | None = None):
+    def __init__(self, memory: Readable, stores: Sequence[Entries], starts: Tensor | None = None, row_bytes: int = 0):
         self._memory, self._version = memory, memory.version
-        self._stores, self._starts = list(stores), starts
+        self._stores, self._starts, self._row_bytes = list(stores), starts, row_bytes
         self._tail: Tail | None = None
         self._placement: TextPlacement | None = None
         self._visible: Tensor | None = None  # bool [B, n, t]: what the tokens of a text see of it; None: a step
         self._observer: Observer | None = None
         self._start = 0  # of a text, in the tail
-        self._reads_whole = False
+        self._is_ready = False  # for steps
 
     @torch.no_grad()
     def forward(
@@ -78,15 +81,17 @@ class Fork:
         return self._run(embeds, positions)
 
     def reserve(self, steps: int) -> bool:
-        """Make ready for so many steps: room for their tokens, and entries dequantized as far as there is room.
+        """Make ready for so many steps: room for their tokens, and entries as they are read fastest, within bounds.
 
         Returns whether the steps work on other tensors than those before.
         """
         before = self._tail.bias
+        if not self._is_ready:
+            self._is_ready = True
+            if not put_before(self._tail, self._stores, self._row_bytes):
+                self._stores = _dequantized(self._stores)
         self._tail.reserve(steps)
         self._visible = None
-        if not self._reads_whole:
-            self._stores, self._reads_whole = _dequantized(self._stores), True
         return self._tail.bias is not before
 
     def keep_rows(self, rows: Sequence[int]) -> None:
@@ -113,14 +118,17 @@ class Fork:
         """Output [B, H, n, d] over memory and tail; called by the registered attention function."""
         q, k = self._placement.rotate(layer, q, k)
         store = self._stores[layer]
-        out, lse = merge([self._attend_tail(layer, q, k, v, scaling), store.attend(q, scaling)])
+        parts = [self._attend_tail(layer, q, k, v, scaling)]
+        if not self._tail.front:
+            parts.append(store.attend(q, scaling))
+        out, lse = merge(parts)
         if self._observer is not None:
             self._observer(layer, q, lse, store, scaling)
         return out
 
     def _attend_tail(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         if self._visible is None:
-            return attend_biased(q, *self._tail.write_token(layer, k, v), scaling, self._tail.bias)
+            return attend_biased(q, *self._tail.write_token(layer, k, v), scaling, self._tail.bias_of(layer))
         return attend_masked(q, *self._tail.write_text(layer, k, v, self._start), scaling, self._visible)
 
     def _placed(self, device: torch.device) -> TextPlacement:

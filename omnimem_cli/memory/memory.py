@@ -185,8 +185,9 @@ class Memory:
         stores = [store.marked(store.table.inside(start_s, end_s)) for store in self.stores]
         return WindowCopy(stores, self.version)
 
-    def fork_copies(self, rows: Sequence[WindowCopy]) -> "Fork":
+    def fork_copies(self, rows: Sequence[WindowCopy], row_bytes: int = 0) -> "Fork":
         """A reader whose row b sees ``rows[b]``; the row's text has the positions that followed when that was copied.
+        ``row_bytes``: see `Fork`.
 
         Where the memory moves its entries, no chunk may have come since.
         """
@@ -194,7 +195,7 @@ class Memory:
         assert unmoved, "the memory moved its entries since a window was copied"
         copies, counts = zip(*((copied, len(list(run))) for copied, run in groupby(rows)), strict=True)
         by_layer = zip(*(copied.stores for copied in copies), strict=True)
-        return Fork(self, [RowStores(stores, counts) for stores in by_layer])
+        return Fork(self, [RowStores(stores, counts) for stores in by_layer], row_bytes=row_bytes)
 
     def fork_windows(self, windows: Sequence[tuple[float, float]]) -> "Fork":
         """A reader whose row b sees the prefix and all that came in video time [start, end) of ``windows[b]``.

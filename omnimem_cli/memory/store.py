@@ -270,6 +270,10 @@ class Store:
         """What these rows of a fork read: all the same."""
         return self
 
+    def listed(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys and values [G, m, d] of all entries, and what is added to their scores, fp32 [m]; None: nothing."""
+        return self._keys[0], self._values[0], self._added
+
     def select(self, index: Tensor) -> "Store":
         """A new store with copies of the entries ``index`` [rows, k]."""
         assert self._waiting is None, "what was appended has no form yet"

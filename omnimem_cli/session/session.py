@@ -31,7 +31,13 @@ from omnimem_cli.session.look import SecondLook, Stretches
 from omnimem_cli.session.plan_file import EvidenceRule
 from omnimem_cli.session.segment_vectors import SegmentVectors, sums_of, vectors_of
 from omnimem_cli.session.stage_times import StageTimes
-from omnimem_cli.session.transients import QUESTION_TOKENS, QUESTIONS, question_tokens_in_flight
+from omnimem_cli.session.transients import (
+    QUESTION_TOKENS,
+    QUESTIONS,
+    question_tokens_in_flight,
+    row_bytes,
+    widths,
+)
 
 LONG_QUESTIONS = QUESTIONS * QUESTION_TOKENS  # tokens that a batch of them may read at once, as one of usual ones
 MOST_CHUNKS = 8  # whose time one chunk may span where pictures are left out
@@ -344,7 +350,9 @@ class Session:
             seen_again, stretches = detail
             return seen_again.fork(stretches[rows])
         if held is not None:
-            return self.memory.fork_copies([question.copied for question in held[rows]])
+            tokens, itemsize = self.question_tokens_in_flight, self.adapter.dtype.itemsize
+            most = row_bytes(widths(self.adapter.model.config), itemsize, tokens)
+            return self.memory.fork_copies([question.copied for question in held[rows]], most)
         return self.memory.fork() if whole is None else self.memory.fork_windows(whole[rows])
 
     def _question_batches(self, questions: list[TokenChunk], max_tokens: int, most_asked: float) -> Iterator[slice]:

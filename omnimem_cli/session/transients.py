@@ -28,6 +28,10 @@ QUESTIONS, QUESTION_TOKENS = 16, 256
 FRAME_TOKENS = 32
 """Of the chat template around a question: closing marks, roles."""
 
+ROW_BYTES = 3 * 2**24
+"""The most that a fork copies of entries that its rows do not share: to read more of them, padded, would take longer
+than to begin with each row."""
+
 MEL_RATE, BINS = 100, 128  # mel frames per second, and values of each
 HALF = 2  # bytes of the float16 in which attention by time is held
 PLACE = 4 * 8  # bytes of where a token comes from: pair and cell, and the steps towards them
@@ -128,6 +132,13 @@ def asking_bytes(w: Widths, itemsize: int, tokens: int) -> int:
     scores, copies = w.heads * ROWS * WIDE, 2 * w.keys * WIDE  # a block of queries is scored at once
     questions = QUESTIONS * QUESTION_TOKENS
     return max(_layer(w, questions, itemsize, scores) + questions * copies, tokens * copies)
+
+
+def row_bytes(w: Widths, itemsize: int, tokens: int) -> int:
+    """Of entries that each row reads alone, how many bytes may be copied for the steps of such a batch: what its
+    questions took, which are read by then. While buffers grow there are those of one layer twice."""
+    left = asking_bytes(w, itemsize, tokens) - tokens * 2 * w.keys * WIDE
+    return min(ROW_BYTES, left * w.layers // (w.layers + 1))
 
 
 def observed_bytes(w: Widths, moments: Moments, itemsize: int, tokens: int) -> int:

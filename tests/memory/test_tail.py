@@ -40,8 +40,8 @@ def test_buffers_grow_with_what_they_hold_and_only_when_they_must():
     tail.write_text(0, k, v, 0)
     held = tail.keys[0]
     assert tail.reserve(TAIL_STEP - 5) == 5 and tail.keys[0] is held
-    assert tail.reserve(1) == TAIL_STEP and tail.keys[0].shape[2] == tail.bias.shape[3] == 2 * TAIL_STEP
+    assert tail.reserve(1) == TAIL_STEP and tail.keys[0].shape[2] == tail.bias.shape[4] == 2 * TAIL_STEP
     tail.open_token()
     keys, values = tail.write_token(0, k[:, :, :1], v[:, :, :1])
     assert torch.equal(keys[:, :, :6], torch.cat([k, k[:, :, :1]], 2)) and torch.equal(values[:, :, 5:6], v[:, :, :1])
-    assert tail.bias[:, 0, 0, :7].isinf().tolist() == [[False] * 6 + [True], [True] * 2 + [False] * 4 + [True]]
+    assert tail.bias_of(0)[:, 0, 0, :7].isinf().tolist() == [[False] * 6 + [True], [True] * 2 + [False] * 4 + [True]]

@@ -219,6 +219,24 @@ def test_windows_that_are_read_whole_are_estimated(tiny_adapter, monkeypatch):
     assert needed - without > session.memory.recent.nbytes
 
 
+@pytest.mark.parametrize(("asked", "copied"), [(256, True), (15, False)])
+def test_what_rows_read_alone_is_copied_where_questions_took_as_much(tiny_adapter, monkeypatch, asked, copied):
+    for name in ("QUESTION_TOKENS", "ROWS"):
+        monkeypatch.setattr(footprint, name, asked)
+    session, segments, _ = begun(tiny_adapter, 60, 56, 56, budget=Budget(200), chunk=500)
+    session.question_tokens_in_flight = QUESTIONS * 32
+    list(session.watch(segments))
+    held = [question for _ in range(16) for question in session.hold(["x"], (0.0, 60.0))]
+    sizes, tokens, peaks = widths(tiny_adapter.model.config), session.question_tokens_in_flight, []
+    estimated = question_bytes_in_flight(sizes, 4, tokens) + asking_bytes(sizes, 4, tokens)
+    for most in (footprint.ROW_BYTES, 0):
+        monkeypatch.setattr(footprint, "ROW_BYTES", most)
+        with Peak() as peak:
+            session.ask(["x"] * 16, max_tokens=2, held=held)
+        peaks.append(peak.most)
+    assert max(peaks) <= estimated and (peaks[0] > peaks[1]) == copied
+
+
 def test_one_long_question_takes_no_more_than_a_full_batch(tiny_adapter):
     session, segments, needed = begun(tiny_adapter, 4, 56, 56, budget=Budget(20), chunk=50)
     list(session.watch(segments))
