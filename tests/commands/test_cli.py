@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import footage
 import pytest
 from fake_run import FakeRun, media, omnimem
 from typer.main import get_command
@@ -37,6 +38,19 @@ def test_help_imports_few_modules_and_so_answers_at_once():
     script = "import sys; from omnimem_cli.app import run; code = run(['--help']); print(len(sys.modules), code)"
     modules, code = in_a_process("-c", script).stdout.split()[-2:]
     assert 100 < int(modules) < 420 and code == "0"
+
+
+def test_no_garbage_is_looked_for_while_torch_and_the_library_are_imported(tmp_path: Path):
+    """Some 0.8 s of the five that it took."""
+    script = (
+        "import gc, os, sys; from omnimem_cli.app import run; from omnimem_cli.jobs.model import LazyModel\n"
+        "looked = []; gc.callbacks.append(lambda phase, about: looked.append((phase, about['generation'])))\n"
+        "def imported(*_): print('transformers' in sys.modules, looked.count(('start', 2))); sys.stdout.flush(); os._exit(0)\n"
+        "LazyModel.prepare = imported; run(['summarize', sys.argv[1], '-m', 'nano', '-o', '-'])"
+    )
+    clip = footage.av(tmp_path, "clip.mp4")
+    imported, looked = in_a_process("-c", script, str(clip)).stdout.split()
+    assert imported == "True" and int(looked) <= 1, "all objects are looked through once at most, before"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
