@@ -45,7 +45,7 @@ def test_no_garbage_is_looked_for_while_torch_and_the_library_are_imported(tmp_p
     script = (
         "import gc, os, sys; from omnimem_cli.app import run; from omnimem_cli.jobs.model import LazyModel\n"
         "looked = []; gc.callbacks.append(lambda phase, about: looked.append((phase, about['generation'])))\n"
-        "def imported(*_): print('transformers' in sys.modules, looked.count(('start', 2))); sys.stdout.flush(); os._exit(0)\n"
+        "def imported(*_): print('transformers' in sys.modules, looked.count(('start', 2)), flush=True); os._exit(0)\n"
         "LazyModel.prepare = imported; run(['summarize', sys.argv[1], '-m', 'nano', '-o', '-'])"
     )
     clip = footage.av(tmp_path, "clip.mp4")

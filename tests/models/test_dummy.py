@@ -106,6 +106,15 @@ def test_a_shape_without_weights_estimates_as_the_model_does(folder):
     assert found[0] == found[1]
 
 
+def test_a_shape_without_weights_has_the_tensors_of_the_model_in_their_types(folder):
+    drawn, shape = (random_adapter(str(folder), device=device, dtype="bfloat16").model for device in ("cpu", "meta"))
+    both = [[*model.named_parameters(), *model.named_buffers()] for model in (drawn, shape)]
+    for (name, one), (other_name, other) in zip(*both, strict=True):
+        assert (name, one.shape, one.dtype) == (other_name, other.shape, other.dtype)
+        assert other.device.type == "meta"
+    assert shape.config._attn_implementation == drawn.config._attn_implementation and not shape.training
+
+
 def test_weights_are_drawn_in_the_type_asked_for_and_buffers_are_the_librarys(tiny_folder):
     build_without_weights, loaded = (
         make(str(tiny_folder), device="cpu", dtype="bfloat16").model for make in (random_adapter, load)
