@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from omnimem_cli.memory.attention import attend_biased, attend_masked
+from omnimem_cli.memory.attention import attend, attend_biased, attend_masked
 from omnimem_cli.memory.attention_kernels import merge
 from omnimem_cli.memory.repositioning import PositionMap, TextPlacement
 from omnimem_cli.memory.row_entries import put_before
@@ -52,6 +52,7 @@ class Fork:
         self._tail: Tail | None = None
         self._placement: TextPlacement | None = None
         self._visible: Tensor | None = None  # bool [B, n, t]: what the tokens of a text see of it; None: a step
+        self._is_causal = False  # a text that begins at the first place, without padding
         self._observer: Observer | None = None
         self._start = 0  # of a text, in the tail
         self._is_ready = False  # for steps
@@ -77,6 +78,7 @@ class Fork:
         new = torch.ones(rows, tokens, dtype=torch.bool, device=embeds.device) if real is None else real
         self._start = self._tail.reserve(tokens)
         self._visible = visible_tokens(self._tail.open_text(new, self._start), tokens)
+        self._is_causal = real is None and not self._start
         self._observer = observer
         return self._run(embeds, positions)
 
@@ -129,7 +131,10 @@ class Fork:
     def _attend_tail(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         if self._visible is None:
             return attend_biased(q, *self._tail.write_token(layer, k, v), scaling, self._tail.bias_of(layer))
-        return attend_masked(q, *self._tail.write_text(layer, k, v, self._start), scaling, self._visible)
+        keys, values = self._tail.write_text(layer, k, v, self._start)
+        if self._is_causal:
+            return attend(q, keys, values, scaling, causal=True)
+        return attend_masked(q, keys, values, scaling, self._visible)
 
     def _placed(self, device: torch.device) -> TextPlacement:
         memory, after = self._memory, self._memory.next_position

@@ -69,6 +69,7 @@ class AnswerLoop:
         self.open = [True] * len(questions)
         self.chosen_logs: list[list[float]] = [[] for _ in questions]  # log-probabilities of what was chosen
         embeds, positions, real = left_padded(questions)
+        real = None if len(set(map(len, questions))) == 1 else real  # without padding, a faster kernel reads it
         self._logits: Tensor | None = adapter.head(fork.forward(embeds, positions, real, observer)[:, -1])
         self.choice = Choice(self._logits, sampling, penalties, any(self.bound))
         self.step = AnswerStep(adapter, fork, self.choice, positions[:, :, -1])

@@ -14,6 +14,8 @@ from sessions import session_of
 from streams import frames_of, media_of, segments_of, sound_of
 from transformers import RepetitionPenaltyLogitsProcessor
 
+from omnimem_cli.memory import fork
+from omnimem_cli.memory.attention import attend_masked
 from omnimem_cli.memory.budget import even_budgets
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import make_policy
@@ -250,6 +252,15 @@ def test_questions_in_several_batches_are_answered_as_in_one(tiny_adapter, bound
     session.memory.fork = fork
     assert session.ask(asked, max_tokens=12) == together
     assert max(rows) == most
+
+
+@pytest.mark.parametrize(("asked", "masked"), [(["Why?"], 0), (["Why?", "When"], 0), (["Why?", "When?"], 4)])
+def test_only_questions_of_unequal_length_are_read_with_a_mask(tiny_adapter, monkeypatch, asked, masked):
+    session, _, _ = session_of(tiny_adapter, 4.0, 4.0)
+    calls = []
+    monkeypatch.setattr(fork, "attend_masked", lambda *of: calls.append(of) or attend_masked(*of))
+    session.ask(asked, max_tokens=2)
+    assert len(calls) == masked
 
 
 def test_each_stage_waits_for_the_gpu_before_its_time_ends(monkeypatch):
