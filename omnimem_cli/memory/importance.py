@@ -39,8 +39,8 @@ def column_sums(
 def blockwise(q: Tensor, lse: Tensor, memory: Tensor, chunk: Tensor, scaling: float, stride: int) -> Tensor:
     """What each key received from the queries looked at, summed over them and its group's heads: fp32 [G, m + n]."""
     groups, rows = chunk.shape[1], sampled_rows(q.shape[2], stride, q.device)
-    folded = fold_groups(q[:, :, rows], groups)[0].float() * (scaling * LOG2_E)  # [G, H / G * r, d]
-    level = lse[:, :, rows].reshape(groups, -1, 1) * LOG2_E
+    folded = fold_groups(q.index_select(2, rows), groups)[0].float() * (scaling * LOG2_E)  # [G, H / G * r, d]
+    level = lse.index_select(2, rows).view(groups, -1, 1) * LOG2_E
     sums = []
     for past, keys, start in _blocks(memory, chunk):
         weights = torch.baddbmm(level, folded, keys[0].float().transpose(-1, -2), beta=-1).exp2_()
@@ -105,8 +105,8 @@ def seeing_share(n: int, stride: int, device) -> Tensor:
 
 def _blocks(memory: Tensor, chunk: Tensor):
     for past, keys in ((True, memory), (False, chunk)):
-        for start in range(0, keys.shape[2], BLOCK):
-            yield past, keys[:, :, start : start + BLOCK], start
+        for number, block in enumerate(keys.split(BLOCK, dim=2) if keys.shape[2] else ()):
+            yield past, block, number * BLOCK
 
 
 def _later(rows: Tensor, start: int, count: int) -> Tensor:

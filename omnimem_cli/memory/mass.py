@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.table import Table
-from omnimem_cli.memory.tokens import AUDIO, VISUAL
 
 BIAS = "bias"
 """The column of a table that is added to an entry's attention scores: fp32, natural logarithm."""
 
 MOST = 16
 """The most that any entry counts for."""
+
+APART, NOWHERE = 32, 61
+"""Powers of two: how far apart kinds are, more than twice as far as any two entries of one; and beyond all of them."""
 
 
 def most_counted(places: int, trained: int | None) -> float:
@@ -37,22 +39,16 @@ def inherited(table: Table, stays: Tensor, exponent: float, most: float) -> Tens
     of its kind is left, what goes is lost.
     """
     count = (table[BIAS][0] / exponent).exp()
-    heir, goes = _heirs(table, stays[0])
-    count = count.index_add(0, heir, torch.where(goes, count, 0.0))
-    return exponent * count.clamp(max=most).log()[None]
+    heir, leaves_nothing = _heirs(table, stays[0])
+    count = count.index_add(0, heir, count.masked_fill(leaves_nothing, 0.0))
+    return count.clamp_(max=most).log_().mul_(exponent)[None]
 
 
 def _heirs(table: Table, stays: Tensor) -> tuple[Tensor, Tensor]:
-    """Of every entry, the place [N] of the survivor of its kind that is nearest in the stream, and who has one but is
-    none: bool [N]."""
-    kind, index = table["kind"][0], table["index"][0]
-    place = torch.arange(len(kind), device=kind.device)
-    kinds = torch.stack([kind == VISUAL, kind == AUDIO])  # [2, N]
-    kept = kinds & stays
-    before = torch.where(kept, place, -1).cummax(1).values
-    after = torch.where(kept, place, len(kind)).flip(1).cummin(1).values.flip(1)
-    before, after = (side.gather(0, kinds[1:].long())[0] for side in (before, after))
-    earlier, later = index[before.clamp(min=0)], index[after.clamp(max=len(kind) - 1)]
-    prior = (before >= 0) & ((after == len(kind)) | (index - earlier <= later - index))
-    heir = torch.where(prior, before, after)
-    return heir.clamp(max=len(kind) - 1), kinds.any(0) & ~stays & (heir < len(kind))
+    """Of every entry, the place [N] of the nearest survivor in the stream, the earlier of two, where that is of its
+    kind, and who is a survivor or has none: bool [N]. On one axis, kinds apart, as few operators serve both kinds."""
+    kind = table["kind"][0].long()
+    at = torch.add(table["index"][0], kind, alpha=1 << APART)
+    survivors, places = torch.where(stays, at, 1 << NOWHERE).sort()
+    nearest = torch.searchsorted(survivors[:-1] + survivors[1:], 2 * at)
+    return places[nearest], stays | (survivors[nearest] >> APART != kind)

@@ -88,7 +88,8 @@ class NeighbourCosines:
 
     def remember(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
         """Each entry's cosine to its next neighbour [N], and that one's index [N] (-1: none): known while both stay."""
-        return torch.cat([cosines, cosines.new_ones(1)]), torch.cat([self.index[1:], self.index.new_full((1,), -1)])
+        pad = torch.nn.functional.pad
+        return pad(cosines, (0, 1), value=1.0), pad(self.index[1:], (0, 1), value=-1)
 
     def redundancy(self, cosines: Tensor) -> Tensor:
         """Mean cosine of each entry to both neighbours [N]."""
@@ -153,6 +154,12 @@ def adjacent_cosines(rows: Tensor) -> Tensor:
     return torch.linalg.vecdot(rows[:-1], rows[1:]) / (lengths[:-1] * lengths[1:]).clamp_(min=1e-16)
 
 
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows [n, r] scaled to length 1, fp32; those of zeros stay as they are."""
+    rows = rows.float()
+    return rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_(min=1e-12)
+
+
 def redundancy(cosines: Tensor) -> Tensor:
     """Mean of each entry's cosines [N - 1] to the one before and the one after [N]; a missing neighbour counts as 1."""
     ended = torch.nn.functional.pad(cosines, (1, 1), value=1.0)
@@ -166,22 +173,23 @@ def twin_cosines(vectors: Tensor, kinds: Tensor, scores: Tensor, most: dict[int,
     scores the earlier counts as more, NaN as least. ``most``: of each kind that counts, at least as many as there are;
     entries of no such kind get 0.
     """
-    unit = torch.nn.functional.normalize(vectors[:, :TWIN_DIMS].float(), dim=-1)
+    unit = unit_rows(vectors[:, :TWIN_DIMS])
     level, likeness = scores.nan_to_num(nan=-1.0), torch.zeros_like(scores)
     for kind, count in most.items():
+        if not count:
+            continue
         member = kinds == kind
         ranked = torch.where(member, level, -torch.inf).argsort(descending=True, stable=True)[:count]
         alike = _likeness_to_those_before(unit.index_select(0, ranked))  # of others too, if any, which come last
-        likeness = torch.where(member, torch.zeros_like(scores).scatter_(0, ranked, alike), likeness)
+        likeness = torch.where(member, level.scatter(0, ranked, alike), likeness)
     return likeness
 
 
 def _likeness_to_those_before(unit: Tensor) -> Tensor:
     """The greatest cosine of each row [n, r] to an earlier one, at least 0: fp32 [n]. A block of rows at a time."""
-    size, likeness = ROWS.get(unit.device.type, MOST_ROWS), unit.new_empty(len(unit))
-    for start in range(0, len(unit), size):
-        rows = unit[start : start + size]
-        cosines = rows @ unit[: start + len(rows)].T
-        cosines[:, start:].tril_(-1)  # with a 0 in every row
-        torch.amax(cosines, 1, out=likeness[start : start + size])
-    return likeness
+    likeness, start, columns = [], 0, unit.T
+    for rows in unit.split(ROWS.get(unit.device.type, MOST_ROWS)):
+        cosines = rows @ columns.narrow(1, 0, start + len(rows))
+        likeness.append(cosines.tril_(start - 1).amax(1))  # with a 0 in every row
+        start += len(rows)
+    return torch.cat(likeness)

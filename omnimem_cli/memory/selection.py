@@ -91,9 +91,14 @@ def top(scores: Tensor, candidates: Tensor, k: int) -> Tensor:
     Of a row with fewer than k scores that are numbers, all of these; of every other row then as many.
     """
     allowed = candidates & (scores == scores)  # NaN equals nothing
+    if len(allowed) == 1 and k >= allowed.shape[1]:
+        return allowed
     order = torch.where(allowed, scores.float(), -torch.inf).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(k, device=scores.device)[: order.shape[1]] < allowed.sum(1).min()
-    return torch.zeros_like(candidates).scatter_(1, order[:, :k], places.expand(len(order), -1)) & allowed
+    chosen: Tensor | bool = True
+    if len(order) > 1:
+        chosen = torch.arange(k, device=scores.device)[: order.shape[1]] < allowed.sum(1).min()
+        chosen = chosen.expand(len(order), -1)
+    return torch.zeros_like(candidates).scatter_(1, order[:, :k], chosen) & allowed
 
 
 def latest(mask: Tensor, k: int) -> Tensor:
@@ -106,12 +111,12 @@ def keep_media(table: Table, scores: Tensor, budget: LayerBudget, pool: str, foc
 
     ``focus`` fp32 [B, N]: attention of B texts, which raises scores (`raised`).
     """
-    chosen = torch.zeros_like(table["kind"], dtype=torch.bool)
+    chosen = []
     for contest in contests(budget, pool):
         candidates = contest.candidates(table)
         scored = scores if focus is None else raised(scores, candidates, focus)
-        chosen |= top(scored, candidates, contest.places)
-    return chosen
+        chosen.append(top(scored, candidates, contest.places))
+    return functools.reduce(torch.bitwise_or, chosen)
 
 
 def raised(scores: Tensor, candidates: Tensor, focus: Tensor) -> Tensor:

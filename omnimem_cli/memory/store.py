@@ -203,8 +203,9 @@ class Store:
         """
         first = chunk_keys.shape[2] - q.shape[2]
         held = self._keys
-        seen_by_all = torch.cat([held, chunk_keys[:, :, :first]], dim=2) if first else held
-        return column_sums(q, lse, seen_by_all, chunk_keys[:, :, first:], scaling, stride, per_group)
+        if first:
+            held, chunk_keys = torch.cat([held, chunk_keys[:, :, :first]], dim=2), chunk_keys[:, :, first:]
+        return column_sums(q, lse, held, chunk_keys, scaling, stride, per_group)
 
     def head_averaged_attention(self, q: Tensor, chunk_keys: Tensor, scaling: float, stride: int = 1) -> Tensor:
         """``head_averaged_sums`` over [entries; chunk]: fp32 [m + n]."""

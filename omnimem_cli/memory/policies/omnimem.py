@@ -13,7 +13,7 @@ from torch import Tensor
 from omnimem_cli.memory.importance import running_mean
 from omnimem_cli.memory.mass import BIAS, inherited, most_counted
 from omnimem_cli.memory.policies.policy import BoundedPolicy, LayerView
-from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, NeighbourCosinesInTime, time_order
+from omnimem_cli.memory.redundancy import HiddenSketch, NeighbourCosines, NeighbourCosinesInTime, time_order, unit_rows
 from omnimem_cli.memory.selection import Kept, keep_media
 
 LEAST_VECTOR = 8  # bytes
@@ -108,9 +108,9 @@ class OmniMem(BoundedPolicy):
     def _pass_on(self, view: LayerView, media: Tensor) -> None:
         """What is about to go leaves its attention to what stays: the column ``BIAS``. Memory files of before it was
         counted have no such column: their entries stand for one each."""
-        view.table[BIAS] = torch.zeros_like(view.table["time"])
-        if view.held and BIAS in view.store.table.columns:
-            view.table[BIAS][:, : view.held] = view.store.table[BIAS]
+        known = view.held and BIAS in view.store.table.columns
+        before = view.store.table[BIAS] if known else view.lse.new_zeros(1, view.held)
+        view.table[BIAS] = torch.nn.functional.pad(before, (0, len(view.table) - view.held))
         if not self.has_room(view):
             view.table[BIAS] = inherited(view.table, media, self.mass, most_counted(view.budget.total, view.trained))
 
@@ -121,7 +121,7 @@ class OmniMem(BoundedPolicy):
         """Who neighbours whom, with what is carried of everyone."""
         size = self._vector_bytes(view.store.kv_bytes)
         carry = HiddenSketch.within(size, view.hidden.shape[1], self.vector)
-        unit = torch.nn.functional.normalize(view.hidden.float(), dim=-1)
+        unit = unit_rows(view.hidden)
         held, vectors = view.store.table if view.held else None, carry.compact(unit)
         if held is not None:
             vectors = torch.cat([held["vector"][0], vectors])
