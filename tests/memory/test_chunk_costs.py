@@ -99,7 +99,7 @@ def test_twins_are_sought_where_not_all_stay_among_as_many_entries_of_a_kind_as_
     memory, compared, wanted, full = memory_of(f"salience:pool={pool}"), [], [], []
     within = redundancy._likeness_to_those_before
     monkeypatch.setattr(
-        redundancy, "_likeness_to_those_before", lambda unit: compared.append(len(unit)) or within(unit)
+        redundancy, "_likeness_to_those_before", lambda *rows: compared.append(len(rows[0])) or within(*rows)
     )
     scores = type(memory.policy).scores
 

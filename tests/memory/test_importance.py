@@ -4,6 +4,7 @@ import pytest
 import torch
 from decoders import WIDTH, omni_decoder, stream
 
+from omnimem_cli.memory import redundancy as redundancy_of
 from omnimem_cli.memory.attention import attend
 from omnimem_cli.memory.attention_kernels import best_kernel, merge, reference_kernel
 from omnimem_cli.memory.importance import column_sums, head_averaged_sums, running_mean, sampled_rows, seeing_share
@@ -257,6 +258,19 @@ def test_a_twin_is_the_most_alike_of_its_kind_that_scores_more(count, surplus):
     most = {kind: int((kinds == kind).sum()) + surplus for kind in range(4)}
     ours = twin_cosines(vectors, kinds, scores, most)
     assert torch.allclose(ours, naive_twin_cosines(vectors, kinds, scores), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("by_int8", [True, False])
+def test_twins_of_int8_vectors_are_those_of_their_numbers(by_int8, monkeypatch):
+    monkeypatch.setattr(redundancy_of, "_multiplies_int8", lambda device: by_int8)
+    generator = torch.Generator().manual_seed(3)
+    vectors = torch.randint(-127, 128, (3 * ROWS["cpu"] + 9, 64), generator=generator, dtype=torch.int8)
+    vectors[5] = 0
+    vectors[11::3] //= 9
+    kinds, scores = torch.arange(len(vectors)) % 2, torch.rand(len(vectors), generator=generator)
+    most = {0: len(vectors), 1: len(vectors)}
+    ours, theirs = (twin_cosines(each, kinds, scores, most) for each in (vectors, vectors.double()))
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-6) and float(ours.max()) > 0.3
 
 
 def test_of_two_that_are_the_same_the_better_has_no_twin():
