@@ -107,9 +107,9 @@ class AnswerLoop:
         return [self._answer(row, stop) for row in range(len(self.written))]
 
     def _drop_ended(self) -> None:
-        """Let the steps go on without the rows that have ended, once these are half of them."""
+        """Let the steps go on without the rows that have ended, once these are a quarter of them."""
         left = [at for at, row in enumerate(self.rows) if self.open[row]]
-        if not 0 < 2 * len(left) <= len(self.rows):
+        if not 0 < 4 * len(left) <= 3 * len(self.rows):
             return
         self.rows = [self.rows[at] for at in left]
         self.step.keep_rows(left)

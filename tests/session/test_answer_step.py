@@ -151,15 +151,22 @@ class Counted:
 
 
 ENDS = [12, 2, 5]
+SPANS = ((0.0, 5.0), (0.0, 5.0), (5.0, 9.0))
+
+
+def copies(session, row_bytes):
+    return session.memory.fork_copies([session.memory.copy_window(*span) for span in SPANS], row_bytes)
+
+
 MOMENTS = {
     "memory": lambda: Moments(0.0, 1.0, 9),
-    "copies": lambda: RowMoments([Moments.of(0.0, 5.0), Moments.of(0.0, 5.0), Moments.of(5.0, 9.0)]),
+    "copies": lambda: RowMoments([Moments.of(*span) for span in SPANS]),
+    "copies before the text": lambda: RowMoments([Moments.of(*span) for span in SPANS]),
 }
 READINGS = {
     "memory": lambda session: session.memory.fork(),
-    "copies": lambda session: session.memory.fork_copies(
-        [session.memory.copy_window(*span) for span in ((0.0, 5.0), (0.0, 5.0), (5.0, 9.0))]
-    ),
+    "copies": lambda session: copies(session, 0),
+    "copies before the text": lambda session: copies(session, 2**24),
 }
 
 
@@ -169,7 +176,7 @@ def test_answers_and_their_attention_are_the_same_where_ended_ones_are_dropped(s
     session.adapter.eos_ids = ()
     observers = [AttentionByTime([(1, 0), (3, 2)], MOMENTS[reading]()) for _ in range(2)]
     loop, rows = ended_one_by_one(session, way, observers[0], READINGS[reading])
-    assert rows == [3] * 4 + [1] * 7 and [len(row) for row in loop.written] == ENDS
+    assert rows == [3] + [2] * 3 + [1] * 7 and [len(row) for row in loop.written] == ENDS
     monkeypatch.setattr(AnswerLoop, "_drop_ended", lambda loop: None)
     whole, rows = ended_one_by_one(session, way, observers[1], READINGS[reading])
     assert rows == [3] * 11 and whole.written == loop.written
