@@ -11,7 +11,7 @@ library's differentiable kernel over copies of the entries, as a store changes i
 import torch
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from omnimem_cli.memory.attention import repeat_heads
 from omnimem_cli.memory.chunk_pass import ChunkPass
@@ -47,7 +47,11 @@ class GradientPass(ChunkPass):
                 super().attend(layer, q, k, v, scaling)
             self._own[layer] = k, v
         keys, values = (torch.cat(pair, dim=2) for pair in zip(self._before[layer], (k, v), strict=True))
-        mask = _after(self._bias[layer], q.shape[2], keys.shape[2])
+        n, length, bias = q.shape[2], keys.shape[2], self._bias[layer]
+        if bias is None:
+            mask = causal_lower_right(n, length)
+        else:
+            mask = _mask(torch.ones(1, 1, n, length, dtype=torch.bool, device=q.device).tril(length - n), bias)
         return scaled_dot_product_attention(
             q, repeat_heads(keys, q.shape[1]), repeat_heads(values, q.shape[1]), mask, scale=scaling
         )
@@ -85,11 +89,7 @@ class GradientFork(Fork):
             for held, tail in zip(self._last.kept(layer), (k, v), strict=True)
         )
         before = self._visible.new_ones(*self._visible.shape[:2], keys.shape[2] - k.shape[2])
-        mask = torch.cat([before, self._visible], dim=2)[:, None]
-        bias = self._stores[layer].bias(q.dtype)
-        if bias is not None:
-            added = torch.nn.functional.pad(bias, (0, k.shape[2]))
-            mask = added.expand(mask.shape).masked_fill(~mask, -torch.inf)
+        mask = _mask(torch.cat([before, self._visible], dim=2)[:, None], self._stores[layer].bias(q.dtype))
         return scaled_dot_product_attention(
             q, repeat_heads(keys, q.shape[1]), repeat_heads(values, q.shape[1]), mask, scale=scaling
         )
@@ -104,13 +104,11 @@ def copies(store: Store) -> tuple[Tensor, Tensor]:
     return store.gather(torch.arange(len(store), device=store.device))
 
 
-def _after(bias: Tensor | None, n: int, length: int) -> Tensor:
-    """The mask of the last n of ``length`` tokens, each seeing what is not later, with ``bias`` on the first ones."""
-    causal = causal_lower_right(n, length)
+def _mask(visible: Tensor, bias: Tensor | None) -> Tensor:
+    """``visible`` bool [..., n, L] as the library's kernel takes it, with ``bias`` on the scores of the first keys."""
     if bias is None:
-        return causal
-    later = torch.ones(n, length, dtype=torch.bool, device=bias.device).triu(length - n + 1)
-    return torch.nn.functional.pad(bias, (0, n)).expand(1, 1, n, length).masked_fill(later, -torch.inf)
+        return visible
+    return pad(bias, (0, visible.shape[-1] - bias.shape[-1])).expand(visible.shape).masked_fill(~visible, -torch.inf)
 
 
 def _with_gradients(held: Tensor, mine: Tensor, own: Tensor, at: Tensor) -> Tensor:
