@@ -5,6 +5,7 @@ Knows signals and what the system tells of memory; knows no device, no torch and
 
 import ctypes
 import gc
+import importlib
 import math
 import os
 import signal
@@ -40,15 +41,17 @@ def wait_passively() -> None:
         os.environ.update(PASSIVE)
 
 
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Within, for imports: no garbage is looked for among the hundreds of thousands of objects that they make.
+def import_once(module: str) -> None:
+    """Import a module by its full name, where that has not been done.
 
-    These stay, and are never looked through again.
+    No garbage is looked for meanwhile among the hundreds of thousands of objects that torch and the library make. These
+    stay, and are never looked through again; so would what else is held then, if it were done for every input.
     """
+    if module in sys.modules:
+        return
     gc.disable()
     try:
-        yield
+        importlib.import_module(module)
     finally:
         gc.freeze()
         gc.enable()

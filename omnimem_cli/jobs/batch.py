@@ -17,7 +17,7 @@ from omnimem_cli.base.choices import MEMORY
 from omnimem_cli.base.console import console
 from omnimem_cli.base.errors import InputError, MissingError, OutputError, UsageError
 from omnimem_cli.base.paths import readable_path
-from omnimem_cli.base.process import Interrupted, limits, raise_deferred, without_collection
+from omnimem_cli.base.process import Interrupted, import_once, limits, raise_deferred
 from omnimem_cli.base.settings import Progress, Report
 from omnimem_cli.base.timecode import format_clock
 from omnimem_cli.jobs import answers, records
@@ -175,8 +175,8 @@ class Batch:
         self, job: Job, task: Task, content: records.Content, report: Report
     ) -> "Iterator[Callable[[], Watched]]":
         """What gives the memory of one input, within its limits: a watch of the video, or the memory file."""
-        with without_collection():  # torch and the library
-            from omnimem_cli.models.loading import memory_errors
+        import_once("omnimem_cli.models.loading")  # torch and the library
+        from omnimem_cli.models.loading import memory_errors
 
         settings, path, shown = self.work.settings, job.input.path, readable_path(job.input.path)
         if job.input.is_memory:
@@ -191,8 +191,8 @@ class Batch:
             with limits(settings.timeout_s), memory_errors(shown):
                 yield lambda: kept
             return
-        with without_collection():
-            from omnimem_cli.jobs.watch_one import watch_one
+        import_once("omnimem_cli.jobs.watch_one")
+        from omnimem_cli.jobs.watch_one import watch_one
 
         if job.input.page is not None:
             report(Progress("downloading"))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omnimem_cli.base.process import without_collection
+from omnimem_cli.base.process import import_once
 from omnimem_cli.base.settings import Settings
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class LazyModel:
 
     def _located(self) -> "LocalModel":
         if self._found is None:
-            with without_collection():  # torch and the library
-                from omnimem_cli.models.loader import locate
+            import_once("omnimem_cli.models.loader")  # torch and the library
+            from omnimem_cli.models.loader import locate
 
             s = self.settings
             self._found = locate(s.model, device=s.device, dtype=s.dtype)
