@@ -69,7 +69,7 @@ WARNING_CODES = {
     "no_gpu_decoder": "the GPU's decoder was wanted and cannot be had; the processor decoded the same frames",
     "loudest_channel": "the mean of the channels loses what is heard; the loudest one was taken there",
     "not_finite": "the model's encoders gave tokens that are not finite numbers, which were left out",
-    "positions_beyond": "the video is longer than the positions that the model was trained on; see --positions retime",
+    "positions_beyond": "the video is longer than the positions that the model was trained on; see --positions lazy",
     "no_sound": "the input has no sound to transcribe",
     "no_subtitles": "there are no fitting subtitles; the speech was transcribed by the model",
     "picture_subtitles": "the subtitles are pictures; the speech was transcribed by the model",

@@ -62,7 +62,7 @@ def position_warnings(reached: int, trained: int | None, watched_s: float) -> li
         return []
     message = (
         f"After about {format_clock(watched_s * trained / reached)} of video the positions passed {trained}, the "
-        f"most that the model was trained on (they reached {reached}); --positions retime keeps them within."
+        f"most that the model was trained on (they reached {reached}); --positions lazy keeps them within."
     )
     return [warning("positions_beyond", message)]
 

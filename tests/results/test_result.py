@@ -176,7 +176,7 @@ def test_a_video_past_the_trained_positions_is_told_and_how_to_stay_within():
     assert results.position_warnings(32_768, 32_768, 1310.0) == []
     assert results.position_warnings(90_000, None, 3600.0) == []
     (told,) = results.position_warnings(90_000, 32_768, 3600.0)
-    assert told["code"] == "positions_beyond" and "--positions retime" in told["message"]
+    assert told["code"] == "positions_beyond" and "--positions lazy" in told["message"]
     assert "21:51" in told["message"] or "21:50" in told["message"]
 
 
