@@ -22,7 +22,8 @@ Kernel = Callable[[Tensor, Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
 BiasedKernel = Callable[[Tensor, Tensor, Tensor, float, Tensor], tuple[Tensor, Tensor]]
 """As a kernel, with a bias [B, 1, 1, m] on the scores in place of an order: -inf where a key is not seen."""
 
-MULTIPLE = 8  # of places in the buffer of a bias, as some kernels want it
+MULTIPLE = 8
+"""Of places in the buffer of a bias, as some kernels want it."""
 
 BLOCK = 1024  # keys per block of scores in plain torch: H * n * BLOCK of them at once
 
@@ -39,6 +40,11 @@ Below 9 torch's own flash kernel is the latest release that runs there.
 
 HEAD_DIMS = (64, 72, 80, 128)
 """Of the decoders and towers here: an installed release serves them all, or is not used."""
+
+
+def padded(count: int) -> int:
+    """The places of a buffer for ``count`` keys and their bias: the next ``MULTIPLE``."""
+    return -(-count // MULTIPLE) * MULTIPLE
 
 
 def merge(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import attend_biased
-from omnimem_cli.memory.attention_kernels import MULTIPLE
+from omnimem_cli.memory.attention_kernels import padded
 from omnimem_cli.memory.store import Store
 
 
@@ -21,7 +21,7 @@ class PaddedRows:
 
     def __init__(self, store: Store, inside: Tensor):
         counts = inside.sum(1)
-        places = torch.arange(-(-int(counts.max()) // MULTIPLE) * MULTIPLE, device=inside.device)
+        places = torch.arange(padded(int(counts.max())), device=inside.device)
         order = (~inside).to(torch.uint8).argsort(dim=1, stable=True)  # the marked ones first, in stream order
         index = order[:, places.clamp(max=inside.shape[1] - 1)]
         pairs = store.gather(index.flatten())

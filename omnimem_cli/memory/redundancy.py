@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from omnimem_cli.memory.table import Table
 from omnimem_cli.memory.tokens import TEXT
@@ -88,7 +89,6 @@ class NeighbourCosines:
 
     def remember(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
         """Each entry's cosine to its next neighbour [N], and that one's index [N] (-1: none): known while both stay."""
-        pad = torch.nn.functional.pad
         return pad(cosines, (0, 1), value=1.0), pad(self.index[1:], (0, 1), value=-1)
 
     def redundancy(self, cosines: Tensor) -> Tensor:
@@ -150,8 +150,8 @@ def time_order(table: Table) -> tuple[Tensor, Tensor]:
 def adjacent_cosines(rows: Tensor) -> Tensor:
     """Cosine of each row [n, r] to the next, fp32 [n - 1]; 0 where one is zero."""
     rows = rows.float()
-    lengths = torch.linalg.vector_norm(rows, dim=-1)
-    return torch.linalg.vecdot(rows[:-1], rows[1:]) / (lengths[:-1] * lengths[1:]).clamp_(min=1e-16)
+    norms = torch.linalg.vector_norm(rows, dim=-1)
+    return torch.linalg.vecdot(rows[:-1], rows[1:]) / (norms[:-1] * norms[1:]).clamp_(min=1e-16)
 
 
 def unit_rows(rows: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ def lengths(rows: Tensor) -> Tensor:
 
 def redundancy(cosines: Tensor) -> Tensor:
     """Mean of each entry's cosines [N - 1] to the one before and the one after [N]; a missing neighbour counts as 1."""
-    ended = torch.nn.functional.pad(cosines, (1, 1), value=1.0)
+    ended = pad(cosines, (1, 1), value=1.0)
     return (ended[:-1] + ended[1:]) / 2
 
 

@@ -5,7 +5,7 @@ Knows the stores that rows read and the tail of text; knows no question.
 
 from collections.abc import Sequence
 
-from omnimem_cli.memory.attention_kernels import MULTIPLE
+from omnimem_cli.memory.attention_kernels import padded
 from omnimem_cli.memory.several_stores import Entries, RowStores
 from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.tail import Tail
@@ -19,8 +19,7 @@ def put_before(tail: Tail, layers: Sequence[Entries], most: int) -> bool:
     by_layer = [_stores_of_rows(entries) for entries in layers]
     if not all(by_layer):
         return False
-    longest = max(len(store) for stores in by_layer for store in stores)
-    places = -(-longest // MULTIPLE) * MULTIPLE
+    places = padded(max(len(store) for stores in by_layer for store in stores))
     if sum(len(stores) * stores[0].whole_bytes(places) for stores in by_layer) > most:
         return False
     tail.open_front(places)
@@ -34,4 +33,4 @@ def _stores_of_rows(entries: Entries) -> list[Store]:
     """The store that each row reads; empty where the rows share one, or read several together."""
     if not isinstance(entries, RowStores) or not all(isinstance(part, Store) for part in entries.parts):
         return []
-    return [part for part, count in zip(entries.parts, entries.counts, strict=True) for _ in range(count)]
+    return [entries.parts[number] for number in entries.part_of_row]

@@ -90,14 +90,19 @@ class RowStores(SeveralStores):
         super().__init__(parts)
         self.counts = [1] * len(parts) if counts is None else list(counts)
 
+    @property
+    def part_of_row(self) -> list[int]:
+        """The number of the part that each row sees."""
+        return [number for number, count in enumerate(self.counts) for _ in range(count)]
+
     def dequantized(self) -> Self:
         """As ``Store.dequantized``."""
         return type(self)([part.dequantized() for part in self.parts], self.counts)
 
     def of_rows(self, rows: Sequence[int]) -> Self:
         """As ``Entries.of_rows``; all rows of a part read the same."""
-        part_of = [number for number, count in enumerate(self.counts) for _ in range(count)]
-        counts = Counter(part_of[row] for row in rows)
+        part_of_row = self.part_of_row
+        counts = Counter(part_of_row[row] for row in rows)
         return type(self)([self.parts[number] for number in counts], counts.values())
 
     def attend(self, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from omnimem_cli.base.choices import KV_BITS
 from omnimem_cli.memory.attention import attend, attend_biased
-from omnimem_cli.memory.attention_kernels import MULTIPLE
+from omnimem_cli.memory.attention_kernels import padded
 from omnimem_cli.memory.forms import Form, Held, Quantized, Whole
 from omnimem_cli.memory.growing import GrowingTensors
 from omnimem_cli.memory.importance import column_sums, head_averaged_sums, placed_attention, reduced_attention
@@ -182,8 +182,7 @@ class Store:
         added = self._added
         if added is None:
             return None
-        places = -(-len(added) // MULTIPLE) * MULTIPLE
-        bias = torch.zeros(1, 1, 1, places, dtype=dtype, device=self.device)[..., : len(added)]
+        bias = torch.zeros(1, 1, 1, padded(len(added)), dtype=dtype, device=self.device)[..., : len(added)]
         return bias.copy_(added)
 
     @property
