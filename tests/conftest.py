@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def without_tiles() -> Iterator[None]:
+def in_float32() -> Iterator[None]:
     """Every machine tests in float32, whatever its processor would take: equal means equal there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("omnimem_cli.models.device.multiplies_bfloat16", lambda: False)
+        patch.setattr("omnimem_cli.models.device.bfloat16_is_faster", lambda: False)
         yield
 
 

@@ -112,7 +112,7 @@ class Settings:
         "--dtype TYPE",
         "Type of the weights: float32, bfloat16, float16; int8 and int4 need an extra.",
         read=Choice(*DTYPES),
-        shown="bfloat16 on CUDA and CPUs with AMX, else float32",
+        shown="bfloat16 on CUDA and CPUs that are faster with it, else float32",
     )
     offline: bool = flag(False, ADVANCED, "--offline", "Download and look up nothing; only a URL itself is opened.")
     mrope: str = flag(

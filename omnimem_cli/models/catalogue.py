@@ -32,7 +32,7 @@ class Row:
     speech that it transcribes at once; ``world``: the comment that marks the only files it understands,
     None for a model of the world at large; ``look_detail``: how many times the frames, and the pixels of each, of a
     watch a second look takes; ``cpu_dtype``: the type of its weights on CPUs unless one is asked for, auto: bfloat16
-    where the processor multiplies that.
+    where the processor is faster with it.
     """
 
     name: str

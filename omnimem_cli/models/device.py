@@ -6,7 +6,9 @@ Knows torch, and bitsandbytes by name; knows no model.
 import functools
 import importlib.util
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +17,10 @@ from transformers import BitsAndBytesConfig
 
 from omnimem_cli.base.errors import MissingError, UsageError
 from omnimem_cli.base.process import available_bytes, total_bytes
+
+_ROWS, _WIDTH, _TRIES = 128, 1024, 5
+CLEARLY = 1.5
+"""At so many times the time of bfloat16 float32 is given up. Measured: 0.03 to 0.9 times, or 4 and more."""
 
 DTYPES = {
     "float32": torch.float32,
@@ -54,7 +60,7 @@ def find_device(device: str) -> torch.device:
 
 
 def dtype_name(dtype: str | None, device: torch.device, cpu_dtype: str) -> str:
-    """The type asked for; else bfloat16 where the device multiplies it, and float32 elsewhere.
+    """The type asked for; else bfloat16 where the device is faster with it, and float32 elsewhere.
 
     ``cpu_dtype``: the model's own on CPUs, or auto (`Row.cpu_dtype`).
     """
@@ -62,17 +68,49 @@ def dtype_name(dtype: str | None, device: torch.device, cpu_dtype: str) -> str:
         return dtype
     if device.type == "cpu" and cpu_dtype != "auto":
         return cpu_dtype
-    multiplies = multiplies_bfloat16() if device.type == "cpu" else device.type == "cuda"
-    return "bfloat16" if multiplies else "float32"
+    is_faster = bfloat16_is_faster() if device.type == "cpu" else device.type == "cuda"
+    return "bfloat16" if is_faster else "float32"
 
 
 @functools.cache
-def multiplies_bfloat16() -> bool:
-    """Whether this processor multiplies tiles of bfloat16 (AMX), the system lets it, and torch makes use of it.
+def bfloat16_is_faster() -> bool:
+    """Whether this processor takes clearly less time for a linear layer in bfloat16 than in float32: both are tried.
 
-    Without tiles a chunk takes twice as long in bfloat16 as in float32 (AVX512-BF16), or more. ARM's was not measured.
+    Its instructions do not tell: with AVX512-BF16 alone, AMD's Zen 5 takes a quarter of the time of float32, and a Xeon
+    up to twice as long (bench/LOG.md). Without any, which is not tried, it takes some 30 times as long.
     """
-    return torch.cpu._init_amx() and torch.backends.mkldnn.is_available()
+    if not has_bfloat16():
+        return False
+    with _one_thread():
+        whole, half = (linear_seconds(dtype) for dtype in (torch.float32, torch.bfloat16))
+    return whole > CLEARLY * half
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Several would wait for each other where other programs run, and time would tell of those."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def has_bfloat16() -> bool:
+    """Whether torch has kernels for bfloat16 that this processor runs."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def linear_seconds(dtype: torch.dtype) -> float:
+    """The least time of a linear layer of the size of a small model's, of several tries: about a millisecond."""
+    weight, rows = torch.ones(_WIDTH, _WIDTH, dtype=dtype), torch.ones(_ROWS, _WIDTH, dtype=dtype)
+    tries = []
+    for _ in range(_TRIES):
+        began = time.perf_counter()
+        torch.nn.functional.linear(rows, weight)
+        tries.append(time.perf_counter() - began)
+    return min(tries)
 
 
 def total_memory(device: torch.device) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2Tokenizer
 
+from omnimem_cli.models.device import bfloat16_is_faster
 from omnimem_cli.models.towers.audio import AudioTower
 from omnimem_cli.models.towers.vision import VisionTower, towers_of
 from omnimem_cli.train.architecture import COUNT_LAYER, GRID, HIDDEN, LOOKUP_LAYER, READ_LAYER
@@ -29,8 +30,6 @@ FRESH = 0.15
 LOOKUP_WEIGHT, FOUND_WEIGHT, READ_WEIGHT, BINDING_WEIGHT, COUNT_WEIGHT = 1.0, 0.6, 0.3, 1.6, 0.5
 MEDIA_SCALE, TEXT_SCALE, NAME_NORM = 0.3, 0.05, 0.7
 DENIAL_FROM, DENIAL = 0.6, 0.6
-BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-"""Whether this processor has instructions for bfloat16; without them float32 is some 30 times faster."""
 LOG_EVERY, SAVE_EVERY, TEST_EVERY = 20, 200, 300
 
 
@@ -120,7 +119,7 @@ class TextStage:
     def _train_step(self) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, self.step))
         batch = self.packer.pack(self._samples(rng))
-        with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_faster()):
             trace = forward(self.model, batch)
         answers, right = answer_loss(self.lm, trace, batch)
         binding, known = self.binding(self.lm, trace, batch)

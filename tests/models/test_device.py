@@ -23,13 +23,13 @@ from omnimem_cli.session.preflight import outline_of_folder, outline_of_row
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 GB = 10**9
-asks_the_processor = devices.multiplies_bfloat16
+asks_the_processor = devices.bfloat16_is_faster
 
 
-@pytest.fixture(params=[True, False], ids=["tiles", "no tiles"])
+@pytest.fixture(params=[True, False], ids=["faster", "no faster"])
 def usual(request, monkeypatch) -> str:
-    """The type on a processor that multiplies tiles of bfloat16, and on one that does not."""
-    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: request.param)
+    """The type on a processor that is faster with bfloat16, and on one that is not."""
+    monkeypatch.setattr(devices, "bfloat16_is_faster", lambda: request.param)
     return "bfloat16" if request.param else "float32"
 
 
@@ -82,11 +82,38 @@ def test_the_doctor_names_the_type_and_counts_entries_in_it(usual, capsys):
     assert found["budget"]["bytes"] == 1024 * row("qwen2.5-omni-3b").entry_bytes(usual)
 
 
-@pytest.mark.parametrize(("tiles", "kernels"), [(True, True), (True, False), (False, True)])
-def test_tiles_count_where_the_system_grants_them_and_torch_has_kernels(tiles, kernels, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: tiles)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: kernels)
-    assert asks_the_processor.__wrapped__() == (tiles and kernels)
+@pytest.mark.parametrize(
+    ("kernels", "whole_s", "half_s", "faster"),
+    [(True, 8.0, 2.0, True), (True, 8.0, 7.0, False), (True, 8.0, 16.0, False), (False, 8.0, 2.0, False)],
+)
+def test_the_processor_is_asked_by_the_time_it_takes(kernels, whole_s, half_s, faster, monkeypatch):
+    seconds = {torch.float32: whole_s, torch.bfloat16: half_s}
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: kernels)
+    monkeypatch.setattr(devices, "linear_seconds", seconds.get)
+    assert asks_the_processor.__wrapped__() == faster
+
+
+def test_asking_the_processor_leaves_the_number_of_threads(monkeypatch):
+    threads = []
+
+    def seconds(dtype: torch.dtype) -> float:
+        threads.append(torch.get_num_threads())
+        return 1.0
+
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "linear_seconds", seconds)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        asks_the_processor.__wrapped__()
+        assert (threads, torch.get_num_threads()) == ([1, 1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_without_kernels_of_the_library_there_is_no_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not devices.has_bfloat16()
 
 
 FAMILIES = {
