@@ -43,7 +43,7 @@ def ask_watch(
 
 def _print(reply: dict, format: str) -> None:
     from omnimem_cli.commands.answers import print_answer, shows_answers, texts_of
-    from omnimem_cli.commands.run_task import print_data
+    from omnimem_cli.commands.outcomes import print_data
 
     if format == "json":
         print_data(json.dumps(reply, ensure_ascii=False))

@@ -66,7 +66,7 @@ def chat(
 def _answer(watched: "Watched", question: str) -> None:
     """Print the answer; on a terminal with a line between two."""
     from omnimem_cli.commands.answers import print_answer, shows_answers, texts_of
-    from omnimem_cli.commands.run_task import print_data
+    from omnimem_cli.commands.outcomes import print_data
     from omnimem_cli.tasks.ask import Ask
     from omnimem_cli.tasks.presets.library import as_questions
 

@@ -54,7 +54,7 @@ def report(
 ) -> None:
     """Write a result as one HTML page: timeline, texts, and the video beside it."""
     console.configure(quiet=options.quiet)
-    from omnimem_cli.commands.run_task import print_data
+    from omnimem_cli.commands.outcomes import print_data
     from omnimem_cli.jobs.files import write_whole
     from omnimem_cli.jobs.report import find_video, page_of, read_result
 

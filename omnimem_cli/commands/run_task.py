@@ -1,6 +1,6 @@
 """From the shared options to an exit code: what `summarize`, `transcribe` and `ask` have in common.
 
-Knows the order of a run: inputs, model, jobs, outcomes, summary. Data goes to stdout, messages to stderr.
+Knows the order of a run: inputs, model, jobs, outcomes, summary. What is said of them is in `commands.outcomes`.
 """
 
 import os
@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,6 +18,7 @@ from omnimem_cli.base.errors import InputError, MissingError, OutputError, Usage
 from omnimem_cli.base.paths import readable_path
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.commands.options import RunOptions, formats_of
+from omnimem_cli.commands.outcomes import print_data, print_summary, table_rows, tell
 
 if TYPE_CHECKING:
     from omnimem_cli.jobs.batch import Batch
@@ -53,41 +53,66 @@ def run_task(
         progress=options.progress,
         log=options.log,
     )
-    from omnimem_cli.base.process import Interrupted, stop_signals
-    from omnimem_cli.jobs.outcomes import exit_code
-    from omnimem_cli.jobs.run_report import RunReport
     from omnimem_cli.jobs.work import Work
 
     settings = replace(settings, formats=_formats(name, task_options, options, settings))
     batch, jobs = _plan(Work(name, make, task_options, settings, preset), typed, options, live)
     table = _table(batch, jobs)
     if options.dry_run:
-        for job in jobs:
-            shown = readable_path(job.input.path) if job.input.stream else job.input.path
-            print_data("\t".join((batch.preview(job), shown, _files(batch, job))))
-        return
+        return _preview(batch, jobs)
+    raise typer.Exit(_run(batch, jobs, options, table))
+
+
+def _preview(batch: "Batch", jobs: "Sequence[Job]") -> None:
+    """Say what would be done with each input, and into which files."""
+    for job in jobs:
+        shown = readable_path(job.input.path) if job.input.stream else job.input.path
+        print_data("\t".join((batch.preview(job), shown, _files(batch, job))))
+
+
+def _run(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions, table: "AnswerTable | None") -> int:
+    """Do all jobs. The exit code."""
+    from omnimem_cli.jobs.outcomes import exit_code
+    from omnimem_cli.jobs.run_report import RunReport
+
+    settings = batch.work.settings
     if settings.output == "-" and settings.formats == ("csv",):
-        print_data(_rows(batch, None), end="")
+        print_data(table_rows(batch, None), end="")
     report = None if options.report is None else RunReport(options.report, batch.work, len(jobs))
-    began, outcomes, stopped = time.monotonic(), [], None
+    began = time.monotonic()
+    outcomes, stopped = _outcomes(batch, jobs, options, report, table)
+    code = exit_code(outcomes, settings.strict, stopped)
+    print_summary(outcomes, len(jobs), time.monotonic() - began)
+    code = code if table is None else _write_table(table, code)
+    if report is not None:
+        report.close(code)
+    return code
+
+
+def _outcomes(
+    batch: "Batch",
+    jobs: "Sequence[Job]",
+    options: RunOptions,
+    report: "RunReport | None",
+    table: "AnswerTable | None",
+) -> "tuple[list[Outcome], int | None]":
+    """All outcomes, each told as it comes, and the exit code of the signal that ended the run, if one did."""
+    from omnimem_cli.base.process import Interrupted, stop_signals
+
+    outcomes = []
     with stop_signals(signal.SIGINT, signal.SIGTERM), console.batch(len(jobs)):
         try:
             for outcome in outcomes_of(batch, jobs, options):
-                _tell(batch, outcome, report)
+                tell(batch, outcome, report)
                 if table is not None:
                     table.note(outcome)
                 outcomes.append(outcome.without_payload())
         except Interrupted as signalled:
-            stopped = signalled.exit_code
+            return outcomes, signalled.exit_code
         except (MissingError, UsageError) as error:
             if not outcomes or outcomes[-1].error is not error:  # else it has been printed
                 raise
-    code = exit_code(outcomes, settings.strict, stopped)
-    _print_summary(outcomes, len(jobs), time.monotonic() - began)
-    code = code if table is None else _write_table(table, code)
-    if report is not None:
-        report.close(code)
-    raise typer.Exit(code)
+    return outcomes, None
 
 
 def _table(batch: "Batch", jobs: "Sequence[Job]") -> "AnswerTable | None":
@@ -113,24 +138,6 @@ def _write_table(table: "AnswerTable", code: int) -> int:
         console.error(error)
         return first_of({code, error.exit_code}) or code
     return code
-
-
-def _rows(batch: "Batch", outcome: "Outcome | None") -> str:
-    """The rows of an input in a table of answers; None for its head."""
-    from omnimem_cli.jobs.table import columns, rows_of
-    from omnimem_cli.results.writers.csv import write_table
-
-    rows = [] if outcome is None else rows_of(outcome)
-    return write_table(columns(batch.work), rows, head=outcome is None)
-
-
-def _tell(batch: "Batch", outcome: "Outcome", report: "RunReport | None") -> None:
-    """An input has ended: for people, for programs, and in the report."""
-    console.one_done()
-    with console.cleared():
-        _print_outcome(batch, outcome)
-    if report is not None:
-        report.note(outcome)
 
 
 def _formats(name: str, task_options: dict, options: RunOptions, settings: Settings) -> tuple[str, ...]:
@@ -282,95 +289,3 @@ def outcomes_of(batch: "Batch", jobs: "Sequence[Job]", options: RunOptions) -> "
 
         return by_workers(batch, jobs, options.workers)
     return batch.outcomes(jobs)
-
-
-def _print_outcome(batch: "Batch", outcome: "Outcome") -> None:
-    """The end of one input: its data to stdout, a line about it to stderr."""
-    from omnimem_cli.results.writers.json import write_json_line
-
-    path = readable_path(outcome.path)
-    if outcome.error is not None and outcome.status == "failed":
-        console.error(outcome.error, path)
-    elif outcome.status == "interrupted":
-        console.info(f"{path}: interrupted. {outcome.result['error']['hint']}")
-    elif outcome.status == "skipped":
-        console.info(f"{path}: skipped, {outcome.reason}", "dim")
-    if outcome.status == "done" and outcome.result is not None:
-        console.info(f"{path}: {_facts(outcome.result)}", "dim")
-    for note in (outcome.result or {}).get("warnings", ()) if outcome.status == "done" else ():
-        console.warn(f"{path}: {note['message']}")
-    settings = batch.work.settings
-    if outcome.status == "done" and "chapters" in settings.formats:
-        _check_for_youtube(path, outcome.result)
-    if settings.output != "-":
-        _show_answers(batch, outcome)
-        for file in outcome.files:
-            (print_data if batch.prints_files else console.info)(str(file))
-    elif outcome.result is not None and settings.formats == ("json",):
-        print_data(write_json_line(outcome.result), end="")
-    elif settings.formats == ("csv",):
-        print_data(_rows(batch, outcome), end="")
-    elif outcome.status == "done" and outcome.result is not None:
-        print_data(_printed(outcome, settings.formats[0]).decode(), end="")
-
-
-def _show_answers(batch: "Batch", outcome: "Outcome") -> None:
-    """To a person at a terminal: the answers to what was asked now, old and new ones."""
-    from omnimem_cli.commands.answers import print_answers, shows_answers
-
-    if "answers" in (outcome.result or {}) and shows_answers():
-        print_answers(outcome.result, [question.text for question in batch.work.options["questions"]])
-
-
-def _check_for_youtube(path: str, result: dict) -> None:
-    """Say what YouTube asks of chapters and these are not: nothing is made up for it."""
-    from omnimem_cli.results.writers.chapters import youtube_objection
-
-    for each in result.get("results", {"": result}).values():
-        if each.get("summary", {}).get("chapters") and (objection := youtube_objection(each)):
-            console.warn(f"{path}: {objection}")
-
-
-def _printed(outcome: "Outcome", format: str) -> bytes:
-    """A result for stdout. A page finds its video from the working directory, where it is most likely saved."""
-    from omnimem_cli.results.writers import encode
-
-    if format != "html":
-        return encode(outcome.result, format)
-    from omnimem_cli.jobs.report import page_of
-
-    return page_of(outcome.result, outcome.path, Path())
-
-
-def _facts(result: dict) -> str:
-    """``1:02:03 watched (99.9 %), memory 12.5 MiB at most, in 4:05``."""
-    from omnimem_cli.base.sizes import format_bytes, format_share
-    from omnimem_cli.base.timecode import format_clock
-
-    if result["model"] is None:
-        return "its subtitles are the transcript; nothing was watched"
-    coverage, peak = result["coverage"], format_bytes(result["memory"]["peak_bytes"])
-    watched = format_clock(max(coverage["video_s"], coverage["audio_s"]))
-    ratio = "" if coverage["ratio"] is None else f" ({format_share(coverage['ratio'])})"
-    return f"{watched} watched{ratio}, memory {peak} at most, in {format_clock(result['timing']['wall_s'])}"
-
-
-def _print_summary(outcomes: "list[Outcome]", total: int, wall_s: float) -> None:
-    from omnimem_cli.base.timecode import format_clock
-    from omnimem_cli.jobs.outcomes import tally
-
-    if total > 1:
-        rest = f", {total - len(outcomes)} not reached" if total > len(outcomes) else ""
-        console.info(f"{tally(outcomes)}{rest} in {format_clock(wall_s)}", "bold")
-
-
-def print_data(text: str, end: str = "\n") -> None:
-    """Data for stdout: names keep their bytes, and each piece is out before the next input begins."""
-    try:
-        sys.stdout.flush()
-        sys.stdout.buffer.write((text + end).encode("utf-8", "surrogateescape"))
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"Standard output cannot be written: {error.strerror}.", "Write to files with -o.") from error

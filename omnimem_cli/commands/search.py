@@ -81,7 +81,7 @@ def search(
 
 
 def _print_hits(hits: "list[Hit]", json_wanted: bool, no_color: bool) -> None:
-    from omnimem_cli.commands.run_task import print_data
+    from omnimem_cli.commands.outcomes import print_data
 
     if json_wanted:
         print_data("".join(json.dumps(hit.as_dict(), ensure_ascii=False) + "\n" for hit in hits), end="")
