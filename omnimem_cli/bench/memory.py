@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 
 from omnimem_cli.base import process as host
 from omnimem_cli.base.settings import Progress, Report, Settings
-from omnimem_cli.bench.generated_stream import facts_of, segments_of
 from omnimem_cli.bench.variants import with_variant
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import WatchConfig, size_memory, watch_options
+from omnimem_cli.world.stream import facts_of, segments_of
 from omnimem_cli.world.video import Video, make_video
 
 SETTLED_MINUTE = 10

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from omnimem_cli.base.settings import Settings
-from omnimem_cli.bench.generated_stream import open_video, segments_of
 from omnimem_cli.bench.wrapped_stream import WrappedStream
 from omnimem_cli.media.decode import Source
 from omnimem_cli.media.probe import probe
@@ -22,6 +21,7 @@ from omnimem_cli.session.audio_scan import open_scanned
 from omnimem_cli.session.look import SecondLook, look_plan, most_seconds
 from omnimem_cli.session.session import Session
 from omnimem_cli.world.mp4 import write_mp4
+from omnimem_cli.world.stream import open_video, segments_of
 from omnimem_cli.world.video import Video
 
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 from omnimem_cli.base.choices import CHAPTERS_BY
 from omnimem_cli.base.settings import Progress, Report, Settings
-from omnimem_cli.bench.generated_stream import open_video, segments_of
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.segment_vectors import SegmentVectors, sums_of, vectors_of
 from omnimem_cli.session.session import ChunkEnd
 from omnimem_cli.session.sizing import watch_options
 from omnimem_cli.tasks.notes import NoteTaker
+from omnimem_cli.world.stream import open_video, segments_of
 from omnimem_cli.world.topics import topic_video
 
 PER_CHUNK = 8  # segments

@@ -7,27 +7,22 @@ points: the paper cuts the earlier chunks at layer 18 and runs later layers once
 selects by cosines alone; here every layer evicts for itself, by the policy that the tool will watch with.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from omnimem_cli.base.errors import InputError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.finetuning.dataset import Example
 from omnimem_cli.media.decode import Source
-from omnimem_cli.memory.fork import left_padded
 from omnimem_cli.memory.gradient import GradientFork, GradientPass
 from omnimem_cli.memory.memory import Memory
-from omnimem_cli.memory.tokens import QUESTION, TokenChunk, concat, text_chunk
+from omnimem_cli.memory.tokens import TokenChunk
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.audio_scan import open_scanned
 from omnimem_cli.session.preflight import prepare
 from omnimem_cli.session.session import Session
-
-TURN_END = "<|im_end|>"
+from omnimem_cli.session.taught_answers import answer_ids, answer_losses
 
 
 class HeldBack:
@@ -62,9 +57,8 @@ class ExampleWatch:
         self.session.memory = self.memory
         questions = stream.question([question for question, _ in self.example.pairs])
         answers = [answer_ids(adapter, answer) for _, answer in self.example.pairs]
-        rows = [_with_answer(adapter, *pair) for pair in zip(questions, answers, strict=True)]
-        hidden = GradientFork(self.memory, last).forward(*left_padded(rows))
-        return _answer_loss(adapter, hidden, answers)
+        losses, _ = answer_losses(adapter, GradientFork(self.memory, last.kept), questions, answers)
+        return losses.mean()
 
     def exact(self) -> list[bool]:
         """Whether each answer, asked as `omnimem ask` does, is the data's, but for case and space. After ``loss``."""
@@ -88,26 +82,6 @@ def watch_example(example: Example, settings: Settings, adapter: Adapter) -> Exa
         for _ in session.watch(source):
             pass
     return ExampleWatch(example, session, memory, held.last)
-
-
-def answer_ids(adapter: Adapter, answer: str) -> list[int]:
-    """Token ids of an answer and of the end of its turn."""
-    tokenizer = adapter.tokenizer
-    ids = tokenizer(answer, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [*ids, tokenizer.convert_tokens_to_ids(TURN_END)]
-
-
-def _with_answer(adapter: Adapter, question: TokenChunk, answer: list[int]) -> TokenChunk:
-    """A question and all of its answer but the last token, which nothing is predicted from."""
-    embeds = adapter.embed(torch.tensor(answer[:-1], dtype=torch.long, device=adapter.device))
-    return concat([question, text_chunk(embeds, int(question.positions[0, -1]) + 1, QUESTION)])
-
-
-def _answer_loss(adapter: Adapter, hidden: Tensor, answers: Sequence[list[int]]) -> Tensor:
-    """Of final states [B, n, D]; a row's last states predict its answer."""
-    states = torch.cat([row[-len(answer) :] for row, answer in zip(hidden, answers, strict=True)])
-    ids = torch.tensor([token for answer in answers for token in answer], device=states.device)
-    return cross_entropy(adapter.model.lm_head(states).float(), ids)
 
 
 def _plain(text: str) -> str:

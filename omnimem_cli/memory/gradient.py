@@ -2,11 +2,14 @@
 
 Budget-aware fine-tuning: all chunks but the last enter as in any watch, without gradients. The last one is evicted from
 as always, and gradients reach the model's weights through it, through its entries that stay, and through the questions.
-Keys and values that the memory held before are constants. Knows a memory and its forks; knows no loss and no weight.
+Keys and values that the memory held before are constants; where the last chunk is watched as any, all are. Knows a
+memory and its forks; knows no loss and no weight.
 
 The engine's own pass decides what stays, on values without gradients. Here attention is computed once more, by the
 library's differentiable kernel over copies of the entries, as a store changes in place.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -74,11 +77,14 @@ class GradientPass(ChunkPass):
 
 
 class GradientFork(Fork):
-    """Questions with their answers in one pass with gradients, over what ``last`` left in the memory."""
+    """Questions with their answers in one pass with gradients.
 
-    def __init__(self, memory: Memory, last: GradientPass):
+    ``kept``: keys and values [1, G, m, d] that a layer holds, as ``GradientPass.kept`` or ``constant`` give them.
+    """
+
+    def __init__(self, memory: Memory, kept: Callable[[int], tuple[Tensor, Tensor]]):
         super().__init__(memory, memory.stores)
-        self._last = last
+        self._kept = kept
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """As ``Fork.attend``."""
@@ -86,7 +92,7 @@ class GradientFork(Fork):
         rows = q.shape[0]
         keys, values = (
             torch.cat([held.expand(rows, -1, -1, -1), tail], dim=2)
-            for held, tail in zip(self._last.kept(layer), (k, v), strict=True)
+            for held, tail in zip(self._kept(layer), (k, v), strict=True)
         )
         before = self._visible.new_ones(*self._visible.shape[:2], keys.shape[2] - k.shape[2])
         mask = _mask(torch.cat([before, self._visible], dim=2)[:, None], self._stores[layer].bias(q.dtype))
@@ -97,6 +103,16 @@ class GradientFork(Fork):
     def _run(self, embeds: Tensor, positions: Tensor) -> Tensor:
         with torch.enable_grad():
             return super()._run(embeds, positions)
+
+
+def constant(memory: Memory) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """What the layers hold, of which nothing is learned. To be asked while the memory stays as it is."""
+
+    @torch.no_grad()  # quantized keys are read through weights
+    def kept(layer: int) -> tuple[Tensor, Tensor]:
+        return copies(memory.stores[layer])
+
+    return kept
 
 
 def copies(store: Store) -> tuple[Tensor, Tensor]:

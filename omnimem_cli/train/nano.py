@@ -1,9 +1,9 @@
 """Trains nano from nothing to a checkpoint folder: `python -m omnimem_cli.train.nano --out DIR`.
 
 Stage 1 trains the two towers alone on single moments, at the same time, one core each; stage 2 freezes them and
-trains the text model on questions about whole videos. Deterministic for a seed and a number of minutes, which sets
-the number of steps at a nominal speed. `--resume` continues from the last saved step in DIR. Curves are written to
-DIR/log.jsonl, one JSON object per line.
+trains the text model on questions about whole videos; stage 3 goes on with questions about what bounded memories hold,
+into DIR/nano. Deterministic for a seed and a number of minutes, which sets the number of steps at a nominal speed.
+`--resume` continues from the last saved step in DIR. Curves are written to DIR/log.jsonl, one JSON object per line.
 """
 
 import argparse
@@ -15,15 +15,19 @@ import torch
 import torch.multiprocessing as processes
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
+from omnimem_cli.models.catalogue import row
+from omnimem_cli.models.device import bfloat16_is_faster
+from omnimem_cli.models.loader import LocalModel, load_local
 from omnimem_cli.models.towers.vision import towers_of
 from omnimem_cli.train.architecture import build
+from omnimem_cli.train.budget_stage import BudgetStage
 from omnimem_cli.train.export import save_checkpoint
 from omnimem_cli.train.nano_tokenizer import build_tokenizer, token_ids
 from omnimem_cli.train.text_stage import TextStage, init_embeddings
 from omnimem_cli.train.tower_stage import train_audio, train_vision
 
 MINUTES = 100
-VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE = 16, 30, 21
+VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE, BUDGET_STEPS_PER_MINUTE = 16, 30, 21, 8
 
 
 def logger(folder: Path) -> Callable[[dict], None]:
@@ -67,8 +71,8 @@ def towers_stage(minutes: float, seed: int, folder: Path) -> None:
             raise RuntimeError(f"training a tower ended with exit code {worker.exitcode}")
 
 
-def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerForConditionalGeneration:
-    """Stage 2: the text model over the frozen towers of stage 1."""
+def text_stage(minutes: float, seed: int, folder: Path) -> None:
+    """Stage 2: the text model over the frozen towers of stage 1, into the folder's ``checkpoint``."""
     tokenizer, model = build_tokenizer(), new_model(seed)
     towers_of(model).visual.load_state_dict(torch.load(folder / "vision.pt"))
     towers_of(model).audio_tower.load_state_dict(torch.load(folder / "audio.pt"))
@@ -84,21 +88,35 @@ def text_stage(minutes: float, seed: int, folder: Path) -> Qwen2_5OmniThinkerFor
         save_checkpoint(model, tokenizer, folder / "checkpoint")
 
     stage.run(save)
-    return model
 
 
-def save_training(stage: TextStage, file: Path) -> None:
-    """Write the model's weights and the state of its training; the file is whole or the one before."""
+def budget_stage(minutes: float, seed: int, folder: Path) -> None:
+    """Stage 3: the text model of ``checkpoint`` under budgets, into the folder's ``nano``."""
+    torch.set_num_threads(1)  # its many small operations gain nothing from more
+    adapter = load_local(
+        LocalModel(row("nano"), folder / "checkpoint"),
+        device="cpu",
+        dtype="bfloat16" if bfloat16_is_faster() else "float32",
+    )
+    stage = BudgetStage(adapter, round(BUDGET_STEPS_PER_MINUTE * minutes), seed + 3, logger(folder))
+    saved = folder / "budget.pt"
+    if saved.exists():
+        load_training(stage, saved)
+    stage.run(lambda stage: save_training(stage, saved))
+    stage.finish()
+    save_checkpoint(adapter.model, build_tokenizer(), folder / "nano")
+
+
+def save_training(stage: TextStage | BudgetStage, file: Path) -> None:
+    """Write the weights and the state of a training; the file is whole or the one before."""
     partial = file.with_suffix(".partial")
-    torch.save({"model": stage.model.state_dict(), **stage.state()}, partial)
+    torch.save(stage.state(), partial)
     partial.replace(file)
 
 
-def load_training(stage: TextStage, file: Path) -> None:
+def load_training(stage: TextStage | BudgetStage, file: Path) -> None:
     """Continue where `save_training` was called. Reads tensors and plain values only, so no file can run code."""
-    state = torch.load(file, weights_only=True)
-    stage.model.load_state_dict(state.pop("model"))
-    stage.load_state(state)
+    stage.load_state(torch.load(file, weights_only=True))
 
 
 def main() -> None:
@@ -114,6 +132,7 @@ def main() -> None:
         parser.error(f"{options.out} holds a training already; pass --resume or another --out")
     towers_stage(options.minutes, options.seed, options.out)
     text_stage(options.minutes, options.seed, options.out)
+    budget_stage(options.minutes, options.seed, options.out)
 
 
 if __name__ == "__main__":

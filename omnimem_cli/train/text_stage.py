@@ -176,8 +176,9 @@ class TextStage:
         return {str(n): exact_match(self.model, self.packer, n, videos) for n in (3, 8, 16, 28)}
 
     def state(self) -> dict:
-        """Everything that `load_state` needs but the model's own weights: tensors and plain values."""
+        """Everything that `load_state` needs: tensors and plain values."""
         return {
+            "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "binding": self.binding.state_dict(),
             "found": self.found.state_dict(),
@@ -188,6 +189,7 @@ class TextStage:
 
     def load_state(self, state: dict) -> None:
         """Go on where `state` was taken."""
+        self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.binding.load_state_dict(state["binding"])
         self.found.load_state_dict(state["found"])

@@ -15,7 +15,6 @@ from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench import needle
-from omnimem_cli.bench.generated_stream import facts_of, open_video, segments_of
 from omnimem_cli.bench.intervals import design_effect, interval, paired, wilson
 from omnimem_cli.bench.needle import FULL, Needle, asked_about, bench_needle, entries_within, full_bytes
 from omnimem_cli.bench.plot import needle_svg
@@ -28,6 +27,7 @@ from omnimem_cli.models.qwen_omni.stream import QwenOmniStream
 from omnimem_cli.session.answering import Answer
 from omnimem_cli.session.session import Session
 from omnimem_cli.session.sizing import size_memory
+from omnimem_cli.world.stream import facts_of, open_video, segments_of
 from omnimem_cli.world.video import make_video
 
 SMALL = Settings(max_pixels=56 * 56, av_ratio=0.1)

@@ -15,9 +15,10 @@ from omnimem_cli.base.errors import UsageError
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.finetuning.choices import Training
 from omnimem_cli.finetuning.dataset import Example
-from omnimem_cli.finetuning.example_watch import answer_ids, watch_example
+from omnimem_cli.finetuning.example_watch import watch_example
 from omnimem_cli.finetuning.rate import rate
 from omnimem_cli.models.loader import load
+from omnimem_cli.session.taught_answers import answer_ids
 from omnimem_cli.tasks.ask import Ask
 from omnimem_cli.tasks.presets.preset import Question
 from omnimem_cli.world.mp4 import write_mp4

@@ -8,7 +8,7 @@ from decoders import DECODERS, question, stream
 from oracles import ask, cuts, eviction_masks, memory_of, plain_pass, tables_of, watched
 
 from omnimem_cli.memory.budget import even_budgets
-from omnimem_cli.memory.gradient import GradientFork, GradientPass
+from omnimem_cli.memory.gradient import GradientFork, GradientPass, constant
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.policies import POLICIES, make_policy
 from omnimem_cli.memory.repositioning import make_position_map
@@ -42,7 +42,7 @@ def watch_last_with_gradients(decoder, tokens, policy, entries=40, chunk=CHUNK):
 
 def answered(memory, last):
     embeds, positions = question(7)
-    return GradientFork(memory, last).forward(embeds[None], positions[:, None])[0]
+    return GradientFork(memory, last.kept).forward(embeds[None], positions[:, None])[0]
 
 
 def gradients(decoder, hidden):
@@ -131,3 +131,40 @@ def test_positions_that_move_are_refused():
     memory = Memory(decoder, make_policy("omnimem"), budgets, dtype=torch.float32, position_map=moving)
     with pytest.raises(AssertionError, match="stay where they were"):
         memory.absorb(tokens, GradientPass)
+
+
+@pytest.mark.parametrize("positions", ["keep", "eager", "retime"])
+@pytest.mark.parametrize("kv_bits", [16, 8])
+def test_questions_learn_over_a_constant_memory_as_over_fixed_keys_and_values(kv_bits, positions):
+    decoder, tokens = with_gradients(DECODERS["omni"]()), stream(12)
+    budgets = even_budgets(len(decoder.layers), 40, 0.7, True, True)
+    memory = Memory(
+        decoder,
+        make_policy("salience"),
+        budgets,
+        dtype=torch.float32,
+        position_map=make_position_map(positions, decoder, trained=60),
+        kv_bits=kv_bits,
+    )
+    for chunk in cuts(tokens, (61,)):
+        memory.absorb(chunk)
+    embeds, places = question(7)
+    hidden = GradientFork(memory, constant(memory)).forward(embeds[None], places[:, None])[0]
+    assert (hidden - ask(memory)).abs().max() < 1e-4, "questions read what the memory holds"
+    ours = gradients(decoder, hidden)
+    for layer in (0, len(decoder.layers) - 1):
+        gradient = ours[f"layers.{layer}.self_attn.q_proj.weight"]
+        expected = _slope(decoder.layers[layer].self_attn.q_proj.weight, gradient / gradient.norm(), memory)
+        assert float(gradient.norm()) == pytest.approx(expected, rel=0.02)
+
+
+@torch.no_grad()
+def _slope(weight, direction, memory, by=0.002):
+    """How fast the number of ``gradients`` grows as a weight moves in a direction, by the answers of a plain fork."""
+    found = []
+    for sign in (1, -1):
+        weight.add_(direction, alpha=sign * by)
+        hidden = ask(memory)
+        found.append((hidden * torch.linspace(-1, 1, hidden.numel()).view(hidden.shape)).sum())
+        weight.add_(direction, alpha=-sign * by)
+    return float(found[0] - found[1]) / (2 * by)
