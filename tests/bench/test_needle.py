@@ -281,13 +281,13 @@ def test_the_plot_has_one_line_per_policy_and_is_well_formed():
     assert min(float(t.get("y")) for t in root.findall(f"{name}text")) > 0
 
 
-def test_json_for_scripts_leaves_no_plot_behind(monkeypatch, tmp_path):
+def test_a_plot_is_drawn_where_it_was_asked_for_alone(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("omnimem_cli.bench.needle.bench_needle", lambda *arguments: {"rows": []})
     monkeypatch.setattr("omnimem_cli.bench.tables.needle_table", lambda result: "")
     monkeypatch.setattr("omnimem_cli.bench.plot.needle_svg", lambda rows, title: "<svg/>")
     monkeypatch.setattr("omnimem_cli.commands.bench.needle.load_model", lambda settings: None)
-    for more, left in ((["-f", "json"], []), (["-f", "json", "--plot", "mine.svg"], ["mine.svg"])):
+    for more, left in (([], []), (["-f", "json"], []), (["--plot", "mine.svg"], ["mine.svg"])):
         assert CliRunner().invoke(app, ["bench", "needle", "-q", *more]).exit_code == 0
         assert [path.name for path in tmp_path.iterdir()] == left
 
@@ -299,14 +299,16 @@ def test_a_recorded_table_stands_under_its_command_once(monkeypatch, tmp_path):
     monkeypatch.setattr("omnimem_cli.bench.tables.needle_table", lambda result: result["table"])
     file = tmp_path / "RESULTS.md"
     file.write_text("# Results\n\nAbove.\n")
-    words = ["bench", "needle", "--videos", "3", "--plot", "", "--record", str(file)]
+    words = ["bench", "needle", "--videos", "3", "-m", "my nano", "--record", str(file)]
     monkeypatch.setattr("sys.argv", ["omnimem", *words])
     for _ in range(2):
         assert CliRunner().invoke(app, words).exit_code == 0
     text = file.read_text()
     assert text.startswith("# Results\n\nAbove.\n\n<!-- ") and text.count("<!-- end of record -->") == 1
     assert (
-        "```bash\nomnimem bench needle --videos 3 --plot ''\n```" in text and "second" in text and "first" not in text
+        "```bash\nomnimem bench needle --videos 3 -m 'my nano'\n```" in text
+        and "second" in text
+        and "first" not in text
     )
     monkeypatch.setattr("sys.argv", ["omnimem", *words[:-1], str(tmp_path / "no" / "folder.md")])
     results.append({"table": "third"})

@@ -20,7 +20,7 @@ from omnimem_cli.commands.bench.shared import (
     policy_names,
     shares,
 )
-from omnimem_cli.commands.options import Group, as_json, examples, option, takes
+from omnimem_cli.commands.options import Group, examples, option, takes
 
 EXAMPLES = (
     "omnimem bench needle",
@@ -49,38 +49,36 @@ def needle(
         option(ADVANCED, "--focus-questions", "Watch once per question, about it: no figure to set beside others."),
     ] = False,
     plot: Annotated[
-        str | None,
-        option(
-            OUTPUT, "--plot FILE", "Where the plot goes; '' for none.", show_default="needle.svg; none with -f json"
-        ),
+        Path | None, option(OUTPUT, "--plot FILE", "Draw accuracy against budget, as SVG.", show_default="none")
     ] = None,
     seed: Seed = EVALUATION_SEED,
     *,
     settings: Settings,
     options: BenchOptions,
 ) -> None:
-    """Ask about generated videos with known answers; print accuracy by policy and budget, and plot it."""
+    """Ask about generated videos with known answers; print accuracy by policy and budget."""
     from omnimem_cli.bench.needle import LOOK, Needle, bench_needle
     from omnimem_cli.bench.plot import needle_svg
     from omnimem_cli.bench.tables import needle_table
 
-    if plot is None:
-        plot = "" if as_json(options.format) else "needle.svg"
-    _check_plot(plot)
+    if plot is not None:
+        _check_plot(plot)
     rows, looks = policy_names(policies, LOOK), Choice(*SLIDE_STYLES)(style, "--style")
     wanted = Needle(rows, shares(budgets), videos, seed, events, seconds, mp4, focus_questions, looks)
     adapter = load_model(settings)
     result = options.measure("needle", lambda report: bench_needle(adapter, wanted, settings, report), needle_table)
-    if plot:
+    if plot is not None:
         title = f"Questions answered right, {videos} videos, {settings.model}"
-        _write_plot(Path(plot), needle_svg(result["rows"], title))
+        _write_plot(plot, needle_svg(result["rows"], title))
 
 
-def _check_plot(plot: str) -> None:
+def _check_plot(plot: Path) -> None:
     """A file that this command did not write is not replaced. Raises UsageError."""
     from omnimem_cli.bench.plot import MARK
 
-    if plot and Path(plot).exists() and MARK not in Path(plot).read_text("utf-8", errors="replace"):
+    if plot.is_dir():
+        raise UsageError(f"{plot} is a folder.", "Name a file with --plot.")
+    if plot.exists() and MARK not in plot.read_text("utf-8", errors="replace"):
         raise UsageError(f"{plot} exists and is no plot of this command.", "Name another file with --plot.")
 
 
