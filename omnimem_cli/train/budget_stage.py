@@ -30,6 +30,8 @@ from omnimem_cli.world.questions import Question
 PEAK, WARM_UP, FLAT = 2e-4, 20, 0.3
 WATCHES = 4
 """Of a step."""
+LONG_SHARE = 0.43
+"""Of watches, those of long videos."""
 POOL, FRESH = 16, 0.45
 """Videos of each kind to watch again, and the share of watches of a new one."""
 WEIGHTS = {"absent": 1.5, "last_slide": 1.3, "last_word": 1.3}
@@ -81,27 +83,29 @@ class BudgetStage:
 
     def _learn(self, rng: np.random.Generator) -> float | None:
         """Add up the gradients of one memory's questions. Their loss; None where nothing can be asked."""
-        encoded = self._video(KINDS_OF_VIDEO[int(rng.random() < 0.43)], rng)
-        settings = draw_watch(encoded, rng)
-        memory = encoded.watched(settings)
+        encoded = self._video(KINDS_OF_VIDEO[int(rng.random() < LONG_SHARE)], rng)
+        memory = encoded.watched(draw_watch(encoded, rng))
         asked = draw_questions(encoded, memory, rng)
         if not asked:
             return None
-        fork = GradientFork(memory, constant(memory))
+        questions = encoded.stream.question([question.text for question in asked])
         answers = [answer_ids(self.adapter, question.answer) for question in asked]
-        with torch.enable_grad():
-            losses, right = answer_losses(
-                self.adapter, fork, encoded.stream.question([question.text for question in asked]), answers
-            )
-            loss = weighted(losses, asked, list(map(len, answers)))
-            loss.backward()
+        lengths = list(map(len, answers))
+        losses, right = answer_losses(self.adapter, GradientFork(memory, constant(memory)), questions, answers)
+        loss = weighted(losses, asked, lengths)
+        loss.backward()
+        self._gather()
+        for question, tokens in zip(asked, right.split(lengths), strict=True):
+            self.right[question.kind].append(bool(tokens.all()))
+        return float(loss.detach())
+
+    def _gather(self) -> None:
+        """Add the model's gradients to those of what is learned."""
         for name, p in self.named.items():
             if p.grad is not None:
                 own = self.learned[name]
                 own.grad = p.grad.float() if own.grad is None else own.grad + p.grad
                 p.grad = None
-        self._note(asked, right.split(list(map(len, answers))))
-        return float(loss.detach())
 
     def _video(self, kind: str, rng: np.random.Generator) -> EncodedVideo:
         pool = self.pool[kind]
@@ -116,10 +120,6 @@ class BudgetStage:
         for name, p in self.named.items():
             p.copy_(self.learned[name])
             self.mean[name].lerp_(self.learned[name], share)
-
-    def _note(self, asked: list[Question], right: tuple[Tensor, ...]) -> None:
-        for question, tokens in zip(asked, right, strict=True):
-            self.right[question.kind].append(bool(tokens.all()))
 
     def _report(self, loss: float) -> dict:
         right = {kind: round(fmean(values), 3) for kind, values in sorted(self.right.items())}
