@@ -20,6 +20,9 @@ from omnimem_cli.session.choice import GREEDY, NO_PENALTIES, Choice, Penalties, 
 from omnimem_cli.session.evidence import AnswerAttention
 from omnimem_cli.session.grammar import BoundAnswer
 
+LOOKED_AT = 4 * READ_EVERY
+"""After so many tokens, again and again, answers are looked at for loops."""
+
 CAPTURED, WRITTEN = 32 * READ_EVERY, 4 * READ_EVERY
 """Tokens of an answer that the fork gets room for at a time: where the step is one launch, which is made anew for it,
 and where it runs as written: reading places that are still empty costs more than making the fork larger."""
@@ -27,7 +30,7 @@ and where it runs as written: reading places that are still empty costs more tha
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model wrote; ``finished`` is False when it ran into ``max_tokens``, or was ended because of them.
+    """What the model wrote; ``finished``: it ended by itself, neither by ``max_tokens`` nor because it looped.
 
     ``attention``: what its evidence is computed from; None where none was observed. ``confidence``: the geometric mean
     of its tokens' probabilities.
@@ -67,6 +70,7 @@ class AnswerLoop:
         self.rows = list(range(len(questions)))  # that the steps still have
         self.written: list[list[int]] = [[] for _ in questions]
         self.open = [True] * len(questions)
+        self.cut_off = [False] * len(questions)  # for repeating itself
         self.chosen_logs: list[list[float]] = [[] for _ in questions]  # log-probabilities of what was chosen
         embeds, positions, real = left_padded(questions)
         real = None if len(set(map(len, questions))) == 1 else real  # without padding, a faster kernel reads it
@@ -80,11 +84,16 @@ class AnswerLoop:
         return one_launch(self.step, self.adapter.device)
 
     def run(
-        self, max_tokens: int, stop: Sequence[str], told: Callable[[int], None] = lambda tokens: None
+        self,
+        max_tokens: int,
+        stop: Sequence[str],
+        told: Callable[[int], None] = lambda tokens: None,
+        loops: Callable[[str], bool] | None = None,
     ) -> list[Answer]:
         """Tokens until every row has ended or holds ``max_tokens``; a row that ends is not read any further.
 
-        ``told`` hears now and then how many tokens are written in all.
+        ``told`` hears now and then how many tokens are written in all. ``loops``: whether a text so far will not end by
+        itself; no more of it is written then.
         """
         as_written, chosen = self.run_step is self.step, 0
         at_once = 1 if as_written or any(self.bound) else READ_EVERY
@@ -102,9 +111,17 @@ class AnswerLoop:
                 self.step.replace(taken)
             chosen += count
             told(sum(map(len, self.written)))
+            if loops is not None and chosen % LOOKED_AT == 0:
+                self._end_loops(loops)
             if as_written:
                 self._drop_ended()
         return [self._answer(row, stop) for row in range(len(self.written))]
+
+    def _end_loops(self, loops: Callable[[str], bool]) -> None:
+        """Write no more of answers that repeat themselves on end; a grammar ends its own."""
+        for row in range(len(self.written)):
+            if self.open[row] and not self.bound[row] and loops(self.adapter.decode(self.written[row])):
+                self.open[row], self.cut_off[row] = False, True
 
     def _drop_ended(self) -> None:
         """Let the steps go on without the rows that have ended, once these are a quarter of them."""
@@ -167,7 +184,7 @@ class AnswerLoop:
         text = self.adapter.decode(self.written[row])
         bound = self.bound[row]
         cut = None if bound else _cut(text, stop)
-        finished = not self.open[row] and not (bound and bound.cut)
+        finished = not self.open[row] and not self.cut_off[row] and not (bound and bound.cut)
         said = (text if cut is None else text[:cut]).strip()
         confidence = math.exp(statistics.fmean(self.chosen_logs[row]))
         return Answer(said, len(self.written[row]), finished, confidence=confidence)

@@ -199,6 +199,7 @@ class Session:
         whole: Sequence[Window] | None = None,
         held: Sequence[HeldQuestion] | None = None,
         stop: Sequence[str] = (),
+        loops: Callable[[str], bool] | None = None,
         penalty: float = 1.0,
         evidence: bool = False,
         observer: AttentionByTime | None = None,
@@ -210,7 +211,8 @@ class Session:
 
         ``whole``: one window per text, read as it came in, evicted or not, from the newest chunk and the seconds
         before it that the memory holds. ``held``: what ``hold`` gave for the texts, answered as at that time.
-        ``stop``: texts that end an answer and are cut off; ``penalty`` above 1 makes each answer repeat itself less.
+        ``stop``: texts that end an answer and are cut off; ``loops``: whether an answer so far will not end by itself,
+        and is ended; ``penalty`` above 1 makes each answer repeat itself less.
         ``evidence``: observe the attention of each answer, in place of ``observer``. ``detail``: stretches for each
         text, read with all of the memory. ``grammars``: one per text that binds its answer (llguidance's form), None
         where it is free. ``preface``: a text before every text, which counts as no part of the question where
@@ -231,7 +233,7 @@ class Session:
             prompts = [self.stream.prompt_ids(text) for text in texts[rows]] if self.adapter.penalty != 1.0 else ()
             penalties = Penalties(penalty, self.adapter.penalty, prompts)
             asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalties, observed, bound)
-            answers = asking.run(max_tokens, stop, lambda tokens: self.told(written + tokens, len(texts)))
+            answers = asking.run(max_tokens, stop, lambda tokens: self.told(written + tokens, len(texts)), loops)
             written += sum(answer.tokens for answer in answers)
             if not evidence:
                 return answers

@@ -57,6 +57,21 @@ def has_loop(text: str) -> bool:
     return without_loops(ended) != ended
 
 
+def runs_in_a_loop(text: str) -> bool:
+    """Whether a text that is still being written ends in what has repeated on end for twice as long as makes a loop.
+
+    Its last unit, which may go on, does not count.
+    """
+    keys = _keys(_units(text)[:-1])
+    periods = [] if not len(keys) else (len(keys) - 1 - np.flatnonzero(keys[:-1] == keys[-1])).tolist()
+    for period in (each for each in periods if each <= MAX_PERIOD):
+        same = keys[period:] == keys[:-period]
+        lasting = len(same) if same.all() else int(np.argmin(same[::-1]))
+        if lasting >= 2 * _needed(period) + period and _speaks(keys[-period:]):
+            return True
+    return False
+
+
 def without_loops(text: str) -> str:
     """The text with each passage that repeats on end kept once.
 
@@ -86,14 +101,23 @@ def _split(text: str) -> list[str]:
 
 def _loop(units: list[str]) -> tuple[int, int] | None:
     """Bounds of the repeats of the first loop (what it repeats comes before them); None without one."""
-    keys = np.array([unit.strip().casefold() for unit in units])
+    keys = _keys(units)
     for period in range(1, min(MAX_PERIOD, len(keys) // 3) + 1):
-        times = 3 if period >= 16 else 4
-        needed = max(times * period, 12) - period  # units that equal the one a period before
         for first, stop in _runs(keys[period:] == keys[:-period]):
-            if stop - first >= needed and _speaks(keys[first : first + period]):
+            if stop - first >= _needed(period) and _speaks(keys[first : first + period]):
                 return first + period, stop + period
     return None
+
+
+def _keys(units: list[str]) -> np.ndarray:
+    """What is compared of each unit."""
+    return np.array([unit.strip().casefold() for unit in units])
+
+
+def _needed(period: int) -> int:
+    """How many units in a row equal the one a period before, in a loop."""
+    times = 3 if period >= 16 else 4
+    return max(times * period, 12) - period
 
 
 def _runs(flags: np.ndarray) -> Iterable[tuple[int, int]]:

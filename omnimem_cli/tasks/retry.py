@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from omnimem_cli.tasks.prompts import STOPS
-from omnimem_cli.tasks.reply import has_loop
+from omnimem_cli.tasks.reply import has_loop, runs_in_a_loop
 
 if TYPE_CHECKING:
     from omnimem_cli.session.answering import Answer
@@ -35,7 +35,7 @@ def answers_to(
 
     A second answer that loops too, or is empty, does not replace the first.
     """
-    how = {"max_tokens": max_tokens, "stop": STOPS, "evidence": whole is None}
+    how = {"max_tokens": max_tokens, "stop": STOPS, "loops": runs_in_a_loop, "evidence": whole is None}
     if preface:
         how["preface"] = preface
     answers = session.ask(texts, whole=whole, held=held, detail=detail, grammars=grammars, **how) if texts else []

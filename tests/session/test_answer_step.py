@@ -10,7 +10,7 @@ from omnimem_cli.memory.attention_by_time import AttentionByTime, Moments, RowMo
 from omnimem_cli.models.loader import load
 from omnimem_cli.session import answering
 from omnimem_cli.session.answer_step import READ_EVERY, CapturedStep
-from omnimem_cli.session.answering import AnswerLoop
+from omnimem_cli.session.answering import LOOKED_AT, AnswerLoop
 from omnimem_cli.session.choice import GREEDY, NO_PENALTIES, Penalties, Sampling
 
 TEXTS = ["Why?", "What is said at the very end of the recording?", "Who?"]
@@ -38,6 +38,19 @@ WAYS = {
     "drawn": {"sampling": Sampling(1.0, 0.9, 3)},
     "penalised": {"penalties": Penalties(1.3, 1.1, [[5], [6, 7], []])},
 }
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_an_answer_that_loops_is_written_no_further_and_the_others_are(session, monkeypatch, captured):
+    if captured:
+        monkeypatch.setattr(answering, "one_launch", lambda step, device: lambda: step())
+    expected = written(loop_of(session), 100)
+    first = session.adapter.decode(expected[0][: 2 * LOOKED_AT])
+    loop = loop_of(session)
+    answers = loop.run(100, (), loops=lambda text: text == first)
+    assert loop.written == [expected[0][: 2 * LOOKED_AT], *expected[1:]]
+    assert [answer.tokens for answer in answers] == [2 * LOOKED_AT, 100, 100]
+    assert not any(answer.finished for answer in answers)
 
 
 @pytest.mark.parametrize("way", WAYS)

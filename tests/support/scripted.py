@@ -28,6 +28,7 @@ class Asked:
     penalty: float = 1.0
     grammars: tuple[str | None, ...] = ()
     preface: str = ""
+    loops: Callable[[str], bool] | None = None
 
 
 @dataclass
@@ -91,6 +92,7 @@ class ScriptedSession:
         whole: Sequence[Window] | None = None,
         held: Sequence[tuple[str, Window]] | None = None,
         stop: Sequence[str] = (),
+        loops=None,
         penalty: float = 1.0,
         evidence: bool = False,
         detail=None,
@@ -99,7 +101,7 @@ class ScriptedSession:
     ) -> list[Answer]:
         assert held is None or [text for text, _ in held] == list(texts), "what was held is what is asked"
         windows = None if held is None else [window for _, window in held]
-        how = (windows, whole and list(whole), max_tokens, self.now_s, penalty, tuple(grammars), preface)
+        how = (windows, whole and list(whole), max_tokens, self.now_s, penalty, tuple(grammars), preface, loops)
         self.asked.append(Asked(list(texts), *how))
         return [self._answer(text) for text in texts]
 

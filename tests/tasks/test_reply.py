@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from omnimem_cli.tasks.reply import clean_reply, cut_at_stop, without_loops
+from omnimem_cli.tasks.reply import clean_reply, cut_at_stop, has_loop, runs_in_a_loop, without_loops
 
 PASSAGE = "The train leaves the station at nine and comes back in the evening with the same people on board."
 
@@ -79,3 +79,31 @@ def test_a_long_answer_is_read_at_once():
     began = time.process_time()
     assert without_loops(text) == text
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    ("unit", "fewest"),
+    [("on ", 24), ("round and round ", 9), (f"{PASSAGE} ", 7), ("我们继续", 8), ("- a red door\n- a green one\n", 8)],
+)
+def test_an_answer_that_is_being_written_runs_in_a_loop_after_twice_what_makes_one(unit, fewest):
+    for begin in ("", "开始很好。" if unit > "~" else "It began well, with other words. "):
+        assert [runs_in_a_loop(begin + unit * times) for times in (fewest - 2, fewest + 1)] == [False, True]
+        assert runs_in_a_loop(begin + unit * (fewest + 1) + unit[: len(unit) // 2]), "whatever it stands at"
+        assert not runs_in_a_loop(
+            begin + unit * (fewest + 1) + ("然后就结束了。" if unit > "~" else "and then it went on.")
+        )
+        assert has_loop(begin + unit * (fewest + 1))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "No", "No, no, no, no, no! ", "| --- " * 60, "1 2 3 4 5 6 7 8 " * 3, "la la la " * 5]
+)
+def test_what_may_still_end_by_itself_does_not_run_in_a_loop(text):
+    assert not runs_in_a_loop(text)
+
+
+def test_looking_for_a_loop_in_a_long_answer_takes_no_time_to_speak_of():
+    text = "the " + " ".join(f"the {n}" for n in range(1500))
+    began = time.process_time()
+    assert not runs_in_a_loop(text)
+    assert time.process_time() - began < 0.1

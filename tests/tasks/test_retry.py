@@ -30,6 +30,12 @@ def test_a_second_answer_that_is_no_better_does_not_replace_the_first(again):
     assert answer.text == LOOP and len(session.asked) == 2
 
 
+def test_a_session_is_told_what_will_not_end_by_itself():
+    session = ScriptedSession([LOOP, "Two."])
+    answers_to(session, ["a?"], max_tokens=9)
+    assert all(asked.loops(LOOP) and not asked.loops("One.") for asked in session.asked)
+
+
 def test_nothing_is_put_again_when_nothing_loops():
     session = ScriptedSession(["No, no, no.", "Two."])
     answers_to(session, ["a?", "b?"], max_tokens=9)
