@@ -124,7 +124,7 @@ class BudgetStage:
     def _report(self, loss: float) -> dict:
         right = {kind: round(fmean(values), 3) for kind, values in sorted(self.right.items())}
         facts = {"step": self.step, "seconds": round(self.seconds), "answers": round(loss, 3), "right": right}
-        return {"stage": "budget", **facts}
+        return {"stage": "budget", "seed": self.seed, **facts}
 
     def state(self) -> dict:
         """Everything that `load_state` needs: tensors and plain values."""
@@ -147,12 +147,6 @@ class BudgetStage:
         for script in state["pool"]:
             self.pool[script["kind"]].append(EncodedVideo(Script(**script), self.adapter))
         self.step, self.seconds = state["counters"]
-
-    @torch.no_grad()
-    def finish(self) -> None:
-        """Give the model the running mean of the weights."""
-        for name, p in self.named.items():
-            p.copy_(self.mean[name])
 
 
 def text_weights(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -2,8 +2,9 @@
 
 Stage 1 trains the two towers alone on single moments, at the same time, one core each; stage 2 freezes them and
 trains the text model on questions about whole videos; stage 3 goes on with questions about what bounded memories hold,
-into DIR/nano. Deterministic for a seed and a number of minutes, which sets the number of steps at a nominal speed.
-`--resume` continues from the last saved step in DIR. Curves are written to DIR/log.jsonl, one JSON object per line.
+in two runs, one core each, and writes the mean of their weights to DIR/nano. Deterministic for a seed and a number of
+minutes, which sets the number of steps at a nominal speed. `--resume` continues from the last saved step in DIR. Curves
+are written to DIR/log.jsonl, one JSON object per line.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.multiprocessing as processes
+from torch import Tensor
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
 from omnimem_cli.models.catalogue import row
@@ -27,6 +29,7 @@ from omnimem_cli.train.text_stage import TextStage, init_embeddings
 from omnimem_cli.train.tower_stage import train_audio, train_vision
 
 MINUTES = 100
+BUDGET_RUNS = 2
 VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE, BUDGET_STEPS_PER_MINUTE = 16, 30, 21, 8
 
 
@@ -61,14 +64,19 @@ def towers_stage(minutes: float, seed: int, folder: Path) -> None:
     """Stage 1: both towers, side by side; a tower that is there already is kept."""
     steps = {"vision": round(VISION_STEPS_PER_MINUTE * minutes), "audio": round(AUDIO_STEPS_PER_MINUTE * minutes)}
     missing = [kind for kind in steps if not (folder / f"{kind}.pt").exists()]
+    side_by_side(train_tower, [(kind, steps[kind], seed, folder) for kind in missing])
+
+
+def side_by_side(target: Callable[..., None], arguments: list[tuple]) -> None:
+    """Call ``target`` with each of the arguments, in processes at the same time."""
     context = processes.get_context("spawn")
-    workers = [context.Process(target=train_tower, args=(kind, steps[kind], seed, folder)) for kind in missing]
+    workers = [context.Process(target=target, args=each) for each in arguments]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
         if worker.exitcode:
-            raise RuntimeError(f"training a tower ended with exit code {worker.exitcode}")
+            raise RuntimeError(f"{target.__name__} ended with exit code {worker.exitcode}")
 
 
 def text_stage(minutes: float, seed: int, folder: Path) -> None:
@@ -91,20 +99,30 @@ def text_stage(minutes: float, seed: int, folder: Path) -> None:
 
 
 def budget_stage(minutes: float, seed: int, folder: Path) -> None:
-    """Stage 3: the text model of ``checkpoint`` under budgets, into the folder's ``nano``."""
-    torch.set_num_threads(1)  # its many small operations gain nothing from more
-    adapter = load_local(
-        LocalModel(row("nano"), folder / "checkpoint"),
-        device="cpu",
-        dtype="bfloat16" if bfloat16_is_faster() else "float32",
-    )
-    stage = BudgetStage(adapter, round(BUDGET_STEPS_PER_MINUTE * minutes), seed + 3, logger(folder))
-    saved = folder / "budget.pt"
+    """Stage 3: two runs from ``checkpoint``, side by side; the mean of their weights, in the folder's ``nano``."""
+    runs = [folder / f"budget-{number}.pt" for number in range(BUDGET_RUNS)]
+    steps = round(BUDGET_STEPS_PER_MINUTE * minutes)
+    side_by_side(train_under_budgets, [(steps, seed + 3 + number, folder, run) for number, run in enumerate(runs)])
+    model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder / "checkpoint", dtype=torch.float32)
+    model.load_state_dict(mean_of(runs), strict=False)
+    save_checkpoint(model, build_tokenizer(), folder / "nano")
+
+
+def train_under_budgets(steps: int, seed: int, folder: Path, saved: Path) -> None:
+    """One run of stage 3 on one core, whose state is in ``saved``."""
+    torch.set_num_threads(1)
+    dtype = "bfloat16" if bfloat16_is_faster() else "float32"
+    adapter = load_local(LocalModel(row("nano"), folder / "checkpoint"), device="cpu", dtype=dtype)
+    stage = BudgetStage(adapter, steps, seed, logger(folder))
     if saved.exists():
         load_training(stage, saved)
     stage.run(lambda stage: save_training(stage, saved))
-    stage.finish()
-    save_checkpoint(adapter.model, build_tokenizer(), folder / "nano")
+
+
+def mean_of(runs: list[Path]) -> dict[str, Tensor]:
+    """The mean of the weights of some runs of stage 3."""
+    means = [torch.load(run, weights_only=True)["mean"] for run in runs]
+    return {name: sum(mean[name] for mean in means) / len(means) for name in means[0]}
 
 
 def save_training(stage: TextStage | BudgetStage, file: Path) -> None:

@@ -118,8 +118,6 @@ def test_a_training_that_is_resumed_ends_as_one_that_is_not(quick):
     rest.run(lambda stage: None)
     assert _equal(rest.learned, whole.learned) and _equal(rest.mean, whole.mean)
     assert rest.seconds > 1.0
-    rest.finish()
-    assert all(torch.equal(p, rest.mean[name]) for name, p in rest.named.items())
 
 
 def test_towers_and_everything_but_the_text_model_stay(quick):
