@@ -9,7 +9,7 @@ The engine's own pass decides what stays, on values without gradients. Here atte
 library's differentiable kernel over copies of the entries, as a store changes in place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -105,12 +105,12 @@ class GradientFork(Fork):
             return super()._run(embeds, positions)
 
 
-def constant(memory: Memory) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """What the layers hold, of which nothing is learned. To be asked while the memory stays as it is."""
+def constant(stores: Sequence[Store]) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """What layers hold, of which nothing is learned. To be asked while the stores stay as they are."""
 
     @torch.no_grad()  # quantized keys are read through weights
     def kept(layer: int) -> tuple[Tensor, Tensor]:
-        return copies(memory.stores[layer])
+        return copies(stores[layer])
 
     return kept
 

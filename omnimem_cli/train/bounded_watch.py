@@ -14,11 +14,12 @@ from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.memory.memory import Memory, geometry
 from omnimem_cli.memory.policies import make_policy
+from omnimem_cli.memory.store import Store
 from omnimem_cli.memory.tokens import AUDIO, VISUAL, TokenChunk, concat
 from omnimem_cli.models.adapter import Adapter, Stream
 from omnimem_cli.session.sizing import size_memory, watch_options
 from omnimem_cli.train.curriculum import EVALUATION_SEEDS
-from omnimem_cli.world.questions import NOWHERE, Evidence, Question, questions
+from omnimem_cli.world.questions import NOWHERE, Evidence, Question, View, question, questions, window
 from omnimem_cli.world.stream import open_video, segments_of
 from omnimem_cli.world.video import Video, make_video
 
@@ -35,7 +36,14 @@ ENTRIES = (350, 1400)
 EACH = ("digit", "word_at", "slide_at")
 NEIGHBOURS = ("next_slide", "previous_slide", "next_word", "previous_word")
 ENDS = ("written", "first_slide", "last_slide", "first_word", "last_word")
+COUNTS = ("count_slides", "count_words")
 ABSENT = 4
+WHOLE = 0.46
+"""Of short videos, the share that is kept whole."""
+OF_WINDOWS = ("transcribe", "note", "title")
+WINDOWS_S = (4.0, 8.0, 15.0, 15.0, 15.0, 30.0)
+MOST_SEGMENTS, MOST_BEFORE = 75, 8
+"""Of a watch that ends with a window, and of what it takes in before that."""
 
 
 @dataclass(frozen=True)
@@ -76,20 +84,20 @@ class EncodedVideo:
         """Of picture and sound."""
         return sum(map(len, self.chunks))
 
-    def watched(self, settings: Settings) -> Memory:
-        """A memory that took in all of it."""
+    def watched(self, settings: Settings, first: int = 0, last: int | None = None) -> Memory:
+        """A memory that took in all of it, or the segments from ``first`` to before ``last``."""
         fitted = size_memory(settings, self.stream.adapter, self.stream.plan, self.stream.media)
         memory = fitted.memory(self.stream)
         segments = max(1, fitted.chunk_tokens // self.stream.plan.tokens_per_segment)
-        prefix = [self.stream.prefix]
-        for first in range(0, len(self.chunks), segments):
-            memory.absorb(concat([*prefix, *self.chunks[first : first + segments]]))
+        prefix, chunks = [self.stream.prefix], self.chunks[first:last]
+        for start in range(0, len(chunks), segments):
+            memory.absorb(concat([*prefix, *chunks[start : start + segments]]))
             prefix = []
         return memory
 
 
 def draw_watch(encoded: EncodedVideo, rng: np.random.Generator) -> Settings:
-    """How a video is watched: of short ones one in six whole."""
+    """How a video is watched: of short ones nearly half are kept whole."""
     chunk = CHUNKS[int(rng.random() < 0.35)]
     settings = Settings(policy="omnimem" if rng.random() < OMNIMEM else "salience", chunk=chunk)
     if encoded.script.kind == LONG:
@@ -98,7 +106,7 @@ def draw_watch(encoded: EncodedVideo, rng: np.random.Generator) -> Settings:
         )
         entries = min(int(rng.uniform(*ENTRIES)), encoded.tokens * 9 // 10)
         return replace(chosen, budget=Budget(entries), positions="lazy" if rng.random() < 0.75 else "eager")
-    if rng.random() < 1 / 6:
+    if rng.random() < WHOLE:
         return replace(settings, policy="full")
     share = rng.choice([1 / 8, 1 / 16, 1 / 32], p=[0.2, 0.4, 0.4])
     return with_share(replace(settings, kv_bits=int(rng.choice([16, 8, 4], p=[0.4, 0.4, 0.2]))), share, encoded)
@@ -119,12 +127,29 @@ def with_share(settings: Settings, share: float, encoded: EncodedVideo) -> Setti
 def draw_questions(encoded: EncodedVideo, memory: Memory, rng: np.random.Generator) -> list[Question]:
     """About the whole video: of what some layer still holds an entry, and of what was never there."""
     video, seed, is_long = encoded.video, int(rng.integers(2**30)), encoded.script.kind == LONG
-    if not memory.policy.bounded and rng.random() < 0.4:
-        return questions(video, seed, ("summary",)) + questions(video, seed + 1, ENDS)
+    if not memory.policy.bounded and rng.random() < 0.5:
+        return questions(video, seed, ("summary",)) + questions(video, seed + 1, (*ENDS, *COUNTS, "when"))
     asked = questions(video, seed, EACH + (NEIGHBOURS if is_long else ()), 3)
-    asked += questions(video, seed + 1, ENDS + (() if is_long else (*NEIGHBOURS, "when")))
+    asked += questions(video, seed + 1, ENDS + (() if is_long else (*NEIGHBOURS, *COUNTS, "when")))
     asked += questions(video, seed + 2, ("absent",), ABSENT)
     return [question for question in asked if is_held(question, memory)]
+
+
+def draw_window(encoded: EncodedVideo, rng: np.random.Generator) -> tuple[Memory, list[Store], list[Question]]:
+    """A window that ends where a watch does: what was watched, what of it is read, as the tool reads windows of a
+    transcript and of chapters, and what is asked of it."""
+    last = int(rng.integers(2, max(3, min(len(encoded.chunks), MOST_SEGMENTS))))
+    end_s = min(last * encoded.stream.plan.format.segment_s, encoded.video.duration_s)
+    start_s = max(0.0, end_s - float(rng.choice(WINDOWS_S)))
+    view = window(encoded.video, start_s, end_s)
+    if view.end_s > end_s or view.end_s - view.start_s < 1:
+        view = View(start_s, end_s)
+    before = int(rng.integers(0, MOST_BEFORE))
+    first = max(0, int(start_s // encoded.stream.plan.format.segment_s) - before)
+    memory = encoded.watched(Settings(policy="full", chunk=CHUNKS[1]), first, last)
+    stores = [store.marked(store.table.inside(view.start_s, view.end_s)) for store in memory.stores]
+    asked = (question(kind, encoded.video, rng, view) for kind in OF_WINDOWS)
+    return memory, stores, [each for each in asked if each]
 
 
 def is_held(question: Question, memory: Memory) -> bool:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from omnimem_cli.memory.gradient import GradientFork, constant
+from omnimem_cli.memory.memory import Memory
+from omnimem_cli.memory.store import Store
 from omnimem_cli.models.adapter import Adapter
 from omnimem_cli.session.taught_answers import answer_ids, answer_losses
 from omnimem_cli.train.bounded_watch import (
@@ -24,14 +26,15 @@ from omnimem_cli.train.bounded_watch import (
     Script,
     draw_questions,
     draw_watch,
+    draw_window,
 )
 from omnimem_cli.world.questions import Question
 
 PEAK, WARM_UP, FLAT = 2e-4, 20, 0.3
 WATCHES = 4
 """Of a step."""
-LONG_SHARE = 0.43
-"""Of watches, those of long videos."""
+LONG_SHARE, WINDOW_SHARE = 0.35, 0.4
+"""Of watches, those of long videos, and those of which one window is read: without these transcripts are unlearned."""
 POOL, FRESH = 16, 0.45
 """Videos of each kind to watch again, and the share of watches of a new one."""
 WEIGHTS = {"absent": 1.5, "last_slide": 1.3, "last_word": 1.3}
@@ -84,14 +87,13 @@ class BudgetStage:
     def _learn(self, rng: np.random.Generator) -> float | None:
         """Add up the gradients of one memory's questions. Their loss; None where nothing can be asked."""
         encoded = self._video(KINDS_OF_VIDEO[int(rng.random() < LONG_SHARE)], rng)
-        memory = encoded.watched(draw_watch(encoded, rng))
-        asked = draw_questions(encoded, memory, rng)
+        memory, stores, asked = _drawn(encoded, rng)
         if not asked:
             return None
         questions = encoded.stream.question([question.text for question in asked])
         answers = [answer_ids(self.adapter, question.answer) for question in asked]
         lengths = list(map(len, answers))
-        losses, right = answer_losses(self.adapter, GradientFork(memory, constant(memory)), questions, answers)
+        losses, right = answer_losses(self.adapter, GradientFork(memory, constant(stores)), questions, answers)
         loss = weighted(losses, asked, lengths)
         loss.backward()
         self._gather()
@@ -147,6 +149,14 @@ class BudgetStage:
         for script in state["pool"]:
             self.pool[script["kind"]].append(EncodedVideo(Script(**script), self.adapter))
         self.step, self.seconds = state["counters"]
+
+
+def _drawn(encoded: EncodedVideo, rng: np.random.Generator) -> tuple[Memory, list[Store], list[Question]]:
+    """A memory, what is read of it, and what is asked."""
+    if rng.random() < WINDOW_SHARE:
+        return draw_window(encoded, rng)
+    memory = encoded.watched(draw_watch(encoded, rng))
+    return memory, memory.stores, draw_questions(encoded, memory, rng)
 
 
 def text_weights(model: nn.Module) -> dict[str, nn.Parameter]:

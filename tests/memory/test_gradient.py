@@ -149,7 +149,7 @@ def test_questions_learn_over_a_constant_memory_as_over_fixed_keys_and_values(kv
     for chunk in cuts(tokens, (61,)):
         memory.absorb(chunk)
     embeds, places = question(7)
-    hidden = GradientFork(memory, constant(memory)).forward(embeds[None], places[:, None])[0]
+    hidden = GradientFork(memory, constant(memory.stores)).forward(embeds[None], places[:, None])[0]
     assert (hidden - ask(memory)).abs().max() < 1e-4, "questions read what the memory holds"
     ours = gradients(decoder, hidden)
     for layer in (0, len(decoder.layers) - 1):

@@ -10,6 +10,8 @@ from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench.needle import full_bytes, watched
 from omnimem_cli.bench.replay import encode
+from omnimem_cli.memory.fork import left_padded
+from omnimem_cli.memory.gradient import GradientFork, constant
 from omnimem_cli.models.loader import load
 from omnimem_cli.session.sizing import watch_options
 from omnimem_cli.train import budget_stage
@@ -19,6 +21,7 @@ from omnimem_cli.train.bounded_watch import (
     Script,
     draw_questions,
     draw_watch,
+    draw_window,
     is_held,
     with_share,
 )
@@ -84,6 +87,26 @@ def test_nothing_is_asked_of_which_no_layer_holds_an_entry(encoded):
     assert any(not is_held(q, memory) for q in everything), "the beginning is gone"
 
 
+def test_a_window_is_read_as_the_tool_reads_one(nano, encoded):
+    rng, kinds = np.random.default_rng(3), set()
+    for _ in range(6):
+        memory, stores, asked = draw_window(encoded, rng)
+        view = asked[0].view
+        tokens = encoded.stream.question([question.text for question in asked])
+        for question, text in zip(asked, tokens, strict=True):
+            theirs = memory.fork_copies([memory.copy_window(view.start_s, view.end_s)])
+            ours = GradientFork(memory, constant(stores)).forward(*left_padded([text]))
+            assert (ours - theirs.forward(*left_padded([text]))).abs().max() < 1e-3
+            kinds.add(question.kind)
+            assert question.view == view and all(
+                view.start_s - 1 <= each.start_s and each.end_s <= view.end_s + 2
+                for part in question.parts
+                for each in part.evidence
+                if each != NOWHERE
+            )
+    assert {"transcribe", "note"} <= kinds
+
+
 def test_videos_are_of_no_seed_that_is_evaluated_on_and_memories_stay_within_trained_positions():
     rng = np.random.default_rng(0)
     scripts = [Script.draw("long", rng) for _ in range(200)]
@@ -101,6 +124,7 @@ def _tokens_only(script, tokens):
 
 def test_answers_are_learned(quick, monkeypatch):
     monkeypatch.setattr(budget_stage, "draw_watch", lambda encoded, rng: SMALL)
+    monkeypatch.setattr(budget_stage, "WINDOW_SHARE", 0.0)
     monkeypatch.setattr(budget_stage, "WARM_UP", 1)
     monkeypatch.setattr(Script, "draw", classmethod(lambda cls, kind, rng: SCRIPT))
     stage, losses = _stage(), []
