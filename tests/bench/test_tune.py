@@ -62,13 +62,13 @@ def _counted(stream, encoded):
 
 def test_the_smallest_budget_that_agrees_is_recommended(capsys):
     words = ("tune", "talk.mp4", "-m", "nano", "--device", "cpu", "-Q", ASKED[0], "-Q", ASKED[2], "--budgets")
-    assert omnimem(*words, "32,384,512") == 0
+    assert omnimem(*words, "32,448,512") == 0
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines()[:-1])) <= 80
     result = json.loads(shown.splitlines()[-1])
     agree = {row["budget"]: row["agreement"] for row in result["rows"]}
-    assert agree["32"] < 0.9 <= agree["384"] and result["recommended"] == "384"
-    assert "recommended: --budget 384" in shown
+    assert agree["32"] < 0.9 <= agree["448"] and result["recommended"] == "448"
+    assert "recommended: --budget 448" in shown
     assert omnimem(*words, "512") == 2 and omnimem(*words, "512,auto") == 2
     assert omnimem("tune", "talk.mp4", "-m", "nano") == 2, "there is no question"
     assert omnimem("tune", "none.mp4", *words[2:], "32,64") == 4
