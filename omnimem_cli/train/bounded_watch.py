@@ -6,12 +6,12 @@ without gradients.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
+from omnimem_cli.media.stills import Stills
 from omnimem_cli.memory.memory import Memory, geometry
 from omnimem_cli.memory.policies import make_policy
 from omnimem_cli.memory.store import Store
@@ -23,12 +23,15 @@ from omnimem_cli.world.questions import NOWHERE, Evidence, Question, View, quest
 from omnimem_cli.world.stream import open_video, segments_of
 from omnimem_cli.world.video import Video, make_video
 
-SHORT, LONG = "short", "long"
-KINDS_OF_VIDEO = (SHORT, LONG)
-"""Of the length that the text model was trained on, and with up to 46 slides in up to 12 minutes."""
-SLIDES = {SHORT: (6, 16), LONG: (20, 46)}
+SHORT, LONG, LECTURE = "short", "long", "lecture"
+KINDS_OF_VIDEO = {SHORT: 0.5, LONG: 0.35, LECTURE: 0.15}
+"""Shares of watches: of the length that the text model was trained on, with up to 46 slides in up to 12 minutes, and
+with a few slides that stand for up to two minutes each."""
+SLIDES = {SHORT: (6, 16), LONG: (20, 46), LECTURE: (3, 7)}
 SECONDS = {SHORT: (40.0, 150.0), LONG: (160.0, 700.0)}
-STRETCHED = {SHORT: 0.2, LONG: 0.8}  # share of videos that are stretched to a length drawn from SECONDS
+STRETCHED = {SHORT: 0.2, LONG: 0.8, LECTURE: 0.0}  # share of videos that are stretched to a length drawn from SECONDS
+SKIPPED = 0.7
+"""Of lectures, those of whose standing pictures parts are fed (`media.stills`)."""
 OMNIMEM = 0.15  # share of watches under the paper's policy
 CHUNKS = (140, 420)
 ENTRIES = (350, 1400)
@@ -38,8 +41,10 @@ NEIGHBOURS = ("next_slide", "previous_slide", "next_word", "previous_word")
 ENDS = ("written", "first_slide", "last_slide", "first_word", "last_word")
 COUNTS = ("count_slides", "count_words")
 ABSENT = 4
-WHOLE = 0.46
-"""Of short videos, the share that is kept whole."""
+WHOLE = {SHORT: 0.46, LECTURE: 0.2}
+"""The share of watches that keep everything."""
+SHARES = {SHORT: [0.2, 0.4, 0.4], LECTURE: [0.6, 0.4, 0.0]}
+"""How often an eighth, a sixteenth and a 32nd of the bytes is kept."""
 OF_WINDOWS = ("transcribe", "note", "title")
 WINDOWS_S = (4.0, 8.0, 15.0, 15.0, 15.0, 30.0)
 MOST_SEGMENTS, MOST_BEFORE = 75, 8
@@ -55,15 +60,18 @@ class Script:
     slides: int
     style: str
     seconds: float | None
+    skips_stills: bool
 
     @classmethod
     def draw(cls, kind: str, rng: np.random.Generator) -> "Script":
         """A video that is not of an evaluation seed."""
         low, high = SLIDES[kind]
-        style = "skew" if rng.random() < 0.7 else "even"
+        style = "lecture" if kind == LECTURE else "skew" if rng.random() < 0.7 else "even"
         stretched = rng.random() < STRETCHED[kind]
         seconds = float(np.exp(rng.uniform(*np.log(SECONDS[kind])))) if stretched else None
-        return cls(kind, int(rng.integers(EVALUATION_SEEDS)), int(rng.integers(low, high + 1)), style, seconds)
+        skips_stills = kind == LECTURE and rng.random() < SKIPPED
+        seed, slides = int(rng.integers(EVALUATION_SEEDS)), int(rng.integers(low, high + 1))
+        return cls(kind, seed, slides, style, seconds, skips_stills)
 
     def video(self) -> Video:
         """The video."""
@@ -77,12 +85,9 @@ class EncodedVideo:
         self.script, self.video = script, script.video()
         self.stream: Stream = open_video(adapter, self.video, watch_options(Settings()))
         segments = segments_of(self.video, self.stream.plan.format)
-        self.chunks: list[TokenChunk] = [chunk for one in segments for chunk in self.stream.encode([one])]
-
-    @cached_property
-    def tokens(self) -> int:
-        """Of picture and sound."""
-        return sum(map(len, self.chunks))
+        fed = Stills().left_out(segments) if script.skips_stills else segments
+        self.chunks: list[TokenChunk] = [chunk for one in fed for chunk in self.stream.encode([one])]
+        self.tokens = len(self.chunks) * self.stream.plan.tokens_per_segment  # nothing left out
 
     def watched(self, settings: Settings, first: int = 0, last: int | None = None) -> Memory:
         """A memory that took in all of it, or the segments from ``first`` to before ``last``."""
@@ -97,7 +102,7 @@ class EncodedVideo:
 
 
 def draw_watch(encoded: EncodedVideo, rng: np.random.Generator) -> Settings:
-    """How a video is watched: of short ones nearly half are kept whole."""
+    """How a video is watched: some are kept whole, of short ones nearly half."""
     chunk = CHUNKS[int(rng.random() < 0.35)]
     settings = Settings(policy="omnimem" if rng.random() < OMNIMEM else "salience", chunk=chunk)
     if encoded.script.kind == LONG:
@@ -106,9 +111,9 @@ def draw_watch(encoded: EncodedVideo, rng: np.random.Generator) -> Settings:
         )
         entries = min(int(rng.uniform(*ENTRIES)), encoded.tokens * 9 // 10)
         return replace(chosen, budget=Budget(entries), positions="lazy" if rng.random() < 0.75 else "eager")
-    if rng.random() < WHOLE:
+    if rng.random() < WHOLE[encoded.script.kind]:
         return replace(settings, policy="full")
-    share = rng.choice([1 / 8, 1 / 16, 1 / 32], p=[0.2, 0.4, 0.4])
+    share = rng.choice([1 / 8, 1 / 16, 1 / 32], p=SHARES[encoded.script.kind])
     return with_share(replace(settings, kv_bits=int(rng.choice([16, 8, 4], p=[0.4, 0.4, 0.2]))), share, encoded)
 
 
@@ -126,8 +131,8 @@ def with_share(settings: Settings, share: float, encoded: EncodedVideo) -> Setti
 
 def draw_questions(encoded: EncodedVideo, memory: Memory, rng: np.random.Generator) -> list[Question]:
     """About the whole video: of what some layer still holds an entry, and of what was never there."""
-    video, seed, is_long = encoded.video, int(rng.integers(2**30)), encoded.script.kind == LONG
-    if not memory.policy.bounded and rng.random() < 0.5:
+    video, seed, is_long = encoded.video, int(rng.integers(2**30)), encoded.script.kind != SHORT
+    if not memory.policy.bounded and not is_long and rng.random() < 0.5:
         return questions(video, seed, ("summary",)) + questions(video, seed + 1, (*ENDS, *COUNTS, "when"))
     asked = questions(video, seed, EACH + (NEIGHBOURS if is_long else ()), 3)
     asked += questions(video, seed + 1, ENDS + (() if is_long else (*NEIGHBOURS, *COUNTS, "when")))

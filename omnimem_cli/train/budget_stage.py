@@ -33,8 +33,8 @@ from omnimem_cli.world.questions import Question
 PEAK, WARM_UP, FLAT = 2e-4, 20, 0.3
 WATCHES = 4
 """Of a step."""
-LONG_SHARE, WINDOW_SHARE = 0.35, 0.4
-"""Of watches, those of long videos, and those of which one window is read: without these transcripts are unlearned."""
+WINDOW_SHARE = 0.4
+"""Of watches, those of which one window is read: without these transcripts are unlearned."""
 POOL, FRESH = 16, 0.45
 """Videos of each kind to watch again, and the share of watches of a new one."""
 WEIGHTS = {"absent": 1.5, "last_slide": 1.3, "last_word": 1.3}
@@ -86,7 +86,7 @@ class BudgetStage:
 
     def _learn(self, rng: np.random.Generator) -> float | None:
         """Add up the gradients of one memory's questions. Their loss; None where nothing can be asked."""
-        encoded = self._video(KINDS_OF_VIDEO[int(rng.random() < LONG_SHARE)], rng)
+        encoded = self._video(str(rng.choice(list(KINDS_OF_VIDEO), p=list(KINDS_OF_VIDEO.values()))), rng)
         memory, stores, asked = _drawn(encoded, rng)
         if not asked:
             return None

@@ -1,5 +1,6 @@
 """Stage 3 of nano's training: what is asked over bounded memories, and how the weights learn from it."""
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,10 @@ from omnimem_cli.base.budget import Budget
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.bench.needle import full_bytes, watched
 from omnimem_cli.bench.replay import encode
+from omnimem_cli.media.stills import Stills
 from omnimem_cli.memory.fork import left_padded
 from omnimem_cli.memory.gradient import GradientFork, constant
+from omnimem_cli.memory.tokens import concat
 from omnimem_cli.models.loader import load
 from omnimem_cli.session.sizing import watch_options
 from omnimem_cli.train import budget_stage
@@ -29,7 +32,7 @@ from omnimem_cli.train.budget_stage import BudgetStage, rate, weighted
 from omnimem_cli.train.curriculum import EVALUATION_SEEDS
 from omnimem_cli.world.questions import NOWHERE, questions
 
-SCRIPT = Script("short", 5, 6, "skew", None)
+SCRIPT = Script("short", 5, 6, "skew", None, False)
 SMALL = Settings(policy="salience", kv_bits=8, chunk=140, budget=Budget(60))
 
 
@@ -48,7 +51,7 @@ def quick(monkeypatch):
     """A stage that watches two short videos and draws no other."""
     monkeypatch.setattr(budget_stage, "POOL", 2)
     monkeypatch.setattr(budget_stage, "WATCHES", 1)
-    monkeypatch.setattr(budget_stage, "KINDS_OF_VIDEO", ("short", "short"))
+    monkeypatch.setattr(budget_stage, "KINDS_OF_VIDEO", {"short": 1.0})
     monkeypatch.setattr(Script, "draw", classmethod(lambda cls, kind, rng: replace(SCRIPT, seed=int(rng.integers(9)))))
 
 
@@ -63,6 +66,20 @@ def _equal(one, other):
 def test_a_video_is_held_as_a_watch_of_the_tool_holds_it(nano, encoded):
     ours = encoded.watched(SMALL)
     theirs = watched(encode(nano, SCRIPT.video(), watch_options(SMALL)), SMALL).memory
+    _hold_the_same(ours, theirs)
+
+
+def test_a_lecture_brings_the_tokens_that_the_tool_feeds_where_parts_stand_for_a_picture(nano):
+    script = Script("lecture", 5, 2, "lecture", None, True)
+    encoded = EncodedVideo(script, nano)
+    ours, whole = concat(encoded.chunks), encode(nano, script.video(), watch_options(SMALL))
+    theirs = concat(whole.stream.encode(list(Stills().left_out(whole.segments))))
+    assert len(ours) == len(theirs) < 0.9 * encoded.tokens
+    assert all(torch.equal(getattr(ours, name), getattr(theirs, name)) for name in ("positions", "kind", "time"))
+    assert torch.allclose(ours.embeds, theirs.embeds, atol=1e-4)
+
+
+def _hold_the_same(ours, theirs):
     for here, there in zip(ours.stores, theirs.stores, strict=True):
         assert torch.equal(here.table["index"], there.table["index"])
         assert all(torch.equal(a, b) for a, b in zip(here.listed()[:2], there.listed()[:2], strict=True))
@@ -114,6 +131,29 @@ def test_videos_are_of_no_seed_that_is_evaluated_on_and_memories_stay_within_tra
     for script in scripts:
         settings = draw_watch(_tokens_only(script, 9_000), rng)
         assert settings.budget.entries <= ENTRIES[1] < 1_550 and settings.positions in ("lazy", "eager")
+
+
+def test_lectures_are_kept_whole_or_to_an_eighth_or_a_sixteenth(encoded):
+    rng = np.random.default_rng(0)
+    scripts = [Script.draw("lecture", rng) for _ in range(100)]
+    assert {script.skips_stills for script in scripts} == {True, False} and {s.style for s in scripts} == {"lecture"}
+    drawn = [draw_watch(_like(encoded, script), rng) for script in scripts]
+    bounded = [settings for settings in drawn if settings.policy != "full"]
+    assert 0 < len(bounded) < len(drawn) and all(settings.positions == "keep" for settings in drawn)
+    shares = [_share_of(settings, encoded) for settings in bounded]
+    assert all(min(abs(share - each) for each in (1 / 8, 1 / 16)) < 0.01 for share in shares)
+
+
+def _share_of(settings, encoded):
+    """Of the bytes of the whole video that the budget's entries take."""
+    prompt, whole = len(encoded.stream.prefix), with_share(settings, 1.0, encoded).budget.entries
+    return (settings.budget.entries + prompt) / (whole + prompt)
+
+
+def _like(encoded, script):
+    other = copy(encoded)
+    other.script = script
+    return other
 
 
 def _tokens_only(script, tokens):
