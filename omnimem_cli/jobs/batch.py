@@ -178,25 +178,37 @@ class Batch:
         import_once("omnimem_cli.models.loading")  # torch and the library
         from omnimem_cli.models.loading import memory_errors
 
-        settings, path, shown = self.work.settings, job.input.path, readable_path(job.input.path)
-        if job.input.is_memory:
-            from omnimem_cli.jobs.recall import recall
+        remembered = self._remembered(job, task, content, report)
+        if remembered is None:
+            with self._watch_ready(job, task, content, report) as watch:
+                yield watch
+            return
+        with limits(self.work.settings.timeout_s), memory_errors(readable_path(job.input.path)):
+            yield remembered
 
-            report(Progress("loading the model"))
-            adapter = self.model.load()
-            with limits(settings.timeout_s), memory_errors(shown):
-                yield partial(recall, path, adapter, self.model.facts(), settings, task)
-            return
-        if (kept := self._kept(job, task, content, report)) is not None:
-            with limits(settings.timeout_s), memory_errors(shown):
-                yield lambda: kept
-            return
+    def _remembered(
+        self, job: Job, task: Task, content: records.Content, report: Report
+    ) -> "Callable[[], Watched] | None":
+        """What opens the memory file that the input is, or that an earlier run kept of it; None: there is none."""
+        if not job.input.is_memory:
+            kept = self._kept(job, task, content, report)
+            return None if kept is None else lambda: kept
+        from omnimem_cli.jobs.recall import recall
+
+        report(Progress("loading the model"))
+        adapter = self.model.load()
+        return partial(recall, job.input.path, adapter, self.model.facts(), self.work.settings, task)
+
+    @contextmanager
+    def _watch_ready(
+        self, job: Job, task: Task, content: records.Content, report: Report
+    ) -> "Iterator[Callable[[], Watched]]":
+        """What watches a video, or takes its subtitles alone where these are all that the task needs."""
         import_once("omnimem_cli.jobs.watch_one")
-        from omnimem_cli.jobs.watch_one import watch_one
-
-        if job.input.page is not None:
+        settings, page = self.work.settings, job.input.page
+        if page is not None:
             report(Progress("downloading"))
-        with opened(job.input.saved or path, job.input.page, settings.offline) as path:
+        with opened(job.input.saved or job.input.path, page, settings.offline) as path:
             if settings.subtitles is not None:
                 from omnimem_cli.jobs.subtitles import give_subtitles
                 from omnimem_cli.jobs.unwatched import Unwatched
@@ -206,25 +218,31 @@ class Batch:
                     yield partial(Unwatched, path, settings, content.digest)
                     return
             report(Progress("loading the model"))
-            early = self._next
-            prepared = self.model.prepare(path, task.recent_s, early and early.media)
-            with self._listening(job, prepared, task) as heard:
-                adapter = self.model.load()
-            heard = heard or (early and early.heard)
-            facts: dict = {"digest": content.digest, "before": self._before(job, adapter, task)}
-            checkpoint = None
-            if facts["before"] is None:
-                checkpoint = self._checkpoint(job, content, adapter)
-                facts = {"digest": content.digest, "checkpoint": checkpoint}
-            if heard is not None:
-                facts["heard"] = heard
-            if job.input.cut is not None:
-                console.info(f"{shown}: interrupted; what came until then is watched", "dim")
-                facts["stopped"] = job.input.cut
-            named = checkpoint.named_in_errors() if checkpoint else nullcontext()
-            spent_s = 0.0 if heard is None else heard.seconds
-            with limits(settings.timeout_s, spent_s), memory_errors(shown), named:
-                yield partial(watch_one, prepared, task, adapter, report, **facts)
+            with self._prepared(path, job, task, content, report) as watch:
+                yield watch
+
+    @contextmanager
+    def _prepared(
+        self, path: str, job: Job, task: Task, content: records.Content, report: Report
+    ) -> "Iterator[Callable[[], Watched]]":
+        """The watch of an input that the loaded model fits, its first pass over the sound behind it."""
+        from omnimem_cli.jobs.watch_one import watch_one
+        from omnimem_cli.models.loading import memory_errors
+
+        early, shown = self._next, readable_path(job.input.path)
+        prepared = self.model.prepare(path, task.recent_s, early and early.media)
+        with self._listening(job, prepared, task) as heard:
+            adapter = self.model.load()
+        heard = heard or (early and early.heard)
+        before = self._before(job, adapter, task)
+        checkpoint = self._checkpoint(job, content, adapter) if before is None else None
+        facts = {"digest": content.digest, "before": before, "checkpoint": checkpoint, "heard": heard}
+        if job.input.cut is not None:
+            console.info(f"{shown}: interrupted; what came until then is watched", "dim")
+        named = checkpoint.named_in_errors() if checkpoint else nullcontext()
+        spent_s = 0.0 if heard is None else heard.seconds
+        with limits(self.work.settings.timeout_s, spent_s), memory_errors(shown), named:
+            yield partial(watch_one, prepared, task, adapter, report, stopped=job.input.cut, **facts)
 
     def _content(self, job: Job) -> records.Content:
         """Size, time and digest of a job's input, which may have been read ahead. Raises InputError."""

@@ -46,7 +46,7 @@ class FakeRun:
             watched_here=True,
         )
 
-    def _result(self, prepared, task, adapter, report, *, digest=None, checkpoint=None) -> dict:
+    def _result(self, prepared, task, adapter, report, *, digest=None, **others) -> dict:
         path, settings = prepared
         name = Path(path).name
         self.watched.append(name)
