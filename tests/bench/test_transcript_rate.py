@@ -31,8 +31,8 @@ def test_a_whole_transcript_is_measured_by_stage(tiny_adapter):
     result = bench(tiny_adapter, 1.0)
     assert not result["estimated"] and result["video_s"] == pytest.approx(60, abs=0.5)
     assert result["windows"] >= 2 and 0 < result["answer_tokens"] <= 4 * result["windows"]
-    stages = sum(result[stage] for stage in ("scan_s", "encode_s", "prefill_s", "answer_s"))
-    assert 0 < stages <= result["wall_s"] + 0.01 and result["whole_s"] == result["wall_s"]
+    in_turn = sum(result[stage] for stage in ("scan_s", "prefill_s", "answer_s"))  # encoders may work beside them
+    assert 0 < max(in_turn, result["encode_s"]) <= result["wall_s"] + 0.01 and result["whole_s"] == result["wall_s"]
     assert result["estimated_bytes"] > 0 and result["rss_peak_bytes"] > 0
     assert json.loads(json.dumps(result)) == result and "(measured)" in transcript_table(result)
 
