@@ -236,13 +236,23 @@ class Batch:
         heard = heard or (early and early.heard)
         before = self._before(job, adapter, task)
         checkpoint = self._checkpoint(job, content, adapter) if before is None else None
-        facts = {"digest": content.digest, "before": before, "checkpoint": checkpoint, "heard": heard}
         if job.input.cut is not None:
             console.info(f"{shown}: interrupted; what came until then is watched", "dim")
         named = checkpoint.named_in_errors() if checkpoint else nullcontext()
         spent_s = 0.0 if heard is None else heard.seconds
         with limits(self.work.settings.timeout_s, spent_s), memory_errors(shown), named:
-            yield partial(watch_one, prepared, task, adapter, report, stopped=job.input.cut, **facts)
+            yield partial(
+                watch_one,
+                prepared,
+                task,
+                adapter,
+                report,
+                digest=content.digest,
+                checkpoint=checkpoint,
+                before=before,
+                stopped=job.input.cut,
+                heard=heard,
+            )
 
     def _content(self, job: Job) -> records.Content:
         """Size, time and digest of a job's input, which may have been read ahead. Raises InputError."""

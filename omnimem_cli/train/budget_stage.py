@@ -162,11 +162,8 @@ def _drawn(encoded: EncodedVideo, rng: np.random.Generator) -> tuple[Memory, lis
 def text_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights of the text model, which alone ask for gradients from here on."""
     model.requires_grad_(False)
-    towers = ("visual.", "audio_tower.")  # somewhere in the name, as the library's versions nest them differently
-    named = {name: p for name, p in model.named_parameters() if not any(tower in name for tower in towers)}
-    for p in named.values():
-        p.requires_grad_(True)
-    return named
+    model.get_decoder().requires_grad_(True)
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def rate(step: int, steps: int) -> float:

@@ -30,7 +30,7 @@ from omnimem_cli.train.tower_stage import train_audio, train_vision
 
 MINUTES = 100
 BUDGET_RUNS, WAY_TO_MEAN = 2, 0.75
-"""So far from the weights before stage 3 transcripts are as before, and most of its gain stays (LOG.md)."""
+"""From the weights before stage 3: up to there transcripts are as before, and most of its gain stays (LOG.md)."""
 VISION_STEPS_PER_MINUTE, AUDIO_STEPS_PER_MINUTE, TEXT_STEPS_PER_MINUTE, BUDGET_STEPS_PER_MINUTE = 16, 30, 21, 10
 
 
