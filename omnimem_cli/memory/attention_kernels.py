@@ -6,7 +6,6 @@ keys 0..i only (then n = m); it returns the output and the log-sum-exp (natural 
 
 import functools
 import importlib.util
-import math
 import warnings
 from collections.abc import Callable
 
@@ -17,6 +16,8 @@ from torch.nn.attention import (
     current_flash_attention_impl,
     restore_flash_attention_impl,
 )
+
+from omnimem_cli.memory import cpu_attention
 
 Kernel = Callable[[Tensor, Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
 BiasedKernel = Callable[[Tensor, Tensor, Tensor, float, Tensor], tuple[Tensor, Tensor]]
@@ -88,12 +89,6 @@ def reference_kernel(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bo
     return out.to(q.dtype), lse
 
 
-def _cpu_flash(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
-    op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    out, lse = op(q, k, v, 0.0, causal, scale=scaling)
-    return out, lse.float()
-
-
 def _cuda_flash(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
     op = torch.ops.aten._scaled_dot_product_flash_attention
     out, lse, *_ = op(q, k, v, 0.0, causal, False, scale=scaling)
@@ -106,7 +101,7 @@ def _cuda_efficient(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: boo
     return out, lse[..., : q.shape[2]].float()
 
 
-_FAST: dict[str, tuple[Kernel, ...]] = {"cpu": (_cpu_flash,), "cuda": (_cuda_flash, _cuda_efficient)}
+_FAST: dict[str, tuple[Kernel, ...]] = {"cpu": (cpu_attention.attend,), "cuda": (_cuda_flash, _cuda_efficient)}
 
 
 def reference_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,19 +111,13 @@ def reference_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tens
     return out.to(q.dtype), lse
 
 
-def _cpu_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor) -> tuple[Tensor, Tensor]:
-    op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    out, lse = op(q, k, v, attn_mask=bias, scale=scaling)
-    return out, lse.float()
-
-
 def _cuda_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor) -> tuple[Tensor, Tensor]:
     op = torch.ops.aten._scaled_dot_product_efficient_attention
     out, lse, *_ = op(q, k, v, bias.expand(*q.shape[:3], -1), True, scale=scaling)
     return out, lse[..., : q.shape[2]].float()
 
 
-_FAST_BIASED = {"cpu": (_cpu_biased,), "cuda": (_cuda_biased,)}
+_FAST_BIASED = {"cpu": (cpu_attention.attend_biased,), "cuda": (_cuda_biased,)}
 
 
 def best_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> Kernel:
@@ -217,6 +206,3 @@ def _agree(
         return all((a.float() - b.float()).abs().max() <= tolerance for a, b in pairs)
     except (RuntimeError, TypeError, ValueError, AssertionError):  # not built for this device, type or signature
         return False
-
-
-LOG2_E = math.log2(math.e)  # powers of 2 are some three times as fast as powers of e on CPUs

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention import fold_groups
-from omnimem_cli.memory.attention_kernels import BLOCK, LOG2_E
+from omnimem_cli.memory.attention_kernels import BLOCK
+from omnimem_cli.memory.cpu_attention import LOG2_E
 
 Sums = Callable[[Tensor, Tensor, Tensor, Tensor, float, int], Tensor]
 

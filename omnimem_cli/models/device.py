@@ -6,9 +6,7 @@ Knows torch, and bitsandbytes by name; knows no model.
 import functools
 import importlib.util
 import logging
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +15,9 @@ from transformers import BitsAndBytesConfig
 
 from omnimem_cli.base.errors import MissingError, UsageError
 from omnimem_cli.base.process import available_bytes, total_bytes
+from omnimem_cli.memory.trial import least_seconds
 
-_ROWS, _WIDTH, _TRIES = 128, 1024, 5
+_ROWS, _WIDTH = 128, 1024
 CLEARLY = 1.5
 """At so many times the time of bfloat16 float32 is given up. Measured: 0.03 to 0.9 times, or 4 and more."""
 
@@ -81,20 +80,8 @@ def bfloat16_is_faster() -> bool:
     """
     if not has_bfloat16():
         return False
-    with _one_thread():
-        whole, half = (linear_seconds(dtype) for dtype in (torch.float32, torch.bfloat16))
+    whole, half = (linear_seconds(dtype) for dtype in (torch.float32, torch.bfloat16))
     return whole > CLEARLY * half
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Several would wait for each other where other programs run, and time would tell of those."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def has_bfloat16() -> bool:
@@ -105,12 +92,7 @@ def has_bfloat16() -> bool:
 def linear_seconds(dtype: torch.dtype) -> float:
     """The least time of a linear layer of the size of a small model's, of several tries: about a millisecond."""
     weight, rows = torch.ones(_WIDTH, _WIDTH, dtype=dtype), torch.ones(_ROWS, _WIDTH, dtype=dtype)
-    tries = []
-    for _ in range(_TRIES):
-        began = time.perf_counter()
-        torch.nn.functional.linear(rows, weight)
-        tries.append(time.perf_counter() - began)
-    return min(tries)
+    return least_seconds(lambda: torch.nn.functional.linear(rows, weight))[0]
 
 
 def total_memory(device: torch.device) -> int:

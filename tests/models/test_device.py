@@ -93,24 +93,6 @@ def test_the_processor_is_asked_by_the_time_it_takes(kernels, whole_s, half_s, f
     assert asks_the_processor.__wrapped__() == faster
 
 
-def test_asking_the_processor_leaves_the_number_of_threads(monkeypatch):
-    threads = []
-
-    def seconds(dtype: torch.dtype) -> float:
-        threads.append(torch.get_num_threads())
-        return 1.0
-
-    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(devices, "linear_seconds", seconds)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        asks_the_processor.__wrapped__()
-        assert (threads, torch.get_num_threads()) == ([1, 1], 2)
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_without_kernels_of_the_library_there_is_no_bfloat16(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert not devices.has_bfloat16()

@@ -12,8 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from omnimem_cli.memory import cpu_attention
+
 PAIRS_AT_ONCE = 64
-"""Frame pairs per pass: bounds the encoder's peak whatever a chunk holds."""
+"""Frame pairs per pass at most: bounds the encoder's peak whatever a chunk holds."""
+
+CPU_VALUES_AT_ONCE = 1 << 20
+"""Of a layer's output, per pass on a CPU: what its caches hold. Far larger tensors are new memory with every layer."""
 
 
 class Windows:
@@ -45,7 +50,9 @@ class VisionTower:
     def __call__(self, rows: Tensor, height: int, width: int) -> Tensor:
         """Patch rows [pairs, height * width, patch values] -> [pairs, cells, D]; sides in patches."""
         layout = self._layout(height, width)
-        return torch.cat([self._encode(some, layout) for some in rows.split(PAIRS_AT_ONCE)])
+        channels = len(self._tower.blocks[0].norm1.weight)
+        at_once = parts_at_once(device_of(self._tower), rows.shape[1] * channels, PAIRS_AT_ONCE)
+        return torch.cat([self._encode(some, layout) for some in rows.split(at_once)])
 
     def _encode(self, rows: Tensor, windows: Windows) -> Tensor:
         t, cells = self._tower, len(windows.order)
@@ -80,6 +87,11 @@ def towers_of(thinker: nn.Module) -> nn.Module:
 def device_of(tower: nn.Module) -> torch.device:
     """Where the tower's weights are."""
     return next(tower.parameters()).device
+
+
+def parts_at_once(device: torch.device, values: int, most: int) -> int:
+    """How many parts of so many values each an encoder takes in one pass."""
+    return max(min(CPU_VALUES_AT_ONCE // values, most), 1) if device.type == "cpu" else most
 
 
 def embedded(tower: nn.Module, rows: Tensor) -> Tensor:
@@ -121,10 +133,16 @@ def _attend(attention: nn.Module, x: Tensor, rotary: Tensor, runs: list[tuple[in
     for windows, size in runs:
         stop = start + windows * size
         inside = [part[:, start:stop].reshape(pairs * windows, size, *part.shape[2:]) for part in (q, k, v)]
-        attended = F.scaled_dot_product_attention(*(p.transpose(1, 2) for p in inside), scale=attention.scaling)
+        attended = _attended(*(part.transpose(1, 2) for part in inside), attention.scaling)
         done.append(attended.transpose(1, 2).reshape(pairs, stop - start, -1))
         start = stop
     return attention.proj(torch.cat(done, dim=1))
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+    if cpu_attention.takes_tiles(q):
+        return cpu_attention.in_tiles(q, k, v, scaling)[0]
+    return F.scaled_dot_product_attention(q, k, v, scale=scaling)
 
 
 def _queries_keys_values(attention: nn.Module, x: Tensor) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ from tiny_qwen3 import tiny_qwen3_omni
 
 from omnimem_cli.bench.flops import encoder_flops
 from omnimem_cli.models.loader import load
+from omnimem_cli.models.towers import vision as towers_vision
 from omnimem_cli.models.towers.audio import AudioTower
 from omnimem_cli.models.towers.deep_vision import DeepVisionTower
 from omnimem_cli.models.towers.vision import PAIRS_AT_ONCE, VisionTower, towers_of
@@ -68,6 +69,21 @@ def test_a_long_chunk_goes_through_in_parts(vision):
     hook.remove()
     assert passes == [PAIRS_AT_ONCE, PAIRS_AT_ONCE, 2]
     assert_same(seen, expected)
+
+
+@torch.no_grad()
+def test_a_cpu_takes_no_more_pairs_at_once_than_its_caches_hold(vision, monkeypatch):
+    tower, batched = vision
+    rows, passes = rows_of(tower, 5, 4, 6), []
+    monkeypatch.setattr(towers_vision, "CPU_VALUES_AT_ONCE", 2 * 4 * 6 * len(tower.blocks[0].norm1.weight) + 1)
+    hook = tower.blocks[0].norm1.register_forward_hook(lambda _module, args, _out: passes.append(len(args[0])))
+    seen = batched(tower)(rows, 4, 6)
+    hook.remove()
+    assert passes == [2, 2, 1]
+    assert_same(seen, library_sees(tower, rows, 4, 6))
+    monkeypatch.setattr(towers_vision, "CPU_VALUES_AT_ONCE", 1)
+    assert towers_vision.parts_at_once(torch.device("cpu"), 2, PAIRS_AT_ONCE) == 1
+    assert towers_vision.parts_at_once(torch.device("cuda"), 2, PAIRS_AT_ONCE) == PAIRS_AT_ONCE
 
 
 @torch.no_grad()

@@ -1,0 +1,106 @@
+"""Attention in tiles of bfloat16 gives what attention in float32 gives, within what bfloat16 holds."""
+
+import pytest
+import torch
+
+from omnimem_cli.memory import cpu_attention as cpu
+from omnimem_cli.memory.attention_kernels import reference_biased, reference_kernel
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    """Several blocks of queries, of heads and of keys."""
+    monkeypatch.setattr(cpu, "ROWS", 64 // torch.get_num_threads())
+    monkeypatch.setattr(cpu, "QUERIES", 32)
+    monkeypatch.setattr(cpu, "KEYS", 24)
+
+
+def given(queries: int, keys: int, size: float = 1.0):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, count, 16, generator=generator) for count in (queries, keys, keys))
+    return (size * q).bfloat16(), (size * k).bfloat16(), v.bfloat16()
+
+
+def assert_like(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.float(), other.float(), atol=3e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(100, 130), (7, 24), (33, 1), (64, 48)])
+def test_tiles_add_up_to_the_whole(queries, keys):
+    q, k, v = given(queries, keys)
+    ours = cpu.in_tiles(q, k, v, 0.3)
+    assert ours[0].dtype == torch.bfloat16 and ours[1].dtype == torch.float32
+    assert_like(ours, reference_kernel(q.float(), k.float(), v.float(), 0.3, False))
+
+
+@pytest.mark.parametrize("count", [1, 31, 100])
+def test_a_query_sees_nothing_after_itself(count):
+    q, k, v = given(count, count)
+    ours = cpu.in_tiles(q, k, v, 0.3, causal=True)
+    assert_like(ours, reference_kernel(q.float(), k.float(), v.float(), 0.3, True))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_large_scores_are_as_fine_as_small_ones(causal):
+    q, k, v = given(100, 100, size=6.0)
+    rising = torch.linspace(-1, 1, 100)[:, None] * 10
+    k = (k.float() + rising).bfloat16()  # every tile holds scores above those before
+    reference = reference_kernel(q.float(), k.float(), v.float(), 0.3, causal)
+    assert reference[1].abs().max() > 100
+    assert_like(cpu.in_tiles(q, k, v, 0.3, causal=causal), reference)
+
+
+def test_scores_far_below_zero_do_not_vanish():
+    q, k, v = given(40, 60)
+    k[..., 0], q[..., 0] = -40.0, 40.0
+    ours = cpu.in_tiles(q, k, v, 0.3)
+    assert_like(ours, reference_kernel(q.float(), k.float(), v.float(), 0.3, False))
+    assert ours[1].max() < -400
+
+
+def test_a_bias_weighs_keys_and_hides_them():
+    q, k, v = given(100, 130)
+    bias = torch.linspace(0, 5, 130).expand(2, 1, 1, 130).clone()
+    bias[0, ..., :50], bias[1, ..., ::2] = -torch.inf, -torch.inf  # of the first row two whole tiles
+    ours = cpu.in_tiles(q, k, v, 0.3, bias=bias.bfloat16())
+    assert_like(ours, reference_biased(q.float(), k.float(), v.float(), 0.3, bias.bfloat16()))
+
+
+def test_keys_far_below_those_that_are_hidden_do_not_vanish():
+    q, k, v = given(40, 60)
+    k[..., 0], q[..., 0] = -40.0, 40.0
+    bias = torch.zeros(2, 1, 1, 60).bfloat16()
+    bias[1, ..., :30] = -torch.inf  # of the second row the whole first tile
+    ours = cpu.in_tiles(q, k, v, 0.3, bias=bias)
+    assert_like(ours, reference_biased(q.float(), k.float(), v.float(), 0.3, bias))
+    assert ours[0].isfinite().all()
+
+
+@pytest.mark.parametrize(("dtype", "tiles_s", "taken"), [
+    (torch.bfloat16, 1.0, True), (torch.bfloat16, 1.6, False), (torch.float32, 1.0, False),
+])  # fmt: skip
+def test_tiles_are_taken_where_they_clearly_take_less(dtype, tiles_s, taken, monkeypatch):
+    monkeypatch.setattr(cpu, "least_seconds", lambda flash, tiles: [2.0, tiles_s])
+    assert cpu._prefers_tiles.__wrapped__(dtype, 16) == taken
+
+
+def test_tiles_that_give_other_numbers_are_not_taken(monkeypatch):
+    in_tiles = cpu.in_tiles
+    monkeypatch.setattr(cpu, "least_seconds", lambda flash, tiles: [2.0, 1.0])
+    monkeypatch.setattr(cpu, "in_tiles", lambda *of: (in_tiles(*of)[0], in_tiles(*of)[1] + 0.1))
+    assert not cpu._prefers_tiles.__wrapped__(torch.bfloat16, 16)
+
+
+@pytest.mark.parametrize("bias", [None, torch.zeros(1, 1, 1, 40).bfloat16()])
+def test_the_few_queries_of_an_answer_are_left_to_torch(bias, monkeypatch):
+    taken = []
+    monkeypatch.setattr(cpu, "_prefers_tiles", lambda *_: True)
+    monkeypatch.setattr(cpu, "in_tiles", lambda q, *_, **__: taken.append(q.shape[2]))
+    for queries in (31, 32):
+        q, k, v = given(queries, 40)
+        if bias is None:
+            cpu.attend(q, k, v, 0.3, False)
+        else:
+            cpu.attend_biased(q, k, v, 0.3, bias)
+    assert taken == [32]
