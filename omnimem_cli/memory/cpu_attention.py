@@ -75,10 +75,8 @@ def in_tiles(
     """
     queries, keys, values = q.flatten(0, 1), _levelled(k, scaling, bias).flatten(0, 1), v.flatten(0, 1)
     out, lse = torch.empty_like(queries), queries.new_empty(queries.shape[:2], dtype=torch.float32)
-    room = ROWS * torch.get_num_threads()
-    heads = max(min(len(queries), room // QUERIES), 1)
-    rows = min(room // heads, 2 * KEYS) if causal else room // heads  # half of a query's own tile is in vain
-    tile = q.new_empty(heads * rows * max(KEYS, rows))
+    heads, rows, columns = _tile(len(queries), q.shape[2], causal)
+    tile = q.new_empty(heads * rows * columns)
     for head in range(0, len(queries), heads):
         of = slice(head, head + heads)
         for first in range(0, q.shape[2], rows):
@@ -87,6 +85,17 @@ def in_tiles(
             block.take_all(keys[of], values[of], first if causal else None)
             out[of, at], lse[of, at] = block.result()
     return out.view(q.shape), lse.view(q.shape[:3])
+
+
+def _tile(heads: int, queries: int, causal: bool) -> tuple[int, int, int]:
+    """Heads, queries and keys of the largest tile of so many heads and queries."""
+    room = ROWS * torch.get_num_threads()
+    at_once = max(min(heads, room // QUERIES), 1)
+    rows = min(room // at_once, queries)
+    if not causal:
+        return at_once, rows, KEYS
+    rows = min(rows, 2 * KEYS)  # half of a query's own tile is in vain
+    return at_once, rows, max(rows, KEYS)
 
 
 def _levelled(k: Tensor, scaling: float, bias: Tensor | None) -> Tensor:

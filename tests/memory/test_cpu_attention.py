@@ -10,7 +10,8 @@ from omnimem_cli.memory.attention_kernels import reference_biased, reference_ker
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """Several blocks of queries, of heads and of keys."""
-    monkeypatch.setattr(cpu, "ROWS", 64 // torch.get_num_threads())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(cpu, "ROWS", 32)
     monkeypatch.setattr(cpu, "QUERIES", 32)
     monkeypatch.setattr(cpu, "KEYS", 24)
 
@@ -75,6 +76,16 @@ def test_keys_far_below_those_that_are_hidden_do_not_vanish():
     ours = cpu.in_tiles(q, k, v, 0.3, bias=bias)
     assert_like(ours, reference_biased(q.float(), k.float(), v.float(), 0.3, bias))
     assert ours[0].isfinite().all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 96])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("heads", "queries"), [(1, 100_000), (28, 16_384), (1, 40)])
+def test_a_tile_has_so_many_scores_per_thread_however_many_there_are(heads, queries, causal, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    at_once, rows, keys = cpu._tile(heads, queries, causal)
+    assert 1 <= at_once <= heads and 1 <= rows <= queries
+    assert at_once * rows * keys <= threads * cpu.ROWS * cpu.KEYS * (2 if causal else 1)
 
 
 @pytest.mark.parametrize(("dtype", "tiles_s", "taken"), [

@@ -51,7 +51,7 @@ class VisionTower:
         """Patch rows [pairs, height * width, patch values] -> [pairs, cells, D]; sides in patches."""
         layout = self._layout(height, width)
         channels = len(self._tower.blocks[0].norm1.weight)
-        at_once = parts_at_once(device_of(self._tower), rows.shape[1] * channels, PAIRS_AT_ONCE)
+        at_once = pairs_at_once(device_of(self._tower), rows.shape[1] * channels)
         return torch.cat([self._encode(some, layout) for some in rows.split(at_once)])
 
     def _encode(self, rows: Tensor, windows: Windows) -> Tensor:
@@ -89,9 +89,9 @@ def device_of(tower: nn.Module) -> torch.device:
     return next(tower.parameters()).device
 
 
-def parts_at_once(device: torch.device, values: int, most: int) -> int:
-    """How many parts of so many values each an encoder takes in one pass."""
-    return max(min(CPU_VALUES_AT_ONCE // values, most), 1) if device.type == "cpu" else most
+def pairs_at_once(device: torch.device, values: int) -> int:
+    """How many frame pairs, of so many values each in a layer's output, a tower takes in one pass."""
+    return max(min(CPU_VALUES_AT_ONCE // values, PAIRS_AT_ONCE), 1) if device.type == "cpu" else PAIRS_AT_ONCE
 
 
 def embedded(tower: nn.Module, rows: Tensor) -> Tensor:

@@ -82,8 +82,8 @@ def test_a_cpu_takes_no_more_pairs_at_once_than_its_caches_hold(vision, monkeypa
     assert passes == [2, 2, 1]
     assert_same(seen, library_sees(tower, rows, 4, 6))
     monkeypatch.setattr(towers_vision, "CPU_VALUES_AT_ONCE", 1)
-    assert towers_vision.parts_at_once(torch.device("cpu"), 2, PAIRS_AT_ONCE) == 1
-    assert towers_vision.parts_at_once(torch.device("cuda"), 2, PAIRS_AT_ONCE) == PAIRS_AT_ONCE
+    assert towers_vision.pairs_at_once(torch.device("cpu"), 2) == 1
+    assert towers_vision.pairs_at_once(torch.device("cuda"), 2) == PAIRS_AT_ONCE
 
 
 @torch.no_grad()
