@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from omnimem_cli.memory.attention_kernels import best_biased_kernel, best_kernel, merge, softmax_values
+from omnimem_cli.memory.groups import fold_groups
 
 NAME = "omnimem"
 ROWS = 256  # queries per block of a masked tail; bounds its scores to B * H * ROWS * m
@@ -24,7 +25,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tup
         return torch.zeros_like(q), q.new_full(q.shape[:3], -torch.inf, dtype=torch.float32)
     kernel = best_kernel(q.device, q.dtype, q.shape[-1])
     if causal:
-        return kernel(q, repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1]), scaling, True)
+        return kernel(q, k, v, scaling, True)
     folded, lse = kernel(fold_groups(q, k.shape[1]), k, v, scaling, False)  # spares the copies of k and v
     return folded.reshape(q.shape), lse.reshape(q.shape[:3])
 
@@ -56,17 +57,6 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, scaling: float, visible: Tensor) ->
     scores.view(b, k.shape[1], -1, n, k.shape[2]).masked_fill_(~visible[:, None, None], -torch.inf)
     out, lse = softmax_values(scores, v)
     return out.view(b, h, n, d), lse.view(b, h, n)
-
-
-def repeat_heads(x: Tensor, heads: int) -> Tensor:
-    """[B, G, m, d] to [B, heads, m, d]: every group's keys once per query head of the group."""
-    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
-
-
-def fold_groups(q: Tensor, groups: int) -> Tensor:
-    """[B, H, n, d] to [B, G, H / G * n, d]: the queries of a group in one row, so that its keys are not copied."""
-    b, h, n, d = q.shape
-    return q.reshape(b, groups, h // groups * n, d)
 
 
 # -- registration with transformers ----------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Attention kernels that return their log-sum-exp, and the choice of the fastest that proves right on a device.
 
-Knows tensors and devices. A kernel takes q [B, H, n, d], k and v [B, H, m, d], the scaling, and whether query i sees
-keys 0..i only (then n = m); it returns the output and the log-sum-exp (natural log, fp32) [B, H, n].
+Knows tensors and devices. A kernel takes q [B, H, n, d], k and v [B, G, m, d] with H a multiple of G, the scaling, and
+whether query i sees keys 0..i only (then n = m); it returns the output and the log-sum-exp (natural log, fp32)
+[B, H, n].
 """
 
 import functools
@@ -18,10 +19,11 @@ from torch.nn.attention import (
 )
 
 from omnimem_cli.memory import cpu_attention
+from omnimem_cli.memory.groups import repeat_heads
 
 Kernel = Callable[[Tensor, Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
 BiasedKernel = Callable[[Tensor, Tensor, Tensor, float, Tensor], tuple[Tensor, Tensor]]
-"""As a kernel, with a bias [B, 1, 1, m] on the scores in place of an order: -inf where a key is not seen."""
+"""As a kernel with H = G, with a bias [B, 1, 1, m] on the scores in place of an order: -inf where a key is not seen."""
 
 MULTIPLE = 8
 """Of places in the buffer of a bias, as some kernels want it."""
@@ -75,6 +77,7 @@ def softmax_values(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 def reference_kernel(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
     """Blockwise over keys in plain torch, in fp32: right on every device, O(n * BLOCK) scores."""
+    k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
     parts, n = [], q.shape[2]
     for start in range(0, k.shape[2], BLOCK):
         keys, values = k[:, :, start : start + BLOCK].float(), v[:, :, start : start + BLOCK].float()
@@ -90,12 +93,14 @@ def reference_kernel(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bo
 
 
 def _cuda_flash(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
+    k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
     op = torch.ops.aten._scaled_dot_product_flash_attention
     out, lse, *_ = op(q, k, v, 0.0, causal, False, scale=scaling)
     return out, lse[..., : q.shape[2]].float()
 
 
 def _cuda_efficient(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
+    k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
     op = torch.ops.aten._scaled_dot_product_efficient_attention
     out, lse, *_ = op(q, k, v, None, True, 0.0, causal, scale=scaling)
     return out, lse[..., : q.shape[2]].float()

@@ -1,39 +1,39 @@
-"""Attention on CPUs: torch's own kernel, and one over tiles of scores in bfloat16 where that is clearly faster.
+"""Attention on CPUs: torch's own kernel, and in bfloat16 matrix products where those are clearly faster.
 
-Knows tensors. Torch's kernel multiplies bfloat16 no faster than float32 where a processor has AVX512-BF16 but no AMX,
-though the library behind its matrix products does (bench/LOG.md). Arguments and results are those of
-`memory.attention_kernels`, of whose kernels ``attend`` and ``attend_biased`` are two.
+Knows tensors, and tries what is faster on this processor. Torch's kernel multiplies bfloat16 no faster than float32
+where a processor has AVX512-BF16 but no AMX, though the library behind its matrix products does (bench/LOG.md). Many
+queries go tile by tile (`memory.cpu_tiles`), few have all their scores at once.
 """
 
 import functools
-import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from omnimem_cli.memory.cpu_tiles import KEYS, LOG2_E, in_tiles
+from omnimem_cli.memory.groups import fold_groups, repeat_heads
 from omnimem_cli.memory.trial import least_seconds
 
-LOG2_E = math.log2(math.e)  # powers of 2 are faster than powers of e
-
 QUERIES = 256
-"""Fewer are left to torch's kernel: an answer's step has one."""
+"""From so many on they go in tiles."""
 
-ROWS, KEYS = 1024, 512
-"""Queries (of all heads, per thread) and keys of a tile: its scores, 1 MiB per thread, stay in the cache."""
-
-ABOVE = 8.0
-"""A score may be so much above the level of its query (a power of 2) before the level is raised."""
+PRODUCTS, SCORES = 2**21, 2**23
+"""What few queries must have at least for products of matrices to be faster, in products of numbers, and at most, as
+all scores are held at once: 16 MiB."""
 
 CLEARLY = 1.3
-"""At so many times the time of tiles torch's kernel is given up."""
+"""At so many times the time of ours torch's kernel is given up."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scaling: float, causal: bool) -> tuple[Tensor, Tensor]:
     """One of `memory.attention_kernels`, without a bias."""
     if takes_tiles(q):
         return in_tiles(q, k, v, scaling, causal=causal)
-    op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    out, lse = op(q, k, v, 0.0, causal, scale=scaling)
+    if not causal and takes_products(q, k):
+        return in_products(q, k, v, scaling)
+    k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
+    out, lse = _torchs(q, k, v, 0.0, causal, scale=scaling)
     return out, lse.float()
 
 
@@ -41,139 +41,61 @@ def attend_biased(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor)
     """One of `memory.attention_kernels`, with a bias."""
     if takes_tiles(q):
         return in_tiles(q, k, v, scaling, bias=bias)
-    op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    out, lse = op(q, k, v, attn_mask=bias, scale=scaling)
+    if takes_products(q, k):
+        return in_products(q, k, v, scaling, bias)
+    out, lse = _torchs(q, k, v, attn_mask=bias, scale=scaling)
     return out, lse.float()
+
+
+def _torchs(*tensors, **how) -> tuple[Tensor, Tensor]:
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*tensors, **how)
 
 
 def takes_tiles(q: Tensor) -> bool:
     """Whether ``in_tiles`` is the way for these queries [B, H, n, d]."""
-    many = q.device.type == "cpu" and q.shape[2] >= QUERIES
-    return many and not torch.compiler.is_compiling() and _prefers_tiles(q.dtype, q.shape[3])
+    return _is_run_on_cpu(q) and q.shape[2] >= QUERIES and _prefers(in_tiles, 2 * KEYS, 2 * KEYS, q.dtype, q.shape[3])
+
+
+def takes_products(q: Tensor, k: Tensor) -> bool:
+    """Whether ``in_products`` is the way for these few queries and keys [B, G, ., d]."""
+    scores = q.shape[:3].numel() * k.shape[2]
+    fits = q.shape[2] < QUERIES and scores <= SCORES and scores * q.shape[3] >= PRODUCTS
+    return _is_run_on_cpu(q) and fits and _prefers(in_products, 8, 16 * KEYS, q.dtype, q.shape[3])
+
+
+def _is_run_on_cpu(q: Tensor) -> bool:
+    return q.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 @functools.cache
-def _prefers_tiles(dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether tiles give what torch's kernel gives in clearly less time: both are tried, for a few milliseconds."""
+def _prefers(ours: Callable, queries: int, keys: int, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether ours gives what torch's kernel gives in clearly less time: both are tried, for a few milliseconds."""
     if dtype != torch.bfloat16:
         return False
-    q, k, v = torch.randn(3, 1, 1, 2 * KEYS, head_dim, generator=torch.Generator().manual_seed(0)).to(dtype)
+    numbers = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 1, n, head_dim, generator=numbers).to(dtype) for n in (queries, keys, keys))
     scaling = head_dim**-0.5
-    flash = functools.partial(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu, q, k, v, scale=scaling)
-    tiles = functools.partial(in_tiles, q, k, v, scaling)
-    agree = all((a.float() - b.float()).abs().max() <= 1e-2 for a, b in zip(tiles(), flash(), strict=True))
-    torchs, ours = least_seconds(flash, tiles)
-    return agree and torchs > CLEARLY * ours
+    ways = functools.partial(_torchs, q, k, v, scale=scaling), functools.partial(ours, q, k, v, scaling)
+    theirs, own = (way() for way in ways)
+    agree = all((a.float() - b.float()).abs().max() <= 1e-2 for a, b in zip(theirs, own, strict=True))
+    torchs_s, ours_s = least_seconds(*ways)
+    return agree and torchs_s > CLEARLY * ours_s
 
 
-def in_tiles(
-    q: Tensor, k: Tensor, v: Tensor, scaling: float, *, causal: bool = False, bias: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Attention of q [B, H, n, d] over keys and values [B, H, m, d] tile by tile: output and log-sum-exp [B, H, n].
+def in_products(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """As ``in_tiles`` for few queries, all scores at once.
 
-    ``causal``: query i sees keys 0..i. ``bias`` [B, 1, 1, m] is added to the scores, -inf where a key is not seen.
+    Their product is made twice, as reading the keys once more is cheap: the second one subtracts each query's largest
+    score in fp32, so that what matters is near 0, where bfloat16 is fine.
     """
-    queries, keys, values = q.flatten(0, 1), _levelled(k, scaling, bias).flatten(0, 1), v.flatten(0, 1)
-    out, lse = torch.empty_like(queries), queries.new_empty(queries.shape[:2], dtype=torch.float32)
-    heads, rows, columns = _tile(len(queries), q.shape[2], causal)
-    tile = q.new_empty(heads * rows * columns)
-    for head in range(0, len(queries), heads):
-        of = slice(head, head + heads)
-        for first in range(0, q.shape[2], rows):
-            at = slice(first, first + rows)
-            block = _Block(queries[of, at], scaling, keys.shape[2] - q.shape[3], tile)
-            block.take_all(keys[of], values[of], first if causal else None)
-            out[of, at], lse[of, at] = block.result()
-    return out.view(q.shape), lse.view(q.shape[:3])
-
-
-def _tile(heads: int, queries: int, causal: bool) -> tuple[int, int, int]:
-    """Heads, queries and keys of the largest tile of so many heads and queries."""
-    room = ROWS * torch.get_num_threads()
-    at_once = max(min(heads, room // QUERIES), 1)
-    rows = min(room // at_once, queries)
-    if not causal:
-        return at_once, rows, KEYS
-    rows = min(rows, 2 * KEYS)  # half of a query's own tile is in vain
-    return at_once, rows, max(rows, KEYS)
-
-
-def _levelled(k: Tensor, scaling: float, bias: Tensor | None) -> Tensor:
-    """Keys [B, G, m, d] with a column for a query's level, and one with the bias, if any: [B, G, m, d + 1 or d + 2]."""
-    columns = [k, torch.ones_like(k[..., :1])]
+    queries, keys, values = fold_groups(q, k.shape[1]).flatten(0, 1), k.flatten(0, 1).transpose(1, 2), v.flatten(0, 1)
+    scores = torch.bmm(queries, keys).mul_(scaling * LOG2_E)
+    by_row = scores.unflatten(0, k.shape[:2])
+    level = (scores if bias is None else (by_row + bias * LOG2_E).flatten(0, 1)).amax(-1, keepdim=True)
+    torch.baddbmm(-level, queries, keys, alpha=scaling * LOG2_E, out=scores)
     if bias is not None:
-        columns.append((bias / scaling).transpose(-1, -2).expand(*k.shape[:3], 1))
-    return torch.cat(columns, dim=-1)
-
-
-class _Block:
-    """Queries [g, r, d] whose attention is added up tile by tile.
-
-    Scores are rounded to bfloat16, so that large ones would be coarse. The product itself subtracts a level near the
-    largest score of each query, in fp32: what matters is near 0 then, where bfloat16 is fine.
-    """
-
-    def __init__(self, queries: Tensor, scaling: float, columns: int, room: Tensor):
-        self.room = room
-        self.factor = scaling * LOG2_E
-        self.queries = torch.cat([queries, torch.ones_like(queries[..., :1]).expand(-1, -1, columns)], dim=-1)
-        self.at = queries.shape[2]  # the column of the level
-        self.queries[..., self.at] = 0.0
-        self.total = queries.new_zeros(*queries.shape[:2], 1, dtype=torch.float32)
-        self.weighted = torch.zeros_like(queries, dtype=torch.float32)
-        self.began = False  # whether every query has seen a key
-
-    def take_all(self, keys: Tensor, values: Tensor, first: int | None) -> None:
-        """``first``: of a causal part, the place of the first query; it sees the keys up to its own."""
-        last = keys.shape[1] if first is None else first
-        if first is not None:  # before the others: no query is without a key there
-            own = slice(first, first + self.queries.shape[1])
-            self._take(keys[:, own], values[:, own], causal=True)
-        for start in range(0, last, KEYS):
-            tile = slice(start, min(start + KEYS, last))
-            self._take(keys[:, tile], values[:, tile])
-
-    def _take(self, keys: Tensor, values: Tensor, causal: bool = False) -> None:
-        scores = self._scores(keys, causal)
-        if not self.began or scores.max() > ABOVE:
-            self._set_level(scores.amax(-1, keepdim=True).float())
-            scores = self._scores(keys, causal)
-        weights = scores.exp2_()
-        self.total += weights.sum(-1, keepdim=True, dtype=torch.float32)
-        self.weighted += torch.bmm(weights, values)
-        self.began = self.began or bool((self.total > 0).all())
-
-    def _scores(self, keys: Tensor, causal: bool) -> Tensor:
-        """Above the level, as powers of 2: [g, r, keys]."""
-        shape = *self.queries.shape[:2], keys.shape[1]
-        scores = self.room[: math.prod(shape)].view(shape)
-        torch.baddbmm(scores, self.queries, keys.transpose(1, 2), beta=0, alpha=self.factor, out=scores)
-        return scores.add_(_later(keys.shape[1], keys.dtype)) if causal else scores
-
-    def _set_level(self, above: Tensor) -> None:
-        """Raise it by ``above`` [g, r, 1], as exactly as bfloat16 has it; what was added up stays what it was.
-
-        A query that has seen nothing yet has no level to be raised: its own may be far below.
-        """
-        began, before = self.total > 0, self.level
-        above = torch.where(began, above.clamp(min=0.0), above.nan_to_num(neginf=0.0))
-        self.queries[..., self.at] = (self.queries[..., self.at : self.at + 1] - above / self.factor)[..., 0]
-        less = torch.where(began, (before - self.level).exp2_(), 0.0)
-        self.total *= less
-        self.weighted *= less
-
-    @property
-    def level(self) -> Tensor:
-        """Power of 2 [g, r, 1] by which the weights are divided."""
-        return self.queries[..., self.at : self.at + 1].float() * -self.factor
-
-    def result(self) -> tuple[Tensor, Tensor]:
-        """Output [g, r, d] and log-sum-exp [g, r]."""
-        lse = (self.total.log2() + self.level) / LOG2_E
-        return self.weighted / self.total, lse[..., 0]
-
-
-@functools.lru_cache(maxsize=2)
-def _later(count: int, dtype: torch.dtype) -> Tensor:
-    """-inf where a key comes after its query, else 0: [count, count]."""
-    return torch.full((count, count), -torch.inf, dtype=dtype).triu_(1)
+        by_row.add_(bias * LOG2_E)
+    weights = scores.exp2_()
+    total = weights.sum(-1, keepdim=True, dtype=torch.float32)
+    out, lse = torch.bmm(weights, values) / total, (total.log2() + level) / LOG2_E
+    return out.to(q.dtype).view(q.shape), lse.view(q.shape[:3])

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from omnimem_cli.memory.attention import repeat_heads
 from omnimem_cli.memory.chunk_pass import ChunkPass
 from omnimem_cli.memory.fork import Fork
+from omnimem_cli.memory.groups import repeat_heads
 from omnimem_cli.memory.memory import Memory
 from omnimem_cli.memory.selection import WHOLE_STEP
 from omnimem_cli.memory.store import Store

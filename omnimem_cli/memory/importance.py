@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.attention import fold_groups
 from omnimem_cli.memory.attention_kernels import BLOCK
-from omnimem_cli.memory.cpu_attention import LOG2_E
+from omnimem_cli.memory.cpu_tiles import LOG2_E
+from omnimem_cli.memory.groups import fold_groups
 
 Sums = Callable[[Tensor, Tensor, Tensor, Tensor, float, int], Tensor]
 

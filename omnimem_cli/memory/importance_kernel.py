@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.errors import TritonError
 
-from omnimem_cli.memory.cpu_attention import LOG2_E
+from omnimem_cli.memory.cpu_tiles import LOG2_E
 
 FAULTS = (TritonError, RuntimeError, OSError, SubprocessError)
 """What keeps a kernel from being built: no compiler on this machine, no room on this device."""

@@ -1,4 +1,4 @@
-"""Attention in tiles of bfloat16 gives what attention in float32 gives, within what bfloat16 holds."""
+"""On a CPU queries take the way that is clearly faster, and each way gives what attention in float32 gives."""
 
 import pytest
 import torch
@@ -6,19 +6,13 @@ import torch
 from omnimem_cli.memory import cpu_attention as cpu
 from omnimem_cli.memory.attention_kernels import reference_biased, reference_kernel
 
-
-@pytest.fixture(autouse=True)
-def small_tiles(monkeypatch):
-    """Several blocks of queries, of heads and of keys."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(cpu, "ROWS", 32)
-    monkeypatch.setattr(cpu, "QUERIES", 32)
-    monkeypatch.setattr(cpu, "KEYS", 24)
+FEW, MANY = "in_products", "in_tiles"
 
 
 def given(queries: int, keys: int, size: float = 1.0):
+    """Six query heads and three of keys."""
     generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(2, 3, count, 16, generator=generator) for count in (queries, keys, keys))
+    q, k, v = (torch.randn(2, *shape, 16, generator=generator) for shape in ((6, queries), (3, keys), (3, keys)))
     return (size * q).bfloat16(), (size * k).bfloat16(), v.bfloat16()
 
 
@@ -27,91 +21,76 @@ def assert_like(ours, theirs):
         torch.testing.assert_close(one.float(), other.float(), atol=3e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize(("queries", "keys"), [(100, 130), (7, 24), (33, 1), (64, 48)])
-def test_tiles_add_up_to_the_whole(queries, keys):
-    q, k, v = given(queries, keys)
-    ours = cpu.in_tiles(q, k, v, 0.3)
+@pytest.mark.parametrize("size", [1.0, 6.0])
+@pytest.mark.parametrize(("queries", "keys"), [(1, 130), (5, 24), (3, 1)])
+def test_products_give_what_float32_gives(queries, keys, size):
+    q, k, v = given(queries, keys, size)
+    ours = cpu.in_products(q, k, v, 0.3)
     assert ours[0].dtype == torch.bfloat16 and ours[1].dtype == torch.float32
     assert_like(ours, reference_kernel(q.float(), k.float(), v.float(), 0.3, False))
 
 
-@pytest.mark.parametrize("count", [1, 31, 100])
-def test_a_query_sees_nothing_after_itself(count):
-    q, k, v = given(count, count)
-    ours = cpu.in_tiles(q, k, v, 0.3, causal=True)
-    assert_like(ours, reference_kernel(q.float(), k.float(), v.float(), 0.3, True))
-
-
-@pytest.mark.parametrize("causal", [False, True])
-def test_large_scores_are_as_fine_as_small_ones(causal):
-    q, k, v = given(100, 100, size=6.0)
-    rising = torch.linspace(-1, 1, 100)[:, None] * 10
-    k = (k.float() + rising).bfloat16()  # every tile holds scores above those before
-    reference = reference_kernel(q.float(), k.float(), v.float(), 0.3, causal)
-    assert reference[1].abs().max() > 100
-    assert_like(cpu.in_tiles(q, k, v, 0.3, causal=causal), reference)
-
-
-def test_scores_far_below_zero_do_not_vanish():
-    q, k, v = given(40, 60)
-    k[..., 0], q[..., 0] = -40.0, 40.0
-    ours = cpu.in_tiles(q, k, v, 0.3)
-    assert_like(ours, reference_kernel(q.float(), k.float(), v.float(), 0.3, False))
-    assert ours[1].max() < -400
-
-
-def test_a_bias_weighs_keys_and_hides_them():
-    q, k, v = given(100, 130)
+@pytest.mark.parametrize("hidden", [0.0, 40.0])
+def test_a_bias_weighs_keys_and_hides_them_from_products(hidden):
+    q, k, v = (x[:, :3] for x in given(4, 130))
+    k[0, :, :50, 0], q[..., 0] = hidden, hidden  # hidden keys have by far the largest scores
     bias = torch.linspace(0, 5, 130).expand(2, 1, 1, 130).clone()
-    bias[0, ..., :50], bias[1, ..., ::2] = -torch.inf, -torch.inf  # of the first row two whole tiles
-    ours = cpu.in_tiles(q, k, v, 0.3, bias=bias.bfloat16())
+    bias[0, ..., :50], bias[1, ..., ::2] = -torch.inf, -torch.inf
+    ours = cpu.in_products(q, k, v, 0.3, bias.bfloat16())
     assert_like(ours, reference_biased(q.float(), k.float(), v.float(), 0.3, bias.bfloat16()))
 
 
-def test_keys_far_below_those_that_are_hidden_do_not_vanish():
-    q, k, v = given(40, 60)
-    k[..., 0], q[..., 0] = -40.0, 40.0
-    bias = torch.zeros(2, 1, 1, 60).bfloat16()
-    bias[1, ..., :30] = -torch.inf  # of the second row the whole first tile
-    ours = cpu.in_tiles(q, k, v, 0.3, bias=bias)
-    assert_like(ours, reference_biased(q.float(), k.float(), v.float(), 0.3, bias))
-    assert ours[0].isfinite().all()
-
-
-@pytest.mark.parametrize("threads", [1, 2, 96])
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("heads", "queries"), [(1, 100_000), (28, 16_384), (1, 40)])
-def test_a_tile_has_so_many_scores_per_thread_however_many_there_are(heads, queries, causal, threads, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    at_once, rows, keys = cpu._tile(heads, queries, causal)
-    assert 1 <= at_once <= heads and 1 <= rows <= queries
-    assert at_once * rows * keys <= threads * cpu.ROWS * cpu.KEYS * (2 if causal else 1)
-
-
-@pytest.mark.parametrize(("dtype", "tiles_s", "taken"), [
+@pytest.mark.parametrize(("dtype", "ours_s", "taken"), [
     (torch.bfloat16, 1.0, True), (torch.bfloat16, 1.6, False), (torch.float32, 1.0, False),
 ])  # fmt: skip
-def test_tiles_are_taken_where_they_clearly_take_less(dtype, tiles_s, taken, monkeypatch):
-    monkeypatch.setattr(cpu, "least_seconds", lambda flash, tiles: [2.0, tiles_s])
-    assert cpu._prefers_tiles.__wrapped__(dtype, 16) == taken
+@pytest.mark.parametrize("way", [FEW, MANY])
+def test_a_way_is_taken_where_it_clearly_takes_less(way, dtype, ours_s, taken, monkeypatch):
+    monkeypatch.setattr(cpu, "least_seconds", lambda torchs, ours: [2.0, ours_s])
+    assert cpu._prefers.__wrapped__(getattr(cpu, way), 8, 64, dtype, 16) == taken
 
 
-def test_tiles_that_give_other_numbers_are_not_taken(monkeypatch):
-    in_tiles = cpu.in_tiles
-    monkeypatch.setattr(cpu, "least_seconds", lambda flash, tiles: [2.0, 1.0])
-    monkeypatch.setattr(cpu, "in_tiles", lambda *of: (in_tiles(*of)[0], in_tiles(*of)[1] + 0.1))
-    assert not cpu._prefers_tiles.__wrapped__(torch.bfloat16, 16)
+@pytest.mark.parametrize("way", [FEW, MANY])
+def test_a_way_that_gives_other_numbers_is_not_taken(way, monkeypatch):
+    right = getattr(cpu, way)
+    monkeypatch.setattr(cpu, "least_seconds", lambda torchs, ours: [2.0, 1.0])
+    assert not cpu._prefers.__wrapped__(lambda *of: (right(*of)[0], right(*of)[1] + 0.1), 8, 64, torch.bfloat16, 16)
 
 
-@pytest.mark.parametrize("bias", [None, torch.zeros(1, 1, 1, 40).bfloat16()])
-def test_the_few_queries_of_an_answer_are_left_to_torch(bias, monkeypatch):
-    taken = []
-    monkeypatch.setattr(cpu, "_prefers_tiles", lambda *_: True)
-    monkeypatch.setattr(cpu, "in_tiles", lambda q, *_, **__: taken.append(q.shape[2]))
-    for queries in (31, 32):
+@pytest.fixture
+def taken(monkeypatch):
+    """The ways that attention takes where each is faster than torch's, in order."""
+    ways = []
+
+    def noted(way):
+        right = getattr(cpu, way)
+        return lambda *of, **more: (ways.append(way), right(*of, **more))[1]
+
+    monkeypatch.setattr(cpu, "_prefers", lambda *_: True)
+    for way in (FEW, MANY, "_torchs"):
+        monkeypatch.setattr(cpu, way, noted(way))
+    for name, value in {"QUERIES": 32, "PRODUCTS": 6 * 4 * 40 * 16, "SCORES": 6 * 8 * 40}.items():
+        monkeypatch.setattr(cpu, name, value)
+    return ways
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_way_follows_from_how_much_there_is(biased, taken):
+    for queries in (1, 2, 4, 5, 31, 32):  # of two rows
         q, k, v = given(queries, 40)
-        if bias is None:
-            cpu.attend(q, k, v, 0.3, False)
-        else:
-            cpu.attend_biased(q, k, v, 0.3, bias)
-    assert taken == [32]
+        bias = torch.zeros(2, 1, 1, 40).bfloat16()
+        ours = cpu.attend_biased(q, *grouped(q, k, v), 0.3, bias) if biased else cpu.attend(q, k, v, 0.3, False)
+        assert_like(ours, reference_kernel(q.float(), k.float(), v.float(), 0.3, False))
+    assert taken == ["_torchs", FEW, FEW, "_torchs", "_torchs", MANY]
+
+
+def grouped(q, k, v):
+    """As `attention.attend_biased` gives them: a key per query head."""
+    return (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+
+
+def test_queries_that_see_only_what_was_before_take_tiles_or_torchs_way(taken):
+    for queries in (12, 32):
+        q, k, v = given(queries, queries)
+        ours = cpu.attend(q, k, v, 0.3, True)
+        assert_like(ours, reference_kernel(q.float(), k.float(), v.float(), 0.3, True))
+    assert taken == ["_torchs", MANY]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnimem_cli.memory import cpu_attention
+from omnimem_cli.memory.cpu_attention import takes_tiles
+from omnimem_cli.memory.cpu_tiles import in_tiles
 
 PAIRS_AT_ONCE = 64
 """Frame pairs per pass at most: bounds the encoder's peak whatever a chunk holds."""
@@ -140,8 +141,8 @@ def _attend(attention: nn.Module, x: Tensor, rotary: Tensor, runs: list[tuple[in
 
 
 def _attended(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
-    if cpu_attention.takes_tiles(q):
-        return cpu_attention.in_tiles(q, k, v, scaling)[0]
+    if takes_tiles(q):
+        return in_tiles(q, k, v, scaling)[0]
     return F.scaled_dot_product_attention(q, k, v, scale=scaling)
 
 
