@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from omnimem_cli.memory.cpu_tiles import KEYS, LOG2_E, in_tiles
+from omnimem_cli.memory.cpu_tiles import KEYS, LOG2_E, as_batch, in_tiles
 from omnimem_cli.memory.groups import fold_groups, repeat_heads
 from omnimem_cli.memory.trial import least_seconds
 
@@ -85,10 +85,18 @@ def _prefers(ours: Callable, queries: int, keys: int, dtype: torch.dtype, head_d
 def in_products(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """As ``in_tiles`` for few queries, all scores at once.
 
-    Their product is made twice, as reading the keys once more is cheap: the second one subtracts each query's largest
-    score in fp32, so that what matters is near 0, where bfloat16 is fine.
+    Groups whose buffers have room for more go one by one, as the product of a batch would copy them.
     """
-    queries, keys, values = fold_groups(q, k.shape[1]).flatten(0, 1), k.flatten(0, 1).transpose(1, 2), v.flatten(0, 1)
+    folded, at_once = fold_groups(q, k.shape[1]), k.shape[1] if k.is_contiguous() else 1
+    parts = zip(*(x.split(at_once, dim=1) for x in (folded, k, v)), strict=True)
+    out, lse = zip(*(_at_once(*part, scaling, bias) for part in parts), strict=True)
+    return torch.cat(out, dim=1).view(q.shape), torch.cat(lse, dim=1).view(q.shape[:3])
+
+
+def _at_once(q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """``in_products`` of q [B, G, r, d]. Scores are made twice, as reading the keys once more is cheap: the second time
+    each query's largest score is subtracted in fp32, so that what matters is near 0, where bfloat16 is fine."""
+    queries, keys, values = q.flatten(0, 1), as_batch(k.flatten(0, 1)).transpose(1, 2), v.flatten(0, 1)
     scores = torch.bmm(queries, keys).mul_(scaling * LOG2_E)
     by_row = scores.unflatten(0, k.shape[:2])
     level = (scores if bias is None else (by_row + bias * LOG2_E).flatten(0, 1)).amax(-1, keepdim=True)

@@ -14,8 +14,9 @@ LOG2_E = math.log2(math.e)  # powers of 2 are faster than powers of e
 ROWS, KEYS = 1024, 512
 """Queries (of all heads, per thread) and keys of a tile: its scores, 1 MiB per thread, stay in the cache."""
 
-ABOVE = 8.0
-"""A score may be so much above the level of its query (a power of 2) before the level is raised."""
+MOST = 2.0
+"""The largest mean weight of a tile's keys: no score is more than 10 above its query's level (as powers of 2) then,
+where bfloat16 is still fine. A tile of keys that all weigh the same does not reach it."""
 
 
 def in_tiles(
@@ -58,6 +59,11 @@ def _levelled(k: Tensor, scaling: float, bias: Tensor | None) -> Tensor:
     return torch.cat(columns, dim=-1)
 
 
+def as_batch(keys: Tensor) -> Tensor:
+    """Keys [g, m, d], of a lone group with the strides of a whole batch: a product would copy a turned part of one."""
+    return keys[0][None] if len(keys) == 1 else keys
+
+
 class _Block:
     """Queries [g, r, d], of one or several heads, whose attention is added up tile by tile.
 
@@ -78,21 +84,28 @@ class _Block:
     def take_all(self, keys: Tensor, values: Tensor, own: slice | None) -> None:
         """``own``: of a causal part, the places of the queries; each sees the keys up to its own."""
         last = keys.shape[1] if own is None else own.start
-        if own is not None:  # before the others: no query is without a key there
-            self._take(keys[:, own], values[:, own], causal=True)
         for start in range(0, last, KEYS):
             tile = slice(start, min(start + KEYS, last))
             self._take(keys[:, tile], values[:, tile])
+        if own is not None:  # after those that all see: the first ones would take their level from few keys
+            self._take(keys[:, own], values[:, own], causal=True)
 
     def _take(self, keys: Tensor, values: Tensor, causal: bool = False) -> None:
-        scores = self._scores(keys, causal)
-        if not self.began or scores.max() > ABOVE:
-            self._set_level(scores.amax(-1, keepdim=True).float())
-            scores = self._scores(keys, causal)
-        weights = scores.exp2_()
-        self.total += weights.sum(-1, keepdim=True, dtype=torch.float32)
+        keys = as_batch(keys)
+        if not self.began:
+            self._raise_level(keys, causal)
+        weights, sums = self._weights(keys, causal)
+        if sums.max() > MOST * KEYS:
+            self._raise_level(keys, causal)
+            weights, sums = self._weights(keys, causal)
+        self.total += sums
         self.weighted += torch.bmm(weights, values)
         self.began = self.began or bool((self.total > 0).all())
+
+    def _weights(self, keys: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
+        """[g, r, keys] and their sums [g, r, 1]."""
+        weights = self._scores(keys, causal).exp2_()
+        return weights, weights.sum(-1, keepdim=True)
 
     def _scores(self, keys: Tensor, causal: bool) -> Tensor:
         """Above the level, as powers of 2: [g, r, keys]."""
@@ -102,6 +115,9 @@ class _Block:
         if causal:  # as many queries of each head as keys
             scores.unflatten(1, (-1, keys.shape[1])).add_(_later(keys.shape[1], keys.dtype))
         return scores
+
+    def _raise_level(self, keys: Tensor, causal: bool) -> None:
+        self._set_level(self._scores(keys, causal).amax(-1, keepdim=True).float())
 
     def _set_level(self, above: Tensor) -> None:
         """Raise it by ``above`` [g, r, 1], as exactly as bfloat16 has it; what was added up stays what it was.

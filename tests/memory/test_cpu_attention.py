@@ -30,6 +30,18 @@ def test_products_give_what_float32_gives(queries, keys, size):
     assert_like(ours, reference_kernel(q.float(), k.float(), v.float(), 0.3, False))
 
 
+def test_products_of_entries_in_buffers_with_room_for_more_are_the_same(monkeypatch):
+    q, k, v = given(4, 130)
+    ours = cpu.in_products(q, k[:, :, :100], v[:, :, :100], 0.3)
+    whole = cpu.in_products(q, k[:, :, :100].contiguous(), v[:, :, :100].contiguous(), 0.3)
+    assert_like(ours, (whole[0].float(), whole[1]))
+    batches, at_once = [], cpu._at_once
+    monkeypatch.setattr(cpu, "_at_once", lambda q, k, *more: (batches.append(k.shape[1]), at_once(q, k, *more))[1])
+    cpu.in_products(q, k[:, :, :100], v[:, :, :100], 0.3)
+    cpu.in_products(q, k, v, 0.3)
+    assert batches == [1, 1, 1, 3]  # groups, of which a batch would be copied
+
+
 @pytest.mark.parametrize("hidden", [0.0, 40.0])
 def test_a_bias_weighs_keys_and_hides_them_from_products(hidden):
     q, k, v = (x[:, :3] for x in given(4, 130))

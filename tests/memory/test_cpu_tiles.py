@@ -80,6 +80,23 @@ def test_keys_far_below_those_that_are_hidden_do_not_vanish():
     assert ours[0].isfinite().all()
 
 
+def test_a_level_that_is_far_too_low_is_raised(monkeypatch):
+    q, k, v = given(40, 100)
+    k[..., 30:, 0], q[..., 0] = 8.0, 4.0  # from the second tile on scores are some 14 above those of the first
+    raised, raise_level = [], cpu._Block._raise_level
+    monkeypatch.setattr(cpu._Block, "_raise_level", lambda *of: (raised.append(1), raise_level(*of))[1])
+    assert_like(cpu.in_tiles(q, k, v, 0.3), reference_kernel(q.float(), k.float(), v.float(), 0.3, False))
+    assert len(raised) == 6 * 2  # of every block: the first tile, and the second
+
+
+def test_keys_that_weigh_the_same_raise_no_level_again(monkeypatch):
+    q, k, v = given(40, 100, size=0.0)
+    raised, raise_level = [], cpu._Block._raise_level
+    monkeypatch.setattr(cpu._Block, "_raise_level", lambda *of: (raised.append(1), raise_level(*of))[1])
+    cpu.in_tiles(q, k, v, 0.3)
+    assert len(raised) == 6
+
+
 def test_queries_in_the_layout_of_a_decoder_give_the_same():
     q, k, v = given(100, 130, heads=6)
     turned = q.transpose(1, 2).contiguous().transpose(1, 2)  # [B, n, H, d] in memory
