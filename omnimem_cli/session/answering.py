@@ -70,7 +70,7 @@ class AnswerLoop:
         self.rows = list(range(len(questions)))  # that the steps still have
         self.written: list[list[int]] = [[] for _ in questions]
         self.open = [True] * len(questions)
-        self.cut_off = [False] * len(questions)  # for repeating itself
+        self.cut_off = [False] * len(questions)  # for repeating itself, or at its limit
         self.chosen_logs: list[list[float]] = [[] for _ in questions]  # log-probabilities of what was chosen
         embeds, positions, real = left_padded(questions)
         real = None if len(set(map(len, questions))) == 1 else real  # without padding, a faster kernel reads it
@@ -85,31 +85,32 @@ class AnswerLoop:
 
     def run(
         self,
-        max_tokens: int,
+        max_tokens: int | Sequence[int],
         stop: Sequence[str],
         told: Callable[[int], None] = lambda tokens: None,
         loops: Callable[[str], bool] | None = None,
     ) -> list[Answer]:
-        """Tokens until every row has ended or holds ``max_tokens``; a row that ends is not read any further.
+        """Tokens until every row has ended or holds ``max_tokens``, one number for all or one per row; a row that ends
+        is not read any further.
 
         ``told`` hears now and then how many tokens are written in all. ``loops``: whether a text so far will not end by
         itself; no more of it is written then.
         """
-        as_written, chosen = self.run_step is self.step, 0
+        limits = [max_tokens] * len(self.written) if isinstance(max_tokens, int) else max_tokens
+        as_written, chosen, most = self.run_step is self.step, 0, max(limits)
         at_once = 1 if as_written or any(self.bound) else READ_EVERY
         reserved = WRITTEN if as_written else CAPTURED
-        while any(self.open) and chosen < max_tokens:
+        while any(self.open) and chosen < most:
             if chosen % reserved == 0:
-                self._reserve(min(reserved, max_tokens - chosen))
-            count = min(at_once, max_tokens - chosen)
+                self._reserve(min(reserved, most - chosen))
+            count = min(at_once, most - chosen)
             self._choose(count)
             tokens, logs = self.step.read(count)
             for i in range(count):
-                left, each = max_tokens - chosen - i - 1, enumerate(self.rows)
-                taken = [self._take(row, tokens[at][i], logs[at][i], left, stop) for at, row in each]
+                chosen, each = chosen + 1, enumerate(self.rows)
+                taken = [self._take(row, tokens[at][i], logs[at][i], limits[row] - chosen, stop) for at, row in each]
             if any(self.bound):
                 self.step.replace(taken)
-            chosen += count
             told(sum(map(len, self.written)))
             if loops is not None and chosen % LOOKED_AT == 0:
                 self._end_loops(loops)
@@ -178,6 +179,8 @@ class AnswerLoop:
         self.written[row].append(token)
         if not bound and stop and _cut(self.adapter.decode(self.written[row][-24:]), stop) is not None:
             self.open[row] = False
+        if self.open[row] and not left:
+            self.open[row], self.cut_off[row] = False, True
         return token
 
     def _answer(self, row: int, stop: Sequence[str]) -> Answer:

@@ -195,7 +195,7 @@ class Session:
         self,
         texts: Sequence[str],
         *,
-        max_tokens: int = 512,
+        max_tokens: int | Sequence[int] = 512,
         whole: Sequence[Window] | None = None,
         held: Sequence[HeldQuestion] | None = None,
         stop: Sequence[str] = (),
@@ -209,6 +209,7 @@ class Session:
     ) -> list[Answer]:
         """Answer every text, in as few batches as there is room for, over one uncopied memory.
 
+        ``max_tokens``: of every answer, one number for all or one per text.
         ``whole``: one window per text, read as it came in, evicted or not, from the newest chunk and the seconds
         before it that the memory holds. ``held``: what ``hold`` gave for the texts, answered as at that time.
         ``stop``: texts that end an answer and are cut off; ``loops``: whether an answer so far will not end by itself,
@@ -223,6 +224,7 @@ class Session:
         if preface:
             questions = self.stream.question([f"{preface}\n\n{text}" for text in texts])
 
+        limits = [max_tokens] * len(texts) if isinstance(max_tokens, int) else max_tokens
         written = 0  # in earlier batches
 
         def answered(rows: slice) -> list[Answer]:  # a batch is gone when the next one begins
@@ -233,14 +235,14 @@ class Session:
             prompts = [self.stream.prompt_ids(text) for text in texts[rows]] if self.adapter.penalty != 1.0 else ()
             penalties = Penalties(penalty, self.adapter.penalty, prompts)
             asking = AnswerLoop(self.adapter, fork, questions[rows], self.sampling, penalties, observed, bound)
-            answers = asking.run(max_tokens, stop, lambda tokens: self.told(written + tokens, len(texts)), loops)
+            answers = asking.run(limits[rows], stop, lambda tokens: self.told(written + tokens, len(texts)), loops)
             written += sum(answer.tokens for answer in answers)
             if not evidence:
                 return answers
             return self._with_attention(answers, asking, observed, list(map(len, questions[rows])), own[rows])
 
         with self.timed("answer_s"):
-            batches = self._question_batches(questions, max_tokens, LONG_QUESTIONS if preface else math.inf)
+            batches = self._question_batches(questions, max(limits, default=0), LONG_QUESTIONS if preface else math.inf)
             return [a for rows in batches for a in answered(rows)]
 
     def state(self) -> dict:

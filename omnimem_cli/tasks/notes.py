@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from omnimem_cli.tasks.topics import Topics
 
 NOTES_S = 180.0
-NOTE_TOKENS = 320
+NOTE_TOKENS, TITLE_TOKENS = 320, 48
 MOST_NOTES = 1000  # of a watch that may go on for months: 50 hours without losing any
 OUTLINE_BYTES = 12_000  # of notes before or behind a question: about 3,000 tokens, in any script
 OUTLINE_NOTES = 150  # the most that are named there: of more, every second one, and so on
@@ -100,9 +100,11 @@ class NoteTaker:
     def catch_up(self, session: "Session") -> None:
         """Take the notes on the windows that wait, all in one batch."""
         held, self._held = self._held, []
-        what = [f"The note on {format_span(*window)}" for window, questions in held for _ in questions]
+        kinds = (("The note on", NOTE_TOKENS), ("The title of", TITLE_TOKENS))[: len(self.questions)]
+        what = [f"{begin} {format_span(*window)}" for window, _ in held for begin, _ in kinds]
+        limits = [most for _, most in kinds] * len(held)
         questions = [question for _, questions in held for question in questions]
-        replies = iter(self._ask(session, self.questions * len(held), NOTE_TOKENS, what, questions))
+        replies = iter(self._ask(session, self.questions * len(held), limits, what, questions))
         for window, _ in held:
             (text, paragraphs), *titles = (next(replies) for _ in self.questions)
             title = _one_line(*(title for title, _ in titles))
@@ -144,7 +146,7 @@ class NoteTaker:
         self,
         session: "Session",
         questions: list[str],
-        max_tokens: int,
+        max_tokens: int | list[int],
         what: list[str],
         held: "list[HeldQuestion] | None" = None,
     ) -> list[tuple[str, list[dict]]]:

@@ -22,7 +22,7 @@ def answers_to(
     session: "Session",
     texts: Sequence[str],
     *,
-    max_tokens: int,
+    max_tokens: int | Sequence[int],
     whole: "Sequence[Window] | None" = None,
     held: "Sequence[HeldQuestion] | None" = None,
     detail: "Stretches | None" = None,
@@ -45,6 +45,8 @@ def answers_to(
         again_whole = None if whole is None else [whole[i] for i in looping]
         again_held = None if held is None else [held[i] for i in looping]
         again_detail = None if detail is None else (detail[0], [detail[1][i] for i in looping])
+        if not isinstance(max_tokens, int):
+            how["max_tokens"] = [max_tokens[i] for i in looping]
         asked = [texts[i] for i in looping]
         again = session.ask(asked, whole=again_whole, held=again_held, detail=again_detail, **how, penalty=PENALTY)
         for i, answer in zip(looping, again, strict=True):

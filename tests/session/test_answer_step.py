@@ -53,6 +53,16 @@ def test_an_answer_that_loops_is_written_no_further_and_the_others_are(session, 
     assert not any(answer.finished for answer in answers)
 
 
+@pytest.mark.parametrize("captured", [False, True])
+def test_each_answer_ends_at_its_own_limit_and_the_others_go_on(session, monkeypatch, captured):
+    if captured:
+        monkeypatch.setattr(answering, "one_launch", lambda step, device: lambda: step())
+    expected, loop, limits = written(loop_of(session), 40), loop_of(session), [5, 40, 17]
+    answers = loop.run(limits, ())
+    assert loop.written == [tokens[:most] for tokens, most in zip(expected, limits, strict=True)]
+    assert [answer.tokens for answer in answers] == limits and not any(answer.finished for answer in answers)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_the_step_is_one_graph_for_all_tokens_of_an_answer(session, monkeypatch, way):
     tokens = 256 if way == "greedy" else 40

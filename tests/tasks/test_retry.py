@@ -23,6 +23,12 @@ def test_only_what_loops_is_put_again_with_a_penalty():
     assert len(first.held) == 3 and len(second.held) == 1 and first.max_tokens == second.max_tokens == 9
 
 
+def test_what_is_put_again_keeps_its_own_limit():
+    session = ScriptedSession(["One.", LOOP, "Two."])
+    answers_to(session, ["a?", "b?"], max_tokens=[9, 8])
+    assert [call.max_tokens for call in session.asked] == [[9, 8], [8]]
+
+
 @pytest.mark.parametrize("again", ["round and round and " * 20, " "])
 def test_a_second_answer_that_is_no_better_does_not_replace_the_first(again):
     session = ScriptedSession([LOOP, again])

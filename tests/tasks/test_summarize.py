@@ -5,7 +5,7 @@ from scripted import ScriptedSession, mute, sound, watch, watch_until
 
 from omnimem_cli.base.settings import Settings
 from omnimem_cli.session.answering import Answer
-from omnimem_cli.tasks.notes import OUTLINE_BYTES
+from omnimem_cli.tasks.notes import NOTE_TOKENS, OUTLINE_BYTES, TITLE_TOKENS
 from omnimem_cli.tasks.prompts import NOTE, SUMMARY, TITLE
 from omnimem_cli.tasks.summarize import Summarize
 
@@ -61,6 +61,18 @@ def test_notes_on_windows_that_may_wait_are_asked_for_as_one_batch():
     waited, rest, last = session.asked
     assert waited.held == [window for window in windows[:3] for _ in (NOTE, TITLE)] and rest.held == [windows[3]] * 2
     assert waited.texts == [NOTE, TITLE] * 3 and last.held is None
+
+
+def test_titles_have_a_limit_and_warnings_of_their_own():
+    def endless(text: str) -> Answer:
+        return Answer(told(text), 9, text != TITLE)
+
+    _, asked, task = run("chapters", 120.0, endless)
+    assert [call.max_tokens for call in asked[:-1]] == [[NOTE_TOKENS, TITLE_TOKENS]] * 2
+    texts = [each["message"] for each in task.warnings]
+    assert texts == [
+        f"The title of {span} reached its token limit and may be incomplete." for span in ("0:00–1:00", "1:00–2:00")
+    ]
 
 
 def test_no_more_notes_wait_than_one_batch_holds():
