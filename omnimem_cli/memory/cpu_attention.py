@@ -58,9 +58,11 @@ def takes_tiles(q: Tensor) -> bool:
 
 def takes_products(q: Tensor, k: Tensor) -> bool:
     """Whether ``in_products`` is the way for these few queries and keys [B, G, ., d]."""
+    if not _is_run_on_cpu(q) or q.shape[2] >= QUERIES:
+        return False
     scores = q.shape[:3].numel() * k.shape[2]
-    fits = q.shape[2] < QUERIES and scores <= SCORES and scores * q.shape[3] >= PRODUCTS
-    return _is_run_on_cpu(q) and fits and _prefers(in_products, 8, 16 * KEYS, q.dtype, q.shape[3])
+    fits = scores <= SCORES and scores * q.shape[3] >= PRODUCTS
+    return fits and _prefers(in_products, 8, 16 * KEYS, q.dtype, q.shape[3])
 
 
 def _is_run_on_cpu(q: Tensor) -> bool:
