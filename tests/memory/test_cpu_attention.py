@@ -1,24 +1,16 @@
 """On a CPU queries take the way that is clearly faster, and each way gives what attention in float32 gives."""
 
+from functools import partial
+
 import pytest
 import torch
+from half_precision import assert_like, random_parts
 
 from omnimem_cli.memory import cpu_attention as cpu
 from omnimem_cli.memory.attention_kernels import reference_biased, reference_kernel
 
 FEW, MANY = "in_products", "in_tiles"
-
-
-def given(queries: int, keys: int, size: float = 1.0):
-    """Six query heads and three of keys."""
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(2, *shape, 16, generator=generator) for shape in ((6, queries), (3, keys), (3, keys)))
-    return (size * q).bfloat16(), (size * k).bfloat16(), v.bfloat16()
-
-
-def assert_like(ours, theirs):
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one.float(), other.float(), atol=3e-2, rtol=1e-2)
+given = partial(random_parts, heads=6)
 
 
 @pytest.mark.parametrize("size", [1.0, 6.0])

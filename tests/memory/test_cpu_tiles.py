@@ -1,10 +1,15 @@
 """Attention in tiles of bfloat16 gives what attention in float32 gives, within what bfloat16 holds."""
 
+from functools import partial
+
 import pytest
 import torch
+from half_precision import assert_like, random_parts
 
 from omnimem_cli.memory import cpu_tiles as cpu
 from omnimem_cli.memory.attention_kernels import reference_biased, reference_kernel
+
+given = partial(random_parts, heads=3)
 
 
 @pytest.fixture(autouse=True)
@@ -15,16 +20,12 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(cpu, "KEYS", 24)
 
 
-def given(queries: int, keys: int, size: float = 1.0, heads: int = 3):
-    generator = torch.Generator().manual_seed(0)
-    shapes = (heads, queries), (3, keys), (3, keys)
-    q, k, v = (torch.randn(2, *shape, 16, generator=generator) for shape in shapes)
-    return (size * q).bfloat16(), (size * k).bfloat16(), v.bfloat16()
-
-
-def assert_like(ours, theirs):
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one.float(), other.float(), atol=3e-2, rtol=1e-2)
+@pytest.fixture
+def raised(monkeypatch):
+    """One item for each time that a block raises its level."""
+    times, raise_level = [], cpu._Block._raise_level
+    monkeypatch.setattr(cpu._Block, "_raise_level", lambda *of: (times.append(1), raise_level(*of))[1])
+    return times
 
 
 @pytest.mark.parametrize("heads", [3, 6])
@@ -80,19 +81,15 @@ def test_keys_far_below_those_that_are_hidden_do_not_vanish():
     assert ours[0].isfinite().all()
 
 
-def test_a_level_that_is_far_too_low_is_raised(monkeypatch):
+def test_a_level_that_is_far_too_low_is_raised(raised):
     q, k, v = given(40, 100)
     k[..., 30:, 0], q[..., 0] = 8.0, 4.0  # from the second tile on scores are some 14 above those of the first
-    raised, raise_level = [], cpu._Block._raise_level
-    monkeypatch.setattr(cpu._Block, "_raise_level", lambda *of: (raised.append(1), raise_level(*of))[1])
     assert_like(cpu.in_tiles(q, k, v, 0.3), reference_kernel(q.float(), k.float(), v.float(), 0.3, False))
     assert len(raised) == 6 * 2  # of every block: the first tile, and the second
 
 
-def test_keys_that_weigh_the_same_raise_no_level_again(monkeypatch):
+def test_keys_that_weigh_the_same_raise_no_level_again(raised):
     q, k, v = given(40, 100, size=0.0)
-    raised, raise_level = [], cpu._Block._raise_level
-    monkeypatch.setattr(cpu._Block, "_raise_level", lambda *of: (raised.append(1), raise_level(*of))[1])
     cpu.in_tiles(q, k, v, 0.3)
     assert len(raised) == 6
 
